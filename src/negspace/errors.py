@@ -1,0 +1,62 @@
+"""Every error that a user can meet. Each says what was asked, what was found, and what to do about it."""
+
+from __future__ import annotations
+
+
+class NegspaceError(Exception):
+    """Base of all errors that a user can cause or mend; the command line prints it and exits with status 2.
+
+    Args:
+        asked: what was asked for, as the user would put it.
+        found: what was found instead.
+        todo: what to do now.
+    """
+
+    def __init__(self, asked: str, found: str, todo: str) -> None:
+        super().__init__(asked, found, todo)
+        self.asked = asked
+        self.found = found
+        self.todo = todo
+
+    def __str__(self) -> str:
+        return f"asked: {self.asked}\nfound: {self.found}\nto do: {self.todo}"
+
+
+class ModelError(NegspaceError):
+    """A model cannot be loaded, or holds weights that are not finite."""
+
+
+class SiteError(NegspaceError):
+    """The place where a model applies its MLP activation cannot be found, or did not behave as resolved."""
+
+
+class TextError(NegspaceError):
+    """A running text is missing, empty, undecodable, or too short for one window."""
+
+
+class PairsError(NegspaceError):
+    """A set of minimal pairs is missing, malformed, or unsafe to read."""
+
+
+class StatisticsError(NegspaceError):
+    """Activations from which no statistic can be made: not finite, too few, or of another grid."""
+
+
+class SelectionError(NegspaceError):
+    """A set of neurons that cannot be: share out of range, unknown score, index or layer, another model's layout."""
+
+
+class InterventionError(NegspaceError):
+    """An intervention that is unknown, or that lacks what it needs."""
+
+
+class ScoreError(NegspaceError):
+    """A score that is not finite, or that cannot be defined on the given tokens."""
+
+
+class StudyError(NegspaceError):
+    """A study's configuration is wrong or contradicts the run folder that it names."""
+
+
+class RecordError(NegspaceError):
+    """A record cannot be written or read: no permission, no space, no such run."""
