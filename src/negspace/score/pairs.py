@@ -1,0 +1,247 @@
+"""Minimal pairs: how often a model finds the grammatical sentence more probable than the ungrammatical one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from transformers import PreTrainedTokenizerBase
+
+from negspace.errors import ScoreError
+from negspace.score.logprobs import LogProbs, Progress
+from negspace.text.pairs import Kind, Pair, PairSet, read_pairs
+from negspace.text.specials import encode, surround
+
+if TYPE_CHECKING:
+    from negspace.models.model import Model
+
+Protocol = Literal["paper", "lm-eval"]
+Score = Literal["sum", "mean"]
+
+_SCORE: dict[Kind, Score] = {"blimp": "sum", "tse": "mean"}
+_OUTCOMES = ("right", "wrong", "tie", "identical")
+
+
+@dataclass(frozen=True, eq=False)
+class PairScores:
+    """Scores and outcomes of a set of minimal pairs.
+
+    A pair is right if the grammatical sentence scores strictly higher, a tie if two sentences of different tokens score
+    the same (a tie is not right), and identical if both sentences are the same tokens: then there is nothing to prefer,
+    and the pair is left out of every accuracy.
+    """
+
+    name: str
+    """Name of the set."""
+    kind: Kind
+    """"blimp" or "tse"."""
+    hash: str
+    """sha256 of the pairs."""
+    protocol: Protocol
+    """How sentences became tokens."""
+    score: Score
+    """"sum" of the log-probabilities of a sentence, or their "mean" per scored token."""
+    items: pd.DataFrame
+    """One row a pair: paradigm, phenomenon, index, good, bad (float64 scores, nats), good_tokens, bad_tokens (scored
+    tokens), outcome."""
+
+    @cached_property
+    def by_paradigm(self) -> pd.DataFrame:
+        """One row a paradigm: paradigm, phenomenon, n, right, ties, identical, accuracy = right / (n - identical)."""
+        table = _count(self.items, ["paradigm", "phenomenon"])
+        table["accuracy"] = table["right"] / (table["n"] - table["identical"])
+        return table
+
+    @cached_property
+    def by_phenomenon(self) -> pd.DataFrame:
+        """One row a phenomenon: phenomenon, n, right, ties, identical, accuracy = mean over its paradigms."""
+        table = _count(self.items, ["phenomenon"])
+        means = self.by_paradigm.groupby("phenomenon")["accuracy"].mean()
+        table["accuracy"] = means.loc[table["phenomenon"]].to_numpy()
+        return table
+
+    @property
+    def accuracy(self) -> float:
+        """Mean over paradigms of the paradigms' accuracies, so that large paradigms weigh no more than small ones."""
+        return float(self.by_paradigm["accuracy"].mean())
+
+    @property
+    def ties(self) -> int:
+        """Pairs of different tokens and equal scores."""
+        return int((self.items["outcome"] == "tie").sum())
+
+    @property
+    def identical(self) -> int:
+        """Pairs whose sentences are the same tokens."""
+        return int((self.items["outcome"] == "identical").sum())
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A sentence as the model is to see it."""
+
+    tokens: tuple[int, ...]
+    """Token ids, those before the sentence included."""
+    lead: int
+    """How many of the first tokens are not the sentence's, and are not scored; 0 where nothing precedes it."""
+
+
+def minimal_pairs(
+    model: Model,
+    pairs: PairSet | str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    protocol: Protocol = "paper",
+    limit: int | None = None,
+    score: Score | None = None,
+    progress: Progress | None = None,
+) -> PairScores:
+    """Score minimal pairs.
+
+    Protocols:
+        - "paper": the tokenizer's own special tokens. What it puts before a sentence is context; without that the
+          sentence's first token is context and is not scored. What it puts after a sentence (some append EOS) is cut
+          off, since whether a sentence ends there is no matter of its grammar.
+        - "lm-eval": one prefix token, BOS or else EOS, and no other special token, so that every token of the sentence
+          is scored: lm-evaluation-harness's log-likelihood of a sentence after an empty context. A sentence that begins
+          with the prefix token itself gets no second one. (The harness's own BLiMP task also puts a space before each
+          sentence; here sentences stay as they are.)
+
+    Args:
+        pairs: pairs, or the path or paths to read them from.
+        limit: only the first so many pairs of each paradigm.
+        score: "sum" or "mean"; by default as published, the sum for BLiMP and the mean per token for TSE.
+        progress: called with (tokens done, tokens in all, name of the set).
+
+    Raises:
+        PairsError: the pairs cannot be read.
+        ScoreError: no prefix token, a sentence without a scored token or longer than the model's context, a paradigm
+            of identical pairs only, or a score that is not finite.
+    """
+    if protocol not in get_args(Protocol):
+        raise ScoreError(f"protocol={protocol!r}", "no such protocol", "use 'paper' or 'lm-eval'")
+    if score is not None and score not in get_args(Score):
+        raise ScoreError(f"score={score!r}", "no such score", "use 'sum' or 'mean'")
+    made = pairs.first(limit) if isinstance(pairs, PairSet) else read_pairs(pairs, limit=limit)
+    kind_of_score = score or _SCORE[made.kind]
+    good, bad = encode_pairs(made, model.tokenizer, protocol=protocol, context=model.context)
+    same = np.array([a.tokens == b.tokens for a, b in zip(good, bad, strict=True)], bool)
+    _check_measurable(made, same)
+
+    total, count = _score(model, [*good, *bad], made.name, progress)
+    value = total / count if kind_of_score == "mean" else total
+    good_value, bad_value = value[: len(made)], value[len(made) :]
+    outcome = np.select([same, good_value > bad_value, good_value < bad_value], ["identical", "right", "wrong"], "tie")
+    items = pd.DataFrame(
+        {
+            "paradigm": [pair.paradigm for pair in made],
+            "phenomenon": [pair.phenomenon for pair in made],
+            "index": [pair.index for pair in made],
+            "good": good_value,
+            "bad": bad_value,
+            "good_tokens": count[: len(made)],
+            "bad_tokens": count[len(made) :],
+            "outcome": pd.Categorical(outcome, categories=_OUTCOMES),
+        }
+    )
+    return PairScores(made.name, made.kind, made.hash, protocol, kind_of_score, items)
+
+
+def encode_pairs(
+    pairs: PairSet, tokenizer: PreTrainedTokenizerBase, *, protocol: Protocol, context: int | None = None
+) -> tuple[list[Encoded], list[Encoded]]:
+    """Tokens of the grammatical and of the ungrammatical sentences, in the order of the pairs.
+
+    Args:
+        protocol: see `minimal_pairs`.
+        context: longest sequence that the model takes, None if unbounded.
+
+    Raises:
+        ScoreError: no prefix token, or a sentence without a scored token, or longer than the context.
+    """
+    sentences = list(dict.fromkeys(sentence for pair in pairs for sentence in (pair.good, pair.bad)))
+    prefix = _prefix(tokenizer, protocol, sentences[0] if sentences else "")
+    encoded = {}
+    for sentence, ids in zip(sentences, encode(tokenizer, sentences), strict=True):
+        if protocol == "lm-eval" and tuple(ids[:1]) == prefix:
+            encoded[sentence] = Encoded(tuple(ids), 1)
+        else:
+            encoded[sentence] = Encoded((*prefix, *ids), len(prefix))
+    for pair in pairs:
+        for which, sentence in (("good", pair.good), ("bad", pair.bad)):
+            _check_length(encoded[sentence], pair, which, sentence, context)
+    return [encoded[pair.good] for pair in pairs], [encoded[pair.bad] for pair in pairs]
+
+
+def _prefix(tokenizer: PreTrainedTokenizerBase, protocol: Protocol, probe: str) -> tuple[int, ...]:
+    if protocol == "paper":
+        return surround(tokenizer, probe).before
+    token = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    if token is None:
+        raise ScoreError(
+            "protocol='lm-eval', which prepends BOS or else EOS to each sentence",
+            f"the tokenizer {type(tokenizer).__name__} has neither BOS nor EOS",
+            "use protocol='paper', or set the tokenizer's bos_token",
+        )
+    return (int(token),)  # type: ignore[arg-type]
+
+
+def _check_length(encoded: Encoded, pair: Pair, which: str, sentence: str, context: int | None) -> None:
+    asked = f"the score of the {which} sentence of {pair}: {sentence[:80]!r}"
+    if len(encoded.tokens) <= max(1, encoded.lead):
+        raise ScoreError(
+            asked,
+            f"{len(encoded.tokens) - encoded.lead} token(s) with {encoded.lead} before them: nothing is predicted",
+            "use protocol='lm-eval', which scores a sentence's first token too, or leave the pair out",
+        )
+    if context is not None and len(encoded.tokens) > context:
+        raise ScoreError(
+            asked,
+            f"{len(encoded.tokens)} tokens, but the model takes {context}",
+            "leave the pair out, or use a model of longer context",
+        )
+
+
+def _check_measurable(pairs: PairSet, same: np.ndarray) -> None:
+    different = {pair.paradigm for pair, identical in zip(pairs, same, strict=True) if not identical}
+    for paradigm in pairs.paradigms:
+        if paradigm not in different:
+            raise ScoreError(
+                f"the accuracy of {paradigm} in {pairs.name}",
+                "both sentences are the same tokens in every one of its pairs",
+                "leave the paradigm out, raise the limit, or use a tokenizer that tells its sentences apart",
+            )
+
+
+def _score(
+    model: Model, sentences: Sequence[Encoded], name: str, progress: Progress | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sum of the log-probabilities of each sentence's scored tokens, float64, and their number, int64."""
+    leads = sorted({sentence.tokens[: sentence.lead] for sentence in sentences if sentence.lead > 1})
+    size = len(sentences)
+    report = (lambda done, whole, _: progress(done, whole, name)) if progress else None
+    scored = LogProbs(model.module).score([*(s.tokens for s in sentences), *leads], report)
+    total, count = scored.total[:size].copy(), scored.count[:size].copy()
+    # The kernel scores all tokens but the first; of a longer lead (GLM's has two tokens) the rest is taken out again.
+    of_lead = dict(zip(leads, zip(scored.total[size:], scored.count[size:], strict=True), strict=True))
+    for row, sentence in enumerate(sentences):
+        if sentence.lead > 1:
+            lead_total, lead_count = of_lead[sentence.tokens[: sentence.lead]]
+            total[row] -= lead_total
+            count[row] -= lead_count
+    return total, count
+
+
+def _count(items: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Pairs, and those of each outcome, for each group."""
+    flags = items[by].assign(
+        n=1,
+        right=items["outcome"] == "right",
+        ties=items["outcome"] == "tie",
+        identical=items["outcome"] == "identical",
+    )
+    return flags.groupby(by, as_index=False)[["n", "right", "ties", "identical"]].sum()

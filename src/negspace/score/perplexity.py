@@ -1,0 +1,184 @@
+"""Perplexity of running text: how badly a model predicts each token of fixed windows from the tokens before it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from negspace.errors import ScoreError
+from negspace.text.source import Source, Text, read_text
+from negspace.text.windows import Bos, Windows, make_windows
+
+if TYPE_CHECKING:
+    from negspace.models.model import Model
+
+Progress = Callable[[int, int, str], None]
+
+_LOGITS = 1 << 26
+"""Logits of one forward pass: 256 MiB in float32, unless a single window gives more."""
+_BATCH_TOKENS = 8192
+"""Most tokens of one forward pass; more gain nothing."""
+_CHUNK = 1 << 24
+"""Logits turned into float32 at a time: 64 MiB."""
+
+
+@dataclass(frozen=True, eq=False)
+class Perplexity:
+    """Perplexity of a text, with the mean of every window so that intervals can be drawn over windows."""
+
+    value: float
+    """exp of the mean negative log-likelihood over all predicted tokens."""
+    nll: np.ndarray
+    """float64 [windows]: mean negative log-likelihood of each window, nats per predicted token."""
+    tokens: int
+    """Predicted tokens; the first of a window is context only, so window - 1 in each."""
+    window: int
+    """Tokens of a window."""
+    windows: int
+    """Windows scored."""
+    available: int
+    """Windows that the text holds."""
+    bos: Bos
+    """Policy for BOS: "auto" or "always"."""
+    text: str
+    """Name of the text."""
+    text_hash: str
+    """sha256 of the text."""
+    windows_hash: str
+    """sha256 of the token ids scored."""
+    notes: tuple[str, ...] = ()
+    """What was decided for the user, and what may surprise."""
+
+
+def perplexity(
+    model: Model,
+    text: Source | Text | Windows = "wikitext-2",
+    *,
+    window: int | None = None,
+    windows: int | None = None,
+    bos: Bos = "auto",
+    batch: int | None = None,
+    progress: Progress | None = None,
+) -> Perplexity:
+    """Perplexity over non-overlapping windows of a text; an incomplete last window is dropped.
+
+    Of WikiText-2, or any folder with splits, the validation split is read, its rows joined by blank lines, as is usual
+    for perplexity per token (the recipe of GPTQ and its successors, on validation instead of test).
+
+    Args:
+        text: anything that `read_text` takes; or windows made before, with which window, windows and bos are fixed.
+        window: tokens of a window; by default 2,048, the model's context, or what a short text allows.
+        windows: how many, from the start; by default all.
+        bos: "auto": windows are slices of the text as the tokenizer encodes it; "always": BOS before each window.
+        batch: windows in one forward pass; does not change the result.
+        progress: called with (windows done, windows in all, "perplexity").
+
+    Raises:
+        TextError: no text, or less than one window of it.
+        ScoreError: a log-likelihood that is not finite, or token ids that the model does not have.
+    """
+    if isinstance(text, Windows):
+        made = text
+    else:
+        made = make_windows(
+            read_text(text, role="perplexity"),
+            model.tokenizer,
+            window=window,
+            windows=windows,
+            bos=bos,
+            context=model.context,
+        )
+    means = token_nll(model, made, batch=batch, progress=progress).mean(axis=1)
+    mean = float(means.mean())
+    if mean > math.log(np.finfo(np.float64).max):
+        raise ScoreError(
+            f"the perplexity of {made.text_name}",
+            f"a mean of {mean:.3g} nats a token, whose exponential is no finite number",
+            "check the model's weights and dtype",
+        )
+    return Perplexity(
+        value=math.exp(mean),
+        nll=means,
+        tokens=made.tokens.size - len(made),
+        window=made.window,
+        windows=len(made),
+        available=made.available,
+        bos=made.bos,
+        text=made.text_name,
+        text_hash=made.text_hash,
+        windows_hash=made.hash,
+        notes=made.notes,
+    )
+
+
+def token_nll(
+    model: Model, windows: Windows, *, batch: int | None = None, progress: Progress | None = None
+) -> np.ndarray:
+    """Negative log-likelihood of every token of every window given the tokens before it in the window.
+
+    Computed from logits in float32 (float64 if the model gives that), whatever the model runs in.
+
+    Args:
+        batch: windows in one forward pass; by default as many as keep the logits within 256 MiB.
+        progress: called with (windows done, windows in all, "perplexity").
+
+    Returns:
+        float64 [windows, window - 1], nats; column t belongs to token t + 1.
+
+    Raises:
+        ScoreError: a value that is not finite, or token ids that the model does not have.
+    """
+    known = model.module.get_input_embeddings().weight.shape[0]  # type: ignore[union-attr]
+    if int(windows.tokens.max()) >= known:
+        raise ScoreError(
+            f"log-likelihoods of {windows.text_name}",
+            f"token id {int(windows.tokens.max())}, but the model knows {known} tokens only",
+            "use the tokenizer that belongs to the model",
+        )
+    if batch is None:
+        vocabulary = int(model.module.config.get_text_config().vocab_size)
+        batch = max(1, min(_BATCH_TOKENS // windows.window, _LOGITS // (windows.window * vocabulary)))
+    elif batch < 1:
+        raise ScoreError(f"batch={batch}", "it must be at least 1", "give batch=1 or more, or leave it out")
+    result = np.empty((len(windows), windows.window - 1))
+    with torch.inference_mode():
+        for start in range(0, len(windows), batch):
+            ids = torch.from_numpy(windows.tokens[start : start + batch]).to(model.device)
+            # No attention mask: all windows are equally long, so nothing is padded and rows cannot touch each other.
+            logits = model.module(input_ids=ids, use_cache=False).logits
+            rows = slice(start, start + len(ids))
+            result[rows] = _nll(logits, ids).numpy()
+            _check_finite(result[rows], start, windows)
+            if progress:
+                progress(start + len(ids), len(windows), "perplexity")
+    return result
+
+
+def _nll(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """-log softmax(logits[:, t])[ids[:, t + 1]], float64 [rows, tokens - 1] on the CPU, a bounded chunk at a time."""
+    inputs = logits[:, :-1].flatten(0, 1)
+    targets = ids[:, 1:].flatten().to(logits.device)
+    step = max(1, _CHUNK // logits.shape[-1])
+    parts = []
+    for start in range(0, len(inputs), step):
+        chunk = inputs[start : start + step]
+        chunk = chunk if chunk.dtype == torch.float64 else chunk.float()
+        chosen = chunk.gather(1, targets[start : start + step, None])[:, 0]
+        parts.append((torch.logsumexp(chunk, dim=1) - chosen).cpu().double())
+    return torch.cat(parts).view(len(ids), -1)
+
+
+def _check_finite(nll: np.ndarray, first: int, windows: Windows) -> None:
+    bad = np.argwhere(~np.isfinite(nll))
+    if len(bad):
+        window, token = int(bad[0][0]), int(bad[0][1])
+        raise ScoreError(
+            f"log-likelihoods of {windows.text_name}",
+            f"{nll[window, token]} at token {token + 1} of window {first + window} (counted from 0)",
+            "check the model's weights and dtype: float16 overflows where float32 or bfloat16 do not",
+        )

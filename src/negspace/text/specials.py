@@ -1,0 +1,56 @@
+"""The special tokens that a tokenizer puts around a text by itself, told apart from the text's own tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from negspace.errors import TextError
+
+
+@dataclass(frozen=True)
+class Surround:
+    """What a tokenizer adds to any text: for Llama a BOS before it, for Pythia and GPT-2 nothing."""
+
+    before: tuple[int, ...]
+    """Token ids put before a text."""
+    after: tuple[int, ...]
+    """Token ids put after a text."""
+
+
+def surround(tokenizer: PreTrainedTokenizerBase, probe: str = "The cat") -> Surround:
+    """Find the tokenizer's own special tokens by encoding one text with and without them.
+
+    Args:
+        probe: any text of at least one token.
+
+    Raises:
+        TextError: the text's own tokens are not the same with and without special tokens, or there are none.
+    """
+    whole = encode(tokenizer, [probe], special=True)[0]
+    plain = encode(tokenizer, [probe])[0]
+    starts = [at for at in range(len(whole) - len(plain) + 1) if plain and whole[at : at + len(plain)] == plain]
+    if len(starts) != 1:
+        raise TextError(
+            f"the special tokens that {type(tokenizer).__name__} puts around a text",
+            f"{probe!r} is {whole} with them and {plain} without: where they begin and end cannot be told",
+            "use a tokenizer that adds its special tokens around a text's own tokens",
+        )
+    return Surround(tuple(whole[: starts[0]]), tuple(whole[starts[0] + len(plain) :]))
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, special: bool = False) -> list[list[int]]:
+    """Token ids of each text, never cut or padded; with the tokenizer's own special tokens only where asked."""
+    # verbose=False: a stream longer than the model's context is expected here, since windows are cut from it.
+    encoding = tokenizer(
+        list(texts),
+        add_special_tokens=special,
+        padding=False,
+        truncation=False,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+        verbose=False,
+    )
+    return encoding["input_ids"]  # type: ignore[return-value]
