@@ -1,0 +1,311 @@
+"""Loading a causal language model and its tokenizer, with every choice explicit, recorded and checked."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from negspace.errors import ModelError
+from negspace.models.model import Model, ModelSource
+from negspace.models.sites import resolve
+
+DTYPES = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float64": torch.float64,
+}
+# Entries of old checkpoints that are no weights: masks and rotary tables, which follow from the configuration.
+_NO_WEIGHTS = (".attn.bias", ".attention.bias", ".masked_bias", "rotary_emb.inv_freq", "rotary_emb.cos_cached")
+
+
+def load(
+    name: str,
+    *,
+    revision: str | None = None,
+    dtype: str | torch.dtype = "float32",
+    device: str | torch.device | None = None,
+    device_map: str | dict[str, Any] | None = None,
+    trust_remote_code: bool = False,
+    attn_implementation: str | None = None,
+    experts_implementation: str | None = None,
+) -> Model:
+    """Load a causal language model with its tokenizer, in eval mode, and find its sites.
+
+    Args:
+        name: a local folder or a name on the Hugging Face hub.
+        revision: branch, tag or commit on the hub.
+        dtype: "float32", "float16", "bfloat16" or "float64", whatever the checkpoint holds.
+        device: "cpu", "cuda", "cuda:1", ...; by default CUDA where there is one, else the CPU.
+        device_map: as transformers takes it ("auto", or module to device); needs accelerate, excludes `device`.
+        trust_remote_code: run code from the model's repository. Off unless asked for.
+        attn_implementation: as transformers takes it ("eager", "sdpa", ...); None for its default.
+        experts_implementation: of a mixture of experts: "grouped_mm", "batched_mm" or "eager"; None for the default.
+
+    Raises:
+        ModelError: no such model or revision, not a causal language model, no tokenizer, unknown dtype or device,
+            weights that are missing, unexpected or not finite.
+        SiteError: the places where its MLPs apply their activation cannot be resolved.
+    """
+    kind = _dtype(dtype)
+    place = None if device_map is not None else _device(device)
+    if device_map is not None and device is not None:
+        raise ModelError(
+            asked=f"device={str(device)!r} and device_map={device_map!r}",
+            found="two answers to where the model goes",
+            todo="give one of them",
+        )
+    where = _folder(name, revision)
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    if revision is not None:
+        options["revision"] = revision
+    with _quiet():
+        config = _fetch(lambda: AutoConfig.from_pretrained(where, **options), name, revision, "configuration")
+        if not _is_causal(config, trust_remote_code):
+            raise ModelError(
+                asked=f"the causal language model {name}",
+                found=f"a model of type {config.model_type!r}, which transformers has no causal language model for",
+                todo="name a decoder-only language model",
+            )
+        tokenizer = _fetch(lambda: AutoTokenizer.from_pretrained(where, **options), name, revision, "tokenizer")
+        extra = {"attn_implementation": attn_implementation, "experts_implementation": experts_implementation}
+        options.update({key: value for key, value in extra.items() if value is not None})
+        if device_map is not None:
+            options["device_map"] = device_map
+        module, report = _fetch(
+            lambda: AutoModelForCausalLM.from_pretrained(where, dtype=kind, output_loading_info=True, **options),
+            name,
+            revision,
+            "weights",
+        )
+    _check_report(name, report)
+    if place is not None:
+        module = module.to(place)
+    source = ModelSource(
+        name=name,
+        revision=revision,
+        commit=getattr(config, "_commit_hash", None),
+        dtype=_dtypes(module),
+        device=str(module.get_input_embeddings().weight.device),
+        device_map=_map(device_map, module),
+        trust_remote_code=trust_remote_code,
+        transformers=transformers.__version__,
+        torch=torch.__version__,
+    )
+    return _finish(module.eval(), tokenizer, source)
+
+
+def wrap(module: PreTrainedModel, tokenizer: Any, name: str | None = None) -> Model:
+    """Take a live module and its tokenizer as they are. Both are used, never changed, and stay the caller's.
+
+    Raises:
+        ModelError: not a transformers model, in training mode, a tokenizer that does not fit, weights not finite.
+        SiteError: the places where its MLPs apply their activation cannot be resolved.
+    """
+    asked = f"to wrap {name or type(module).__name__}"
+    if not isinstance(module, PreTrainedModel):
+        raise ModelError(
+            asked=asked,
+            found=f"an object of class {type(module).__name__}, which is no transformers model",
+            todo="pass the PreTrainedModel itself (of a PEFT model: .merge_and_unload(), or .get_base_model())",
+        )
+    if module.training:
+        raise ModelError(
+            asked=asked, found="a module in training mode (dropout is on)", todo="call module.eval() first"
+        )
+    source = ModelSource(
+        name=name or getattr(module.config, "_name_or_path", "") or type(module).__name__,
+        dtype=_dtypes(module),
+        device=str(module.get_input_embeddings().weight.device),
+        device_map=_map(None, module),
+        transformers=transformers.__version__,
+        torch=torch.__version__,
+    )
+    return _finish(module, tokenizer, source)
+
+
+def _finish(module: Any, tokenizer: Any, source: ModelSource) -> Model:
+    rows = module.get_input_embeddings().weight.shape[0]
+    if not callable(tokenizer):
+        raise ModelError(
+            asked=f"a tokenizer for {source.name}",
+            found=f"an object of class {type(tokenizer).__name__}",
+            todo="pass the tokenizer of the model (transformers.AutoTokenizer.from_pretrained)",
+        )
+    tokens = len(tokenizer) if hasattr(tokenizer, "__len__") else 0  # type: ignore[arg-type]
+    if tokens > rows:
+        raise ModelError(
+            asked=f"{source.name} with its tokenizer",
+            found=f"a tokenizer of {tokens} tokens for a model with {rows} embeddings",
+            todo="use the tokenizer that the model was trained with",
+        )
+    _check_finite(source.name, module)
+    return Model(module=module, tokenizer=tokenizer, sites=resolve(module), source=source)
+
+
+def _dtype(dtype: str | torch.dtype) -> torch.dtype:
+    name = str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise ModelError(
+            asked=f"dtype={str(dtype)!r}", found="no such type of weights", todo=f"choose one of {', '.join(DTYPES)}"
+        )
+    return DTYPES[name]
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+        torch.empty(1, device=place)
+    except Exception as error:
+        raise ModelError(
+            asked=f"device={str(device)!r}",
+            found=f"no such device here ({str(error).splitlines()[0]})",
+            todo=f"choose 'cpu'{', or cuda:0 to cuda:N' if torch.cuda.is_available() else ' (no CUDA device was found)'}",
+        ) from error
+    return place
+
+
+def _folder(name: str, revision: str | None) -> str:
+    """The folder that a name stands for, or the name itself when it is one of the hub's."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if revision is not None:
+            raise ModelError(
+                asked=f"revision {revision!r} of {name}",
+                found="a local folder, which has no revisions",
+                todo="leave the revision out, or name the model on the hub",
+            )
+        if not (path / "config.json").is_file():
+            raise ModelError(
+                asked=f"the model in {name}",
+                found="a folder without config.json",
+                todo="name the folder that save_pretrained wrote (config, weights and tokenizer)",
+            )
+        return str(path)
+    if path.is_file():
+        raise ModelError(asked=f"the model {name}", found="a file", todo="name the folder that holds it")
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or not name.strip():
+        raise ModelError(
+            asked=f"the model in {name!r}",
+            found="no such folder",
+            todo="check the path, or give a name on the hub such as EleutherAI/pythia-70m",
+        )
+    return name
+
+
+def _fetch(get: Any, name: str, revision: str | None, what: str) -> Any:
+    """Get a part of a model from disk or hub; whatever transformers says about it becomes a ModelError."""
+    asked = f"the {what} of {name}" + (f" at revision {revision}" if revision else "")
+    try:
+        return get()
+    except Exception as error:
+        kinds = {cls.__name__ for e in (error, error.__cause__) if e is not None for cls in type(e).__mro__}
+        text = " ".join(str(error).split())
+        local = Path(name).expanduser().is_dir()
+        if "trust_remote_code" in text:
+            todo = "read that code, and pass trust_remote_code=True (--trust-remote-code) if you trust it"
+        elif kinds & {"GatedRepoError"}:
+            todo = "ask for access on the model's page and log in (hf auth login)"
+        elif kinds & {"RevisionNotFoundError"}:
+            todo = "look up its branches and tags on the hub"
+        elif what == "tokenizer" and local:
+            todo = "put the tokenizer's files into the folder (tokenizer.save_pretrained(folder))"
+        elif local:
+            todo = (
+                "check the folder: config.json, weights (*.safetensors) and tokenizer must be whole and belong together"
+            )
+        elif kinds & {"ImportError"}:
+            todo = "install what the message names"
+        elif kinds & {"OutOfMemoryError"}:
+            todo = "use a smaller dtype, another device, or device_map='auto'"
+        else:
+            todo = "check the name and the network, or give a local folder"
+        raise ModelError(asked=asked, found=f"{type(error).__name__}: {text}", todo=todo) from error
+
+
+def _is_causal(config: Any, trust_remote_code: bool) -> bool:
+    if trust_remote_code and "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {}):
+        return True
+    return type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING
+
+
+def _check_report(name: str, report: Any) -> None:
+    """Refuse a model of which some weights are random or some of the checkpoint's were left out."""
+    found = []
+    for key, label in (("missing_keys", "not in the checkpoint"), ("mismatched_keys", "of another shape")):
+        keys = sorted(k if isinstance(k, str) else k[0] for k in report.get(key) or ())
+        if keys:
+            found.append(f"{len(keys)} weights {label}, so random: {_some(keys)}")
+    unexpected = sorted(k for k in report.get("unexpected_keys") or () if not k.endswith(_NO_WEIGHTS))
+    if unexpected:
+        found.append(
+            f"{len(unexpected)} weights in the checkpoint that the model has no place for: {_some(unexpected)}"
+        )
+    if report.get("error_msgs"):
+        found.append("; ".join(map(str, report["error_msgs"])))
+    if found:
+        raise ModelError(
+            asked=f"the weights of {name}",
+            found="; ".join(found),
+            todo="get a whole checkpoint of this architecture; if the difference is meant, load the model with "
+            "transformers yourself and pass it to negspace.wrap",
+        )
+
+
+def _check_finite(name: str, module: torch.nn.Module) -> None:
+    bad = []
+    for key, parameter in module.named_parameters():
+        if parameter.is_meta or not parameter.is_floating_point():
+            continue
+        # The sum is one cheap pass without a mask; only where it is not finite do we look closer.
+        if not torch.isfinite(parameter.detach().sum(dtype=torch.float32)):
+            wrong = int((~torch.isfinite(parameter.detach())).sum())
+            if wrong:
+                bad.append(f"{key} ({wrong} of {parameter.numel()})")
+    if bad:
+        raise ModelError(
+            asked=f"the weights of {name}",
+            found=f"values that are NaN or infinite in {_some(bad)}",
+            todo="get the checkpoint again, or load it in a wider dtype (float16 overflows above 65,504)",
+        )
+
+
+def _some(names: list[str], most: int = 4) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _dtypes(module: torch.nn.Module) -> str:
+    kinds = {str(p.dtype).removeprefix("torch.") for p in module.parameters() if p.is_floating_point()}
+    return "+".join(sorted(kinds))
+
+
+def _map(asked: Any, module: Any) -> str | dict[str, str] | None:
+    made = getattr(module, "hf_device_map", None)
+    if made:
+        return {str(part): str(place) for part, place in made.items()}
+    return None if asked is None else str(asked)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' warnings and its bar for weights, as it was before on leaving; downloads keep their bar."""
+    level, bars = transformers_logging.get_verbosity(), transformers_logging._tqdm_active
+    transformers_logging.set_verbosity_error()
+    transformers_logging._tqdm_active = False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        transformers_logging._tqdm_active = bars

@@ -1,0 +1,91 @@
+"""A loaded language model: the Hugging Face module and tokenizer as they are, and the sites found in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from negspace.models.fingerprint import fingerprint
+from negspace.models.site import Site
+
+
+class ModelSource(BaseModel):
+    """Where a model came from and how it was loaded."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    """Hub name, folder, or the name given to a live module."""
+    revision: str | None = None
+    """Branch, tag or commit that was asked for on the hub."""
+    commit: str | None = None
+    """Commit that the revision stood for; None for a folder or a live module."""
+    dtype: str
+    """Type of the floating-point parameters, for example "float32"; several joined by "+"."""
+    device: str
+    """Device of the input ids."""
+    device_map: str | dict[str, str] | None = None
+    """Where accelerate put the parts, when it was asked to; None otherwise."""
+    trust_remote_code: bool = False
+    """Whether code from the model's repository was allowed to run."""
+    transformers: str
+    """Version of transformers."""
+    torch: str
+    """Version of torch."""
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A causal language model in eval mode with its tokenizer and sites. Neither of the first two is ever changed."""
+
+    module: Any
+    """The `PreTrainedModel`, untouched: no hooks, no changed configuration."""
+    tokenizer: Any
+    """The tokenizer as transformers made it, untouched."""
+    sites: tuple[Site, ...]
+    """One site a layer, in order of layers; a layer with routed and shared experts has two, "experts" first."""
+    source: ModelSource
+    """Where the model came from."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hexadecimal) of the weights and of the configuration that matters; computed once, when first asked."""
+        return fingerprint(self.module)
+
+    @property
+    def layers(self) -> int:
+        """Number of decoder layers."""
+        return 1 + max(site.layer for site in self.sites)
+
+    @property
+    def device(self) -> torch.device:
+        """Device on which input ids must be."""
+        return self.module.get_input_embeddings().weight.device
+
+    @property
+    def context(self) -> int | None:
+        """Longest sequence that the model's positions allow, in tokens; None when there is no bound (ALiBi, recurrence)."""
+        config = self.module.config.get_text_config(decoder=True)
+        # Relative positions that only lose accuracy with distance set no bound: Falcon with ALiBi keeps a default
+        # max_position_embeddings that its code never reads.
+        if getattr(config, "alibi", False):
+            return None
+        for field in ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx"):
+            bound = getattr(config, field, None)
+            if isinstance(bound, int) and bound > 0:
+                return bound
+        return None
+
+    @property
+    def bos_token_id(self) -> int | None:
+        """The tokenizer's token for the beginning of a text; None when it has none."""
+        return getattr(self.tokenizer, "bos_token_id", None)
+
+    def __repr__(self) -> str:
+        return (
+            f"Model({self.source.name!r}, {type(self.module).__name__}, {len(self.sites)} sites, {self.source.dtype})"
+        )

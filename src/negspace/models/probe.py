@@ -1,0 +1,231 @@
+"""Watching a model in one tiny forward pass, and the checks that a wrongly chosen site cannot pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from negspace.errors import SiteError
+from negspace.models.experts import Routing, gate_rows
+
+TOKENS = 6
+"""Length of the probing sequence: enough for token mixing and several experts to show."""
+
+
+@dataclass
+class Call:
+    """One call of a module: copies of its tensors, since models change some in place."""
+
+    order: int
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    out: Any = None
+
+
+@dataclass
+class Observation:
+    """What the watched modules did in the probing forward pass."""
+
+    tokens: int
+    logits: torch.Tensor
+    calls: dict[str, list[Call]] = field(default_factory=dict)
+
+
+def run(module: Any) -> torch.Tensor:
+    """Logits [1, TOKENS, vocabulary] of the probing sequence."""
+    embedding = module.get_input_embeddings().weight
+    ids = torch.linspace(1, embedding.shape[0] - 1, TOKENS, device="cpu").long().to(embedding.device)[None]
+    try:
+        with torch.no_grad():
+            return module(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
+    except Exception as error:
+        raise SiteError(
+            asked=f"a forward pass of {type(module).__name__} over {TOKENS} tokens",
+            found=f"{type(error).__name__}: {error}",
+            todo="check that the model runs by itself on text alone, on this device and in this dtype",
+        ) from error
+
+
+def observe(module: Any, watched: Mapping[str, nn.Module]) -> Observation:
+    """Run the probing forward pass and record every call of the watched modules, in order of completion."""
+    seen: dict[str, list[Call]] = {}
+    count = 0
+
+    def watch(path: str, target: nn.Module, stack: ExitStack) -> None:
+        def enter(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            seen.setdefault(path, []).append(
+                Call(-1, tuple(_copy(a) for a in args), {k: _copy(v) for k, v in kwargs.items()})
+            )
+
+        def leave(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+            nonlocal count
+            call = next(c for c in reversed(seen[path]) if c.order < 0)
+            call.order, call.out = count, _copy(first_tensor((out,)))
+            count += 1
+
+        stack.callback(target.register_forward_pre_hook(enter, with_kwargs=True).remove)
+        stack.callback(target.register_forward_hook(leave, with_kwargs=True).remove)
+
+    with ExitStack() as stack:
+        for path, target in watched.items():
+            watch(path, target, stack)
+        logits = run(module)
+    return Observation(TOKENS, logits, seen)
+
+
+def first_tensor(values: Iterable[Any]) -> torch.Tensor | None:
+    """The first floating-point tensor among values, looking into tuples, lists and dicts."""
+    for value in values:
+        if isinstance(value, torch.Tensor) and value.is_floating_point():
+            return value
+        if isinstance(value, (tuple, list)):
+            inner = first_tensor(value)
+        elif isinstance(value, Mapping):
+            inner = first_tensor(value.values())
+        else:
+            inner = None
+        if inner is not None:
+            return inner
+    return None
+
+
+def mixes_tokens(block: nn.Module, call: Call) -> bool:
+    """Whether a block's output at one token depends on another token, as attention and state-space layers do."""
+    plain = _replay(block, call, None)
+    moved = _replay(block, call, _move_first)
+    scale = plain.abs().max().clamp_min(torch.finfo(plain.dtype).tiny)
+    others = (plain - moved).reshape(-1, plain.shape[-1])[plain.numel() // plain.shape[-1] // TOKENS :]
+    return bool((others.abs().max() / scale) > _tolerance(plain.dtype))
+
+
+def carries_block(block: nn.Module, acts: Iterable[nn.Module], call: Call, *, biased: bool) -> bool:
+    """Whether all that a block makes of its input passes through the given activations' outputs.
+
+    With the outputs set to zero the block must give the same for two different inputs, and without, different ones.
+    Experts with a bias behind the activation (`biased`) keep a dependence on the input through the routing; there it is
+    only checked that setting the outputs to zero changes what the block gives.
+    """
+    plain = _replay(block, call, None)
+    moved = _replay(block, call, _move_all)
+    with ExitStack() as stack:
+        for act in acts:
+            stack.callback(act.register_forward_hook(lambda _m, _a, out: torch.zeros_like(out)).remove)
+        silent = _replay(block, call, None)
+        silent_moved = _replay(block, call, _move_all)
+    alive = (plain - moved).abs().max()
+    if biased:
+        return bool((plain - silent).abs().max() > 0)
+    return bool(alive > 0 and (silent - silent_moved).abs().max() <= 10 * _tolerance(plain.dtype) * alive)
+
+
+def source_of(a: torch.Tensor, before: int, calls: Mapping[str, list[Call]]) -> str | None:
+    """Path of the first module whose output is, or contains as a slice, the tensor a bit for bit."""
+    width = a.shape[-1]
+    rows = a.reshape(-1, width)
+    finished = sorted((c.order, path, c.out) for path, made in calls.items() for c in made if 0 <= c.order < before)
+    for _, path, out in finished:
+        if out is None or out.shape[-1] % width or out.numel() // out.shape[-1] != rows.shape[0]:
+            continue
+        flat = out.reshape(-1, out.shape[-1])
+        times = out.shape[-1] // width
+        slices = [flat[:, k * width : (k + 1) * width] for k in range(times)] + [
+            flat[:, k::times] for k in range(times)
+        ]
+        if any(torch.equal(s, rows) for s in slices):
+            return path
+    return None
+
+
+def consumer_of(out: torch.Tensor, after: int, calls: Mapping[str, list[Call]]) -> str | None:
+    """Path of a module that is given the tensor out bit for bit after it was made."""
+    for path, made in calls.items():
+        for call in made:
+            given = first_tensor(call.args)
+            if call.order > after and given is not None and given.shape == out.shape and torch.equal(given, out):
+                return path
+    return None
+
+
+def check_rows(path: str, experts: Any, act: nn.Module, call: Call) -> None:
+    """Prove on one experts module that each row of the activation's input belongs to the expert we say.
+
+    Replays the module and compares its rows with the pre-activations computed by hand from the parameters of those
+    experts. A model may clamp some values, so nine in ten must agree; rows of a wrong expert agree nowhere.
+    """
+    routing = Routing(path)
+    agreed: list[float] = []
+
+    def on_input(_: nn.Module, args: tuple[Any, ...]) -> None:
+        expert, token = routing.rows(args[0])
+        if not expert.numel():
+            return
+        by_hand = gate_rows(experts, routing.inputs(token), expert)
+        if by_hand is None or by_hand.shape != args[0].shape:
+            agreed.append(0.0)
+            return
+        a = args[0]
+        scale = by_hand.abs().amax().clamp_min(torch.finfo(a.dtype).tiny)
+        agreed.append(float(((a - by_hand).abs() <= 10 * _tolerance(a.dtype) * scale).float().mean()))
+
+    handles = [
+        experts.register_forward_pre_hook(routing.capture, with_kwargs=True),
+        act.register_forward_pre_hook(on_input),
+    ]
+    try:
+        with torch.no_grad():
+            experts(*call.args, **call.kwargs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not agreed or min(agreed) < 0.9:
+        raise SiteError(
+            asked=f"the expert of each row at {path}",
+            found=f"only {min(agreed, default=0.0):.0%} of its inputs equal x @ gate of the expert that routing names",
+            todo='try experts_implementation="eager"; if that fails too, the architecture is not supported',
+        )
+
+
+def _copy(value: Any) -> Any:
+    return value.detach().clone() if isinstance(value, torch.Tensor) else value
+
+
+def _tolerance(dtype: torch.dtype) -> float:
+    return {torch.float64: 1e-9, torch.float32: 1e-4}.get(dtype, 2e-2)
+
+
+def _move_all(x: torch.Tensor) -> torch.Tensor:
+    return x.roll(1, dims=-1)
+
+
+def _move_first(x: torch.Tensor) -> torch.Tensor:
+    moved = x.clone()
+    flat = moved.view(-1, moved.shape[-1])
+    count = max(1, flat.shape[0] // TOKENS)
+    flat[:count] = flat[:count].roll(1, dims=-1)
+    return moved
+
+
+def _replay(block: nn.Module, call: Call, change: Callable[[torch.Tensor], torch.Tensor] | None) -> torch.Tensor:
+    """The first tensor that a block returns for the recorded call, its first tensor argument changed."""
+    args, kwargs = list(map(_copy, call.args)), {k: _copy(v) for k, v in call.kwargs.items()}
+    if change is not None:
+        for place in (args, kwargs):
+            keys = range(len(args)) if place is args else list(kwargs)
+            key = next((k for k in keys if isinstance(place[k], torch.Tensor) and place[k].is_floating_point()), None)
+            if key is not None:
+                place[key] = change(place[key])
+                break
+    with torch.no_grad():
+        out = first_tensor((block(*args, **kwargs),))
+    if out is None:
+        raise SiteError(
+            asked=f"the output of {type(block).__name__}",
+            found="no floating-point tensor",
+            todo="this architecture is not supported; please report it",
+        )
+    return out

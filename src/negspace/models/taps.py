@@ -1,0 +1,146 @@
+"""The one place where hooks are set: reading and replacing activations' inputs and outputs during a forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from negspace.errors import SiteError
+from negspace.models.experts import Routing, experts_ancestor
+from negspace.models.model import Model
+from negspace.models.overrides import activation
+from negspace.models.site import Site
+
+Rows = Callable[[Site, torch.Tensor], None]
+Inputs = Callable[[Site, torch.Tensor, torch.Tensor | None], None]
+Before = Callable[[Site, torch.Tensor, torch.Tensor | None], torch.Tensor | None]
+After = Callable[[Site, torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor | None]
+
+
+@contextmanager
+def tap(
+    model: Model,
+    before: Before | None = None,
+    after: After | None = None,
+    sites: Collection[Site] | None = None,
+    inputs: Inputs | None = None,
+    rows: Rows | None = None,
+) -> Iterator[None]:
+    """Call back at sites in every forward pass of `model.module` while the context is open.
+
+    Args:
+        model: the model.
+        before: called as `before(site, a, experts)` with the activation's input a [..., width], not copied, in the
+            shape and dtype that the model gives it (OPT flattens batch and time; routed experts have [rows, width]).
+            A returned tensor replaces a.
+        after: called as `after(site, a, out, experts)` with the activation's input (after replacements) and output. A
+            returned tensor replaces the output.
+        sites: which sites; None for all. The others get no hook at all.
+        inputs: called as `inputs(site, x, experts)` with what enters the projection that produces a, x [..., hidden],
+            in the order of a's rows, before `before` is called for the same site. Not called at dense sites without a
+            `projection`.
+        rows: called as `rows(site, tokens)` at sites of routed experts, before `inputs`, with the flattened position in
+            the batch (sequence * length + position) that each row of a belongs to, int64 [rows]. At other sites the
+            rows are the positions themselves.
+
+    `experts` holds the expert of each row, an int64 tensor [rows], at sites of routed experts, and is None elsewhere.
+    There, one forward pass calls back once, or with the "eager" experts implementation once per expert that was hit.
+
+    All hooks are removed on leaving, after an exception too. Nested taps compose: the outer one is called first.
+
+    Raises:
+        SiteError: a site is not one of the model's.
+    """
+    chosen = tuple(model.sites if sites is None else sites)
+    known = set(model.sites)
+    for site in chosen:
+        if site not in known:
+            raise SiteError(
+                asked=f"a tap at {site.path}",
+                found=f"a model without this site ({model.source.name})",
+                todo="take the sites from the model itself (model.sites)",
+            )
+    with ExitStack() as stack:
+
+        def keep(handle: RemovableHandle) -> None:
+            stack.callback(handle.remove)
+
+        for site in chosen:
+            act = stack.enter_context(activation(model.module.get_submodule(site.path)))
+            if site.experts:
+                _tap_experts(model.module, site, act, keep, before, after, inputs, rows)
+            else:
+                _tap_dense(model.module, site, act, keep, before, after, inputs)
+        yield
+
+
+def _tap_dense(
+    root: nn.Module,
+    site: Site,
+    act: nn.Module,
+    keep: Callable[[RemovableHandle], None],
+    before: Before | None,
+    after: After | None,
+    inputs: Inputs | None,
+) -> None:
+    if inputs is not None and site.projection is not None:
+
+        def on_projection(_: nn.Module, args: tuple[Any, ...]) -> None:
+            inputs(site, args[0], None)
+
+        keep(root.get_submodule(site.projection).register_forward_pre_hook(on_projection))
+    if before is not None:
+
+        def on_input(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+            new = before(site, args[0], None)
+            return None if new is None else (new, *args[1:])
+
+        keep(act.register_forward_pre_hook(on_input))
+    if after is not None:
+
+        def on_output(_: nn.Module, args: tuple[Any, ...], out: torch.Tensor) -> torch.Tensor | None:
+            return after(site, args[0], out, None)
+
+        keep(act.register_forward_hook(on_output))
+
+
+def _tap_experts(
+    root: nn.Module,
+    site: Site,
+    act: nn.Module,
+    keep: Callable[[RemovableHandle], None],
+    before: Before | None,
+    after: After | None,
+    inputs: Inputs | None,
+    rows: Rows | None,
+) -> None:
+    found = experts_ancestor(root, site.path)
+    assert found is not None  # resolve() gives a site experts only when there is one
+    routing = Routing(found[0])
+    current: list[torch.Tensor] = []
+    keep(found[1].register_forward_pre_hook(routing.capture, with_kwargs=True))
+
+    def on_input(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        experts, tokens = routing.rows(args[0])
+        current[:] = [experts]
+        if rows is not None:
+            rows(site, tokens)
+        if inputs is not None:
+            inputs(site, routing.inputs(tokens), experts)
+        if before is not None:
+            new = before(site, args[0], experts)
+            return None if new is None else (new, *args[1:])
+        return None
+
+    keep(act.register_forward_pre_hook(on_input))
+    if after is not None:
+
+        def on_output(_: nn.Module, args: tuple[Any, ...], out: torch.Tensor) -> torch.Tensor | None:
+            return after(site, args[0], out, current[0])
+
+        keep(act.register_forward_hook(on_output))
