@@ -8,6 +8,7 @@ reading.
 from __future__ import annotations
 
 import os
+import pickle
 import pickletools
 from collections.abc import Callable
 from pathlib import Path
@@ -90,6 +91,8 @@ class _Machine:
     def _step(self, name: str, argument: Any, offset: int) -> None:
         stack = self.stack
         if name in _SKIPPED:
+            if name == "PROTO" and argument > pickle.HIGHEST_PROTOCOL:
+                raise _Mismatch(f"protocol {argument}, which does not exist")
             return
         if name in _TEXTS:
             stack.append(argument)
