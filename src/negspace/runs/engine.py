@@ -1,0 +1,183 @@
+"""Computing cells: what is recorded is read, what is missing or damaged is computed and recorded."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Protocol
+
+import pandas as pd
+
+from negspace.runs.cell import Cell, Record
+from negspace.runs.store import Damaged, Store
+
+Step = Callable[[int, int, str], None]
+"""Progress within a cell: (done, total, what)."""
+Compute = Callable[[Cell, Step], tuple[Mapping[str, Any], pd.DataFrame]]
+"""Computes the results and items of a cell; must depend on nothing but the cell."""
+
+
+class Interrupted(Exception):
+    """The user asked to stop (SIGINT); the cell at hand was finished and everything is recorded."""
+
+    def __init__(self, computed: int, left: int) -> None:
+        super().__init__(f"stopped after the current cell; {computed} computed and saved, about {left} left")
+        self.computed = computed
+        self.left = left
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands."""
+
+    computed: int
+    """Cells computed by this process."""
+    reused: int
+    """Cells that were recorded already."""
+    left: int
+    """Cells that remain, as far as they are known."""
+    done: float
+    """Cost of what this process has computed, the part of the cell at hand included."""
+    total: float
+    """Cost of what it has computed and will have to, as far as that is known."""
+    label: str
+    """The cell at hand."""
+
+
+class Engine(Protocol):
+    """Whatever can compute cells: this process, or a cluster."""
+
+    def expect(self, cells: int, cost: float) -> None:
+        """Say how many cells, and of what cost, will come beyond those handed in so far; for estimates only."""
+        ...
+
+    def run(self, cells: Sequence[Cell]) -> list[Record]:
+        """Records of the cells, in their order."""
+        ...
+
+
+class LocalEngine:
+    """Computes cells one after the other in this process.
+
+    While it is entered as a context, SIGINT (Ctrl-C) lets the current cell finish and then raises `Interrupted`; a
+    second one stops at once, which loses the current cell only.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        compute: Compute,
+        progress: Callable[[Progress], None] | None = None,
+        note: Callable[[str], None] | None = None,
+    ) -> None:
+        self._store = store
+        self._compute = compute
+        self._progress = progress
+        self._note = note
+        self._stop = False
+        self._computed = self._reused = self._expected = 0
+        self._done = self._expected_cost = 0.0
+
+    def expect(self, cells: int, cost: float) -> None:
+        """Say how many cells, and of what cost, will come beyond those handed in so far; for estimates only."""
+        self._expected, self._expected_cost = cells, cost
+
+    def run(self, cells: Sequence[Cell]) -> list[Record]:
+        """Records of the cells, in their order; those not recorded yet are computed and recorded one by one.
+
+        Raises:
+            Interrupted: SIGINT came; all that was computed is recorded.
+            RecordError: a record cannot be written.
+        """
+        found = [self._recorded(cell) for cell in cells]
+        left = sum(record is None for record in found)
+        cost = sum(cell.cost for cell, record in zip(cells, found, strict=True) if record is None)
+        self._reused += len(cells) - left
+        records = []
+        for cell, record in zip(cells, found, strict=True):
+            if record is None:
+                if self._stop:
+                    raise Interrupted(self._computed, left + self._expected)
+                record = self._make(cell, left, cost)
+                left, cost = left - 1, cost - cell.cost
+            records.append(record)
+        if self._stop:
+            raise Interrupted(self._computed, self._expected)
+        return records
+
+    def __enter__(self) -> LocalEngine:
+        self._signals = _on_sigint(self._ask_to_stop)
+        self._signals.__enter__()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._signals.__exit__(None, None, None)
+
+    def _recorded(self, cell: Cell) -> Record | None:
+        try:
+            return self._store.read(cell)
+        except Damaged as error:
+            self._store.log("damaged", key=cell.key, kind=cell.kind, why=str(error))
+            if self._note:
+                self._note(f"the record of {cell.label or cell.kind} is damaged ({error}); it is computed again")
+            return None
+
+    def _make(self, cell: Cell, left: int, cost: float) -> Record:
+        def report(part: float) -> None:
+            if self._progress:
+                done = self._done + part * cell.cost
+                total = self._done + cost + self._expected_cost
+                waiting = left + self._expected
+                self._progress(Progress(self._computed, self._reused, waiting, done, total, cell.label))
+
+        report(0.0)
+        began = time.perf_counter()
+        results, items = self._compute(cell, lambda done, total, _: report(done / max(1, total)))
+        record = Record(cell.key, cell.kind, cell.spec, results, items, versions())
+        self._store.write(record)
+        # Read back what counts: the caller sees what a resumed run would, NaN as None and all.
+        written = self._store.require(cell.key)
+        self._store.log(
+            "computed", key=cell.key, kind=cell.kind, cell=cell.label, seconds=round(time.perf_counter() - began, 3)
+        )
+        self._computed += 1
+        self._done += cell.cost
+        return written
+
+    def _ask_to_stop(self) -> None:
+        self._stop = True
+        if self._note:
+            self._note("stopping after the current cell; press Ctrl-C again to stop at once")
+
+
+def versions() -> dict[str, str]:
+    """Versions of the software that results may depend on."""
+    packages = ("negspace", "numpy", "pandas", "torch", "transformers")
+    found = {name: importlib.metadata.version(name) for name in packages}
+    return {"python": platform.python_version(), **found}
+
+
+@contextmanager
+def _on_sigint(ask: Callable[[], None]) -> Iterator[None]:
+    """Call `ask` on the first SIGINT and fall back to the previous handling after it; only the main thread can."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.getsignal(signal.SIGINT)
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, previous or signal.default_int_handler)
+        ask()
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous or signal.default_int_handler)

@@ -1,0 +1,163 @@
+"""Files that are either whole or absent, and a lock that keeps two drivers apart."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from negspace.errors import NegspaceError, RecordError, StudyError
+
+_TODO = {
+    errno.ENOSPC: "free some space, or give another folder with --out; what is recorded already is kept",
+    errno.EDQUOT: "free some of your quota, or give another folder with --out; what is recorded already is kept",
+    errno.EACCES: "give a folder that you may write to with --out",
+    errno.EPERM: "give a folder that you may write to with --out",
+    errno.EROFS: "give a folder on a file system that can be written to with --out",
+    errno.ENOTDIR: "give a path whose parents are folders",
+    errno.EISDIR: "give a path that is not a folder",
+    errno.ENAMETOOLONG: "give a shorter path",
+}
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file atomically: to a temporary file beside it, synced to disk, then renamed over it.
+
+    Whatever goes wrong, and whenever the process dies, the path holds the old content or the new, never a part.
+
+    Raises:
+        RecordError: the file system refuses (no space, no permission, no such folder).
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents, if they are not there.
+
+    Raises:
+        RecordError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def check_writable(path: Path) -> None:
+    """Make sure that a file can be written at a path, before the work for it starts; nothing is left behind.
+
+    Raises:
+        RecordError: it cannot.
+    """
+    if path.is_dir():
+        raise cannot_write(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
+    if not path.parent.is_dir():
+        missing = errno.ENOTDIR if path.parent.exists() else errno.ENOENT
+        raise cannot_write(path, OSError(missing, os.strerror(missing)))
+    probe = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files of processes that died while writing in a folder; only the holder of its lock may."""
+    for leftover in folder.glob(".*.tmp"):
+        with contextlib.suppress(OSError):
+            leftover.unlink()
+
+
+@contextlib.contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process alone; the operating system frees it when the process ends, however it ends.
+
+    Raises:
+        StudyError: another process holds it; the message says which.
+        RecordError: the lock file cannot be made.
+    """
+    path = folder / ".lock"
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    try:
+        if not _try_lock(handle):
+            holder = os.read(handle, 200).decode("utf-8", "replace").strip() or "another process"
+            raise StudyError(
+                f"to work in the run folder {folder}",
+                f"{holder} is working in it",
+                "wait until it has finished, stop it, or give another folder with --out",
+            )
+        with contextlib.suppress(OSError):  # the name is a courtesy to the second process; the lock is what counts
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(handle)
+
+
+def cannot_write(path: Path, error: OSError) -> RecordError:
+    """The error for a path that the file system refuses to write."""
+    found = error.strerror or str(error)
+    return RecordError(f"to write {path}", found, _TODO.get(error.errno or 0, "check the path and the disk"))
+
+
+def read_bytes(path: Path, what: str) -> bytes:
+    """Content of a file.
+
+    Raises:
+        RecordError: it is not there or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise RecordError(f"{what} at {path}", "no such file", "check the path") from error
+    except OSError as error:
+        raise RecordError(f"{what} at {path}", f"{error.strerror}", "check the path and its permissions") from error
+
+
+def _try_lock(handle: int) -> bool:
+    try:
+        import fcntl
+    except ImportError as error:  # Windows
+        raise NegspaceError(
+            "to lock the run folder", "a system without POSIX file locks", "use Linux, macOS or WSL"
+        ) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return False
+        raise
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # Some network file systems cannot sync a folder; the rename itself is done.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)

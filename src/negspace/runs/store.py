@@ -1,0 +1,220 @@
+"""The run folder: one file a record, each with a checksum over every one of its bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import math
+import re
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from negspace.errors import RecordError, StudyError
+from negspace.runs.cell import FORMAT, Cell, Record, canonical, digest
+from negspace.runs.files import cannot_write, lock, make_folder, read_bytes, remove_leftovers, write_whole
+
+MANIFEST = "run.json"
+"""What the run consists of: configuration, conditions, and the keys of their records."""
+_LOG = "run.log.jsonl"
+_MARK = b"negspace-file-sha256:"
+_NO_SUM = b"0" * 64
+_SUM = re.compile(re.escape(_MARK) + rb"([0-9a-f]{64})")
+
+
+class Damaged(Exception):
+    """A record file whose bytes are not those that were written, or that another version wrote."""
+
+
+class Store:
+    """Records in a folder: `cells/KEY.parquet`, the manifest `run.json`, and a log with the times.
+
+    A record file holds the items as columns; its metadata hold the rest as JSON and a SHA-256 of the whole file, taken
+    with the checksum's own digits as zeros. Any flipped or missing byte is thus found before anything is parsed.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.cells = self.folder / "cells"
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Make the folder if need be and hold it for writing.
+
+        Raises:
+            RecordError: the folder cannot be made or written to.
+            StudyError: another process holds it, or it is a folder of other things.
+        """
+        if self.folder.is_dir() and not self._is_run() and any(self.folder.iterdir()):
+            raise StudyError(
+                f"to write a run into {self.folder}",
+                "a folder with other files in it",
+                "give a new folder, an empty one, or that of an earlier run with --out",
+            )
+        make_folder(self.folder)
+        with lock(self.folder):
+            make_folder(self.cells)
+            for folder in (self.folder, self.cells):
+                remove_leftovers(folder)
+            yield
+
+    def read(self, cell: Cell | str) -> Record | None:
+        """The record of a cell or key; None if there is none.
+
+        Raises:
+            Damaged: there is a file, but it is not what was written.
+        """
+        key = cell if isinstance(cell, str) else cell.key
+        path = self._path(key)
+        if not path.exists():
+            return None
+        record = unpack(read_bytes(path, "a record"))
+        if record.key != key:
+            raise Damaged(f"{path.name} holds the record {record.key}")
+        return record
+
+    def require(self, key: str) -> Record:
+        """The record of a key that must be there.
+
+        Raises:
+            RecordError: it is missing or damaged.
+        """
+        todo = "run the same study again with the same --out: what is missing is computed, all else is kept"
+        try:
+            record = self.read(key)
+        except Damaged as error:
+            raise RecordError(f"the record {self._path(key)}", f"a damaged file: {error}", todo) from error
+        if record is None:
+            raise RecordError(f"the record {self._path(key)}", "no such file", todo)
+        return record
+
+    def write(self, record: Record) -> None:
+        """Write a record, whole or not at all.
+
+        Raises:
+            RecordError: no space, no permission.
+        """
+        write_whole(self._path(record.key), pack(record))
+
+    def write_file(self, name: str, data: bytes) -> None:
+        """Write another file of the run, for example "tables/summary.csv"; an unchanged one is left alone."""
+        path = self.folder / name
+        make_folder(path.parent)
+        with contextlib.suppress(OSError):
+            if path.read_bytes() == data:
+                return
+        write_whole(path, data)
+
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        """Write the run's manifest (no times in it: the same run gives the same bytes)."""
+        text = json.dumps(json.loads(canonical({"format": FORMAT, **manifest})), indent=1, sort_keys=True)
+        self.write_file(MANIFEST, text.encode() + b"\n")
+
+    def read_manifest(self) -> dict[str, Any]:
+        """The run's manifest.
+
+        Raises:
+            RecordError: the folder is not a run's, or the manifest is damaged or of another version.
+        """
+        asked = f"the run in {self.folder}"
+        if not self.folder.is_dir():
+            raise RecordError(asked, "no such folder", "give the folder that was written with --out")
+        path = self.folder / MANIFEST
+        if not path.exists():
+            found = "a run that has not finished" if self._is_run() else f"no {MANIFEST} in it"
+            raise RecordError(asked, found, "give the folder that `negspace run` wrote, or run the study again")
+        todo = "run the study again with the same --out: its records are kept"
+        try:
+            manifest = json.loads(read_bytes(path, "a manifest"))
+            version = manifest["format"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise RecordError(asked, f"a damaged {MANIFEST} ({error})", todo) from error
+        if version != FORMAT:
+            raise RecordError(asked, f"format {version}, this version reads {FORMAT}", todo)
+        return manifest
+
+    def log(self, event: str, **fields: Any) -> None:
+        """Append one line to the run's log, which is where times go; no result depends on it."""
+        line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **fields}, default=str)
+        try:
+            with open(self.folder / _LOG, "a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            raise cannot_write(self.folder / _LOG, error) from error
+
+    def _path(self, key: str) -> Path:
+        return self.cells / f"{key}.parquet"
+
+    def _is_run(self) -> bool:
+        return (self.folder / MANIFEST).exists() or self.cells.is_dir() or (self.folder / ".lock").exists()
+
+
+def pack(record: Record) -> bytes:
+    """The bytes of a record's file; the same record gives the same bytes."""
+    head = {
+        "format": FORMAT,
+        "key": record.key,
+        "kind": record.kind,
+        "spec": record.spec,
+        "results": _without_nan(record.results),
+        "versions": record.versions,
+        "status": record.status,
+    }
+    columns = {str(name): _column(record.items[name]) for name in record.items.columns}
+    table = pa.table(columns)
+    buffer = io.BytesIO()
+    with pq.ParquetWriter(buffer, table.schema, compression="zstd", store_schema=False) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({"negspace": canonical(head), "checksum": (_MARK + _NO_SUM).decode()})
+    data = buffer.getvalue()
+    if data.count(_MARK + _NO_SUM) != 1:
+        raise ValueError("the record's own content holds the checksum's mark")
+    return data.replace(_MARK + _NO_SUM, _MARK + hashlib.sha256(data).hexdigest().encode(), 1)
+
+
+def unpack(data: bytes) -> Record:
+    """The record in a file's bytes.
+
+    Raises:
+        Damaged: a byte is not what it was, or the file is of another version.
+    """
+    sums = list(_SUM.finditer(data))
+    if len(sums) != 1:
+        raise Damaged("no checksum in it: truncated, or not a record")
+    start, stop = sums[0].span(1)
+    if hashlib.sha256(data[:start] + _NO_SUM + data[stop:]).hexdigest().encode() != sums[0][1]:
+        raise Damaged("the checksum does not match the content")
+    table = pq.read_table(io.BytesIO(data))
+    head = json.loads((table.schema.metadata or {})[b"negspace"])
+    if head["format"] != FORMAT:
+        raise Damaged(f"format {head['format']}, this version reads {FORMAT}")
+    if digest({"format": FORMAT, "kind": head["kind"], "spec": head["spec"]}) != head["key"]:
+        raise Damaged("its key is not that of its spec")
+    items = table.replace_schema_metadata(None).to_pandas()
+    return Record(head["key"], head["kind"], head["spec"], head["results"], items, head["versions"], head["status"])
+
+
+def _column(column: pd.Series) -> pa.Array:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(str)
+    if pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
+        return pa.array(np.ascontiguousarray(column.to_numpy()), from_pandas=False)
+    return pa.array([str(value) for value in column], pa.string())
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _without_nan(element) for key, element in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(element) for element in value]
+    return value

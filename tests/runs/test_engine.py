@@ -1,0 +1,106 @@
+"""The local engine: computes what is missing, in order, once; stops when asked; estimates what is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from negspace.runs.cell import Cell
+from negspace.runs.engine import Interrupted, LocalEngine, Progress, Step
+from negspace.runs.store import Store
+
+CELLS = [Cell("square", {"n": n}, f"square of {n}", cost=10.0) for n in range(4)]
+
+
+class Squares:
+    def __init__(self, interrupt_at: int | None = None) -> None:
+        self.computed: list[int] = []
+        self.interrupt_at = interrupt_at
+
+    def __call__(self, cell: Cell, step: Step) -> tuple[Mapping[str, object], pd.DataFrame]:
+        n = cell.spec["n"]
+        step(1, 2, "half")
+        if n == self.interrupt_at:
+            os.kill(os.getpid(), signal.SIGINT)
+        self.computed.append(n)
+        return {"value": n * n}, pd.DataFrame({"n": np.arange(n)})
+
+
+@pytest.fixture
+def store(tmp_path: Path):
+    store = Store(tmp_path / "run")
+    with store.hold():
+        yield store
+
+
+def _bytes(store: Store) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in store.cells.iterdir()}
+
+
+def test_computes_in_order_and_only_once(store: Store) -> None:
+    squares = Squares()
+    records = LocalEngine(store, squares).run(CELLS)
+    assert [record.results["value"] for record in records] == [0, 1, 4, 9]
+    assert squares.computed == [0, 1, 2, 3]
+    again = LocalEngine(store, squares).run([*CELLS, Cell("square", {"n": 5})])
+    assert [record.results["value"] for record in again] == [0, 1, 4, 9, 25]
+    assert squares.computed == [0, 1, 2, 3, 5]
+
+
+def test_a_damaged_record_is_computed_again_and_said_so(store: Store) -> None:
+    LocalEngine(store, Squares()).run(CELLS)
+    before = _bytes(store)
+    path = store.cells / f"{CELLS[2].key}.parquet"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    squares, notes = Squares(), []
+    LocalEngine(store, squares, note=notes.append).run(CELLS)
+    assert squares.computed == [2]
+    assert _bytes(store) == before
+    assert "square of 2 is damaged" in notes[0]
+    events = [json.loads(line)["event"] for line in (store.folder / "run.log.jsonl").read_text().splitlines()]
+    assert events.count("damaged") == 1
+
+
+def test_sigint_finishes_the_cell_and_a_second_run_ends_alike(store: Store, tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    squares, notes = Squares(interrupt_at=1), []
+    stopping = LocalEngine(store, squares, note=notes.append)
+    with pytest.raises(Interrupted, match="2 computed and saved, about 2 left"), stopping as engine:
+        engine.run(CELLS)
+    assert squares.computed == [0, 1]
+    assert "Ctrl-C" in notes[0]
+    assert signal.getsignal(signal.SIGINT) is before
+    LocalEngine(store, Squares()).run(CELLS)
+    other = Store(tmp_path / "other")
+    with other.hold():
+        LocalEngine(other, Squares()).run(CELLS)
+    assert _bytes(store) == _bytes(other)
+
+
+def test_an_error_in_a_cell_leaves_no_record_of_it(store: Store) -> None:
+    def fail(cell: Cell, step: Step):
+        raise RuntimeError("boom")
+
+    with pytest.raises(RuntimeError, match="boom"):
+        LocalEngine(store, fail).run(CELLS[:1])
+    assert not _bytes(store)
+
+
+def test_progress_counts_what_is_left_and_leaves_out_what_was_recorded(store: Store) -> None:
+    LocalEngine(store, Squares()).run(CELLS[:2])
+    seen: list[Progress] = []
+    engine = LocalEngine(store, Squares(), seen.append)
+    engine.expect(1, 30.0)
+    engine.run(CELLS)
+    assert [(p.computed, p.reused, p.left) for p in seen] == [(0, 2, 3), (0, 2, 3), (1, 2, 2), (1, 2, 2)]
+    assert [(p.done, p.total) for p in seen] == [(0, 50), (5, 50), (10, 50), (15, 50)]
+    assert seen[0].label == "square of 2"

@@ -1,0 +1,219 @@
+"""Records on disk: the same bytes for the same record, whole or absent, and every damaged byte found."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from negspace.errors import RecordError, StudyError
+from negspace.runs import files
+from negspace.runs.cell import Cell, Record
+from negspace.runs.store import Damaged, Store, pack, unpack
+
+CELL = Cell("perplexity", {"model": "abc", "p": 0.01})
+
+
+def _record(cell: Cell = CELL) -> Record:
+    items = pd.DataFrame(
+        {
+            "window": np.arange(4),
+            "nll": np.array([1.5, 2.5, np.pi, 1e-300]),
+            "paradigm": ["a", "b", "[bold]", "é\n"],
+            "outcome": pd.Categorical(["right", "wrong", "tie", "right"]),
+            "flag": np.array([True, False, True, True]),
+        }
+    )
+    return Record(cell.key, cell.kind, cell.spec, {"value": 2.25, "none": float("nan")}, items, {"negspace": "0"})
+
+
+@pytest.fixture
+def store(tmp_path: Path):
+    store = Store(tmp_path / "run")
+    with store.hold():
+        yield store
+
+
+def test_a_record_comes_back_as_it_was(store: Store) -> None:
+    record = _record()
+    store.write(record)
+    back = store.read(CELL)
+    assert back is not None
+    assert (back.key, back.kind, back.spec, back.status) == (record.key, record.kind, record.spec, "complete")
+    assert back.results == {"value": 2.25, "none": None}
+    pd.testing.assert_frame_equal(back.items, record.items, check_dtype=False, check_categorical=False)
+    assert back.items["nll"].dtype == np.float64
+
+
+def test_the_same_record_gives_the_same_bytes_and_pandas_reads_it(store: Store) -> None:
+    assert pack(_record()) == pack(_record())
+    store.write(_record())
+    assert pd.read_parquet(store.cells / f"{CELL.key}.parquet")["nll"].iloc[2] == np.pi
+
+
+def test_every_flipped_byte_and_every_truncation_is_found() -> None:
+    data = pack(_record())
+    for at in range(len(data)):
+        with pytest.raises(Damaged):
+            unpack(data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :])
+    for size in range(0, len(data), 7):
+        with pytest.raises(Damaged):
+            unpack(data[:size])
+
+
+def test_a_record_under_another_key_is_found(store: Store) -> None:
+    store.write(_record())
+    other = Cell("perplexity", {"model": "other"})
+    (store.cells / f"{CELL.key}.parquet").rename(store.cells / f"{other.key}.parquet")
+    with pytest.raises(Damaged, match="holds the record"):
+        store.read(other)
+    assert store.read(CELL) is None
+
+
+def test_a_missing_or_damaged_record_says_what_to_do(store: Store) -> None:
+    with pytest.raises(RecordError, match="no such file"):
+        store.require(CELL.key)
+    store.write(_record())
+    path = store.cells / f"{CELL.key}.parquet"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(RecordError, match=r"(?s)damaged.*run the same study again"):
+        store.require(CELL.key)
+
+
+def test_a_content_that_holds_the_mark_is_refused() -> None:
+    record = _record(Cell("x", {"name": "negspace-file-sha256:" + "0" * 64}))
+    with pytest.raises(ValueError, match="mark"):
+        pack(record)
+
+
+@pytest.mark.parametrize("stage", ["write", "fsync", "replace"])
+def test_a_full_disk_leaves_nothing_half_written(store: Store, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
+    store.write(_record())
+    path = store.cells / f"{CELL.key}.parquet"
+    before = path.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    if stage == "write":
+
+        class Full:
+            def __init__(self, name: Path, mode: str) -> None:
+                self.file = open(name, mode)  # noqa: SIM115 - closed in __exit__
+
+            def __enter__(self) -> Full:
+                return self
+
+            def write(self, data: bytes) -> None:
+                self.file.write(data[:10])
+                full()
+
+            def __exit__(self, *_: object) -> None:
+                self.file.close()
+
+        monkeypatch.setattr(files, "open", Full, raising=False)
+    else:
+        monkeypatch.setattr(files.os, stage, full)
+    with pytest.raises(RecordError, match=r"(?s)No space left.*free some space"):
+        store.write(_record(Cell("perplexity", {"another": 1})))
+    with pytest.raises(RecordError, match="No space left"):
+        store.write(_record())
+    monkeypatch.undo()
+    assert path.read_bytes() == before
+    assert list(store.cells.iterdir()) == [path]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mounts a small file system")
+def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
+    mount = tmp_path / "small"
+    mount.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", mount], capture_output=True).returncode:
+        pytest.skip("this user may not mount a tmpfs")
+    try:
+        store = Store(mount)
+        with store.hold():
+            (mount / "cells" / "ballast").write_bytes(b"0" * 48_000)
+            records = [_record(Cell("x", {"n": number})) for number in range(20)]
+            with pytest.raises(RecordError, match="No space left"):
+                list(map(store.write, records))
+            kept = [path for path in store.cells.glob("*") if path.name != "ballast"]
+            assert all(unpack(path.read_bytes()) for path in kept)
+            assert not list(store.cells.glob(".*"))
+    finally:
+        subprocess.run(["umount", mount], check=True)
+
+
+def test_no_permission(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RecordError, match="Not a directory"), Store(tmp_path / "file" / "run").hold():
+        pass
+
+
+def test_no_permission_as_another_user(tmp_path: Path) -> None:
+    if os.getuid() == 0:
+        pytest.skip("root may write everywhere")
+    tmp_path.chmod(0o500)
+    with pytest.raises(RecordError, match=r"(?s)Permission denied.*may write"), Store(tmp_path / "run").hold():
+        pass
+
+
+def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(StudyError, match="other files"), Store(tmp_path).hold():
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_second_driver_is_told_who_holds_the_folder(store: Store) -> None:
+    code = f"from negspace.runs.store import Store\nwith Store({str(store.folder)!r}).hold(): print('in')"
+    second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert second.returncode != 0
+    assert f"process {os.getpid()} on" in second.stderr
+    assert "StudyError" in second.stderr
+
+
+def test_the_lock_is_free_after_the_holder(tmp_path: Path) -> None:
+    for _ in range(2):
+        with Store(tmp_path / "run").hold():
+            pass
+
+
+def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
+    store = Store(tmp_path / "run")
+    with store.hold():
+        pass
+    leftover = store.cells / ".abc.parquet.123.tmp"
+    leftover.write_bytes(b"part")
+    with store.hold():
+        assert not leftover.exists()
+
+
+def test_manifest_round_trip_and_same_bytes(store: Store) -> None:
+    store.write_manifest({"b": 1, "a": {"y": [1, 2.5], "x": None}})
+    first = (store.folder / "run.json").read_bytes()
+    store.write_manifest({"a": {"x": None, "y": [1, 2.5]}, "b": 1})
+    assert (store.folder / "run.json").read_bytes() == first
+    assert store.read_manifest() == {"format": 1, "b": 1, "a": {"y": [1, 2.5], "x": None}}
+
+
+def test_a_folder_without_a_finished_run(tmp_path: Path, store: Store) -> None:
+    with pytest.raises(RecordError, match="no such folder"):
+        Store(tmp_path / "absent").read_manifest()
+    with pytest.raises(RecordError, match="has not finished"):
+        store.read_manifest()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RecordError, match=r"no run\.json"):
+        Store(tmp_path / "empty").read_manifest()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"format": 99}', "{}"])
+def test_a_manifest_that_cannot_be_read(store: Store, content: str) -> None:
+    (store.folder / "run.json").write_text(content)
+    with pytest.raises(RecordError, match=r"damaged run\.json|format 99"):
+        store.read_manifest()
