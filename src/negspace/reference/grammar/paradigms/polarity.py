@@ -1,0 +1,144 @@
+"""Negative polarity: ever, any and either need a licensor, and it must stand where it can reach them."""
+
+from __future__ import annotations
+
+from negspace.reference.grammar.draw import Draw
+from negspace.reference.grammar.lexicon import ACTIVITIES, ANIMALS, ANIMATE, ATTITUDES, MOODS, PEOPLE, PLACES, THINGS
+from negspace.reference.grammar.pairs import crossed, paradigm
+from negspace.reference.grammar.paradigms.agreement import HAVE, NUMBERS
+from negspace.reference.grammar.paradigms.anaphora import TAILS
+from negspace.reference.grammar.tokens import Contrast, Part, say, statement
+
+TERM = "npi_licensing"
+NO, THE = "no/DET", "the/DET"
+
+
+def _exchanged(frame, first: Part, second: Part) -> list[Contrast]:
+    """One contrast: a frame with two places, and the same with their words exchanged."""
+    return [Contrast(frame(first, second), frame(second, first))]
+
+
+@paradigm(TERM, edit="swap", construction="simple NPI")
+def ever_simple(draw: Draw) -> list[Contrast]:
+    (noun, seen), verb, number = draw.some(ANIMATE, 2), draw.one(ATTITUDES), draw.one(NUMBERS)
+    have = HAVE[NUMBERS.index(number)]
+    subject, target = noun.form(number), seen.form(draw.one(NUMBERS))
+    return _exchanged(lambda a, b: statement(a, subject, have, "ever/ADV", verb.participle, b, target), NO, THE)
+
+
+@paradigm(TERM, edit="swap", construction="NPI across a relative clause")
+def ever_across_object_relative(draw: Draw) -> list[Contrast]:
+    (noun, inner), liked, verb, number = (
+        draw.some(ANIMATE, 2),
+        draw.one(ATTITUDES),
+        draw.one(ACTIVITIES),
+        draw.one(NUMBERS),
+    )
+    have = HAVE[NUMBERS.index(number)]
+    head, subject = noun.form(number), inner.form(draw.one(NUMBERS))
+    return _exchanged(
+        lambda a, b: statement(a, head, "that/PRON", b, subject, liked.past, have, "ever/ADV", verb.participle), NO, THE
+    )
+
+
+@paradigm(TERM, edit="swap", construction="NPI across a relative clause")
+def ever_across_subject_relative(draw: Draw) -> list[Contrast]:
+    (noun, inner), liked, verb, number = (
+        draw.some(ANIMATE, 2),
+        draw.one(ATTITUDES),
+        draw.one(ACTIVITIES),
+        draw.one(NUMBERS),
+    )
+    have = HAVE[NUMBERS.index(number)]
+    head, target = noun.form(number), inner.form(draw.one(NUMBERS))
+    return _exchanged(
+        lambda a, b: statement(a, head, "that/PRON", liked.past, b, target, have, "ever/ADV", verb.participle), NO, THE
+    )
+
+
+@paradigm(TERM, edit="swap")
+def any_object(draw: Draw) -> list[Contrast]:
+    noun, thing, number = draw.one(ANIMATE), draw.one(THINGS), draw.one(NUMBERS)
+    verb = draw.one(("found/VERB", "saw/VERB", "wanted/VERB", "took/VERB", "lost/VERB", "had/VERB"))
+    place = draw.one(PLACES)
+    return _exchanged(lambda a, b: statement(a, noun.form(number), verb, b, thing.pl, place), NO, "any/DET")
+
+
+@paradigm(TERM, edit="phrase")
+def anything_object(draw: Draw) -> list[Contrast]:
+    """Nobody said anything, nothing frightened anybody: the negative word must come first."""
+    said = draw.one(("said", "found", "saw", "wanted", "took", "lost", "heard", "bought", "broke", "knew", "ate"))
+    hurt = draw.one(("frightened", "surprised", "hurt", "scared", "helped", "pleased", "worried", "woke"))
+    tail = draw.one(TAILS)
+    return [
+        Contrast(statement(f"{a}/PRON {verb}/VERB {b}/PRON", tail), statement(f"{c}/PRON {verb}/VERB {d}/PRON", tail))
+        for a, b, c, d, verb in (
+            ("nobody", "anything", "anybody", "nothing", said),
+            ("nothing", "anybody", "anything", "nobody", hurt),
+        )
+    ]
+
+
+@paradigm(TERM)
+def either_and_too(draw: Draw) -> list[Contrast]:
+    (noun, second), verb = draw.some(ANIMATE, 2), draw.one(ACTIVITIES)
+    return crossed(
+        lambda word: statement(
+            "the/DET",
+            noun.sg,
+            "did/AUX not/PART",
+            verb.base,
+            ",/PUNCT and/CCONJ the/DET",
+            second.sg,
+            "did/AUX not/PART",
+            word,
+        ),
+        "either/ADV",
+        lambda word: statement("the/DET", noun.sg, verb.past, ",/PUNCT and/CCONJ the/DET", second.sg, "did/AUX", word),
+        "too/ADV",
+    )
+
+
+@paradigm(TERM, edit="move")
+def ever_under_only(draw: Draw) -> list[Contrast]:
+    (noun, seen), verb = draw.some(PEOPLE, 2), draw.one(ATTITUDES)
+    subject, target = say("the/DET", noun.sg), say("the/DET", seen.sg)
+    middle = say("has/AUX ever/ADV", verb.participle)
+    return [Contrast(statement("only/ADV", subject, middle, target), statement(subject, middle, "only/ADV", target))]
+
+
+@paradigm(TERM, edit="move")
+def ever_under_not(draw: Draw) -> list[Contrast]:
+    """Negation inside the relative clause does not reach the main clause."""
+    noun, mood, verb, place = draw.one(PEOPLE), draw.one(MOODS), draw.one(ACTIVITIES), draw.one(PLACES)
+    head, relative = say("the/DET", noun.sg, "who/PRON was/AUX"), say(mood)
+    return [
+        Contrast(
+            statement(head, relative, "had/AUX not/PART ever/ADV", verb.participle, place),
+            statement(head, "not/PART", relative, "had/AUX ever/ADV", verb.participle, place),
+        )
+    ]
+
+
+@paradigm(TERM, edit="move")
+def ever_in_condition(draw: Draw) -> list[Contrast]:
+    (noun, second), verb, mood = draw.some(ANIMATE, 2), draw.one(ACTIVITIES), draw.one(MOODS)
+    first = say("if/SCONJ the/DET", noun.sg, "has/AUX")
+    middle = say(verb.participle, ",/PUNCT the/DET", second.sg, "will/AUX")
+    return [
+        Contrast(
+            statement(first, "ever/ADV", middle, "be/AUX", mood), statement(first, middle, "ever/ADV be/AUX", mood)
+        )
+    ]
+
+
+@paradigm(TERM, edit="move")
+def ever_after_before(draw: Draw) -> list[Contrast]:
+    (noun, second), (verb, other) = draw.some(ANIMATE + ANIMALS, 2), draw.some(ACTIVITIES, 2)
+    first, before = say("the/DET", noun.sg, "had/AUX"), say("before/SCONJ the/DET", second.sg, "had/AUX")
+    return [
+        Contrast(
+            statement(first, verb.participle, before, "ever/ADV", other.participle),
+            statement(first, "ever/ADV", verb.participle, before, other.participle),
+        )
+    ]
