@@ -1,0 +1,1 @@
+"""Which neurons: the scan of a model's neurons, and sets chosen from it."""

@@ -1,0 +1,288 @@
+"""A set of neurons: a value that knows the layout of the model it was chosen from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from negspace.errors import SelectionError
+from negspace.models.model import Model
+from negspace.models.site import Site
+from negspace.neurons import atomic
+
+FORMAT = "negspace-neurons/1"
+
+Layout = tuple[tuple[str, int, int, int], ...]
+"""Sites of a model in order: path, layer, experts (0 = dense), width."""
+
+
+@dataclass(frozen=True, eq=False)
+class NeuronSet:
+    """A set of neurons of one model layout. Equal sets have equal neurons and layouts, whatever their origin."""
+
+    indices: Mapping[str, NDArray[np.int64]]
+    """Path of a site -> its neurons, sorted, as flat indices (expert * width + index); sites without any are absent."""
+    layout: Layout
+    """Sites of the model."""
+    origin: str = "given"
+    """How the set was chosen, in words."""
+
+    def __post_init__(self) -> None:
+        sizes = {path: max(1, experts) * width for path, _, experts, width in self.layout}
+        kept: dict[str, NDArray[np.int64]] = {}
+        unknown = [path for path in self.indices if path not in sizes]
+        if unknown:
+            raise SelectionError(
+                f"neurons of {unknown[0]}", f"no such site in {describe(self.layout)}", "take the path of a site"
+            )
+        for path, size in sizes.items():  # in the order of the layout
+            chosen = np.unique(np.asarray(self.indices.get(path, ()), dtype=np.int64))
+            if len(chosen) and (chosen[0] < 0 or chosen[-1] >= size):
+                wrong = int(chosen[0] if chosen[0] < 0 else chosen[-1])
+                raise SelectionError(
+                    f"neuron {wrong} of {path}", f"a site of {size:,} neurons", f"give indices from 0 to {size - 1}"
+                )
+            if len(chosen):
+                chosen.flags.writeable = False
+                kept[path] = chosen
+        object.__setattr__(self, "indices", MappingProxyType(kept))
+
+    @classmethod
+    def from_indices(cls, model: Model, neurons: Mapping[int, Iterable[Any]], origin: str = "given") -> NeuronSet:
+        """Set of given neurons.
+
+        Args:
+            model: the model they belong to.
+            neurons: layer -> neurons: an index each; for a mixture of experts (expert, index), and ("shared", index)
+                for the MLP that every token passes.
+            origin: how they were chosen, in words.
+
+        Raises:
+            SelectionError: no such layer, expert or neuron.
+        """
+        layout = layout_of(model.sites)
+        by_layer: dict[int, list[Site]] = {}
+        for site in model.sites:
+            by_layer.setdefault(site.layer, []).append(site)
+        indices: dict[str, list[int]] = {}
+        for layer, chosen in neurons.items():
+            if layer not in by_layer:
+                raise SelectionError(f"neurons of layer {layer!r}", describe(layout), "give layers of this model")
+            for neuron in chosen:
+                site, flat = _resolve(by_layer[layer], layer, neuron)
+                indices.setdefault(site.path, []).append(flat)
+        return cls({path: np.array(flat, np.int64) for path, flat in indices.items()}, layout, origin)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.indices.values()))
+
+    def count(self) -> dict[int, int]:
+        """Number of neurons by layer, for the layers that have any."""
+        counts: dict[int, int] = {}
+        for path, layer, _, _ in self.layout:
+            if path in self.indices:
+                counts[layer] = counts.get(layer, 0) + len(self.indices[path])
+        return counts
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Layers that have neurons in the set, in order."""
+        return tuple(sorted(self.count()))
+
+    def restrict(self, layers: Iterable[int]) -> NeuronSet:
+        """The part in some layers.
+
+        Raises:
+            SelectionError: no such layer.
+        """
+        wanted = check_layers(self.layout, layers)
+        paths = {path for path, layer, _, _ in self.layout if layer in wanted}
+        kept = {path: chosen for path, chosen in self.indices.items() if path in paths}
+        return NeuronSet(kept, self.layout, f"{self.origin}, layers {_ranges(wanted)}")
+
+    def __or__(self, other: NeuronSet) -> NeuronSet:
+        return self._combine(other, np.union1d, "|")
+
+    def __and__(self, other: NeuronSet) -> NeuronSet:
+        return self._combine(other, np.intersect1d, "&")
+
+    def __sub__(self, other: NeuronSet) -> NeuronSet:
+        return self._combine(other, np.setdiff1d, "-")
+
+    def _combine(self, other: NeuronSet, operation: Any, sign: str) -> NeuronSet:
+        if not isinstance(other, NeuronSet):
+            return NotImplemented
+        if self.layout != other.layout:
+            raise SelectionError(
+                f"combine two sets of neurons ({self.origin} {sign} {other.origin})",
+                f"one is of {describe(self.layout)}, the other of {describe(other.layout)}",
+                "combine sets of one model",
+            )
+        none = np.empty(0, np.int64)
+        combined = {
+            path: operation(self.indices.get(path, none), other.indices.get(path, none)) for path, *_ in self.layout
+        }
+        return NeuronSet(combined, self.layout, f"({self.origin}) {sign} ({other.origin})")
+
+    @cached_property
+    def key(self) -> str:
+        """sha256 (hex) of layout and neurons; the origin does not enter."""
+        content = {"layout": self.layout, "neurons": {path: chosen.tolist() for path, chosen in self.indices.items()}}
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, NeuronSet) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __repr__(self) -> str:
+        return f"NeuronSet({len(self):,} neurons in {len(self.layers)} layers: {self.origin})"
+
+    def check(self, model: Model) -> None:
+        """Refuse a model with other sites.
+
+        Raises:
+            SelectionError: the model's layout is not the set's.
+        """
+        layout = layout_of(model.sites)
+        if layout != self.layout:
+            raise SelectionError(
+                f"the set '{self.origin}' on {model.source.name}",
+                f"the set is of {describe(self.layout)}; this model has {describe(layout)}",
+                "scan this model and choose from that scan",
+            )
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the set as JSON, whole or not at all.
+
+        Raises:
+            RecordError: the file cannot be written.
+        """
+        content = {
+            "format": FORMAT,
+            "origin": self.origin,
+            "layout": self.layout,
+            "neurons": {site: chosen.tolist() for site, chosen in self.indices.items()},
+            "key": self.key,
+        }
+        return atomic.write(path, (json.dumps(content, indent=1) + "\n").encode())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> NeuronSet:
+        """Read a set that `save` wrote.
+
+        Raises:
+            SelectionError: there is no such file, or it is not a whole set.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise SelectionError(
+                f"the set of neurons in {path}", f"{error.strerror or error}", "give a file that NeuronSet.save wrote"
+            ) from error
+        except ValueError as error:
+            raise _not_a_set(path, f"no JSON ({error})") from error
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            found = content.get("format") if isinstance(content, dict) else None
+            raise _not_a_set(path, f"format {found!r} where {FORMAT!r} was expected")
+        try:
+            layout = tuple((str(p), int(layer), int(e), int(w)) for p, layer, e, w in content["layout"])
+            indices = {str(p): _whole(chosen) for p, chosen in content["neurons"].items()}
+            made = cls(indices, layout, str(content["origin"]))
+            key = content["key"]
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise _not_a_set(path, f"content that is malformed ({type(error).__name__}: {error})") from error
+        if key != made.key:
+            raise _not_a_set(path, "content that does not match its own key: it was changed or cut off")
+        return made
+
+
+def layout_of(sites: Sequence[Site]) -> Layout:
+    """Layout of a model's sites."""
+    return tuple((site.path, site.layer, site.experts, site.width) for site in sites)
+
+
+def describe(layout: Layout) -> str:
+    """A layout in words."""
+    if not layout:
+        return "a model without sites"
+    layers = len({layer for _, layer, _, _ in layout})
+    kinds = sorted({(experts, width) for _, _, experts, width in layout})
+    words = [f"{experts} experts of {width:,} neurons" if experts else f"{width:,} neurons" for experts, width in kinds]
+    return f"{layers} layers ({' and '.join(words[:3])}{', ...' if len(words) > 3 else ''}; first site {layout[0][0]})"
+
+
+def check_layers(layout: Layout, layers: Iterable[int]) -> frozenset[int]:
+    """The layers as a set.
+
+    Raises:
+        SelectionError: the layout has no such layer.
+    """
+    wanted = frozenset(layers)
+    unknown = sorted(wanted - {layer for _, layer, _, _ in layout})
+    if unknown:
+        raise SelectionError(
+            f"layers {_ranges(wanted)}", f"no layer {unknown[0]} in {describe(layout)}", "give layers of this model"
+        )
+    return wanted
+
+
+def _resolve(sites: Sequence[Site], layer: int, neuron: Any) -> tuple[Site, int]:
+    """Site and flat index of a neuron as a user names it."""
+    asked = f"neuron {neuron!r} of layer {layer}"
+    branches = {site.branch: site for site in sites}
+    pair = isinstance(neuron, tuple | list) and len(neuron) == 2
+    expert, index = neuron if pair else (None, neuron)
+    if isinstance(index, bool | np.bool_) or not isinstance(index, int | np.integer):
+        raise SelectionError(asked, "not an index", 'give an integer, (expert, index) or ("shared", index)')
+    if expert is None:
+        if "mlp" not in branches:
+            raise SelectionError(asked, "a layer of experts", 'give (expert, index) or ("shared", index)')
+        site, base = branches["mlp"], 0
+    elif isinstance(expert, str):
+        if expert != "shared" or "shared" not in branches:
+            raise SelectionError(asked, f"no such branch; this layer has {', '.join(branches)}", "name one it has")
+        site, base = branches["shared"], 0
+    else:
+        if "experts" not in branches:
+            raise SelectionError(asked, "a layer without experts", "give a plain index")
+        site = branches["experts"]
+        if not isinstance(expert, int | np.integer) or not 0 <= expert < site.experts:
+            raise SelectionError(asked, f"experts 0 to {site.experts - 1}", "give one of them")
+        base = int(expert) * site.width
+    if not 0 <= index < site.width:
+        raise SelectionError(asked, f"neurons 0 to {site.width - 1}", "give an index of this layer")
+    return site, base + int(index)
+
+
+def _whole(values: Any) -> NDArray[np.int64]:
+    if not isinstance(values, list) or not all(type(value) is int for value in values):
+        raise TypeError("neurons must be lists of integers")
+    return np.array(values, dtype=np.int64)
+
+
+def _ranges(layers: Iterable[int]) -> str:
+    """Layers in words: 0-3, 7."""
+    runs: list[list[Any]] = []
+    for layer in sorted(layers):
+        if runs and layer == runs[-1][1] + 1:
+            runs[-1][1] = layer
+        else:
+            runs.append([layer, layer])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs) or "none"
+
+
+def _not_a_set(path: str | os.PathLike[str], found: str) -> SelectionError:
+    return SelectionError(f"the set of neurons in {path}", found, "give a file that NeuronSet.save wrote")

@@ -1,0 +1,230 @@
+"""The scan: statistics of every neuron of a model on a text, and the sets that can be chosen from them."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from negspace.errors import RecordError, StatisticsError
+from negspace.models.model import Model, ModelSource
+from negspace.neurons import atomic, select
+from negspace.neurons.neuronset import Layout, NeuronSet, layout_of
+from negspace.neurons.select import Share
+from negspace.stats.collect import Progress
+from negspace.stats.measure import measure
+from negspace.text.source import Source, Text, read_text
+from negspace.text.windows import Bos, make_windows
+
+FORMAT = "negspace-scan/1"
+
+
+class ScanInfo(BaseModel):
+    """What a scan was made of."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: ModelSource
+    """Where the model came from."""
+    fingerprint: str
+    """Fingerprint of its weights."""
+    layout: Layout
+    """Its sites in order: path, layer, experts (0 = dense), width; the table's rows follow them."""
+    text: str
+    """Name of the text."""
+    text_hash: str
+    """sha256 of the text."""
+    windows_hash: str
+    """sha256 of the windows' token ids."""
+    window: int
+    """Tokens of a window."""
+    stride: int
+    """Tokens from the start of one window to the start of the next."""
+    windows: int
+    """How many windows."""
+    tokens: int
+    """Tokens that were counted."""
+    special: int
+    """Tokens that were run but left out: BOS, EOS, padding."""
+    bos: str
+    """Policy of BOS: "auto" or "always"."""
+    md_pairs: int
+    """Token pairs of the mapping difficulty."""
+    seed: int
+    """Seed of the draw of these pairs."""
+    method: Literal["sketch", "exact"]
+    """How WD was computed: from sketches, or in closed form from all activations."""
+    regridded: int
+    """Neurons that were sketched on a second pass, since the first windows misjudged their range."""
+    versions: dict[str, str]
+    """Versions of the software that computed it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """Statistics of every neuron, and choices from them."""
+
+    table: pd.DataFrame
+    """One row a neuron: layer, branch, expert (-1 in a dense MLP), neuron, wd, wd_error, md, negative_share, mean, std,
+    skewness, kurtosis (excess), bimodality, fraction_negative, mean_negative, tokens."""
+    info: ScanInfo
+    """What it was made of."""
+    warnings: tuple[str, ...] = ()
+    """What a reader must know: neurons that never vary, and the like; one sentence each."""
+
+    def top(self, p: Share, by: str = "wd", layers: Iterable[int] | None = None) -> NeuronSet:
+        """The ceil(p * (D - 1)) neurons of highest score in each site of D; see `select.top`."""
+        return select.top(self.table, self.info.layout, p, by, layers)
+
+    def bottom(self, p: Share, by: str = "wd", layers: Iterable[int] | None = None) -> NeuronSet:
+        """The ceil(p * (D - 1)) neurons of lowest score in each site of D; see `select.bottom`."""
+        return select.bottom(self.table, self.info.layout, p, by, layers)
+
+    def random(
+        self,
+        p: Share | None = None,
+        seed: int = 0,
+        like: NeuronSet | None = None,
+        layers: Iterable[int] | None = None,
+        exclude: NeuronSet | None = None,
+    ) -> NeuronSet:
+        """Neurons at random: a share p of each site, or as many as `like` has there; see `select.random`."""
+        return select.random(self.info.layout, p, seed, like, layers, exclude)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the scan as one Parquet file (info and warnings in its metadata), whole or not at all.
+
+        Raises:
+            RecordError: the file cannot be written.
+        """
+        made = pa.Table.from_pandas(self.table, preserve_index=False)
+        head = _Head(format=FORMAT, info=self.info, warnings=self.warnings).model_dump_json()
+        made = made.replace_schema_metadata({**(made.schema.metadata or {}), b"negspace": head.encode()})
+        buffer = io.BytesIO()
+        pq.write_table(made, buffer)
+        return atomic.write(path, buffer.getvalue())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Scan:
+        """Read a scan that `save` wrote.
+
+        Raises:
+            RecordError: there is no such file, or it is not a whole scan.
+        """
+        asked, todo = f"the scan in {path}", "give a file that Scan.save or `negspace scan --out` wrote"
+        try:
+            content = pq.read_table(io.BytesIO(Path(path).read_bytes()))
+        except OSError as error:  # pyarrow's own complaints are OSErrors too, or ArrowInvalid
+            raise RecordError(asked, str(error.strerror or error), todo) from error
+        except pa.ArrowException as error:
+            raise RecordError(asked, f"no Parquet file ({error})", todo) from error
+        head = (content.schema.metadata or {}).get(b"negspace")
+        if head is None:
+            raise RecordError(asked, "a Parquet file without a scan's metadata", todo)
+        try:
+            read = _Head.model_validate_json(head)
+        except ValidationError as error:
+            raise RecordError(
+                asked, f"metadata of another format ({error.error_count()} fields differ)", todo
+            ) from error
+        neurons = sum(max(1, experts) * width for _, _, experts, width in read.info.layout)
+        if content.num_rows != neurons:
+            raise RecordError(asked, f"{content.num_rows:,} rows where the model has {neurons:,} neurons", todo)
+        return cls(content.to_pandas(), read.info, read.warnings)
+
+
+class _Head(BaseModel):
+    """A scan's file but for its table."""
+
+    format: Literal["negspace-scan/1"]
+    info: ScanInfo
+    warnings: tuple[str, ...]
+
+
+def scan(
+    model: Model,
+    text: Source | Text = "wikitext-2",
+    *,
+    window: int | None = None,
+    stride: int | None = None,
+    windows: int | None = None,
+    bos: Bos = "auto",
+    batch: int | None = None,
+    md_pairs: int = 1024,
+    exact: bool = False,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Scan:
+    """Statistics of every neuron's pre-activations on a text, in one streaming pass over all layers.
+
+    Memory is bounded by 4.3 KB a neuron for the sketches, and 8 bytes a neuron and pair for the mapping difficulty,
+    however many tokens. BOS, EOS and padding are run but not counted. WD is Kong et al.'s (2026): the Wasserstein
+    distance of the standardised pre-activation from the Gaussian, here in closed form up to the error in `wd_error`.
+
+    Args:
+        model: the model.
+        text: path of a text file or folder, "wikitext-2", or an iterable of documents (joined by one space).
+        window: tokens of a window; None: 2,048, or less for a short context or text.
+        stride: tokens from one window's start to the next; None: half a window.
+        windows: how many, from the start; None: as many as make 131,072 tokens.
+        bos: "auto" (as the tokenizer encodes the whole text) or "always" (BOS before each window).
+        batch: windows of a forward pass; None: as many as make 4,096 tokens. Moves results by float rounding only.
+        md_pairs: random token pairs for the mapping difficulty; 0 leaves it out.
+        exact: keep all activations and use closed forms throughout; for samples that fit in memory.
+        seed: of the draw of pairs.
+        progress: called as progress(windows done, windows, what).
+
+    Raises:
+        TextError: text missing, empty, or shorter than one window.
+        StatisticsError: an activation is not finite, or a number out of range.
+    """
+    for name, value, least in (("batch", batch, 1), ("md_pairs", md_pairs, 0), ("seed", seed, 0)):
+        if value is not None and value < least:
+            raise StatisticsError(
+                f"a scan with {name}={value}", f"it must be {least} or more", f"give {name} >= {least}"
+            )
+    source = text if isinstance(text, Text) else read_text(text, role="statistics")
+    cut = make_windows(
+        source, model.tokenizer, window=window, stride=stride, windows=windows, bos=bos, context=model.context
+    )
+    found = measure(model, cut, batch=batch, md_pairs=md_pairs, exactly=exact, seed=seed, progress=progress)
+    special = int(cut.special.sum())
+    info = ScanInfo(
+        model=model.source,
+        fingerprint=model.fingerprint,
+        layout=layout_of(model.sites),
+        text=cut.text_name,
+        text_hash=cut.text_hash,
+        windows_hash=cut.hash,
+        window=cut.window,
+        stride=cut.stride,
+        windows=len(cut),
+        tokens=cut.tokens.size - special,
+        special=special,
+        bos=cut.bos,
+        md_pairs=md_pairs,
+        seed=seed,
+        method="exact" if exact else "sketch",
+        regridded=found.regridded,
+        versions=_versions(),
+    )
+    return Scan(found.table, info, found.warnings)
+
+
+def _versions() -> dict[str, str]:
+    found: dict[str, Any] = {}
+    for name in ("negspace", "torch", "transformers", "numpy", "scipy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # run from a source tree that is not installed
+            found[name] = "unknown"
+    return found

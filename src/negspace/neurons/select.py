@@ -1,0 +1,182 @@
+"""Choosing neurons by a score: top, bottom or random, site by site.
+
+A site of D neurons gives ceil(p * (D - 1)), as many as lie strictly above the (1 - p) quantile with linear
+interpolation: what Kong et al. (2026) take. The product is exact in decimal: p = 0.01 means one hundredth, not its
+nearest binary number. Ties go to the lower index.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from negspace.errors import SelectionError
+from negspace.neurons.neuronset import Layout, NeuronSet, check_layers, describe
+from negspace.stats.measure import SCORES
+
+Share = float | int | str | Fraction | Decimal
+
+
+def size_of(p: Share, neurons: int) -> int:
+    """ceil(p * (neurons - 1)), computed exactly: how many neurons a share p of a site means.
+
+    Raises:
+        SelectionError: p is not a number from 0 to 1.
+    """
+    return math.ceil(share(p) * (neurons - 1)) if neurons else 0
+
+
+def share(p: Share) -> Fraction:
+    """A share as the decimal that the user wrote.
+
+    Raises:
+        SelectionError: p is not a number from 0 to 1.
+    """
+    try:
+        exact = Fraction(str(p))
+    except (ValueError, ZeroDivisionError):
+        exact = None
+    if exact is None or isinstance(p, bool) or not 0 <= exact <= 1:
+        raise SelectionError(
+            f"a share p={p!r} of the neurons", "not a number from 0 to 1", "give a fraction, such as 0.01 for 1%"
+        )
+    return exact
+
+
+def top(
+    table: pd.DataFrame, layout: Layout, p: Share, by: str = "wd", layers: Iterable[int] | None = None
+) -> NeuronSet:
+    """The neurons of highest score in each site.
+
+    Args:
+        table: one row a neuron, sites in the order of the layout (`Scan.table`).
+        layout: the sites.
+        p: share of each site's neurons.
+        by: column to rank by, one of SCORES; skewness counts by its magnitude.
+        layers: only these; None for all.
+
+    Neurons without a score (NaN: those that never vary) are never chosen; a site with too few others gives what it has.
+
+    Raises:
+        SelectionError: p out of range, unknown score or layer, or a site without a single score.
+    """
+    return _extreme(table, layout, p, by, layers, "top")
+
+
+def bottom(
+    table: pd.DataFrame, layout: Layout, p: Share, by: str = "wd", layers: Iterable[int] | None = None
+) -> NeuronSet:
+    """The neurons of lowest score in each site; otherwise as `top`."""
+    return _extreme(table, layout, p, by, layers, "bottom")
+
+
+def random(
+    layout: Layout,
+    p: Share | None = None,
+    seed: int = 0,
+    like: NeuronSet | None = None,
+    layers: Iterable[int] | None = None,
+    exclude: NeuronSet | None = None,
+) -> NeuronSet:
+    """Neurons drawn at random, each equally likely, from each site: a share p, or as many as another set has there.
+
+    A site's draw depends on the seed and on the site's place in the layout only, so that restricting the layers leaves
+    the others' draws as they are. All neurons can be drawn, those that never vary too.
+
+    Args:
+        layout: the sites.
+        p: share of each site's neurons; give this or `like`.
+        seed: of the draw, not negative.
+        like: a set whose number of neurons at every site to match.
+        layers: only these; None for all.
+        exclude: neurons that must not be drawn.
+
+    Raises:
+        SelectionError: neither or both of p and like, p out of range, another layout, or too few neurons left to draw.
+    """
+    if (p is None) == (like is None):
+        raise SelectionError(
+            "a random set", "neither p nor like, or both", "give p (a share) or like (a set), not both"
+        )
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise SelectionError(f"a random set with seed {seed!r}", "not a whole number from 0 up", "give such a seed")
+    for other in (like, exclude):
+        if other is not None and other.layout != layout:
+            raise SelectionError(
+                f"a random set matched to '{other.origin}'",
+                f"that set is of {describe(other.layout)}; this scan is of {describe(layout)}",
+                "take both from one model",
+            )
+    wanted = None if layers is None else check_layers(layout, layers)
+    chosen: dict[str, NDArray[np.int64]] = {}
+    for position, (path, layer, experts, width) in enumerate(layout):
+        if wanted is not None and layer not in wanted:
+            continue
+        size = max(1, experts) * width
+        if like is not None:
+            count = len(like.indices.get(path, ()))
+        else:
+            assert p is not None
+            count = size_of(p, size)
+        pool = np.arange(size)
+        if exclude is not None:
+            pool = np.setdiff1d(pool, exclude.indices.get(path, np.empty(0, np.int64)))
+        if count > len(pool):
+            raise SelectionError(
+                f"{count:,} random neurons of {path}",
+                f"only {len(pool):,} are left of its {size:,} after the excluded ones",
+                "draw fewer or exclude fewer",
+            )
+        drawn = np.random.default_rng([int(seed), position]).permutation(len(pool))[:count]
+        chosen[path] = pool[drawn].astype(np.int64)
+    origin = (
+        f"random {_percent(p)}" if p is not None else f"random, as many as in ({like.origin})" if like else "random"
+    )
+    origin += f", seed {seed}" + (f", none of ({exclude.origin})" if exclude is not None else "")
+    return NeuronSet(chosen, layout, origin + _where(wanted))
+
+
+def _extreme(
+    table: pd.DataFrame, layout: Layout, p: Share, by: str, layers: Iterable[int] | None, end: str
+) -> NeuronSet:
+    fraction = share(p)
+    if by not in SCORES:
+        raise SelectionError(f"the {end} {_percent(p)} by {by!r}", "no such score", f"use one of {', '.join(SCORES)}")
+    wanted = None if layers is None else check_layers(layout, layers)
+    column = table[by].to_numpy(np.float64)
+    if by == "skewness":
+        column = np.abs(column)
+    chosen: dict[str, NDArray[np.int64]] = {}
+    begin = 0
+    for path, layer, experts, width in layout:
+        size = max(1, experts) * width
+        scores, begin = column[begin : begin + size], begin + size
+        count = size_of(fraction, size)
+        if count == 0 or (wanted is not None and layer not in wanted):
+            continue
+        scored = np.flatnonzero(~np.isnan(scores))
+        if len(scored) == 0:
+            raise SelectionError(
+                f"the {end} {_percent(p)} by {by}",
+                f"not one neuron of {path} has this score",
+                "rank by another score, or give the layers that have it",
+            )
+        ranked = scores[scored] if end == "bottom" else -scores[scored]
+        chosen[path] = scored[np.argsort(ranked, kind="stable")[:count]]
+    return NeuronSet(chosen, layout, f"{end} {_percent(p)} by {by}{_where(wanted)}")
+
+
+def _percent(p: Share | None) -> str:
+    assert p is not None
+    percent = share(p) * 100
+    return f"{float(percent):.12g}%"
+
+
+def _where(layers: frozenset[int] | None) -> str:
+    return "" if layers is None else f", layers {', '.join(map(str, sorted(layers)))}"

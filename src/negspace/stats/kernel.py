@@ -1,0 +1,132 @@
+"""The one loop over the activations: bins, sums of powers and tallies of every neuron, in a single pass.
+
+Imported on first use only: numba takes a while to load, and its code is compiled once and cached on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+
+from negspace.stats.sketch import BINS, COUNT_SHIFT, LOW_BITS, PART_BITS, UNIT_BITS
+
+_COLUMNS = 16  # neurons of a tile: sixteen float32 make one cache line
+_ROWS = 256  # tokens of a tile: 16 KB of float32 stay in the first-level cache beside the bins in use
+_REORDER: Any = {"reassoc", "contract", "nsz"}  # lets sums vectorise; NaN and infinity keep their meaning
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile with a cache on disk, or without one where no folder for it can be written."""
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": _REORDER}
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # numba found no writable place for its cache
+        return numba.njit(**options)(function)
+
+
+@_compiled
+def accumulate(
+    activations: Any,
+    order: Any,
+    starts: Any,
+    first: int,
+    last: int,
+    origin: Any,
+    scale: Any,
+    pivot: Any,
+    per_unit: Any,
+    bins: Any,
+    sums: Any,
+    tallies: Any,
+) -> int:
+    """Add rows of activations to the sketch arrays, in place.
+
+    The work is cut into tasks of one expert and 16 neurons each; this call does the tasks from `first` to below `last`,
+    so that several threads can share the work without touching each other's neurons.
+
+    Args:
+        activations: float [rows, width], C-contiguous.
+        order: int64 [n], the rows to read, grouped by expert.
+        starts: int64 [experts + 1]; expert e owns order[starts[e]:starts[e + 1]] (a dense site has one expert).
+        first, last: range of tasks, out of experts * ceil(width / 16).
+        origin, scale: float32 [experts * width], left end of the grid and parts of a bin per unit of activation.
+        pivot, per_unit: float64 [experts * width], the powers are those of (a - pivot) * per_unit.
+        bins: int64 [experts * width, 512], words of count and sum of parts.
+        sums: int64 [experts * width, 7, 2], fixed-point sums (see `sketch.SUMS`).
+        tallies: int64 [experts * width, 4] (see `sketch.TALLIES`).
+
+    Returns:
+        0, or 1 when a value or a sum was not finite or too large for the fixed point; the arrays are then of no use.
+    """
+    width = activations.shape[1]
+    blocks = (width + _COLUMNS - 1) // _COLUMNS
+    tile = np.empty((_COLUMNS, _ROWS), activations.dtype)
+    place = np.empty(_ROWS, np.int32)
+    parts = BINS << PART_BITS
+    end = np.float32(parts)
+    zero = activations.dtype.type(0)
+    totals = np.empty(7, np.float64)
+    bad = 0
+    for task in range(first, last):
+        expert = task // blocks
+        column = (task % blocks) * _COLUMNS
+        columns = min(_COLUMNS, width - column)
+        begin, stop = starts[expert], starts[expert + 1]
+        for top in range(begin, stop, _ROWS):
+            rows = min(_ROWS, stop - top)
+            for i in range(rows):
+                row = order[top + i]
+                for j in range(columns):
+                    tile[j, i] = activations[row, column + j]
+            for j in range(columns):
+                neuron = expert * width + column + j
+                values = tile[j]
+                centre, factor = pivot[neuron], per_unit[neuron]
+                s1 = s2 = s3 = s4 = negative = 0.0
+                negatives = 0
+                for i in range(rows):
+                    value = values[i]
+                    d = (np.float64(value) - centre) * factor
+                    square = d * d
+                    s1 += d
+                    s2 += square
+                    s3 += square * d
+                    s4 += square * square
+                    negative += np.float64(value if value < zero else zero)
+                    negatives += 1 if value < zero else 0
+                left, per = origin[neuron], scale[neuron]
+                for i in range(rows):
+                    x = (np.float32(values[i]) - left) * per
+                    x = x if x > np.float32(-1) else np.float32(-1)  # NaN goes below too; its sums give it away
+                    x = x if x < end else end
+                    place[i] = np.int32(np.floor(x))
+                below = above = 0.0
+                counts = bins[neuron]
+                for i in range(rows):
+                    at = place[i]
+                    if at < 0:
+                        tallies[neuron, 2] += 1
+                        below += (np.float64(values[i]) - centre) * factor
+                    elif at >= parts:
+                        tallies[neuron, 3] += 1
+                        above += (np.float64(values[i]) - centre) * factor
+                    else:
+                        counts[at >> PART_BITS] += (1 << COUNT_SHIFT) + (at & ((1 << PART_BITS) - 1))
+                tallies[neuron, 0] += rows
+                tallies[neuron, 1] += negatives
+                totals[0], totals[1], totals[2], totals[3] = s1, s2, s3, s4
+                totals[4], totals[5], totals[6] = negative * factor, below, above
+                for k in range(7):
+                    total = totals[k]
+                    if not abs(total) < 2.0**80:
+                        bad = 1
+                        total = 0.0
+                    high = np.floor(total * 2.0**-UNIT_BITS)
+                    low = (total - high * 2.0**UNIT_BITS) * 2.0 ** (LOW_BITS - UNIT_BITS)
+                    both = sums[neuron, k, 1] + np.int64(low)
+                    sums[neuron, k, 0] += np.int64(high) + (both >> LOW_BITS)
+                    sums[neuron, k, 1] = both & ((1 << LOW_BITS) - 1)
+    return bad

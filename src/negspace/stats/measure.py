@@ -1,0 +1,275 @@
+"""From windows to the table of statistics: one row a neuron, and in words whatever a reader must know of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from negspace.errors import StatisticsError
+from negspace.models.model import Model
+from negspace.models.site import Site
+from negspace.stats.collect import Gathered, PairSample, Progress, gather
+from negspace.stats.moments import Moments, moments_of, moments_of_sketch
+from negspace.stats.shape import bimodality, kurtosis, skewness
+from negspace.stats.sketch import Grid
+from negspace.stats.wasserstein import Distances, exact, from_sketch
+from negspace.text.windows import Windows
+
+T = TypeVar("T", Moments, Distances)
+
+REGRID_ERROR = 0.02
+"""Error bound of a distance from which on its neuron is sketched again, on a grid around its true mean."""
+REGRID_REACH = 6.0
+"""Half the width of that grid, in standard deviations: its bound cannot exceed 0.007."""
+SCORES = (
+    "wd", "md", "negative_share", "mean", "std", "skewness", "kurtosis", "bimodality", "fraction_negative",
+    "mean_negative",
+)  # fmt: skip
+"""The table's columns by which neurons can be ranked."""
+_NAMED = 10  # neurons that a warning names before it only counts
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Statistics of every neuron of a model."""
+
+    table: pd.DataFrame
+    """One row a neuron: layer, branch, expert, neuron, the SCORES, wd_error, tokens."""
+    warnings: tuple[str, ...]
+    """What a reader must know; one sentence each."""
+    regridded: int
+    """Neurons whose pilot was not representative and that were sketched again on a second pass."""
+
+
+@dataclass(frozen=True, eq=False)
+class _SiteResult:
+    moments: Moments
+    distances: Distances
+
+
+def measure(
+    model: Model,
+    windows: Windows,
+    *,
+    batch: int | None = None,
+    md_pairs: int = 1024,
+    exactly: bool = False,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Measured:
+    """Statistics of every neuron over the counted tokens of the windows.
+
+    One forward pass. Only when the error bound of some distance exceeds 0.02, since the pilot was unlike the rest, do
+    these neurons' sites take part in a second pass, on grids around the means that the first one found.
+
+    Args:
+        model: the model.
+        windows: the tokens.
+        batch: windows of a forward pass; moves the results by float rounding only.
+        md_pairs: random token pairs for the mapping difficulty; 0 leaves it out (NaN).
+        exactly: keep all activations and use the closed forms; for samples that fit in memory.
+        seed: of the draw of pairs.
+        progress: called as progress(windows done, windows, what).
+
+    Raises:
+        StatisticsError: activations that are not finite, no counted token, or a sample that memory cannot hold.
+    """
+    counted = int((~windows.special).sum())
+    if counted == 0:
+        raise StatisticsError(
+            f"statistics over {windows.text_name}",
+            f"no token to count among {windows.tokens.size}: all are special tokens (BOS, EOS, padding)",
+            "give running text",
+        )
+    if exactly:
+        _check_memory(model, counted)
+    pairs = PairSample.draw(windows, md_pairs, seed) if md_pairs > 0 else None
+    gathered = gather(model, windows, batch=batch, pairs=pairs, exact=exactly, progress=progress)
+    results = [_site_result(gathered, position) for position in range(len(gathered.sites))]
+    regridded = 0
+    if not exactly:
+        results, regridded = _regrid(model, windows, gathered.sites, results, batch, progress)
+    table = pd.concat(
+        [_rows(site, r, d) for site, r, d in zip(gathered.sites, results, _md(gathered), strict=True)],
+        ignore_index=True,
+    )
+    return Measured(table, _warnings(gathered, table, windows, regridded, pairs), regridded)
+
+
+def _site_result(gathered: Gathered, position: int) -> _SiteResult:
+    samples, sketch = gathered.samples[position], gathered.sketches[position]
+    site = gathered.sites[position]
+    if samples is not None:
+        for sample in samples:
+            if not np.isfinite(sample).all():
+                columns = np.flatnonzero(~np.isfinite(sample).all(axis=0))
+                raise StatisticsError(
+                    f"statistics of the pre-activations of layer {site.layer} ({site.path})",
+                    f"activations that are not finite (NaN or infinity): {_list([f'neuron {c}' for c in columns])}",
+                    "check the weights, and run the model in float32 (load(..., dtype='float32'))",
+                )
+        return _SiteResult(
+            _joined(Moments, [moments_of(sample) for sample in samples]),
+            _joined(Distances, [exact(sample) for sample in samples]),
+        )
+    if sketch is None:  # routed experts that no token reached
+        nothing = np.empty((0, site.size), np.float32)
+        return _SiteResult(moments_of(nothing), exact(nothing))
+    moments = moments_of_sketch(sketch)
+    return _SiteResult(moments, from_sketch(sketch, moments))
+
+
+def _joined(kind: type[T], parts: Sequence[T]) -> T:
+    """The experts' results as one, in order of experts."""
+    return kind(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(kind)))
+
+
+def _chosen(kind: type[T], flags: NDArray[np.bool_], new: T, old: T) -> T:
+    """The new result where flagged, the old one elsewhere."""
+    return kind(*(np.where(flags, getattr(new, field.name), getattr(old, field.name)) for field in fields(kind)))
+
+
+def _regrid(
+    model: Model,
+    windows: Windows,
+    sites: Sequence[Site],
+    results: list[_SiteResult],
+    batch: int | None,
+    progress: Progress | None,
+) -> tuple[list[_SiteResult], int]:
+    """Second pass for the sites of neurons whose error bound is too large."""
+    coarse = [result.distances.error > REGRID_ERROR for result in results]
+    again = [position for position, flags in enumerate(coarse) if flags.any()]
+    if not again:
+        return results, 0
+    grids = [
+        Grid.around(
+            np.nan_to_num(results[position].moments.mean), np.nan_to_num(results[position].moments.std), REGRID_REACH
+        )
+        for position in again
+    ]
+    second = gather(
+        model, windows, batch=batch, sites=[sites[position] for position in again], grids=grids, progress=progress,
+        what="scan again",
+    )  # fmt: skip
+    for position, sketch in zip(again, second.sketches, strict=True):
+        assert sketch is not None
+        moments = moments_of_sketch(sketch)
+        found, old = from_sketch(sketch, moments), results[position]
+        flags = coarse[position]
+        results[position] = _SiteResult(
+            _chosen(Moments, flags, moments, old.moments), _chosen(Distances, flags, found, old.distances)
+        )
+    return results, int(sum(flags.sum() for flags in coarse))
+
+
+def _md(gathered: Gathered) -> list[NDArray[np.float64]]:
+    return [
+        np.full(site.size, np.nan) if found is None else found.md
+        for site, found in zip(gathered.sites, gathered.difficulties, strict=True)
+    ]
+
+
+def _rows(site: Site, result: _SiteResult, md: NDArray[np.float64]) -> pd.DataFrame:
+    moments, distances = result.moments, result.distances
+    flat = np.arange(site.size)
+    return pd.DataFrame(
+        {
+            "layer": np.full(site.size, site.layer, np.int64),
+            "branch": site.branch,
+            "expert": flat // site.width if site.experts else np.full(site.size, -1, np.int64),
+            "neuron": flat % site.width,
+            "wd": distances.wd,
+            "wd_error": distances.error,
+            "md": md,
+            "negative_share": distances.negative_share,
+            "mean": moments.mean,
+            "std": moments.std,
+            "skewness": skewness(moments),
+            "kurtosis": kurtosis(moments),
+            "bimodality": bimodality(moments),
+            "fraction_negative": moments.fraction_negative,
+            "mean_negative": moments.mean_negative,
+            "tokens": moments.tokens,
+        }
+    )
+
+
+def _warnings(
+    gathered: Gathered, table: pd.DataFrame, windows: Windows, regridded: int, pairs: PairSample | None
+) -> tuple[str, ...]:
+    found = list(windows.notes)
+    unreached = table[table["tokens"] == 0]
+    if len(unreached):
+        experts = unreached[["layer", "expert"]].drop_duplicates()
+        names = [f"layer {row.layer} expert {row.expert}" for row in experts.itertuples()]
+        found.append(f"{len(names):,} experts were reached by no token and have no statistics: {_list(names)}")
+    constant = table[table["std"] == 0]
+    if len(constant):
+        found.append(
+            f"{len(constant):,} neurons never vary (standard deviation 0) and have no WD, skewness or kurtosis: "
+            f"{_list(_names(constant))}"
+        )
+    if regridded:
+        found.append(
+            f"{regridded:,} neurons were sketched on a second pass: on the first windows they behaved unlike the rest"
+        )
+    coarse = table[table["wd_error"] > REGRID_ERROR]
+    if len(coarse):
+        found.append(
+            f"{len(coarse):,} neurons have a WD known to no better than {REGRID_ERROR}: {_list(_names(coarse))}"
+        )
+    if pairs is not None:
+        found += _md_warnings(gathered, len(pairs.slots) // 2)
+    return tuple(found)
+
+
+def _md_warnings(gathered: Gathered, pairs: int) -> list[str]:
+    found, flat, equal = [], [], 0
+    for site, result in zip(gathered.sites, gathered.difficulties, strict=True):
+        if result is not None:
+            flat += [f"layer {site.layer} neuron {neuron}" for neuron in result.flat]
+            equal = max(equal, result.equal)
+    routed = [site for site in gathered.sites if site.experts]
+    blind = [site for site in gathered.sites if not site.experts and site.projection is None]
+    if pairs == 0:
+        return ["too few tokens for a pair: MD is undefined"]
+    if flat:
+        found.append(f"{len(flat):,} neurons give most token pairs one value and have no MD: {_list(flat)}")
+    if equal:
+        found.append(f"up to {equal:,} of {pairs:,} token pairs had equal inputs in a layer and were left out of MD")
+    if routed:
+        found.append(f"MD is not defined for routed experts, whose tokens differ: {len(routed):,} sites without it")
+    if blind:
+        found.append(f"no projection to read inputs from, hence no MD, at {_list([site.path for site in blind])}")
+    return found
+
+
+def _names(rows: pd.DataFrame) -> list[str]:
+    return [
+        f"layer {row.layer}{'' if row.expert == -1 else f' expert {row.expert}'} neuron {row.neuron}"
+        for row in rows.head(_NAMED + 1).itertuples()
+    ] + [""] * max(0, len(rows) - _NAMED - 1)
+
+
+def _list(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_NAMED])
+    return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED:,} more"
+
+
+def _check_memory(model: Model, tokens: int) -> None:
+    """Refuse exact statistics that physical memory cannot hold."""
+    needed = 4 * tokens * sum(site.size for site in model.sites)
+    held = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if 2 * needed > held:
+        raise StatisticsError(
+            f"exact statistics of {tokens:,} tokens",
+            f"they need about {2 * needed / 1e9:,.1f} GB where this machine has {held / 1e9:,.1f} GB",
+            "take fewer windows, or leave out exact=True: the sketch's WD is within 1e-3 of it",
+        )
