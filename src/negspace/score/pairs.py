@@ -224,7 +224,10 @@ def _score(
     leads = sorted({sentence.tokens[: sentence.lead] for sentence in sentences if sentence.lead > 1})
     size = len(sentences)
     report = (lambda done, whole, _: progress(done, whole, name)) if progress else None
-    scored = LogProbs(model.module).score([*(s.tokens for s in sentences), *leads], report)
+    try:
+        scored = LogProbs(model.module).score([*(s.tokens for s in sentences), *leads], report)
+    except ScoreError as error:
+        raise ScoreError(f"the scores of the minimal pairs {name}", error.found, error.todo) from error
     total, count = scored.total[:size].copy(), scored.count[:size].copy()
     # The kernel scores all tokens but the first; of a longer lead (GLM's has two tokens) the rest is taken out again.
     of_lead = dict(zip(leads, zip(scored.total[size:], scored.count[size:], strict=True), strict=True))
