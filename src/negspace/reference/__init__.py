@@ -1,0 +1,51 @@
+"""The bundled reference material (models, minimal pairs, held-out text) and the code that makes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from negspace.errors import ModelError, PairsError, TextError
+
+_DATA = Path(__file__).parent / "data"
+
+
+def model_path(name: str = "gelu") -> Path:
+    """Folder of a bundled model, as `negspace.load` and transformers take it.
+
+    Raises:
+        ModelError: this installation bundles no model of that name.
+    """
+    models = _DATA / "models"
+    folder = models / name
+    if not name or folder.parent != models or not (folder / "config.json").is_file():
+        bundled = sorted(path.parent.name for path in models.glob("*/config.json"))
+        raise ModelError(
+            f"the bundled model {name!r}",
+            f"bundled here: {', '.join(bundled) or 'none'}",
+            "take one of these, or train one: python -m negspace.reference train --help",
+        )
+    return folder
+
+
+def pairs_path() -> Path:
+    """Folder of the bundled minimal pairs: one JSONL file a paradigm, in the field layout of BLiMP.
+
+    Raises:
+        PairsError: this installation lacks them.
+    """
+    folder = _DATA / "pairs"
+    if not any(folder.glob("*.jsonl")):
+        raise PairsError("the bundled minimal pairs", f"no JSONL file in {folder}", "reinstall negspace")
+    return folder
+
+
+def text_path() -> Path:
+    """File of the bundled held-out text: original prose, a paragraph a line, a blank line between stories.
+
+    Raises:
+        TextError: this installation lacks it.
+    """
+    path = _DATA / "held_out.txt"
+    if not path.is_file():
+        raise TextError("the bundled held-out text", f"no file {path}", "reinstall negspace")
+    return path

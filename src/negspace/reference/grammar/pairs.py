@@ -85,12 +85,15 @@ def generate(paradigm: Paradigm, seed: int = 0, count: int = 200) -> list[Contra
     draw = Draw(f"{seed}/{paradigm.uid}")
     out: list[Contrast] = []
     taken: set[Tokens] = set()
-    for _ in range(50 * count):
+    fruitless = 0
+    while fruitless < 2_000:
         group = paradigm.make(draw)
         said = [tokens for contrast in group for tokens in contrast]
         # No sentence comes twice, neither on its own side nor on the other.
         if len(set(said)) < len(said) or not taken.isdisjoint(said):
+            fruitless += 1
             continue
+        fruitless = 0
         taken.update(said)
         out.extend(group)
         if len(out) == count:

@@ -80,7 +80,8 @@ def agreement_question(draw: Draw) -> list[Contrast]:
 
 @paradigm(TERM)
 def agreement_relational_noun(draw: Draw) -> list[Contrast]:
-    head, (attractor,), verb = draw.one(RELATIONS), draw.some(TRADES + ANIMALS[:2], 1), draw.one(ACTIVITIES)
+    head, verb = draw.one(RELATIONS), draw.one(ACTIVITIES)
+    attractor = draw.one([noun for noun in TRADES + ANIMALS[:2] if noun != head])
     return [
         contrast
         for near in NUMBERS

@@ -19,6 +19,7 @@ from negspace.reference.grammar.lexicon import (
     TRADES,
     Noun,
     Number,
+    Verb,
 )
 from negspace.reference.grammar.pairs import agreeing, crossed, paradigm
 from negspace.reference.grammar.paradigms.agreement import NUMBERS
@@ -40,6 +41,12 @@ def _man_and_woman(draw: Draw) -> tuple[Tokens, Tokens]:
     if draw.chance():
         return say(draw.one(HE_NAMES)), say(draw.one(SHE_NAMES))
     return say("the/DET", draw.one(HE).sg), say("the/DET", draw.one(SHE).sg)
+
+
+def _two_verbs(draw: Draw) -> tuple[Verb, Verb]:
+    """A verb for a relative clause and a different one that takes a reflexive."""
+    verb = draw.one(SELF)
+    return draw.one([other for other in ATTITUDES if other != verb]), verb
 
 
 @paradigm(AGREEMENT, construction="simple reflexive")
@@ -78,7 +85,7 @@ def reflexive_in_complement(draw: Draw) -> list[Contrast]:
 
 @paradigm(AGREEMENT, construction="reflexive across a relative clause")
 def reflexive_across_object_relative(draw: Draw) -> list[Contrast]:
-    subject, (noun, reflexive), inner, verb = draw.one(TRADES), _gendered(draw), draw.one(ATTITUDES), draw.one(SELF)
+    subject, (noun, reflexive), (inner, verb) = draw.one(TRADES), _gendered(draw), _two_verbs(draw)
     return [
         contrast
         for near in NUMBERS
@@ -94,7 +101,7 @@ def reflexive_across_object_relative(draw: Draw) -> list[Contrast]:
 
 @paradigm(AGREEMENT, construction="reflexive across a relative clause")
 def reflexive_across_subject_relative(draw: Draw) -> list[Contrast]:
-    attractor, (noun, reflexive), inner, verb = draw.one(TRADES), _gendered(draw), draw.one(ATTITUDES), draw.one(SELF)
+    attractor, (noun, reflexive), (inner, verb) = draw.one(TRADES), _gendered(draw), _two_verbs(draw)
     return [
         contrast
         for near in NUMBERS
@@ -112,7 +119,7 @@ def reflexive_across_subject_relative(draw: Draw) -> list[Contrast]:
 def binding_across_relative(draw: Draw) -> list[Contrast]:
     """The noun inside the relative clause does not command the reflexive."""
     him, her = draw.one(HE), draw.one(SHE)
-    (he, she), inner, verb = (draw.one(HE_NAMES), draw.one(SHE_NAMES)), draw.one(ATTITUDES), draw.one(SELF)
+    (he, she), (inner, verb) = (draw.one(HE_NAMES), draw.one(SHE_NAMES)), _two_verbs(draw)
     return crossed(
         lambda self: statement("the/DET", him.sg, "that/PRON", she, inner.past, verb.past, self),
         HIMSELF,

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from negspace.reference.grammar.draw import Draw
-from negspace.reference.grammar.lexicon import ACTIVITIES, ANIMALS, ANIMATE, ATTITUDES, MOODS, PEOPLE, PLACES, THINGS
+from negspace.reference.grammar.lexicon import ACTIVITIES, ANIMALS, ANIMATE, ATTITUDES, MOODS, PLACES, THINGS
 from negspace.reference.grammar.pairs import crossed, paradigm
 from negspace.reference.grammar.paradigms.agreement import HAVE, NUMBERS
 from negspace.reference.grammar.paradigms.anaphora import TAILS
-from negspace.reference.grammar.tokens import Contrast, Part, say, statement
+from negspace.reference.grammar.tokens import Contrast, Part, Tokens, say, statement
 
 TERM = "npi_licensing"
-NO, THE = "no/DET", "the/DET"
+NO, THE, NOT, EVER = "no/DET", "the/DET", "not/PART", "ever/ADV"
 
 
-def _exchanged(frame, first: Part, second: Part) -> list[Contrast]:
+def _exchanged(frame: Callable[[Part, Part], Tokens], first: Part, second: Part) -> list[Contrast]:
     """One contrast: a frame with two places, and the same with their words exchanged."""
     return [Contrast(frame(first, second), frame(second, first))]
 
@@ -28,12 +30,8 @@ def ever_simple(draw: Draw) -> list[Contrast]:
 
 @paradigm(TERM, edit="swap", construction="NPI across a relative clause")
 def ever_across_object_relative(draw: Draw) -> list[Contrast]:
-    (noun, inner), liked, verb, number = (
-        draw.some(ANIMATE, 2),
-        draw.one(ATTITUDES),
-        draw.one(ACTIVITIES),
-        draw.one(NUMBERS),
-    )
+    (noun, inner), number = draw.some(ANIMATE, 2), draw.one(NUMBERS)
+    liked, verb = draw.one(ATTITUDES), draw.one(ACTIVITIES)
     have = HAVE[NUMBERS.index(number)]
     head, subject = noun.form(number), inner.form(draw.one(NUMBERS))
     return _exchanged(
@@ -41,19 +39,38 @@ def ever_across_object_relative(draw: Draw) -> list[Contrast]:
     )
 
 
-@paradigm(TERM, edit="swap", construction="NPI across a relative clause")
-def ever_across_subject_relative(draw: Draw) -> list[Contrast]:
-    (noun, inner), liked, verb, number = (
-        draw.some(ANIMATE, 2),
-        draw.one(ATTITUDES),
-        draw.one(ACTIVITIES),
-        draw.one(NUMBERS),
-    )
-    have = HAVE[NUMBERS.index(number)]
-    head, target = noun.form(number), inner.form(draw.one(NUMBERS))
-    return _exchanged(
-        lambda a, b: statement(a, head, "that/PRON", liked.past, b, target, have, "ever/ADV", verb.participle), NO, THE
-    )
+@paradigm(TERM, edit="move", construction="NPI across a relative clause")
+def ever_and_object_relative(draw: Draw) -> list[Contrast]:
+    """Negation inside the relative clause licenses ever there and not beyond it, and the other way round."""
+    (head, subject), liked, verb = draw.some(ANIMATE, 2), draw.one(ATTITUDES), draw.one(ACTIVITIES)
+    number, near = draw.one(NUMBERS), draw.one(NUMBERS)
+    has, have = HAVE[NUMBERS.index(number)], HAVE[NUMBERS.index(near)]
+
+    def frame(determiner: str, inside: str, negation: str, outside: str) -> Tokens:
+        relative = say("that/PRON", determiner, subject.form(near), have, inside, liked.participle)
+        return statement(THE, head.form(number), relative, has, negation, outside, verb.participle)
+
+    return [
+        Contrast(frame(NO, EVER, "", ""), frame(NO, "", "", EVER)),
+        Contrast(frame(THE, "", NOT, EVER), frame(THE, EVER, NOT, "")),
+    ]
+
+
+@paradigm(TERM, edit="move", construction="NPI across a relative clause")
+def ever_and_subject_relative(draw: Draw) -> list[Contrast]:
+    """The same with a relative clause whose subject is missing."""
+    (head, target), liked, verb = draw.some(ANIMATE, 2), draw.one(ATTITUDES), draw.one(ACTIVITIES)
+    number = draw.one(NUMBERS)
+    have, noun = HAVE[NUMBERS.index(number)], target.form(draw.one(NUMBERS))
+
+    def frame(inner_negation: str, inside: str, negation: str, outside: str) -> Tokens:
+        relative = say("that/PRON", have, inner_negation, inside, liked.participle, THE, noun)
+        return statement(THE, head.form(number), relative, have, negation, outside, verb.participle)
+
+    return [
+        Contrast(frame(NOT, EVER, "", ""), frame(NOT, "", "", EVER)),
+        Contrast(frame("", "", NOT, EVER), frame("", EVER, NOT, "")),
+    ]
 
 
 @paradigm(TERM, edit="swap")
@@ -97,27 +114,6 @@ def either_and_too(draw: Draw) -> list[Contrast]:
         lambda word: statement("the/DET", noun.sg, verb.past, ",/PUNCT and/CCONJ the/DET", second.sg, "did/AUX", word),
         "too/ADV",
     )
-
-
-@paradigm(TERM, edit="move")
-def ever_under_only(draw: Draw) -> list[Contrast]:
-    (noun, seen), verb = draw.some(PEOPLE, 2), draw.one(ATTITUDES)
-    subject, target = say("the/DET", noun.sg), say("the/DET", seen.sg)
-    middle = say("has/AUX ever/ADV", verb.participle)
-    return [Contrast(statement("only/ADV", subject, middle, target), statement(subject, middle, "only/ADV", target))]
-
-
-@paradigm(TERM, edit="move")
-def ever_under_not(draw: Draw) -> list[Contrast]:
-    """Negation inside the relative clause does not reach the main clause."""
-    noun, mood, verb, place = draw.one(PEOPLE), draw.one(MOODS), draw.one(ACTIVITIES), draw.one(PLACES)
-    head, relative = say("the/DET", noun.sg, "who/PRON was/AUX"), say(mood)
-    return [
-        Contrast(
-            statement(head, relative, "had/AUX not/PART ever/ADV", verb.participle, place),
-            statement(head, "not/PART", relative, "had/AUX ever/ADV", verb.participle, place),
-        )
-    ]
 
 
 @paradigm(TERM, edit="move")
