@@ -84,7 +84,7 @@ class Routing:
                 self._hits = torch.unique(self._index).tolist()
             if self._calls < len(self._hits):
                 expert = self._hits[self._calls]
-                tokens = torch.where(self._index.T == expert)[1]
+                tokens = torch.nonzero(self._index.T.eq(expert))[:, 1]
                 experts = torch.full_like(tokens, expert)
             else:
                 experts = tokens = self._index.new_empty(0)

@@ -89,4 +89,4 @@ def _digest(tensor: torch.Tensor) -> str:
             todo="load the model onto devices that hold all of it (device_map without offloading, or device='cpu')",
         )
     plain = tensor.detach().to("cpu").contiguous().reshape(-1).view(torch.uint8)
-    return hashlib.sha256(plain.numpy()).hexdigest()
+    return hashlib.sha256(plain.numpy().data).hexdigest()

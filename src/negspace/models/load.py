@@ -15,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from negspace.errors import ModelError
 from negspace.models.model import Model, ModelSource
+from negspace.models.probe import is_causal
 from negspace.models.sites import resolve
 
 DTYPES = {
@@ -118,9 +119,7 @@ def wrap(module: PreTrainedModel, tokenizer: Any, name: str | None = None) -> Mo
             todo="pass the PreTrainedModel itself (of a PEFT model: .merge_and_unload(), or .get_base_model())",
         )
     if module.training:
-        raise ModelError(
-            asked=asked, found="a module in training mode (dropout is on)", todo="call module.eval() first"
-        )
+        raise ModelError(asked=asked, found="a module in training mode, with dropout", todo="call module.eval() first")
     source = ModelSource(
         name=name or getattr(module.config, "_name_or_path", "") or type(module).__name__,
         dtype=_dtypes(module),
@@ -148,6 +147,12 @@ def _finish(module: Any, tokenizer: Any, source: ModelSource) -> Model:
             todo="use the tokenizer that the model was trained with",
         )
     _check_finite(source.name, module)
+    if not is_causal(module):
+        raise ModelError(
+            asked=f"the causal language model {source.name}",
+            found=f"a {type(module).__name__} whose logits depend on later tokens",
+            todo="use a left-to-right model (a BERT needs is_decoder=True in its configuration, and training as one)",
+        )
     return Model(module=module, tokenizer=tokenizer, sites=resolve(module), source=source)
 
 
@@ -170,7 +175,7 @@ def _device(device: str | torch.device | None) -> torch.device:
         raise ModelError(
             asked=f"device={str(device)!r}",
             found=f"no such device here ({str(error).splitlines()[0]})",
-            todo=f"choose 'cpu'{', or cuda:0 to cuda:N' if torch.cuda.is_available() else ' (no CUDA device was found)'}",
+            todo="choose 'cpu'" + (" or a CUDA device" if torch.cuda.is_available() else "; no CUDA device was found"),
         ) from error
     return place
 
@@ -221,9 +226,7 @@ def _fetch(get: Any, name: str, revision: str | None, what: str) -> Any:
         elif what == "tokenizer" and local:
             todo = "put the tokenizer's files into the folder (tokenizer.save_pretrained(folder))"
         elif local:
-            todo = (
-                "check the folder: config.json, weights (*.safetensors) and tokenizer must be whole and belong together"
-            )
+            todo = "check the folder: config.json, *.safetensors and the tokenizer must be whole and belong together"
         elif kinds & {"ImportError"}:
             todo = "install what the message names"
         elif kinds & {"OutOfMemoryError"}:
@@ -248,9 +251,7 @@ def _check_report(name: str, report: Any) -> None:
             found.append(f"{len(keys)} weights {label}, so random: {_some(keys)}")
     unexpected = sorted(k for k in report.get("unexpected_keys") or () if not k.endswith(_NO_WEIGHTS))
     if unexpected:
-        found.append(
-            f"{len(unexpected)} weights in the checkpoint that the model has no place for: {_some(unexpected)}"
-        )
+        found.append(f"{len(unexpected)} weights of the checkpoint without a place in the model: {_some(unexpected)}")
     if report.get("error_msgs"):
         found.append("; ".join(map(str, report["error_msgs"])))
     if found:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from negspace.models.fingerprint import fingerprint
 from negspace.models.site import Site
+from negspace.models.sites import decoder_layers
 
 
 class ModelSource(BaseModel):
@@ -47,19 +48,20 @@ class Model:
     tokenizer: Any
     """The tokenizer as transformers made it, untouched."""
     sites: tuple[Site, ...]
-    """One site a layer, in order of layers; a layer with routed and shared experts has two, "experts" first."""
+    """One site a layer, in order of layers; a layer with routed and shared experts has two, "experts" first; a layer of
+    a hybrid model that only mixes tokens has none."""
     source: ModelSource
     """Where the model came from."""
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hexadecimal) of the weights and of the configuration that matters; computed once, when first asked."""
+        """SHA-256 (hexadecimal) of the weights and the configuration that matters; computed once, when first asked."""
         return fingerprint(self.module)
 
     @property
     def layers(self) -> int:
         """Number of decoder layers."""
-        return 1 + max(site.layer for site in self.sites)
+        return len(decoder_layers(self.module)[1])
 
     @property
     def device(self) -> torch.device:
@@ -68,7 +70,7 @@ class Model:
 
     @property
     def context(self) -> int | None:
-        """Longest sequence that the model's positions allow, in tokens; None when there is no bound (ALiBi, recurrence)."""
+        """Longest sequence that the model's positions allow, in tokens; None without a bound (ALiBi, recurrence)."""
         config = self.module.config.get_text_config(decoder=True)
         # Relative positions that only lose accuracy with distance set no bound: Falcon with ALiBi keeps a default
         # max_position_embeddings that its code never reads.

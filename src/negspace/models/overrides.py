@@ -1,8 +1,8 @@
 """Models that apply their MLP activation by a function: how each is given an activation module while it is tapped.
 
-An entry says which method (or attribute) of which class applies the function, and gives a replacement that does the same
-arithmetic through an activation module. The replacement is put on the instance only inside `activation` and taken off on
-leaving it; resolving a model checks that the logits with the replacement are bit for bit those without it.
+An entry says which method (or attribute) of which class applies the function, and gives a replacement that does the
+same arithmetic through an activation module. The replacement is put on the instance only inside `activation` and taken
+off on leaving it; resolving a model checks that the logits with the replacement are bit for bit those without it.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ _LFM2 = Override("forward", "silu", lambda _: nn.SiLU(), _lfm2_forward, "its MLP
 OVERRIDES: dict[str, Override] = {
     "Lfm2MLP": _LFM2,
     "Lfm2MoeMLP": _LFM2,
+    "Lfm3MLP": _LFM2,
     "Lfm2MoeExperts": Override(
         "act_fn", "silu", lambda _: nn.SiLU(), _itself, "its experts hold a function, torch.nn.functional.silu"
     ),

@@ -36,10 +36,12 @@ class Observation:
     calls: dict[str, list[Call]] = field(default_factory=dict)
 
 
-def run(module: Any) -> torch.Tensor:
-    """Logits [1, TOKENS, vocabulary] of the probing sequence."""
+def run(module: Any, *, other_end: bool = False) -> torch.Tensor:
+    """Logits [1, TOKENS, vocabulary] of the probing sequence, or of one that differs in its last token only."""
     embedding = module.get_input_embeddings().weight
     ids = torch.linspace(1, embedding.shape[0] - 1, TOKENS, device="cpu").long().to(embedding.device)[None]
+    if other_end:
+        ids[0, -1] = ids[0, 1]
     try:
         with torch.no_grad():
             return module(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
@@ -49,6 +51,15 @@ def run(module: Any) -> torch.Tensor:
             found=f"{type(error).__name__}: {error}",
             todo="check that the model runs by itself on text alone, on this device and in this dtype",
         ) from error
+
+
+def is_causal(module: Any) -> bool:
+    """Whether no logit depends on a later token, as a left-to-right language model promises."""
+    one, other = run(module)[:, :-1].float(), run(module, other_end=True)[:, :-1].float()
+    scale = one.abs().max().clamp_min(torch.finfo(torch.float32).tiny)
+    dtype = module.get_input_embeddings().weight.dtype
+    # Written so that logits that are not finite pass: they are refused where that can be said clearly.
+    return not bool((one - other).abs().max() > _tolerance(dtype) * scale)
 
 
 def observe(module: Any, watched: Mapping[str, nn.Module]) -> Observation:
@@ -114,7 +125,7 @@ def carries_block(block: nn.Module, acts: Iterable[nn.Module], call: Call, *, bi
     moved = _replay(block, call, _move_all)
     with ExitStack() as stack:
         for act in acts:
-            stack.callback(act.register_forward_hook(lambda _m, _a, out: torch.zeros_like(out)).remove)
+            stack.callback(act.register_forward_hook(_silence).remove)
         silent = _replay(block, call, None)
         silent_moved = _replay(block, call, _move_all)
     alive = (plain - moved).abs().max()
@@ -133,9 +144,8 @@ def source_of(a: torch.Tensor, before: int, calls: Mapping[str, list[Call]]) -> 
             continue
         flat = out.reshape(-1, out.shape[-1])
         times = out.shape[-1] // width
-        slices = [flat[:, k * width : (k + 1) * width] for k in range(times)] + [
-            flat[:, k::times] for k in range(times)
-        ]
+        slices = [flat[:, k * width : (k + 1) * width] for k in range(times)]
+        slices += [flat[:, k::times] for k in range(times)]
         if any(torch.equal(s, rows) for s in slices):
             return path
     return None
@@ -190,6 +200,10 @@ def check_rows(path: str, experts: Any, act: nn.Module, call: Call) -> None:
         )
 
 
+def _silence(_: nn.Module, __: tuple[Any, ...], out: torch.Tensor) -> torch.Tensor:
+    return torch.zeros_like(out)
+
+
 def _copy(value: Any) -> Any:
     return value.detach().clone() if isinstance(value, torch.Tensor) else value
 
@@ -212,13 +226,13 @@ def _move_first(x: torch.Tensor) -> torch.Tensor:
 
 def _replay(block: nn.Module, call: Call, change: Callable[[torch.Tensor], torch.Tensor] | None) -> torch.Tensor:
     """The first tensor that a block returns for the recorded call, its first tensor argument changed."""
-    args, kwargs = list(map(_copy, call.args)), {k: _copy(v) for k, v in call.kwargs.items()}
+    args: Any = [_copy(value) for value in call.args]
+    kwargs: Any = {key: _copy(value) for key, value in call.kwargs.items()}
     if change is not None:
-        for place in (args, kwargs):
-            keys = range(len(args)) if place is args else list(kwargs)
-            key = next((k for k in keys if isinstance(place[k], torch.Tensor) and place[k].is_floating_point()), None)
-            if key is not None:
-                place[key] = change(place[key])
+        places = [(args, k, v) for k, v in enumerate(args)] + [(kwargs, k, v) for k, v in kwargs.items()]
+        for place, key, value in places:
+            if isinstance(value, torch.Tensor) and value.is_floating_point():
+                place[key] = change(value)
                 break
     with torch.no_grad():
         out = first_tensor((block(*args, **kwargs),))

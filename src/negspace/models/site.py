@@ -24,8 +24,8 @@ class Site:
     experts: int
     """Number of routed experts; 0 for a dense MLP."""
     projection: str | None
-    """Dotted path of the module whose output is, or contains as a slice, the pre-activation bit for bit. None where it
-    is a three-dimensional expert parameter, or where the model changes the projection's output before the activation."""
+    """Dotted path of the module whose output is, or contains as a slice, the pre-activation bit for bit. None where
+    that is a three-dimensional expert parameter, or where the model changes the projection's output in between."""
     branch: Branch
     """"mlp" for the MLP of an ordinary layer; in a mixture of experts "experts" for the routed experts and "shared" for
     the MLP that every token passes."""

@@ -48,7 +48,9 @@ class _Candidate:
 
 
 def resolve(module: Any) -> tuple[Site, ...]:
-    """The sites of a causal language model, in order of layers; within a layer "mlp", then "experts", then "shared".
+    """The sites of a causal language model, in order of layers; within a layer "experts" come before "shared".
+
+    A layer that only mixes tokens (attention or a state-space layer of a hybrid model) has no site.
 
     Activation modules are found by structure, then proved in one forward pass over a few tokens: each is called once
     per layer, on as many rows as there are tokens (or routed rows), in a block that treats every token alone and whose
@@ -58,7 +60,7 @@ def resolve(module: Any) -> tuple[Site, ...]:
         SiteError: a layer has no such module, or one that does not behave as a site must; the message says which.
         ModelError: the model's logits are not finite.
     """
-    where, layers = _decoder_layers(module)
+    where, layers = decoder_layers(module)
     with ExitStack() as stack:
         acts: dict[str, tuple[int, nn.Module]] = {}
         overridden = False
@@ -86,13 +88,20 @@ def resolve(module: Any) -> tuple[Site, ...]:
                 if layer == number
             ]
             found += _layer_sites(module, f"{where}.{number}", number, candidates, seen, memory)
+        if not found:
+            raise SiteError(
+                asked=f"the sites of {type(module).__name__}",
+                found=f"{len(layers)} layers that only mix tokens: the model has no MLP",
+                todo="use a model with MLPs (a transformer, or a hybrid of one)",
+            )
         return tuple(found)
 
 
-def _decoder_layers(module: Any) -> tuple[str, nn.ModuleList]:
+def decoder_layers(module: Any) -> tuple[str, nn.ModuleList]:
     """Path and list of the decoder layers: the heaviest list of modules that is as long as the model is deep."""
     config = module.config.get_text_config(decoder=True)
-    depth = getattr(config, "num_hidden_layers", None)
+    # The decoder halves of encoder-decoder families (BART's) count their layers under a name of their own.
+    depth = getattr(config, "decoder_layers", None) or getattr(config, "num_hidden_layers", None)
     lists = [(p, m) for p, m in module.named_modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
     if not lists:
         raise SiteError(
@@ -194,6 +203,7 @@ def _layer_sites(
                     "computes it",
                     todo=_KERNELS,
                 )
+        members = _without_routers(module, members)
         own = [_prove(module, at, m, seen) for m in members]
         _check_block(module, block, members, own, seen, memory)
         sites += own
@@ -203,7 +213,20 @@ def _layer_sites(
         if site.projection is None or probe.consumer_of(call.out, call.order, _within(seen, at)) is None:
             raise _not_a_site(member.path, "no projection makes its input, or none takes its output")
         sites.append(site)
+    if not sites and _only_mixes(module, at, seen, memory):
+        return []
     return _name_branches(at, number, sites)
+
+
+def _without_routers(module: Any, members: list[_Candidate]) -> list[_Candidate]:
+    """Without routers' activations, where a block holds several: they score experts, and no matrix follows them."""
+
+    def between_two(member: _Candidate) -> bool:
+        parent = module.get_submodule(member.path.rsplit(".", 1)[0])
+        width = member.calls[0].args[0].shape[-1]
+        return sum(w.dim() > 1 and any(n % width == 0 for n in w.shape) for w in parent.parameters()) > 1
+
+    return members if len(members) == 1 else [m for m in members if override_of(m.act) or between_two(m)]
 
 
 def _mixes(module: Any, block: str, seen: probe.Observation, memory: dict[tuple[str, ...], bool]) -> bool:
@@ -212,6 +235,13 @@ def _mixes(module: Any, block: str, seen: probe.Observation, memory: dict[tuple[
     if key not in memory:
         memory[key] = len(seen.calls[block]) != 1 or probe.mixes_tokens(target, seen.calls[block][0])
     return memory[key]
+
+
+def _only_mixes(module: Any, at: str, seen: probe.Observation, memory: dict[tuple[str, ...], bool]) -> bool:
+    """Whether all parts of a layer that hold matrices mix tokens, so that it has no MLP to look for."""
+    children = [f"{at}.{name}" for name, _ in module.get_submodule(at).named_children()]
+    parts = [p for p in children if any(w.dim() > 1 for w in module.get_submodule(p).parameters())]
+    return bool(parts) and all(p in seen.calls and _mixes(module, p, seen, memory) for p in parts)
 
 
 def _kind(block: str, target: nn.Module) -> str:
@@ -245,7 +275,7 @@ def _prove(module: Any, at: str, candidate: _Candidate, seen: probe.Observation)
     inputs = [call.args[0] if call.args and isinstance(call.args[0], torch.Tensor) else None for call in calls]
     holder = experts_ancestor(module, path)
     if holder is None and len(calls) != 1:
-        raise _not_a_site(path, f"it is called {len(calls)} times in one forward pass")
+        raise _not_a_site(path, f"it is called {len(calls)} times in one forward pass, where once was expected")
     for call, a in zip(calls, inputs, strict=True):
         if a is None or call.out is None or call.out.shape != a.shape:
             raise _not_a_site(path, "it does not map one tensor to another of the same shape")
@@ -261,9 +291,11 @@ def _prove(module: Any, at: str, candidate: _Candidate, seen: probe.Observation)
     width, name = first.shape[-1], _activation_name(module.get_submodule(path), candidate.act)
     if holder is not None:
         probe.check_rows(holder[0], holder[1], candidate.act, seen.calls[holder[0]][0])
-        return Site(candidate.layer, path, width, name, int(holder[1].num_experts), None, "experts")
+        experts: Any = holder[1]
+        return Site(candidate.layer, path, width, name, int(experts.num_experts), None, "experts")
     if first.numel() // width != seen.tokens:
-        raise _not_a_site(path, f"its input has {first.numel() // width} rows for {seen.tokens} tokens")
+        rows = f"{first.numel() // width} rows for {seen.tokens} tokens"
+        raise _not_a_site(path, f"its input has {rows}: experts routed in a way of the model's own")
     projection = probe.source_of(first, calls[0].order, _within(seen, at))
     if projection is not None and any(p.dim() > 2 for p in module.get_submodule(projection).parameters()):
         raise _not_a_site(path, f"its input comes from experts of an unknown kind ({projection})")
