@@ -37,7 +37,8 @@ def tap(
         model: the model.
         before: called as `before(site, a, experts)` with the activation's input a [..., width], not copied, in the
             shape and dtype that the model gives it (OPT flattens batch and time; routed experts have [rows, width]).
-            A returned tensor replaces a.
+            A returned tensor replaces a. Where a is a view of a fused projection (Phi-3, GLM), a replacement with other
+            strides may move the activation's last bit: return None to change nothing.
         after: called as `after(site, a, out, experts)` with the activation's input (after replacements) and output. A
             returned tensor replaces the output.
         sites: which sites; None for all. The others get no hook at all.

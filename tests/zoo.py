@@ -237,7 +237,7 @@ REFUSED: dict[str, dict[str, Any]] = {
         "n_layers": LAYERS,
         "n_heads": 4,
         "max_seq_len": 64,
-        "attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0},
+        "attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0, "rope_theta": 10000.0},
         "ffn_config": {"ffn_hidden_size": WIDTH, "moe_num_experts": EXPERTS, "moe_top_k": 2},
     },
     "jetmoe": {**_LLAMA, "kv_channels": 8, "num_local_experts": EXPERTS, "num_experts_per_tok": 2},
