@@ -1,0 +1,51 @@
+"""Where the bundled material lies, and what is said where it is absent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import negspace.reference as reference
+from negspace.errors import ModelError, PairsError, TextError
+
+
+def test_bundled_pairs_and_text_are_there() -> None:
+    assert any(reference.pairs_path().glob("*.jsonl"))
+    assert reference.text_path().read_text(encoding="utf-8")
+
+
+def test_the_held_out_text_is_prose_of_about_eight_thousand_words() -> None:
+    text = reference.text_path().read_text(encoding="utf-8")
+    stories = text.split("\n\n")
+    lines = [line for line in text.splitlines() if line]
+    assert 7_500 <= len(text.split()) <= 10_000
+    assert len(stories) >= 6
+    assert len(set(lines)) == len(lines), "a paragraph comes twice"
+    assert text.isascii()
+    assert text.endswith("\n")
+    assert not text.endswith("\n\n")
+
+
+@pytest.mark.parametrize("name", ["no-such", "", ".", "../pairs", "gelu/../gelu"])
+def test_an_unknown_model_is_explained(name: str) -> None:
+    with pytest.raises(ModelError, match="bundled here"):
+        reference.model_path(name)
+
+
+def test_a_bundled_model_is_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "models" / "tiny"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    monkeypatch.setattr(reference, "_DATA", tmp_path)
+    assert reference.model_path("tiny") == folder
+    with pytest.raises(ModelError, match="bundled here: tiny"):
+        reference.model_path()
+
+
+def test_missing_pairs_and_text_are_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reference, "_DATA", tmp_path)
+    with pytest.raises(PairsError, match="reinstall"):
+        reference.pairs_path()
+    with pytest.raises(TextError, match="reinstall"):
+        reference.text_path()
