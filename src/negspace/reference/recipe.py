@@ -85,17 +85,17 @@ class Recipe(BaseModel):
 
         The caller seeds torch: initialisation draws from the global generator.
         """
-        shared = dict(
-            vocab_size=self.vocab_size,
-            hidden_size=self.width,
-            num_hidden_layers=self.layers,
-            num_attention_heads=self.heads,
-            max_position_embeddings=self.context,
-            tie_word_embeddings=True,
-            bos_token_id=0,
-            eos_token_id=0,
-            use_cache=False,
-        )
+        shared = {
+            "vocab_size": self.vocab_size,
+            "hidden_size": self.width,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "max_position_embeddings": self.context,
+            "tie_word_embeddings": True,
+            "bos_token_id": 0,
+            "eos_token_id": 0,
+            "use_cache": False,
+        }
         match self.family:
             case "gpt_neox":
                 return GPTNeoXForCausalLM(GPTNeoXConfig(**shared, intermediate_size=self.mlp_width, hidden_act="gelu"))

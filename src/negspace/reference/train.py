@@ -60,7 +60,7 @@ def _write(state: dict, path: Path) -> None:
 def snapshot_steps(steps: int, count: int) -> set[int]:
     """About `count` log-spaced steps from 0 to `steps`, both ends included."""
     spaced = np.geomspace(1, steps, max(2, count - 1))
-    return {0, *(int(round(value)) for value in spaced)}
+    return {0, *(round(value) for value in spaced)}
 
 
 def train(
@@ -150,6 +150,7 @@ def export(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: P
     """Write weights (float16 safetensors), configuration and tokenizer as a folder that transformers loads."""
     half = type(model)(model.config)
     half.load_state_dict(model.state_dict())
-    half.to(torch.float16).save_pretrained(folder)
+    half.half()
+    half.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -1,9 +1,9 @@
 """The one log-probability kernel: how probable a language model finds each of many short token sequences.
 
-Three things make it fast without changing a score: a sequence that occurs twice runs once; a prefix that sequences share
-runs once (packed trees under a four-dimensional attention mask); and the output layer sees only the positions whose next
-token is asked for. Models that cannot take such a mask (ALiBi, recurrent layers, some attention kernels) are run in
-batches of equal length instead; which of the two holds is decided by comparing both on some of the sequences at hand.
+Three things make it fast without changing a score: a sequence that occurs twice runs once; a prefix that sequences
+share runs once (packed trees under a four-dimensional attention mask); and the output layer sees only the positions
+whose next token is asked for. Models that cannot take such a mask (ALiBi, recurrent layers, some attention kernels) are
+run in batches of equal length instead; which of the two holds is decided by comparing both on some of the sequences.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from negspace.errors import ScoreError
 from negspace.score.prefixes import Forest, Pack, build_forest, cut_packs
@@ -23,7 +24,7 @@ from negspace.score.prefixes import Forest, Pack, build_forest, cut_packs
 Progress = Callable[[int, int, str], None]
 Method = Literal["auto", "tree", "buckets"]
 
-_PACK = 128
+_PACK = 96
 """Nodes of a tree. Attention costs the square of it; shorter packs repeat more prefixes."""
 _LOGIT_BYTES = 1 << 25
 """Memory for one batch of float32 logits."""
@@ -55,7 +56,7 @@ class LogProbs:
         batch_tokens: most tokens in one forward pass; by default as many as keep the logits within 32 MiB.
     """
 
-    def __init__(self, module: nn.Module, *, method: Method = "auto", batch_tokens: int | None = None) -> None:
+    def __init__(self, module: PreTrainedModel, *, method: Method = "auto", batch_tokens: int | None = None) -> None:
         self.module = module
         self.method: Method = method
         self.batch_tokens = batch_tokens or self._default_batch_tokens()
@@ -104,9 +105,8 @@ class LogProbs:
         return Scored(totals[forest.where], (forest.lengths - 1)[forest.where], method)
 
     def _default_batch_tokens(self) -> int:
-        head = self.module.get_output_embeddings()  # type: ignore[operator]
-        vocabulary = head.weight.shape[0] if head is not None else self.module.config.vocab_size  # type: ignore[union-attr]
-        return max(256, min(16_384, _LOGIT_BYTES // (4 * int(vocabulary))))
+        vocabulary = int(self.module.config.get_text_config(decoder=True).vocab_size)
+        return max(256, min(16_384, _LOGIT_BYTES // (4 * vocabulary)))
 
     def _settle(self, forest: Forest) -> Literal["tree", "buckets"]:
         """The method to use on these sequences; "auto" becomes "tree" only if the tree passes its proof."""
@@ -234,19 +234,19 @@ def _log_probabilities(logits: torch.Tensor, rows: torch.Tensor, targets: torch.
     return (chosen - torch.logsumexp(logits.float(), dim=-1)[rows]).cpu()
 
 
-def _input_device(module: nn.Module) -> torch.device:
+def _input_device(module: PreTrainedModel) -> torch.device:
     """Where token ids go: beside the input embeddings (models may be spread over devices)."""
-    return module.get_input_embeddings().weight.device  # type: ignore[operator,union-attr]
+    return torch.device(module.get_input_embeddings().weight.device)  # pyright: ignore[reportArgumentType]
 
 
 @contextmanager
-def _only_rows(module: nn.Module, keep: torch.Tensor) -> Iterator[Callable[[], bool]]:
+def _only_rows(module: PreTrainedModel, keep: torch.Tensor) -> Iterator[Callable[[], bool]]:
     """Let the output layer see only the kept positions, as one batch of one line; yields whether it did.
 
     Whatever the model does to its logits afterwards (scaling, soft-capping) acts on each number alone, so it holds for
     the chosen lines too. A model without a separate output layer is left as it is.
     """
-    head = module.get_output_embeddings()  # type: ignore[operator]
+    head = module.get_output_embeddings()
     fired = False
 
     def select(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:

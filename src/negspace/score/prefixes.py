@@ -1,8 +1,8 @@
 """Prefixes shared by many sequences, laid out so that a network runs each of them once.
 
-Sorted sequences form a forest: two sentences that begin alike share their first nodes. The forest is cut into packs of a
-bounded number of nodes; inside a pack, node `a` is an ancestor of node `b` exactly if `a <= b < end[a]` (preorder), and
-that is all an attention mask needs to know.
+Sorted sequences form a forest: two sentences that begin alike share their first nodes. The forest is cut into packs of
+a bounded number of nodes; inside a pack, node `a` is an ancestor of node `b` exactly if `a <= b < end[a]` (preorder),
+and that is all an attention mask needs to know.
 """
 
 from __future__ import annotations

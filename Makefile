@@ -1,0 +1,43 @@
+# Two commands matter: `make demo` and `make test`. Both set up .venv first, and again when the pins change.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test check bench clean help
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e ".[dev,device-map]"
+	@touch $@ $(VENV)/.run
+
+$(VENV)/.bench: $(VENV)/.dev
+	$(PIP) -e ".[bench]"
+	@touch $@
+
+demo: $(VENV)/.run  ## the whole job on the bundled model, offline, in a few minutes
+	$(BIN)/negspace demo
+
+test: $(VENV)/.dev  ## all tests that need no network and no GPU
+	$(BIN)/python -m pytest -q -n 2 -m "not gpu and not hub"
+
+check: $(VENV)/.dev  ## style, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.bench  ## measure against plain transformers, scipy, lm-evaluation-harness and minicons
+	$(BIN)/python -m benchmarks
+
+clean:  ## remove what was built, not what you ran
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache

@@ -1,0 +1,89 @@
+"""negspace: find out what language models compute below zero.
+
+import negspace as ns
+
+model = ns.load("EleutherAI/pythia-1.4b")
+scan = ns.scan(model, text="wikitext-2")
+top = scan.top(0.01)
+with ns.intervene(model, top, zero="negative"):
+    ns.perplexity(model, text="wikitext-2").value
+    ns.minimal_pairs(model, "path/to/blimp", protocol="paper").accuracy
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from negspace.controls import Match, match_perplexity, random_sets
+    from negspace.errors import NegspaceError
+    from negspace.intervention import INTERVENTIONS, intervene
+    from negspace.models.load import load, wrap
+    from negspace.models.model import Model
+    from negspace.models.site import Site
+    from negspace.models.taps import tap
+    from negspace.neurons.neuronset import NeuronSet
+    from negspace.neurons.scan import Scan, scan
+    from negspace.score.pairs import PairScores, minimal_pairs
+    from negspace.score.perplexity import Perplexity, perplexity
+    from negspace.studies.ablation import AblationStudy, run_study
+    from negspace.text.pairs import PairSet, read_pairs
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "negspace.controls": ("Match", "match_perplexity", "random_sets"),
+    "negspace.errors": ("NegspaceError",),
+    "negspace.intervention": ("INTERVENTIONS", "intervene"),
+    "negspace.models.load": ("load", "wrap"),
+    "negspace.models.model": ("Model",),
+    "negspace.models.site": ("Site",),
+    "negspace.models.taps": ("tap",),
+    "negspace.neurons.neuronset": ("NeuronSet",),
+    "negspace.neurons.scan": ("Scan", "scan"),
+    "negspace.score.pairs": ("PairScores", "minimal_pairs"),
+    "negspace.score.perplexity": ("Perplexity", "perplexity"),
+    "negspace.studies.ablation": ("AblationStudy", "run_study"),
+    "negspace.text.pairs": ("PairSet", "read_pairs"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "INTERVENTIONS",
+    "AblationStudy",
+    "Match",
+    "Model",
+    "NegspaceError",
+    "NeuronSet",
+    "PairScores",
+    "PairSet",
+    "Perplexity",
+    "Scan",
+    "Site",
+    "__version__",
+    "intervene",
+    "load",
+    "match_perplexity",
+    "minimal_pairs",
+    "perplexity",
+    "random_sets",
+    "read_pairs",
+    "run_study",
+    "scan",
+    "tap",
+    "wrap",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when first used: the command line answers --help without importing torch.
+    if name in _HOME_OF:
+        value = getattr(importlib.import_module(_HOME_OF[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'negspace' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,194 @@
+"""The log-probability kernel against one plain forward pass a sequence, for models of several kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
+    CohereConfig,
+    CohereForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
+    PreTrainedModel,
+)
+
+from negspace.errors import ScoreError
+from negspace.score import logprobs
+from negspace.score.logprobs import LogProbs
+
+_SHAPE = {
+    "vocab_size": 61,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "max_position_embeddings": 64,
+}
+_IDS = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
+
+MODELS: dict[str, tuple[Callable[[], PreTrainedModel], str]] = {
+    "gpt_neox": (lambda: GPTNeoXForCausalLM(GPTNeoXConfig(**_SHAPE, **_IDS)), "tree"),
+    "llama": (lambda: LlamaForCausalLM(LlamaConfig(**_SHAPE, **_IDS)), "tree"),
+    "mistral": (lambda: MistralForCausalLM(MistralConfig(**_SHAPE, **_IDS, num_key_value_heads=2)), "tree"),
+    "gemma2": (
+        lambda: Gemma2ForCausalLM(
+            Gemma2Config(**_SHAPE, **_IDS, head_dim=8, num_key_value_heads=2, final_logit_softcapping=5.0)
+        ),
+        "tree",
+    ),
+    "cohere": (
+        lambda: CohereForCausalLM(CohereConfig(**_SHAPE, **_IDS, num_key_value_heads=4, logit_scale=0.25)),
+        "tree",
+    ),
+    "mixtral": (
+        lambda: MixtralForCausalLM(MixtralConfig(**_SHAPE, **_IDS, num_local_experts=4, num_key_value_heads=2)),
+        "tree",
+    ),
+    "gpt2": (
+        lambda: GPT2LMHeadModel(GPT2Config(vocab_size=61, n_embd=32, n_layer=2, n_head=4, n_positions=64, **_IDS)),
+        "tree",
+    ),
+    "opt": (
+        lambda: OPTForCausalLM(
+            OPTConfig(
+                vocab_size=61,
+                hidden_size=32,
+                word_embed_proj_dim=32,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                ffn_dim=64,
+                max_position_embeddings=64,
+                **_IDS,
+            )
+        ),
+        "tree",
+    ),
+    # ALiBi derives positions from the attention mask, which a tree's mask cannot tell it.
+    "bloom": (
+        lambda: BloomForCausalLM(BloomConfig(vocab_size=61, hidden_size=32, n_layer=2, n_head=4, **_IDS)),
+        "buckets",
+    ),
+}
+
+
+def _build(name: str) -> PreTrainedModel:
+    torch.manual_seed(0)
+    model = MODELS[name][0]().eval()
+    with torch.no_grad():  # default initialisation is too close to uniform to tell a wrong score from a right one
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(8)
+    return model
+
+
+def _sequences(count: int = 120, seed: int = 0) -> list[list[int]]:
+    generator = np.random.default_rng(seed)
+    stems = [generator.integers(1, 61, 12).tolist() for _ in range(9)]
+    out: list[list[int]] = []
+    for _ in range(count):
+        stem = stems[generator.integers(len(stems))][: generator.integers(0, 12)]
+        out.append([0, *stem, *generator.integers(1, 61, generator.integers(0, 7)).tolist()])
+    return out
+
+
+def _plain(model: PreTrainedModel, sequence: list[int]) -> float:
+    ids = torch.tensor([sequence])
+    with torch.no_grad():
+        table = model(input_ids=ids).logits[0].double().log_softmax(-1)
+    return float(table[:-1].gather(1, ids[0, 1:, None]).sum())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_auto_equals_a_plain_forward_of_each_sequence(name: str) -> None:
+    model, sequences = _build(name), _sequences()
+    scored = LogProbs(model).score(sequences)
+    assert scored.method == MODELS[name][1]
+    expected = np.array([_plain(model, sequence) for sequence in sequences])
+    np.testing.assert_allclose(scored.total, expected, atol=1e-4, rtol=0)
+    assert scored.count.tolist() == [len(sequence) - 1 for sequence in sequences]
+
+
+@pytest.mark.parametrize("name", ["gpt_neox", "gemma2"])
+@pytest.mark.parametrize("method", ["tree", "buckets"])
+def test_scores_do_not_depend_on_batching_order_or_neighbours(name: str, method: logprobs.Method) -> None:
+    model, sequences = _build(name), _sequences()
+    reference = LogProbs(model, method=method).score(sequences).total
+    for batch_tokens in (1, 40, 500):
+        other = LogProbs(model, method=method, batch_tokens=batch_tokens).score(sequences).total
+        np.testing.assert_allclose(other, reference, atol=1e-4, rtol=0)
+    order = np.random.default_rng(1).permutation(len(sequences))
+    shuffled = LogProbs(model, method=method).score([sequences[i] for i in order]).total
+    np.testing.assert_allclose(shuffled, reference[order], atol=1e-4, rtol=0)
+    alone = [LogProbs(model, method=method).score([sequence]).total[0] for sequence in sequences[:20]]
+    np.testing.assert_allclose(alone, reference[:20], atol=1e-4, rtol=0)
+
+
+def test_a_model_whose_trees_are_wrong_falls_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, sequences = _build("gpt_neox"), _sequences()
+    forward = model.forward
+    # Position ids dropped: the tree would be run with wrong positions, and must be found out.
+    monkeypatch.setattr(model, "forward", lambda position_ids=None, **inputs: forward(**inputs))
+    scored = LogProbs(model).score(sequences)
+    assert scored.method == "buckets"
+    np.testing.assert_allclose(scored.total[:5], [_plain(model, s) for s in sequences[:5]], atol=1e-4)
+
+
+def test_hooks_of_others_take_effect_and_none_stay_behind() -> None:
+    model, sequences = _build("gpt_neox"), _sequences(30)
+    before = LogProbs(model).score(sequences).total
+    act = model.gpt_neox.layers[0].mlp.act
+    handle = act.register_forward_pre_hook(lambda _, args: (args[0].clamp(min=0),))
+    changed = LogProbs(model).score(sequences).total
+    handle.remove()
+    assert np.abs(changed - before).max() > 1e-3
+    np.testing.assert_array_equal(LogProbs(model).score(sequences).total, before)
+    assert not model.get_output_embeddings()._forward_pre_hooks
+
+
+def test_the_output_layer_sees_only_positions_that_are_asked_for() -> None:
+    model = _build("gpt_neox")
+    rows = []
+    handle = model.lm_head.register_forward_hook(lambda _, __, out: rows.append(out.shape[-2]))
+    LogProbs(model, method="tree").score([[0, 1, 2], [0, 1, 3], [0, 1, 4]])
+    handle.remove()
+    assert rows == [2], "nodes 0 and 0,1 predict something; the three leaves do not"
+
+
+def test_progress_reaches_its_total() -> None:
+    calls: list[tuple[int, int, str]] = []
+    LogProbs(_build("llama"), batch_tokens=64).score(_sequences(), progress=lambda *call: calls.append(call))
+    assert calls[-1][0] == calls[-1][1]
+    assert [done for done, _, _ in calls] == sorted(done for done, _, _ in calls)
+
+
+def test_weights_that_are_not_finite_are_an_error_that_names_the_sequence() -> None:
+    model = _build("gpt_neox")
+    with torch.no_grad():
+        model.gpt_neox.embed_in.weight[7] = float("nan")
+    with pytest.raises(ScoreError, match="sequence 1 has log-probability nan"):
+        LogProbs(model).score([[0, 1, 2], [0, 7, 2]])
+
+
+def test_an_empty_sequence_is_an_error_and_none_is_nothing() -> None:
+    model = _build("gpt_neox")
+    with pytest.raises(ScoreError, match="sequence 1 has no tokens"):
+        LogProbs(model).score([[0, 1], []])
+    assert len(LogProbs(model).score([]).total) == 0
+    assert LogProbs(model).score([[3]]).total.tolist() == [0.0]
