@@ -72,7 +72,9 @@ def random_sets(scan: Scan, p: float | None, seeds: Sequence[int], like: NeuronS
         SelectionError: no seeds, a seed twice, p out of range, or both or neither of p and like.
     """
     if not seeds or len(set(seeds)) != len(seeds):
-        raise SelectionError(f"random sets with the seeds {list(seeds)}", "no seed, or one twice", "give distinct seeds")
+        raise SelectionError(
+            f"random sets with the seeds {list(seeds)}", "no seed, or one twice", "give distinct seeds"
+        )
     return [scan.random(p, seed=seed, like=like) for seed in seeds]
 
 
@@ -106,7 +108,7 @@ def match_perplexity(
 
     See `find_share` for the search and for what counts as matched.
     """
-    from negspace.intervene import intervene
+    from negspace.intervention import intervene
     from negspace.score.perplexity import perplexity
 
     options: dict[str, Any] = {"window": window, "windows": windows, "bos": bos, "batch": batch}

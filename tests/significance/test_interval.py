@@ -49,6 +49,16 @@ def test_estimate_is_the_mean_over_paradigms_of_their_means() -> None:
     assert grouped_interval(values, groups).estimate == pytest.approx((3 / 4 + 1 / 6) / 2)
 
 
+def test_an_end_that_is_zero_is_zero_without_dust() -> None:
+    """Means of thirds and sevenths leave 1e-18 where the end is 0; the interval must still span zero."""
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        sizes = rng.integers(3, 8, size=7)
+        values = rng.choice([-1.0, 0.0, 0.0, 1.0], size=sizes.sum())
+        interval = grouped_interval(values, np.repeat(np.arange(7), sizes), draws=200, seed=seed)
+        assert all(end == 0 or abs(end) > 1e-9 for end in (interval.low, interval.high))
+
+
 def test_one_paradigm_takes_wilson_and_says_so() -> None:
     interval = accuracy_interval([1, 0, 1, 1], ["a"] * 4)
     assert interval == wilson(3, 4)

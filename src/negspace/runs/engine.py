@@ -62,6 +62,10 @@ class Engine(Protocol):
         """Records of the cells, in their order."""
         ...
 
+    def __enter__(self) -> Engine: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
 
 class LocalEngine:
     """Computes cells one after the other in this process.

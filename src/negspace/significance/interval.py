@@ -104,7 +104,8 @@ def grouped_interval(
     sizes = counts.sum(axis=1)
     estimate = float((counts @ grid / sizes).mean())
     means = _hierarchical_means(counts, grid, draws, np.random.default_rng(seed))
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    # An end that is zero but for rounding must be zero: whether an interval spans it decides what is called null.
+    low, high = np.round(np.quantile(means, [(1 - level) / 2, (1 + level) / 2]), 12)
     over = f"{sizes.size} paradigms and the items within" if sizes.size > 1 else "items"
     return Interval(estimate, float(low), float(high), level, f"bootstrap over {over}, percentile")
 

@@ -1,0 +1,175 @@
+"""The tables of a run on the terminal: coloured where there is one, plain text elsewhere."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from negspace.studies.tables import Tables
+from negspace.studies.verdict import verdicts
+
+WIDTH = 118
+"""Columns of the output where there is no terminal to ask."""
+_SUITES = {"blimp": "BLiMP", "tse": "TSE"}
+_GROUPS = {"blimp": ("blimp_by_phenomenon", "phenomenon"), "tse": ("tse_by_construction", "construction")}
+
+
+def plain(value: Any) -> Text:
+    """Text from data as it is: no markup is read in it, and control characters are shown, not sent to the terminal."""
+    return Text("".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(value)))
+
+
+def show(tables: Tables, console: Console, *, detail: bool = False) -> None:
+    """Print what was run, its summary, how the top sets stand to their controls, and the verdict in sentences.
+
+    Args:
+        detail: also every phenomenon and construction.
+    """
+    manifest, study = tables.manifest, tables.manifest["study"]
+    model, data = manifest["model"], manifest["data"]
+    level = f"{(1 - study['alpha']) * 100:.4g}% intervals"
+    revision = f" at {model['revision']}" if model["revision"] else ""
+    console.print(plain(f"{model['name']}{revision}: {manifest['intervention']} on the top neurons by {study['by']}"))
+    console.print(
+        plain(
+            f"{manifest['neurons']:,} neurons; statistics on {data['statistics'][0]}, perplexity on "
+            f"{data['perplexity'][0]}; protocol {study['protocol']}; {level}; p-values Holm-corrected"
+        )
+    )
+    for note in manifest["notes"]:
+        console.print(plain(f"note: {note}"))
+    console.print(_perplexity(tables["summary"], study["alpha"]))
+    for kind in tables.kinds:
+        name, _, pairs = data[kind]
+        console.print(_accuracy(tables["summary"], kind, f"{_SUITES[kind]}: {name}, {pairs:,} pairs", study["alpha"]))
+    if len(tables["contrasts"]):
+        console.print(_contrasts(tables["contrasts"], study["alpha"]))
+    if detail:
+        for kind in tables.kinds:
+            console.print(_groups(tables[_GROUPS[kind][0]], kind, study["alpha"]))
+    for sentence in verdicts(manifest, tables.all):
+        console.print(plain(f"- {sentence}"), soft_wrap=not console.is_terminal)
+
+
+def to_json(tables: Tables) -> str:
+    """The manifest, all tables and the verdict as one JSON object; missing numbers are null."""
+    content = {
+        "run": tables.manifest,
+        "tables": {name: json.loads(table.to_json(orient="records")) for name, table in tables.all.items()},
+        "verdict": verdicts(tables.manifest, tables.all),
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False)
+
+
+def rows(title: str, columns: Sequence[tuple[str, str]], body: Sequence[Sequence[Any]]) -> Table:
+    """A table of text; each column has a heading and is justified "left" or "right"."""
+    table = Table(title=plain(title), box=box.SIMPLE, title_justify="left", title_style="bold", pad_edge=False)
+    for heading, side in columns:
+        table.add_column(plain(heading), justify="right" if side == "right" else "left", overflow="fold")
+    for row in body:
+        table.add_row(*(plain(value) for value in row))
+    return table
+
+
+def _perplexity(summary: pd.DataFrame, alpha: float) -> Table:
+    body = [
+        (
+            row["condition"],
+            f"{row['neurons']:,}",
+            f"{row['perplexity']:.4g}{_spread(row['perplexity_sd'], '.2g')}",
+            _range(row["perplexity_low"], row["perplexity_high"], ".4g"),
+            "" if row["role"] == "baseline" else f"{row['ratio']:.4g}",
+            _range(row["ratio_low"], row["ratio_high"], ".4g"),
+            _p(row["ratio_p_holm"]) + _star(row["ratio_p_holm"], alpha),
+        )
+        for _, row in summary.iterrows()
+    ]
+    headings = ["condition", "neurons", "perplexity", "interval", "x baseline", "interval", "p"]
+    return rows("Perplexity", _right(headings), body)
+
+
+def _accuracy(summary: pd.DataFrame, kind: str, title: str, alpha: float) -> Table:
+    body = [
+        (
+            row["condition"],
+            f"{row[f'{kind}_accuracy'] * 100:.2f}{_spread(row[f'{kind}_accuracy_sd'] * 100, '.2f')}",
+            _range(row[f"{kind}_accuracy_low"] * 100, row[f"{kind}_accuracy_high"] * 100, ".1f"),
+            "" if row["role"] == "baseline" else f"{row[f'{kind}_change'] * 100:+.2f}",
+            _range(row[f"{kind}_change_low"] * 100, row[f"{kind}_change_high"] * 100, "+.2f"),
+            _p(row[f"{kind}_p_holm"]) + _star(row[f"{kind}_p_holm"], alpha),
+            "" if pd.isna(row[f"{kind}_ties"]) else row[f"{kind}_ties"],
+        )
+        for _, row in summary.iterrows()
+    ]
+    headings = ["condition", "% right", "interval", "change", "interval", "p", "ties"]
+    return rows(title, _right(headings), body)
+
+
+def _contrasts(contrasts: pd.DataFrame, alpha: float) -> Table:
+    body = []
+    for _, row in contrasts.iterrows():
+        ratio = row["score"] == "perplexity"
+        scale, form = (1, ".4g") if ratio else (100, "+.2f")
+        place = f"{row['below']} below, {row['above']} above" if row["against"] == "random" else ""
+        body.append(
+            (
+                f"top {row['share'] * 100:.4g}%",
+                "perplexity (ratio)" if ratio else f"{_SUITES[row['score']]} (points)",
+                f"random, {row['control']}" if row["against"] == "random" else row["control"],
+                f"{row['difference'] * scale:{form}}",
+                _range(row["low"] * scale, row["high"] * scale, form),
+                _p(row["p_holm"]) + _star(row["p_holm"], alpha),
+                place,
+            )
+        )
+    headings = ["set", "score", "against", "difference", "interval", "p", "random sets"]
+    return rows("The top sets against their controls, on the same items", _right(headings, left=3), body)
+
+
+def _groups(table: pd.DataFrame, kind: str, alpha: float) -> Table:
+    column = _GROUPS[kind][1]
+    shown = table[table["role"].isin(["top", "matched"])]
+    before = table[table["role"] == "baseline"].set_index(column)["accuracy"]
+    body = [
+        (
+            row["condition"],
+            row[column],
+            row["pairs"],
+            f"{before[row[column]] * 100:.1f}",
+            f"{row['accuracy'] * 100:.1f}",
+            f"{row['change'] * 100:+.1f}",
+            _range(row["change_low"] * 100, row["change_high"] * 100, "+.1f"),
+            _p(row["p_holm"]) + _star(row["p_holm"], alpha),
+        )
+        for _, row in shown.iterrows()
+    ]
+    headings = ["condition", column, "pairs", "baseline", "% right", "change", "interval", "p"]
+    return rows(f"{_SUITES[kind]} by {column}", _right(headings, left=2), body)
+
+
+def _right(headings: Sequence[str], left: int = 1) -> list[tuple[str, str]]:
+    return [(heading, "left" if number < left else "right") for number, heading in enumerate(headings)]
+
+
+def _range(low: float, high: float, form: str) -> str:
+    return f"[{low:{form}}, {high:{form}}]" if math.isfinite(low) and math.isfinite(high) else ""
+
+
+def _spread(sd: float, form: str) -> str:
+    return f" ± {sd:{form}}" if math.isfinite(sd) else ""
+
+
+def _p(p: float) -> str:
+    return "" if not math.isfinite(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _star(p: float, alpha: float) -> str:
+    return "*" if math.isfinite(p) and p < alpha else ""

@@ -1,0 +1,169 @@
+"""What a study is to do: one frozen value, from options or from a YAML file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from negspace.errors import StudyError
+from negspace.neurons.select import share as check_share
+
+
+def _several(value: Any) -> Any:
+    """One value stands for a list of one."""
+    return value if isinstance(value, list | tuple) or value is None else [value]
+
+
+Shares = Annotated[tuple[float, ...], BeforeValidator(_several)]
+Paths = Annotated[tuple[str, ...], BeforeValidator(_several)]
+
+
+class AblationStudy(BaseModel):
+    """The main study: take the neurons furthest from Gaussian, ablate them, and compare with controls."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    study: Literal["ablation"] = "ablation"
+    """Kind of study."""
+    model: str
+    """Folder, or name on the Hugging Face hub."""
+    revision: str | None = None
+    """Branch, tag or commit on the hub."""
+    dtype: str = "float32"
+    """Type of the weights."""
+    device: str | None = None
+    """Device; CUDA where there is one, else the CPU."""
+    device_map: str | None = None
+    """How accelerate is to place the parts, "auto" for example; excludes `device`."""
+    trust_remote_code: bool = False
+    """Whether code from the model's repository may run."""
+    text: str = "wikitext-2"
+    """Text for statistics and for perplexity: file, folder (with splits, if its file names tell), or "wikitext-2"."""
+    statistics_text: str | None = None
+    """Another text for the statistics."""
+    perplexity_text: str | None = None
+    """Another text for perplexity."""
+    window: int | None = Field(None, ge=2)
+    """Tokens of a window of the statistics; 2,048 or what model and text allow."""
+    stride: int | None = Field(None, ge=1)
+    """Tokens between the starts of two such windows; half a window."""
+    windows: int | None = Field(None, ge=1)
+    """How many such windows; as many as make 131,072 tokens."""
+    perplexity_window: int | None = Field(None, ge=2)
+    """Tokens of a window of perplexity; as `window`."""
+    perplexity_windows: int | None = Field(None, ge=1)
+    """How many such windows, from the start; all."""
+    bos: Literal["auto", "always"] = "auto"
+    """"auto": windows are slices of the text as the tokenizer encodes it; "always": BOS before each."""
+    batch: int | None = Field(None, ge=1)
+    """Windows in one forward pass; changes no result."""
+    exact: bool = False
+    """Whether all activations are kept and distances computed in closed form; for samples that fit in memory."""
+    md_pairs: int = Field(1024, ge=0)
+    """Pairs of tokens for the mapping difficulty."""
+    shares: Shares = (0.01,)
+    """Shares p of each layer's neurons to ablate."""
+    by: str = "wd"
+    """The statistic that ranks the neurons."""
+    layers: tuple[int, ...] | None = None
+    """Layers whose neurons may be chosen; all."""
+    zero: Literal["negative", "positive", "both"] | None = "negative"
+    """Part of the pre-activation set to zero; None with a `mode`."""
+    mode: Literal["relu_on_positives", "sign_flip", "mean", "negative_mean"] | None = None
+    """Another intervention instead."""
+    random: int = Field(3, ge=0)
+    """Random sets for each share, as many neurons in each layer as the top set has."""
+    matched: bool = True
+    """Whether to search the low-ranked set that does the same damage to perplexity."""
+    tolerance: float = Field(0.01, gt=0, lt=1)
+    """Largest relative mismatch of perplexity that counts as matched."""
+    evaluations: int = Field(8, ge=1)
+    """Most evaluations of perplexity in one search."""
+    blimp: Paths = ()
+    """Files or folders of BLiMP's format."""
+    tse: Paths = ()
+    """Files or folders of TSE's: JSONL or the official pickles."""
+    protocol: Literal["paper", "lm-eval"] = "paper"
+    """How sentences become tokens: with the tokenizer's own special tokens, or with a prefix token always."""
+    limit: int | None = Field(None, ge=1)
+    """Only the first so many pairs of each paradigm."""
+    seed: int = Field(0, ge=0)
+    """Seed of the random sets (seed, seed + 1, ...), of the MD pairs and of the bootstrap."""
+    alpha: float = Field(0.05, gt=0, lt=1)
+    """Level of the tests; intervals have level 1 - alpha."""
+    draws: int = Field(2000, ge=100)
+    """Bootstrap resamples."""
+
+    @model_validator(mode="after")
+    def _check(self) -> AblationStudy:
+        if (self.zero is None) == (self.mode is None):
+            raise ValueError("give either zero or mode (with a mode, zero is null)")
+        if not self.shares or len(set(self.shares)) != len(self.shares):
+            raise ValueError(f"shares must be given, each once; got {list(self.shares)}")
+        return self
+
+    @property
+    def intervention(self) -> str:
+        """Name under which the intervention is recorded."""
+        return self.mode or f"zero_{self.zero}"
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of the random sets."""
+        return tuple(range(self.seed, self.seed + self.random))
+
+
+def configure(given: Mapping[str, Any], source: str = "the options") -> AblationStudy:
+    """A study from field names and values, checked.
+
+    Raises:
+        StudyError: an unknown field, a missing one, or a value that cannot be.
+        SelectionError: a share out of range.
+    """
+    settings = dict(given)
+    if settings.get("mode") is not None and "zero" not in settings:
+        settings["zero"] = None
+    for share in _several(settings.get("shares")) or ():
+        check_share(share)
+    try:
+        return AblationStudy.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"][:1])
+        known = ", ".join(AblationStudy.model_fields)
+        if first["type"] == "extra_forbidden":
+            raise StudyError(f"a study from {source}", f"an unknown field {field!r}", f"use: {known}") from error
+        if first["type"] == "missing":
+            raise StudyError(
+                f"a study from {source}", f"no {field!r}", f"give it (--{field} or {field}: ...)"
+            ) from error
+        found = f"{field}: {first['msg']}" if field else first["msg"]
+        raise StudyError(
+            f"a study from {source}", found, "correct it; docs and --help list what is possible"
+        ) from error
+
+
+def read_study(path: str | Path) -> dict[str, Any]:
+    """The fields of a study file, as given; `configure` checks them.
+
+    Raises:
+        StudyError: no such file, or not a YAML mapping.
+    """
+    asked = f"the study file {path}"
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StudyError(asked, error.strerror or str(error), "give the path of a YAML file") from error
+    except UnicodeDecodeError as error:
+        raise StudyError(asked, "not UTF-8", "give the path of a YAML file") from error
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" in line {where.line + 1}" if where else ""
+        raise StudyError(asked, f"no YAML{line}", "write one `field: value` a line") from error
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise StudyError(asked, f"a {type(content).__name__} instead of fields", "write one `field: value` a line")
+    return content
