@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-import zoo
 from torch import nn
 from torch.nn import functional as F
 
+import zoo
 from negspace.errors import SiteError
 from negspace.models.load import wrap
 from negspace.models.model import Model
@@ -173,9 +173,11 @@ def test_silent_taps_change_no_bit(model: tuple[str, Model]) -> None:
         assert shape[-1] == site.width
         tokens = zoo.ids().numel()
         if site.experts:
-            assert experts.shape == (shape[0],) and shape[0] == tokens * 2
+            assert experts.shape == (shape[0],)
+            assert shape[0] == tokens * 2
         else:
-            assert experts is None and shape.numel() == tokens * site.width
+            assert experts is None
+            assert shape.numel() == tokens * site.width
 
 
 @pytest.mark.parametrize(
