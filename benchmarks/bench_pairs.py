@@ -16,6 +16,7 @@ import torch
 from tokenizers import ByteLevelBPETokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
+from negspace.errors import NegspaceError
 from negspace.models.load import wrap
 from negspace.models.model import Model
 from negspace.score.pairs import minimal_pairs
@@ -138,7 +139,7 @@ def _model(pairs: PairSet) -> Model:
         from negspace.reference import model_path
 
         path = str(model_path())
-    except (ImportError, OSError):
+    except (ImportError, NegspaceError):
         return wrap(*_random_model(pairs), name="random GPT-NeoX")
     module = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
     return wrap(module, AutoTokenizer.from_pretrained(path), name="bundled")
