@@ -8,6 +8,8 @@ import time
 import torch
 
 import negspace as ns
+from negspace.neurons import select
+from negspace.neurons.neuronset import layout_of
 from negspace.reference import model_path
 
 
@@ -19,7 +21,7 @@ def measure(repeats: int = 30) -> list[dict[str, object]]:
     )
     rows: list[dict[str, object]] = []
     for share in (0.01, 0.20):
-        neurons = ns.NeuronSet.random(model, share, seed=0)
+        neurons = select.random(layout_of(model.sites), share, seed=0)
         ratios = []
         with torch.inference_mode():
             for repeat in range(-3, repeats):

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from negspace.neurons.scan import Scan, scan
     from negspace.score.pairs import PairScores, minimal_pairs
     from negspace.score.perplexity import Perplexity, perplexity
-    from negspace.studies.ablation import AblationStudy, run_study
+    from negspace.studies.ablation import run_study
+    from negspace.studies.config import AblationStudy
     from negspace.text.pairs import PairSet, read_pairs
 
 __version__ = "0.1.0"
@@ -44,7 +45,8 @@ _HOMES = {
     "negspace.neurons.scan": ("Scan", "scan"),
     "negspace.score.pairs": ("PairScores", "minimal_pairs"),
     "negspace.score.perplexity": ("Perplexity", "perplexity"),
-    "negspace.studies.ablation": ("AblationStudy", "run_study"),
+    "negspace.studies.ablation": ("run_study",),
+    "negspace.studies.config": ("AblationStudy",),
     "negspace.text.pairs": ("PairSet", "read_pairs"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
