@@ -81,6 +81,8 @@ def load(
         options.update({key: value for key, value in extra.items() if value is not None})
         if device_map is not None:
             options["device_map"] = device_map
+        # Weights of another shape are let through here because the report names them and transformers' error does not.
+        options["ignore_mismatched_sizes"] = True
         module, report = _fetch(
             lambda: AutoModelForCausalLM.from_pretrained(where, dtype=kind, output_loading_info=True, **options),
             name,
@@ -290,11 +292,13 @@ def _dtypes(module: torch.nn.Module) -> str:
     return "+".join(sorted(kinds))
 
 
-def _map(asked: Any, module: Any) -> str | dict[str, str] | None:
+def _map(asked: str | dict[str, Any] | None, module: Any) -> str | dict[str, str] | None:
     made = getattr(module, "hf_device_map", None)
     if made:
         return {str(part): str(place) for part, place in made.items()}
-    return None if asked is None else str(asked)
+    if isinstance(asked, dict):
+        return {str(part): str(place) for part, place in asked.items()}
+    return asked
 
 
 @contextmanager

@@ -1,0 +1,106 @@
+"""The fingerprint: the same for the same model wherever it lies, another for anything that changes a logit."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import zoo
+from negspace.errors import ModelError
+from negspace.models.fingerprint import canonical_config, fingerprint
+from negspace.models.load import load
+
+
+def test_same_weights_same_hash_in_another_folder(tmp_path: Path) -> None:
+    module = zoo.build("llama")
+    hashes = {fingerprint(module)}
+    for place in ("one", "two"):
+        module.save_pretrained(tmp_path / place)
+        zoo.tokenizer().save_pretrained(tmp_path / place)
+        hashes.add(load(str(tmp_path / place), device="cpu").fingerprint)
+    assert len(hashes) == 1
+    assert len(hashes.pop()) == 64
+
+
+def test_one_changed_weight_is_another_model() -> None:
+    module: Any = zoo.build("llama")
+    before = fingerprint(module)
+    weight = module.model.layers[1].mlp.down_proj.weight
+    with torch.no_grad():
+        old = weight[3, 4].item()
+        weight[3, 4] = torch.nextafter(weight[3, 4], torch.tensor(9.0))
+    assert fingerprint(module) != before
+    with torch.no_grad():
+        weight[3, 4] = old
+    assert fingerprint(module) == before
+
+
+def test_swapped_tensors_are_another_model() -> None:
+    module: Any = zoo.build("llama")
+    before = fingerprint(module)
+    one, two = (layer.mlp.up_proj.weight for layer in module.model.layers)
+    one.data, two.data = two.data, one.data
+    assert fingerprint(module) != before
+
+
+@pytest.mark.parametrize("field", [{"rms_norm_eps": 1e-3}, {"hidden_act": "gelu"}, {"max_position_embeddings": 32}])
+def test_configuration_that_matters(field: dict[str, Any]) -> None:
+    assert fingerprint(zoo.build("llama", **field)) != fingerprint(zoo.build("llama"))
+
+
+@pytest.mark.parametrize("field", [{"use_cache": False}, {"_name_or_path": "elsewhere"}, {"pad_token_id": 5}])
+def test_configuration_that_does_not(field: dict[str, Any]) -> None:
+    module = zoo.build("llama")
+    before = fingerprint(module)
+    for key, value in field.items():
+        setattr(module.config, key, value)
+    assert fingerprint(module) == before
+
+
+def test_how_it_is_computed_does_not_matter() -> None:
+    prints = {fingerprint(zoo.build("mixtral", experts_implementation=h)) for h in ("eager", "grouped_mm")}
+    prints |= {fingerprint(zoo.build("mixtral", attn_implementation=h)) for h in ("eager", "sdpa")}
+    assert len(prints) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_another_dtype_is_another_model(dtype: torch.dtype) -> None:
+    module = zoo.build("llama")
+    assert fingerprint(zoo.build("llama").to(dtype)) != fingerprint(module)
+
+
+def test_tied_weights_count_once() -> None:
+    module = zoo.build("gpt2")
+    tied = sum(p.numel() for p in module.parameters())
+    assert tied < sum(p.numel() for p in module.state_dict().values())
+    fingerprint(module)
+
+
+def test_buffers_that_are_saved_count_and_others_do_not() -> None:
+    module = zoo.build("llama")
+    before = fingerprint(module)
+    module.register_buffer("scratch", torch.ones(2), persistent=False)
+    assert fingerprint(module) == before
+    module.register_buffer("kept", torch.ones(2))
+    assert fingerprint(module) != before
+
+
+def test_the_hash_is_what_its_description_says() -> None:
+    module = torch.nn.Linear(2, 1)
+    whole = hashlib.sha256(canonical_config(None).encode())
+    for name, value in (("bias", module.bias), ("weight", module.weight)):
+        inner = hashlib.sha256(value.detach().numpy().tobytes()).hexdigest()
+        whole.update(f"{name}|torch.float32|{tuple(value.shape)}|{inner}\n".encode())
+    assert fingerprint(module) == whole.hexdigest()
+
+
+def test_weights_that_are_not_in_memory_are_refused() -> None:
+    with torch.device("meta"):
+        module = torch.nn.Linear(2, 2)
+    with pytest.raises(ModelError, match="not in memory") as caught:
+        fingerprint(module)
+    assert "without offloading" in caught.value.todo

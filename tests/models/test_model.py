@@ -1,0 +1,71 @@
+"""What a model says about itself."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+
+import zoo
+from negspace.models.load import wrap
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "context"),
+    [
+        ("llama", {}, 64),
+        ("gpt_neox", {"max_position_embeddings": 48}, 48),
+        ("gpt2", {}, 64),
+        ("gptj", {}, 64),
+        ("ctrl", {}, 64),
+        ("mpt", {}, 64),
+        ("opt", {}, 64),
+        ("bloom", {}, None),
+        ("falcon", {"alibi": True}, None),
+        ("falcon", {"max_position_embeddings": 128}, 128),
+    ],
+)
+def test_context(name: str, changes: dict[str, Any], context: int | None) -> None:
+    model = wrap(zoo.build(name, **changes), zoo.tokenizer())
+    assert model.context == context
+    # The bound is real, or its absence is: as many tokens as it says go through.
+    ids = zoo.ids(batch=1, length=context or 200)
+    with torch.no_grad():
+        assert torch.isfinite(model.module(ids).logits).all()
+
+
+def test_plain_facts() -> None:
+    model = wrap(zoo.build("qwen2_moe"), zoo.tokenizer(), name="tiny")
+    assert model.layers == zoo.LAYERS
+    assert model.device == torch.device("cpu")
+    assert model.bos_token_id == 1
+    assert [site.branch for site in model.sites] == ["experts", "shared"] * 2
+    assert repr(model) == "Model('tiny', Qwen2MoeForCausalLM, 4 sites, float32)"
+
+
+def test_a_tokenizer_without_bos() -> None:
+    words = zoo.tokenizer()
+    words.bos_token = None
+    assert wrap(zoo.build("llama"), words).bos_token_id is None
+
+
+def test_the_fingerprint_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr("negspace.models.model.fingerprint", lambda module: calls.append(module) or "hash")
+    model = wrap(zoo.build("llama"), zoo.tokenizer())
+    assert model.fingerprint == model.fingerprint == "hash"
+    assert len(calls) == 1
+
+
+def test_models_and_sites_are_values() -> None:
+    model = wrap(zoo.build("llama"), zoo.tokenizer())
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        model.sites = ()  # type: ignore[misc]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        model.sites[0].width = 3  # type: ignore[misc]
+    with pytest.raises(ValueError, match="frozen"):
+        model.source.name = "other"
+    assert model == model
+    assert model != wrap(model.module, model.tokenizer)
