@@ -55,8 +55,8 @@ def test_the_card_states_what_the_files_hold(run: Path, scores: Path) -> None:
     card = render(run, scores)
     for stated in (
         "# tiny", "GPT-NeoX", "111 neurons a layer", "77 tokens", "723 (input", "3 tokens; token 0",
-        "tales.txt | 2.5 | CC-BY-9.9", f"{1_000 * 13 * 77:,}", "1,000 of 13 rows", "constant to step 750", "| seed | 9 |",
-        "| 1,000 | 1,001,000 | 4.000 |",
+        "tales.txt | 2.5 | CC-BY-9.9", f"{1_000 * 13 * 77:,}", "1,000 of 13 rows", "constant to step 750",
+        "| seed | 9 |", "| 1,000 | 1,001,000 | 4.000 |",
         "| BLiMP accuracy | 0.6123 | 0.6 to 0.63 | 0.5 | 67 paradigms |",
     ):  # fmt: skip
         assert stated in card

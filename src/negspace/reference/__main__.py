@@ -17,7 +17,7 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pret
 
 def _recipe(path: Path | None, changes: dict[str, object]) -> Recipe:
     try:
-        start = Recipe.model_validate_json(path.read_text(encoding="utf-8")) if path else Recipe()
+        start = Recipe.model_validate_json(path.read_text(encoding="utf-8")) if path else Recipe.model_validate({})
         return Recipe.model_validate({**start.model_dump(), **changes})
     except OSError as error:
         raise ModelError(f"the recipe in {path}", f"{error.strerror}", "name a recipe.json") from error
