@@ -186,12 +186,6 @@ def test_activation_modules_of_a_model_s_own_are_found() -> None:
 def test_names_of_activations() -> None:
     spelled = {"gelu": "gelu", "gelu_new": "gelu_new", "relu": "relu", "silu": "silu", "swish": "silu"}
     for given, name in spelled.items():
-        "gelu": "gelu",
-        "gelu_new": "gelu_new",
-        "relu": "relu",
-        "silu": "silu",
-        "swish": "silu",
-    }.items():
         assert {s.activation for s in resolve(zoo.build("gpt_neox", hidden_act=given))} == {name}
     module: Any = zoo.build("gpt_neox")
     for layer in module.gpt_neox.layers:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import transformers
+from huggingface_hub.utils import logging as hub_logging
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
@@ -305,7 +306,9 @@ def _map(asked: str | dict[str, Any] | None, module: Any) -> str | dict[str, str
 def _quiet() -> Iterator[None]:
     """Without transformers' warnings and its bar for weights, as it was before on leaving; downloads keep their bar."""
     level, bars = transformers_logging.get_verbosity(), transformers_logging._tqdm_active
+    hub = hub_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
+    hub_logging.set_verbosity_error()
     transformers_logging._tqdm_active = False
     try:
         with warnings.catch_warnings():
@@ -313,4 +316,5 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         transformers_logging.set_verbosity(level)
+        hub_logging.set_verbosity(hub)
         transformers_logging._tqdm_active = bars
