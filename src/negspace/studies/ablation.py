@@ -18,6 +18,7 @@ from negspace.runs.cell import Cell
 from negspace.runs.engine import Compute, Engine, LocalEngine, Progress
 from negspace.runs.store import Store
 from negspace.studies.config import AblationStudy
+from negspace.studies.tables import Tables
 from negspace.studies.workbench import Facts, Planner, Workbench, scan_of
 
 Role = Literal["baseline", "top", "random", "matched"]
@@ -59,8 +60,8 @@ class Ablation:
         self.kinds = tuple(facts.pairs)
         self.scan_key = ""
 
-    def run(self) -> dict[str, Any]:
-        """Compute whatever is not recorded yet; returns the manifest, which is on disk by then."""
+    def run(self) -> None:
+        """Compute whatever is not recorded yet, and write the manifest that says which records make up the run."""
         scan_cell = self.plan.scan()
         self.scan_key = scan_cell.key
         self._expect(1 + len(self.study.shares) * (1 + self.study.random), len(self.study.shares))
@@ -84,7 +85,7 @@ class Ablation:
                     name = f"bottom {_percent(match.share)}, {how} to top {_percent(share)}"
                     conditions.append(Condition(name, "matched", share, None, match.neurons))
                     self._score(conditions[-1:], made)
-        return self._write(made, conditions, matches)
+        self._write(made, conditions, matches)
 
     def _fixed(self, made: Scan) -> list[Condition]:
         """Baseline, top and random conditions: all that need no search."""
@@ -147,7 +148,7 @@ class Ablation:
         cells = conditions * (1 + len(self.kinds)) + matches * (4 + len(self.kinds))
         self.engine.expect(cells, conditions * (one + pairs) + matches * (4 * one + pairs))
 
-    def _write(self, made: Scan, conditions: Sequence[Condition], matches: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    def _write(self, made: Scan, conditions: Sequence[Condition], matches: Sequence[dict[str, Any]]) -> None:
         for condition in conditions:
             if condition.neurons is not None:
                 _save_set(self.store, condition)
@@ -181,17 +182,16 @@ class Ablation:
             "notes": [*f.notes, *(f"scan: {warning}" for warning in made.warnings)],
         }
         self.store.write_manifest(manifest)
-        return manifest
 
 
-def run_ablation(
+def run_study(
     study: AblationStudy,
     out: str | Path,
     *,
     progress: Callable[[Progress], None] | None = None,
     note: Callable[[str], None] | None = None,
     make_engine: Callable[[Store, Compute], Engine] | None = None,
-) -> dict[str, Any]:
+) -> Tables:
     """Run the main study into a folder, or go on with it: what is recorded there is not computed again.
 
     Args:
@@ -202,7 +202,7 @@ def run_ablation(
         make_engine: another engine than this process.
 
     Returns:
-        The manifest; `negspace.studies.tables.tables` makes the tables from it and the records.
+        Its tables: `tables["summary"]` and so on; they are in `out/tables` as well.
 
     Raises:
         NegspaceError: bad input, or records that cannot be written; nothing half-written is left.
@@ -221,9 +221,11 @@ def run_ablation(
         store.log("start", study=study.study, model=study.model, fingerprint=facts.identity["fingerprint"])
         make = make_engine or (lambda store, compute: LocalEngine(store, compute, progress, note))
         with make(store, bench.compute) as engine:
-            manifest = Ablation(study, facts, store, engine).run()
+            Ablation(study, facts, store, engine).run()
+        tables = Tables(store)
+        tables.write(store)
         store.log("end")
-    return manifest
+    return tables
 
 
 def _check_kind(store: Store) -> None:

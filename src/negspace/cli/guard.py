@@ -1,0 +1,82 @@
+"""From exceptions to messages and exit statuses, the same for every command."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shlex
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ParamSpec
+
+import typer
+
+from negspace.errors import NegspaceError
+
+P = ParamSpec("P")
+
+USER_ERROR, OUR_ERROR, STOPPED = 2, 1, 130
+
+
+@dataclass
+class Settings:
+    """Options that hold for all commands."""
+
+    debug: bool = False
+    """Whether errors come with their traceback."""
+
+
+settings = Settings()
+
+
+def guarded(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn what a command raises into one message on stderr and an exit status."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except typer.Exit:
+            raise
+        except NegspaceError as error:
+            _trace()
+            _say(f"error\n{error}")
+            raise typer.Exit(USER_ERROR) from None
+        except BrokenPipeError:
+            # The reader of our output has gone (`| head`); a second attempt to flush must not fail either.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except KeyboardInterrupt:
+            _trace()
+            _say("stopped at once; what was recorded before is kept")
+            raise typer.Exit(STOPPED) from None
+        except MemoryError as error:
+            _trace()
+            _say(f"error\nasked: this command\nfound: not enough memory {error}\nto do: give a smaller --batch")
+            raise typer.Exit(USER_ERROR) from None
+        except Exception as error:
+            _trace()
+            _say(f"internal error: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+            if not settings.debug:
+                _say("to see where, run the same command as `negspace --debug ...`; please report it")
+            raise typer.Exit(OUR_ERROR) from None
+
+    return run
+
+
+def resume_command() -> str:
+    """The command line as it was given, to be given again."""
+    return shlex.join(["negspace", *sys.argv[1:]])
+
+
+def _trace() -> None:
+    if settings.debug:
+        traceback.print_exc()
+
+
+def _say(message: str) -> None:
+    """Write to stderr, with control characters of foreign text (file names, data) shown instead of sent."""
+    shown = "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in message)
+    print(shown, file=sys.stderr)

@@ -1,0 +1,84 @@
+"""Progress on stderr: a bar with the time left on a terminal, now and then a line elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from negspace.runs.engine import Progress as RunProgress
+
+_EVERY = 30.0
+WIDTH = 118
+
+
+def output() -> Console:
+    """Where results are printed: as wide as the terminal, or wide enough for the tables where there is none."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=WIDTH, no_color=True)
+
+
+class Bar:
+    """One bar for a whole command. Use as a context."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._live = self._console.is_terminal
+        self._said = self._began = time.monotonic()
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[count]}", markup=False),
+            TimeElapsedColumn(),
+            TextColumn("left", markup=False),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._live,
+        )
+        self._task = self._bar.add_task("", total=None, count="")
+
+    def __enter__(self) -> Bar:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def run(self, now: RunProgress) -> None:
+        """Show where a run of cells stands."""
+        count = f"{now.computed + now.reused + 1} of about {now.computed + now.reused + now.left} cells"
+        self._show(now.done, now.total, now.label, count)
+
+    def steps(self, done: int, total: int, what: str) -> None:
+        """Show where a single computation stands."""
+        self._show(done, total, what, f"{done:,} of {total:,}")
+
+    def note(self, text: str) -> None:
+        """Print a sentence above the bar."""
+        self._console.print(f"note: {text}", markup=False, soft_wrap=True)
+
+    def _show(self, done: float, total: float, what: str, count: str) -> None:
+        if self._live:
+            self._bar.update(self._task, completed=done, total=total, description=what, count=count)
+            return
+        now = time.monotonic()
+        if now - self._said >= _EVERY:
+            self._said = now
+            left = (now - self._began) * (total - done) / done if done else float("nan")
+            print(f"{what}: {count}, about {_duration(left)} left", file=sys.stderr, flush=True)
+
+
+def _duration(seconds: float) -> str:
+    if seconds != seconds:  # nothing is done yet
+        return "an unknown time"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
