@@ -276,7 +276,8 @@ def pilot_grid(
     square, total = 0.0, 0
     for expert, part in enumerate(parts):
         values = torch.cat(part).double()
-        square, total = square + float(values.square().sum()), total + values.numel()
+        if site.experts:
+            square, total = square + float(values.square().sum()), total + values.numel()
         if len(values) >= _ENOUGH or (len(values) and not site.experts):
             variance, mean = torch.var_mean(values, dim=0, correction=0)
             means[expert], stds[expert] = mean.cpu().numpy(), variance.sqrt().cpu().numpy()

@@ -65,8 +65,9 @@ def accumulate(
     blocks = (width + _COLUMNS - 1) // _COLUMNS
     tile = np.empty((_COLUMNS, _ROWS), activations.dtype)
     place = np.empty(_ROWS, np.int32)
-    parts = BINS << PART_BITS
-    end = np.float32(parts)
+    end = np.float32(BINS << PART_BITS)
+    shift, mask = np.uint32(PART_BITS), np.uint32((1 << PART_BITS) - 1)
+    one = np.int64(1 << COUNT_SHIFT)
     zero = activations.dtype.type(0)
     totals = np.empty(7, np.float64)
     bad = 0
@@ -79,8 +80,12 @@ def accumulate(
             rows = min(_ROWS, stop - top)
             for i in range(rows):
                 row = order[top + i]
-                for j in range(columns):
-                    tile[j, i] = activations[row, column + j]
+                if columns == _COLUMNS:  # said apart, since a loop of known length is unrolled
+                    for j in range(_COLUMNS):
+                        tile[j, i] = activations[row, column + j]
+                else:
+                    for j in range(columns):
+                        tile[j, i] = activations[row, column + j]
             for j in range(columns):
                 neuron = expert * width + column + j
                 values = tile[j]
@@ -96,25 +101,31 @@ def accumulate(
                     s3 += square * d
                     s4 += square * square
                     negative += np.float64(value if value < zero else zero)
-                    negatives += 1 if value < zero else 0
+                    negatives += np.int64(value < zero)  # a conditional here would keep the loop scalar
                 left, per = origin[neuron], scale[neuron]
+                outside = 0
                 for i in range(rows):
                     x = (np.float32(values[i]) - left) * per
-                    x = x if x > np.float32(-1) else np.float32(-1)  # NaN goes below too; its sums give it away
-                    x = x if x < end else end
-                    place[i] = np.int32(np.floor(x))
+                    inside = (x >= np.float32(0)) & (x < end)  # false for NaN, whose sums give it away
+                    outside += 0 if inside else 1
+                    place[i] = np.int32(x if inside else np.float32(-1))
                 below = above = 0.0
                 counts = bins[neuron]
-                for i in range(rows):
-                    at = place[i]
-                    if at < 0:
-                        tallies[neuron, 2] += 1
-                        below += (np.float64(values[i]) - centre) * factor
-                    elif at >= parts:
-                        tallies[neuron, 3] += 1
-                        above += (np.float64(values[i]) - centre) * factor
-                    else:
-                        counts[at >> PART_BITS] += (1 << COUNT_SHIFT) + (at & ((1 << PART_BITS) - 1))
+                if outside == 0:
+                    for i in range(rows):
+                        at = np.uint32(place[i])  # unsigned: no test for an index counted from the end
+                        counts[at >> shift] += one + np.int64(at & mask)
+                else:
+                    for i in range(rows):
+                        if place[i] >= 0:
+                            at = np.uint32(place[i])
+                            counts[at >> shift] += one + np.int64(at & mask)
+                        elif np.float32(values[i]) > left:
+                            tallies[neuron, 3] += 1
+                            above += (np.float64(values[i]) - centre) * factor
+                        else:
+                            tallies[neuron, 2] += 1
+                            below += (np.float64(values[i]) - centre) * factor
                 tallies[neuron, 0] += rows
                 tallies[neuron, 1] += negatives
                 totals[0], totals[1], totals[2], totals[3] = s1, s2, s3, s4
