@@ -54,6 +54,14 @@ class ScoreError(NegspaceError):
     """A score that is not finite, or that cannot be defined on the given tokens."""
 
 
+class NonFiniteScore(ScoreError):
+    """The log-probability of one of several sequences is not finite; `index` says which."""
+
+    def __init__(self, asked: str, found: str, todo: str, index: int) -> None:
+        super().__init__(asked, found, todo)
+        self.index = index
+
+
 class StudyError(NegspaceError):
     """A study's configuration is wrong or contradicts the run folder that it names."""
 

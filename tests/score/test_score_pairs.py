@@ -178,7 +178,7 @@ def test_what_a_result_says_of_itself(make_model):
     ]
     limited = minimal_pairs(model, pair_set(), limit=1)
     assert limited.items["index"].tolist() == [0, 0, 0]
-    assert limited.hash == pair_set().first(1).hash
+    assert limited.hash == pair_set().sample(1).hash
 
 
 def test_progress_names_the_set(make_model):
@@ -246,7 +246,7 @@ def test_a_score_that_is_not_finite_is_an_error(make_model):
         model.module.get_input_embeddings().weight[model.tokenizer.convert_tokens_to_ids("that")] = float("nan")
     with pytest.raises(ScoreError) as caught:
         minimal_pairs(model, pair_set())
-    assert "the minimal pairs toy" in caught.value.asked
+    assert "sentence of pair 3 of barks in toy" in caught.value.asked
     assert "nan" in caught.value.found
 
 

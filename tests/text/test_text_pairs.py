@@ -61,12 +61,12 @@ def test_one_file_may_hold_several_paradigms_in_any_order(tmp_path):
     assert [(pair.paradigm, pair.index) for pair in made] == [("a", 0), ("b", 0), ("b", 1), ("b", 2), ("b", 3)]
 
 
-def test_limit_takes_the_first_pairs_of_each_paradigm(tmp_path):
+def test_limit_takes_pairs_spread_over_each_paradigm(tmp_path):
     path = write(tmp_path / "all.jsonl", [*blimp("a", count=5), *blimp("b", count=1)])
     made = read_pairs(path, limit=2)
-    assert [(pair.paradigm, pair.good) for pair in made] == [("a", "good 0 é"), ("a", "good 1 é"), ("b", "good 0 é")]
-    assert made.hash == read_pairs(path).first(2).hash != read_pairs(path).hash
-    assert read_pairs(path).first(None).hash == read_pairs(path).hash
+    assert [(pair.paradigm, pair.good) for pair in made] == [("a", "good 0 é"), ("a", "good 2 é"), ("b", "good 0 é")]
+    assert made.hash == read_pairs(path).sample(2).hash != read_pairs(path).hash
+    assert read_pairs(path).sample(None).hash == read_pairs(path).hash
     with pytest.raises(PairsError, match="limit of 1 or more"):
         read_pairs(path, limit=0)
 

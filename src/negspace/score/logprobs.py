@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from negspace.errors import ScoreError
+from negspace.errors import NonFiniteScore, ScoreError
 from negspace.score.prefixes import Forest, Pack, build_forest, cut_packs
 
 Progress = Callable[[int, int, str], None]
@@ -72,7 +72,8 @@ class LogProbs:
             progress: called with (tokens done, tokens in all, "sequences").
 
         Raises:
-            ScoreError: a sequence is empty, or a log-probability is not finite.
+            ScoreError: a sequence is empty.
+            NonFiniteScore: a log-probability is not finite; says which sequence.
         """
         if len(sequences) == 0:
             return Scored(np.zeros(0), np.zeros(0, np.int64), "buckets" if self.method == "buckets" else "tree")
@@ -97,10 +98,11 @@ class LogProbs:
         bad = np.flatnonzero(~np.isfinite(totals))
         if len(bad):
             index = int(np.flatnonzero(forest.where == bad[0])[0])
-            raise ScoreError(
+            raise NonFiniteScore(
                 f"the log-probability of {len(sequences)} token sequences",
                 f"sequence {index} has log-probability {totals[bad[0]]} (and {len(bad) - 1} more are not finite)",
                 "check the model's weights and dtype: float16 overflows where float32 or bfloat16 do not",
+                index,
             )
         return Scored(totals[forest.where], (forest.lengths - 1)[forest.where], method)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, get_args
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from transformers import PreTrainedTokenizerBase
 
-from negspace.errors import ScoreError
+from negspace.errors import NonFiniteScore, ScoreError
 from negspace.score.logprobs import LogProbs, Progress
 from negspace.text.pairs import Kind, Pair, PairSet, read_pairs
 from negspace.text.specials import encode, surround
@@ -113,7 +113,7 @@ def minimal_pairs(
 
     Args:
         pairs: pairs, or the path or paths to read them from.
-        limit: only the first so many pairs of each paradigm.
+        limit: only so many pairs of each paradigm, spread evenly over it.
         score: "sum" or "mean"; by default as published, the sum for BLiMP and the mean per token for TSE.
         progress: called with (tokens done, tokens in all, name of the set).
 
@@ -126,13 +126,17 @@ def minimal_pairs(
         raise ScoreError(f"protocol={protocol!r}", "no such protocol", "use 'paper' or 'lm-eval'")
     if score is not None and score not in get_args(Score):
         raise ScoreError(f"score={score!r}", "no such score", "use 'sum' or 'mean'")
-    made = pairs.first(limit) if isinstance(pairs, PairSet) else read_pairs(pairs, limit=limit)
+    made = pairs.sample(limit) if isinstance(pairs, PairSet) else read_pairs(pairs, limit=limit)
     kind_of_score = score or _SCORE[made.kind]
     good, bad = encode_pairs(made, model.tokenizer, protocol=protocol, context=model.context)
     same = np.array([a.tokens == b.tokens for a, b in zip(good, bad, strict=True)], bool)
     _check_measurable(made, same)
 
-    total, count = _score(model, [*good, *bad], made.name, progress)
+    def describe(row: int) -> str:
+        which, pair = ("good", made.pairs[row]) if row < len(made) else ("bad", made.pairs[row - len(made)])
+        return f"the {which} sentence of {pair} in {made.name}"
+
+    total, count = _score(model, [*good, *bad], made.name, describe, progress)
     value = total / count if kind_of_score == "mean" else total
     good_value, bad_value = value[: len(made)], value[len(made) :]
     outcome = np.select([same, good_value > bad_value, good_value < bad_value], ["identical", "right", "wrong"], "tie")
@@ -218,7 +222,11 @@ def _check_measurable(pairs: PairSet, same: np.ndarray) -> None:
 
 
 def _score(
-    model: Model, sentences: Sequence[Encoded], name: str, progress: Progress | None
+    model: Model,
+    sentences: Sequence[Encoded],
+    name: str,
+    describe: Callable[[int], str],
+    progress: Progress | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sum of the log-probabilities of each sentence's scored tokens, float64, and their number, int64."""
     leads = sorted({sentence.tokens[: sentence.lead] for sentence in sentences if sentence.lead > 1})
@@ -226,8 +234,9 @@ def _score(
     report = (lambda done, whole, _: progress(done, whole, name)) if progress else None
     try:
         scored = LogProbs(model.module).score([*(s.tokens for s in sentences), *leads], report)
-    except ScoreError as error:
-        raise ScoreError(f"the scores of the minimal pairs {name}", error.found, error.todo) from error
+    except NonFiniteScore as error:
+        which = describe(error.index) if error.index < size else "the tokenizer's own first tokens"
+        raise ScoreError(f"the score of {which}", error.found.partition(" has ")[2], error.todo) from error
     total, count = scored.total[:size].copy(), scored.count[:size].copy()
     # The kernel scores all tokens but the first; of a longer lead (GLM's has two tokens) the rest is taken out again.
     of_lead = dict(zip(leads, zip(scored.total[size:], scored.count[size:], strict=True), strict=True))

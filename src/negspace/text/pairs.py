@@ -78,8 +78,11 @@ class PairSet:
             digest.update(json.dumps(row).encode("ascii") + b"\n")
         return digest.hexdigest()
 
-    def first(self, limit: int | None) -> PairSet:
-        """The first `limit` pairs of each paradigm (all for None). Pairs are never split.
+    def sample(self, limit: int | None) -> PairSet:
+        """`limit` pairs of each paradigm, spread evenly over it from its first pair on (all for None).
+
+        A paradigm's file often runs through its templates one by one (TSE's singular subjects before its plural ones),
+        so its first pairs would not stand for it. Pairs are never split.
 
         Raises:
             PairsError: limit below 1.
@@ -87,8 +90,16 @@ class PairSet:
         if limit is None:
             return self
         if limit < 1:
-            raise PairsError(f"the first {limit} pairs of each paradigm", f"limit={limit}", "give a limit of 1 or more")
-        return replace(self, pairs=tuple(pair for pair in self.pairs if pair.index < limit))
+            raise PairsError(f"{limit} pairs of each paradigm", f"limit={limit}", "give a limit of 1 or more")
+        groups: dict[str, list[Pair]] = {}
+        for pair in self.pairs:
+            groups.setdefault(pair.paradigm, []).append(pair)
+        kept = [
+            group[k * len(group) // limit] if len(group) > limit else group[k]
+            for group in groups.values()
+            for k in range(min(limit, len(group)))
+        ]
+        return replace(self, pairs=tuple(kept))
 
 
 def read_pairs(path: Location | Sequence[Location], *, limit: int | None = None) -> PairSet:
@@ -99,7 +110,7 @@ def read_pairs(path: Location | Sequence[Location], *, limit: int | None = None)
     construction is the file's name. Of a folder the .jsonl, .pickle and .pkl files are read, not its subfolders.
 
     Args:
-        limit: only the first so many pairs of each paradigm.
+        limit: only so many pairs of each paradigm, spread evenly over it.
 
     Raises:
         PairsError: nothing there, a line that is no JSON or lacks a field (with its number), BLiMP and TSE mixed, one
@@ -144,7 +155,7 @@ def read_pairs(path: Location | Sequence[Location], *, limit: int | None = None)
         for paradigm in sorted(rows)
         for index, (good, bad) in enumerate(rows[paradigm])
     )
-    return PairSet(_name(paths), next(iter(kinds)), pairs).first(limit)
+    return PairSet(_name(paths), next(iter(kinds)), pairs).sample(limit)
 
 
 def _name(paths: Sequence[Location]) -> str:
