@@ -122,8 +122,8 @@ SIZES = _tokens("big small little large old young", "ADJ")
 """Adjectives that suit people, animals and things."""
 
 # Phrases --------------------------------------------------------------------------------------------------------------
-_ROOMS = ("garden", "house", "forest", "kitchen", "park", "castle", "field", "barn")
-PLACES = tuple(f"in/ADP the/DET {room}/NOUN" for room in _ROOMS)
+ROOMS = _tokens("garden house forest kitchen park castle field barn", "NOUN")
+PLACES = tuple(f"in/ADP the/DET {room.word}/NOUN" for room in ROOMS)
 TIMES = (
     "last/ADJ night/NOUN",
     "yesterday/NOUN",

@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from negspace.reference.grammar.draw import Draw
-from negspace.reference.grammar.lexicon import ACTIVITIES, ANIMALS, ANIMATE, ATTITUDES, MOODS, PLACES, THINGS
+from negspace.reference.grammar.lexicon import (
+    ACTIVITIES,
+    ANIMALS,
+    ANIMATE,
+    ATTITUDES,
+    MOODS,
+    PLACES,
+    ROOMS,
+    THINGS,
+    verbs,
+)
 from negspace.reference.grammar.pairs import crossed, paradigm
 from negspace.reference.grammar.paradigms.agreement import HAVE, NUMBERS
 from negspace.reference.grammar.paradigms.anaphora import TAILS
 from negspace.reference.grammar.tokens import Contrast, Part, Tokens, say, statement
 
 TERM = "npi_licensing"
-NO, THE, NOT, EVER = "no/DET", "the/DET", "not/PART", "ever/ADV"
+NO, THE, ANY, NOT = "no/DET", "the/DET", "any/DET", "not/PART"
 
 
 def _exchanged(frame: Callable[[Part, Part], Tokens], first: Part, second: Part) -> list[Contrast]:
@@ -39,37 +49,35 @@ def ever_across_object_relative(draw: Draw) -> list[Contrast]:
     )
 
 
-@paradigm(TERM, edit="move", construction="NPI across a relative clause")
-def ever_and_object_relative(draw: Draw) -> list[Contrast]:
-    """Negation inside the relative clause licenses ever there and not beyond it, and the other way round."""
-    (head, subject), liked, verb = draw.some(ANIMATE, 2), draw.one(ATTITUDES), draw.one(ACTIVITIES)
-    number, near = draw.one(NUMBERS), draw.one(NUMBERS)
-    has, have = HAVE[NUMBERS.index(number)], HAVE[NUMBERS.index(near)]
+@paradigm(TERM, edit="swap", construction="NPI across a relative clause")
+def any_and_object_relative(draw: Draw) -> list[Contrast]:
+    """Negation inside the relative clause licenses any there and not beyond it, and the other way round."""
+    (head, subject), saw, verb = draw.some(ANIMATE, 2), draw.one(verbs("see hear find meet")), draw.one(ACTIVITIES)
+    (here, there), number, near = draw.some(ROOMS, 2), draw.one(NUMBERS), draw.one(NUMBERS)
 
-    def frame(determiner: str, inside: str, negation: str, outside: str) -> Tokens:
-        relative = say("that/PRON", determiner, subject.form(near), have, inside, liked.participle)
-        return statement(THE, head.form(number), relative, has, negation, outside, verb.participle)
+    def relative(determiner: Part, inside: Part) -> Tokens:
+        return say("that/PRON", determiner, subject.form(near), saw.past, "in/ADP", inside, here)
 
+    def outside(word: Part) -> Tokens:
+        return say("in/ADP", word, there)
+
+    start, slept, not_sleep = say(THE, head.form(number)), verb.past, say("did/AUX", NOT, verb.base)
     return [
-        Contrast(frame(NO, EVER, "", ""), frame(NO, "", "", EVER)),
-        Contrast(frame(THE, "", NOT, EVER), frame(THE, EVER, NOT, "")),
+        *_exchanged(lambda a, b: statement(start, relative(NO, a), slept, outside(b)), ANY, THE),
+        *_exchanged(lambda a, b: statement(start, relative(THE, a), not_sleep, outside(b)), THE, ANY),
     ]
 
 
-@paradigm(TERM, edit="move", construction="NPI across a relative clause")
-def ever_and_subject_relative(draw: Draw) -> list[Contrast]:
+@paradigm(TERM, edit="swap", construction="NPI across a relative clause")
+def any_and_subject_relative(draw: Draw) -> list[Contrast]:
     """The same with a relative clause whose subject is missing."""
-    (head, target), liked, verb = draw.some(ANIMATE, 2), draw.one(ATTITUDES), draw.one(ACTIVITIES)
-    number = draw.one(NUMBERS)
-    have, noun = HAVE[NUMBERS.index(number)], target.form(draw.one(NUMBERS))
-
-    def frame(inner_negation: str, inside: str, negation: str, outside: str) -> Tokens:
-        relative = say("that/PRON", have, inner_negation, inside, liked.participle, THE, noun)
-        return statement(THE, head.form(number), relative, have, negation, outside, verb.participle)
-
+    head, (saw, find) = draw.one(ANIMATE).form(draw.one(NUMBERS)), draw.some(verbs("see hear find meet help like"), 2)
+    first, second = (noun.pl for noun in draw.some([noun for noun in ANIMATE if noun.sg != head != noun.pl], 2))
+    did_not = say("did/AUX", NOT)
+    start = say(THE, head, "that/PRON")
     return [
-        Contrast(frame(NOT, EVER, "", ""), frame(NOT, "", "", EVER)),
-        Contrast(frame("", "", NOT, EVER), frame("", EVER, NOT, "")),
+        *_exchanged(lambda a, b: statement(start, did_not, saw.base, a, first, find.past, b, second), ANY, THE),
+        *_exchanged(lambda a, b: statement(start, saw.past, a, first, did_not, find.base, b, second), THE, ANY),
     ]
 
 
