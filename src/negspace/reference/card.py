@@ -163,7 +163,6 @@ def render(run: Path, scores: Path | None = None, name: str | None = None) -> st
     vocabulary = _vocabulary(run / "model" / "tokenizer.json")
     measured = _scores(scores) if scores else ()
     architecture, mlp = _MLP[recipe.family]
-    tokens = recipe.steps * recipe.batch * recipe.context
     plateau_end = round(recipe.steps * (1 - recipe.decay))
 
     quality = (
@@ -208,14 +207,14 @@ package offline, and to compare models that differ only in their MLP.
 
 {
         _table(
-            ("source", "times drawn", "licence"),
+            ("source", "weight", "licence"),
             [(source.file, f"{source.repeats:g}", source.licence) for source in recipe.sources],
         )
     }
 
-Each source is running text, a paragraph a line, documents apart by a blank line. The last {
-        recipe.held_out:.1%} of every
-source was held out. Nothing of these texts is part of the package.
+Each source is running text, a paragraph a line, documents apart by a blank line. Its rows stand in the pool as often as
+its weight says; training drew the shuffled pool from the start. The last {recipe.held_out:.1%} of every source was held
+out. Nothing of these texts is part of the package.
 
 ## Training
 
@@ -223,7 +222,7 @@ source was held out. Nothing of these texts is part of the package.
         _table(
             ("property", "value"),
             [
-                ("tokens seen", f"{tokens:,}"),
+                ("tokens seen", f"{curve[-1].tokens:,}"),
                 ("steps", f"{recipe.steps:,} of {recipe.batch} rows of {recipe.context} tokens"),
                 ("optimiser", "Muon for the hidden matrices, AdamW for embeddings, norms and biases"),
                 ("peak learning rate", f"{recipe.learning_rate:g}"),
