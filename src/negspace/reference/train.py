@@ -98,8 +98,9 @@ def train(
     tokenizer = PreTrainedTokenizerFast.from_pretrained(tokenizer_folder)
     order, held = mixture(corpus, recipe, tokenizer)
 
-    torch.manual_seed(recipe.seed)
-    model = recipe.build()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        model = recipe.build()
     model.train()
     optimisers = _optimisers(model, recipe)
     checkpoint = out / "checkpoint.pt"
