@@ -103,6 +103,30 @@ def test_implementations_are_passed_on(tmp_path: Path) -> None:
     assert model.module.config._experts_implementation == "batched_mm"
 
 
+def test_the_commit_of_a_revision_is_recorded(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline: None
+) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "hub" / "models--someone--tiny"
+    shutil.copytree(folder, repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "step3").write_text(commit)
+    monkeypatch.setattr("transformers.utils.hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    model = load("someone/tiny", revision="step3", device="cpu")
+    assert (model.source.name, model.source.revision, model.source.commit) == ("someone/tiny", "step3", commit)
+    assert model.fingerprint == load(str(folder), device="cpu").fingerprint
+    with pytest.raises(ModelError, match="at revision step4"):
+        load("someone/tiny", revision="step4", device="cpu")
+
+
+def test_a_few_marker_tokens_without_an_embedding_are_allowed(folder: Path) -> None:
+    words = zoo.tokenizer()
+    module = zoo.build("llama", vocab_size=200)
+    words.add_tokens([f"more{n}" for n in range(105)])
+    assert len(words) == 201
+    wrap(module, words)
+
+
 def test_device_map_is_recorded(folder: Path) -> None:
     pytest.importorskip("accelerate")
     model = load(str(folder), device_map={"": "cpu"})
@@ -163,7 +187,7 @@ def test_what_the_hub_answers_decides_the_advice(monkeypatch: pytest.MonkeyPatch
         def fail(*_: Any, kind: type[Exception] = kind, **__: Any) -> None:
             raise OSError("as transformers says it") from kind()
 
-        monkeypatch.setattr("negspace.models.load.AutoConfig.from_pretrained", fail)
+        monkeypatch.setattr("negspace.models.load.cached_file", fail)
         with pytest.raises(ModelError, match="as transformers says it") as caught:
             load("some/model", device="cpu")
         assert advice in caught.value.todo

@@ -54,6 +54,23 @@ def test_nested_uses_share_one_activation_and_leave_nothing(name: str) -> None:
     assert module.__dict__ == before
 
 
+@pytest.mark.parametrize("name", ["llama", *NAMES])
+def test_models_that_accelerate_spreads_are_tapped_the_same(name: str) -> None:
+    accelerate = pytest.importorskip("accelerate")
+    model = wrap(zoo.build(name), zoo.tokenizer())
+    with tap(model, before=lambda s, a, e: a.clamp_min(0)):
+        plain = run(model.module)
+    parts = {path: "cpu" for path, _ in model.module.named_children()}
+    spread = accelerate.dispatch_model(zoo.build(name), device_map=parts, main_device="cpu", force_hooks=True)
+    hooked = [sorted(part.__dict__) for part in spread.modules()]
+    again = wrap(spread, zoo.tokenizer())
+    assert again.sites == model.sites
+    with tap(again, before=lambda s, a, e: a.clamp_min(0)):
+        assert torch.equal(run(spread), plain)
+    assert [sorted(part.__dict__) for part in spread.modules()] == hooked
+    assert again.fingerprint == model.fingerprint
+
+
 def test_a_module_of_its_own_is_given_as_it_is() -> None:
     act = nn.GELU()
     with activation(act) as given:

@@ -172,6 +172,39 @@ def test_no_list_of_layers_is_refused() -> None:
         decoder_layers(module)
 
 
+def test_experts_in_separate_modules_are_refused() -> None:
+    class Separate(nn.Module):
+        def __init__(self, one: Any) -> None:
+            super().__init__()
+            self.gate = nn.Linear(zoo.HIDDEN, 2)
+            self.experts = nn.ModuleList([one, copy.deepcopy(one)])
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            out = torch.zeros_like(x)
+            choice = self.gate(x).argmax(-1)
+            for number, expert in enumerate(self.experts):
+                out[choice == number] = expert(x[choice == number])
+            return out
+
+    module: Any = zoo.build("llama")
+    for layer in module.model.layers:
+        layer.mlp = Separate(layer.mlp)
+    with pytest.raises(SiteError, match="experts in separate modules") as caught:
+        resolve(module)
+    assert "transformers 5" in caught.value.todo
+
+
+def test_a_text_and_image_model_is_resolved_in_its_text_part() -> None:
+    from transformers import AutoModelForCausalLM, Gemma3Config
+
+    text = {**zoo.ALL["gemma3_text"], "layer_types": ["sliding_attention", "full_attention"]}
+    vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = Gemma3Config(text_config=text, vision_config={**vision, "image_size": 16, "patch_size": 8})
+    module = AutoModelForCausalLM.from_config(config).eval()
+    sites = resolve(module)
+    assert [site.path for site in sites] == [f"model.language_model.layers.{n}.mlp.act_fn" for n in (0, 1)]
+
+
 def test_activation_modules_of_a_model_s_own_are_found() -> None:
     class Odd(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -27,7 +27,8 @@ def experts_ancestor(root: nn.Module, path: str) -> tuple[str, nn.Module] | None
     for depth in range(len(parts), 0, -1):
         above = ".".join(parts[:depth])
         module = root.get_submodule(above)
-        if hasattr(module, "_is_expert_parallel") and hasattr(module, "num_experts"):
+        stacked = any(p.dim() == 3 for p in module.parameters(recurse=False))
+        if stacked and hasattr(module, "num_experts") and hasattr(module, "config"):
             return above, module
     return None
 
@@ -63,10 +64,11 @@ class Routing:
             )
         self._hidden, self._index = tensors[0], routed[0]
         self._how, self._calls, self._hits = implementation(experts), 0, []
-        if self._how not in ORDERED or experts._is_expert_parallel:
+        parallel = getattr(experts, "_is_expert_parallel", False)
+        if self._how not in ORDERED or parallel:
             raise SiteError(
                 asked=f"which expert each row belongs to at {self.path}",
-                found="expert parallelism" if experts._is_expert_parallel else f"experts implementation {self._how!r}",
+                found="expert parallelism" if parallel else f"experts implementation {self._how!r}",
                 todo='load the model on one process with experts_implementation="grouped_mm", "batched_mm" or "eager"',
             )
 

@@ -28,6 +28,7 @@ _NAMES: dict[type, str] = {
     nn.Softplus: "softplus",
     nn.Mish: "mish",
 }
+_OWN_NAMES = {"BloomGelu": "gelu_pytorch_tanh"}
 _UNSUPPORTED = "this architecture is not supported yet; please report it with its configuration"
 _KERNELS = (
     "load it without the replacement: without Liger (apply_liger_kernel_to_...(swiglu=False, geglu=False)), with "
@@ -139,7 +140,8 @@ def _activation_name(module: nn.Module, act: nn.Module) -> str:
         return override.activation
     if isinstance(act, nn.GELU):
         return "gelu_pytorch_tanh" if act.approximate == "tanh" else "gelu"
-    return _NAMES.get(type(act), type(act).__name__.lower())
+    own = type(act).__name__
+    return _NAMES.get(type(act), _OWN_NAMES.get(own, own.lower()))
 
 
 def _refuse_shared(module: Any, acts: dict[str, tuple[int, nn.Module]]) -> None:
@@ -196,6 +198,13 @@ def _layer_sites(
     sites: list[Site] = []
     for block, members in blocks.items():
         for member in members:
+            if _in_a_list(module, block, member.path):
+                raise SiteError(
+                    asked=f"the site of layer {number}",
+                    found=f"experts in separate modules ({member.path}), which are called apart from one another",
+                    todo="use the implementation of this architecture in transformers 5 (trust_remote_code=False), "
+                    "which keeps its experts together",
+                )
             if not member.calls:
                 raise SiteError(
                     asked=f"the site of layer {number}",
@@ -216,6 +225,13 @@ def _layer_sites(
     if not sites and _only_mixes(module, at, seen, memory):
         return []
     return _name_branches(at, number, sites)
+
+
+def _in_a_list(module: Any, block: str, path: str) -> bool:
+    """Whether a list of modules lies between a block and an activation inside it."""
+    inner = path[len(block) + 1 :].split(".") if path != block else []
+    above = [f"{block}.{'.'.join(inner[:n])}" for n in range(1, len(inner))]
+    return any(isinstance(module.get_submodule(p), nn.ModuleList) for p in above)
 
 
 def _without_routers(module: Any, members: list[_Candidate]) -> list[_Candidate]:
