@@ -1,0 +1,121 @@
+"""Printing: every condition and verdict is there, foreign text is harmless, JSON is JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from negspace.report.tables import plain, rows, show, to_json
+
+
+def _tables(name: str = "top 1%", phenomenon: str = "agreement") -> Any:
+    """Tables of a made-up run, in the layout of the real ones."""
+    common = {"seed": None, "neurons": 5, "perplexity_sd": float("nan"), "ratio_p_holm": 0.001}
+    suite = {"accuracy": 0.7, "accuracy_low": 0.6, "accuracy_high": 0.8, "accuracy_sd": float("nan"), "ties": 2}
+    change = {"change": -0.1, "change_low": -0.2, "change_high": -0.05, "p": 0.01, "p_holm": 0.02}
+    summary = pd.DataFrame(
+        [
+            {
+                **common,
+                "condition": condition,
+                "role": role,
+                "share": share,
+                "perplexity": 20.0,
+                "perplexity_low": 19.0,
+                "perplexity_high": 21.0,
+                "ratio": 1.5,
+                "ratio_low": 1.4,
+                "ratio_high": 1.6,
+                **{f"blimp_{key}": value for key, value in (suite | change).items()},
+            }
+            for condition, role, share in (("baseline", "baseline", None), (name, "top", 0.01))
+        ]
+    )
+    group = pd.DataFrame(
+        [
+            {"condition": condition, "role": role, "phenomenon": phenomenon, "pairs": 10, **suite, **change}
+            for condition, role in (("baseline", "baseline"), (name, "top"))
+        ]
+    )
+    contrasts = pd.DataFrame(
+        [
+            {"share": 0.01, "score": "blimp", "against": "random", "control": "3 sets", "difference": -0.1,
+             "low": -0.2, "high": -0.05, "p_holm": 0.01, "below": 0, "above": 3}
+        ]
+    )  # fmt: skip
+    manifest = {
+        "study": {"by": "wd", "protocol": "paper", "alpha": 0.05, "shares": [0.01], "matched": False},
+        "intervention": "zero_negative",
+        "model": {"name": "tiny", "revision": None},
+        "neurons": 128,
+        "data": {"statistics": ["train.txt", "x"], "perplexity": ["valid.txt", "y"], "blimp": ["pairs", "z", 10]},
+        "matches": [],
+        "notes": ["a note"],
+    }
+    made = {"summary": summary, "contrasts": contrasts, "blimp_by_phenomenon": group}
+    return type(
+        "Made",
+        (SimpleNamespace,),
+        {"__getitem__": lambda self, key: self.all[key]},
+    )(manifest=manifest, all=made, kinds=["blimp"])
+
+
+def _printed(tables: Any, **options: Any) -> str:
+    console = Console(file=io.StringIO(), width=118, no_color=True)
+    show(tables, console, **options)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_summary_has_conditions_figures_and_verdict() -> None:
+    text = _printed(_tables())
+    for expected in ("tiny: zero_negative", "note: a note", "top 1%", "[19, 21]", "70.00", "-10.00", "0.020*"):
+        assert expected in text
+    assert "BLiMP: drop against the plain model, -10.0 points [-20.0, -5.0] at 70.0% right" in text
+    assert "0 below, 3 above" in text
+    assert "agreement" not in text
+
+
+def test_detail_adds_the_phenomena() -> None:
+    assert "agreement" in _printed(_tables(), detail=True)
+
+
+def test_foreign_text_is_neither_markup_nor_terminal_codes() -> None:
+    text = _printed(_tables(name="[red]x[/red]", phenomenon="[link=evil]\x1b[31mp"), detail=True)
+    assert "[red]x[/red]" in text
+    assert "[link=evil]" in text.replace("\n", "")
+    assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("value", ["[bold]", "[/]", "\x1b]0;title\x07", 3, None])
+def test_plain_text_is_what_it_was(value: Any) -> None:
+    assert "\x1b" not in plain(value).plain
+    assert "\x07" not in plain(value).plain
+    if isinstance(value, str) and value.isprintable():
+        assert plain(value).plain == value
+
+
+def test_rows_of_text() -> None:
+    console = Console(file=io.StringIO(), width=60)
+    console.print(rows("title", [("a", "left"), ("b", "right")], [("[x]", 1)]))
+    assert "[x]" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_json_is_whole_and_has_no_nan() -> None:
+    content = json.loads(to_json(_tables()), parse_constant=lambda name: pytest.fail(name))
+    assert content["tables"]["summary"][0]["perplexity_sd"] is None
+    assert content["verdict"]
+    assert content["run"]["model"]["name"] == "tiny"
+
+
+def test_no_colour_codes_without_a_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "out.txt"
+    with path.open("w") as file:
+        show(_tables(), Console(file=file, width=118))
+    assert "\x1b" not in path.read_text()
