@@ -13,11 +13,13 @@ from negspace.errors import StatisticsError
 from negspace.stats.sketch import (
     BINS,
     COUNT_SHIFT,
-    LOW_BITS,
+    LARGEST_SUM,
+    MOST_TOKENS,
     PART_BITS,
     SUMS,
     TALLIES,
-    UNIT_BITS,
+    WORD_BITS,
+    WORDS,
     Grid,
     Sketch,
     check_room,
@@ -125,16 +127,28 @@ class Accumulator:
         """Name the neurons whose activations cannot be summed."""
         used = flat[torch.from_numpy(order).to(flat.device)]
         finite = torch.isfinite(used)
-        wrong = ~finite if not bool(finite.all()) else used.abs() > 1e18
+        wrong = ~finite
+        if bool(finite.all()):
+            neuron = torch.arange(self.width) + torch.from_numpy(
+                np.repeat(np.arange(self.experts), np.diff(starts)) * self.width
+            ).unsqueeze(1)
+            pivot, unit = torch.from_numpy(self.grid.pivot)[neuron], torch.from_numpy(self.grid.unit)[neuron]
+            wrong = ((used.cpu().double() - pivot) / unit).abs() > (LARGEST_SUM / MOST_TOKENS) ** 0.25
         row, column = (index.cpu().numpy() for index in torch.nonzero(wrong, as_tuple=True))
         expert = np.searchsorted(starts, row, side="right") - 1
         neurons = np.unique(expert * self.width + column)
-        shown = ", ".join(self.describe(int(neuron)) for neuron in neurons[:5]) or "a sum of powers overflowed"
+        shown = ", ".join(self.describe(int(neuron)) for neuron in neurons[:5])
         more = f" and {len(neurons) - 5:,} more" if len(neurons) > 5 else ""
-        kind = "too large to sum" if bool(finite.all()) else "not finite (NaN or infinity)"
+        asked = f"statistics of the pre-activations of {self.name}"
+        if bool(finite.all()):
+            raise StatisticsError(
+                asked,
+                f"activations too far from those of the first windows to be summed: {shown}{more}",
+                "use exact=True, or a text that is alike from the start",
+            )
         raise StatisticsError(
-            f"statistics of the pre-activations of {self.name}",
-            f"activations that are {kind}: {shown}{more}",
+            asked,
+            f"activations that are not finite (NaN or infinity): {shown}{more}",
             "check the weights, and run the model in float32 (load(..., dtype='float32'))",
         )
 
@@ -155,7 +169,7 @@ class _TorchState:
         )
         size = grid.size
         self.bins = torch.zeros(size * BINS, dtype=torch.int64, device=device)
-        self.sums = torch.zeros((size, len(SUMS), 2), dtype=torch.int64, device=device)
+        self.sums = torch.zeros((size, len(SUMS), len(WORDS)), dtype=torch.int64, device=device)
         self.tallies = torch.zeros((size, len(TALLIES)), dtype=torch.int64, device=device)
 
     def update(self, flat: torch.Tensor, order: NDArray[np.int64], starts: NDArray[np.int64], width: int) -> bool:
@@ -183,16 +197,18 @@ class _TorchState:
         parts = [z, square, square * z, square * square]
         parts += [a.double().clamp(max=0.0) * self.per_unit[at], z * below, z * above]
         totals = torch.stack([part.sum(0) for part in parts], dim=1)
-        bad = not bool((totals.abs() < 2.0**80).all())
-        totals = torch.where(totals.abs() < 2.0**80, totals, 0.0)
-        high = torch.floor(totals * 2.0**-UNIT_BITS)
-        low = ((totals - high * 2.0**UNIT_BITS) * 2.0 ** (LOW_BITS - UNIT_BITS)).long()
-        both = self.sums[at, :, 1] + low
-        self.sums[at, :, 0] += high.long() + (both >> LOW_BITS)
-        self.sums[at, :, 1] = both & ((1 << LOW_BITS) - 1)
+        fits = totals.abs() < LARGEST_SUM
+        totals = torch.where(fits, totals, 0.0)
+        for word, worth in enumerate(WORDS):
+            whole = torch.trunc(totals / worth)
+            self.sums[at, :, word] += whole.long()
+            totals = totals - whole * worth
+        for word in (2, 1):
+            self.sums[at, :, word - 1] += self.sums[at, :, word] >> WORD_BITS
+            self.sums[at, :, word] &= (1 << WORD_BITS) - 1
         self.tallies[at, 0] += len(a)
         self.tallies[at, 1:] += torch.stack([negative.sum(0), below.sum(0), above.sum(0)], dim=1)
-        return bad
+        return not bool(fits.all())
 
     def sketch(self) -> Sketch:
         bins = self.bins.reshape(-1, BINS)

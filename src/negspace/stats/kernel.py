@@ -11,10 +11,10 @@ from typing import Any
 import numba
 import numpy as np
 
-from negspace.stats.sketch import BINS, COUNT_SHIFT, LOW_BITS, PART_BITS, UNIT_BITS
+from negspace.stats.sketch import BINS, COUNT_SHIFT, LARGEST_SUM, PART_BITS, WORD_BITS, WORDS
 
 _COLUMNS = 16  # neurons of a tile: sixteen float32 make one cache line
-_ROWS = 256  # tokens of a tile: 16 KB of float32 stay in the first-level cache beside the bins in use
+_ROWS = 512  # tokens of a tile: its 32 KB of float32 and the bins in use stay near the first-level cache
 _REORDER: Any = {"reassoc", "contract", "nsz"}  # lets sums vectorise; NaN and infinity keep their meaning
 
 
@@ -55,7 +55,7 @@ def accumulate(
         origin, scale: float32 [experts * width], left end of the grid and parts of a bin per unit of activation.
         pivot, per_unit: float64 [experts * width], the powers are those of (a - pivot) * per_unit.
         bins: int64 [experts * width, 512], words of count and sum of parts.
-        sums: int64 [experts * width, 7, 2], fixed-point sums (see `sketch.SUMS`).
+        sums: int64 [experts * width, 7, 3], fixed-point sums (see `sketch.SUMS`).
         tallies: int64 [experts * width, 4] (see `sketch.TALLIES`).
 
     Returns:
@@ -68,6 +68,7 @@ def accumulate(
     end = np.float32(BINS << PART_BITS)
     shift, mask = np.uint32(PART_BITS), np.uint32((1 << PART_BITS) - 1)
     one = np.int64(1 << COUNT_SHIFT)
+    word_mask = np.int64((1 << WORD_BITS) - 1)
     zero = activations.dtype.type(0)
     totals = np.empty(7, np.float64)
     bad = 0
@@ -132,12 +133,16 @@ def accumulate(
                 totals[4], totals[5], totals[6] = negative * factor, below, above
                 for k in range(7):
                     total = totals[k]
-                    if not abs(total) < 2.0**80:
+                    if not abs(total) < LARGEST_SUM:
                         bad = 1
                         total = 0.0
-                    high = np.floor(total * 2.0**-UNIT_BITS)
-                    low = (total - high * 2.0**UNIT_BITS) * 2.0 ** (LOW_BITS - UNIT_BITS)
-                    both = sums[neuron, k, 1] + np.int64(low)
-                    sums[neuron, k, 0] += np.int64(high) + (both >> LOW_BITS)
-                    sums[neuron, k, 1] = both & ((1 << LOW_BITS) - 1)
+                    high = np.trunc(total / WORDS[0])
+                    total -= high * WORDS[0]  # exact: the words are powers of two, and all have the sign of the total
+                    middle = np.trunc(total / WORDS[1])
+                    low = np.trunc((total - middle * WORDS[1]) / WORDS[2])
+                    last = sums[neuron, k, 2] + np.int64(low)
+                    next_ = sums[neuron, k, 1] + np.int64(middle) + (last >> WORD_BITS)
+                    sums[neuron, k, 0] += np.int64(high) + (next_ >> WORD_BITS)
+                    sums[neuron, k, 1] = next_ & word_mask
+                    sums[neuron, k, 2] = last & word_mask
     return bad

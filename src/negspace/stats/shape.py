@@ -25,8 +25,9 @@ def bimodality(moments: Moments) -> NDArray[np.float64]:
 
     b = (G1^2 + 1) / (G2 + 3 (n - 1)^2 / ((n - 2)(n - 3))), with the sample skewness
     G1 = sqrt(n (n - 1)) / (n - 2) * g1 and the sample excess kurtosis
-    G2 = (n - 1) / ((n - 2)(n - 3)) * ((n + 1) g2 + 6), g1 and g2 the population values. 1/3 for a Gaussian, 5/9 for a uniform distribution, 1 for two points; above 5/9 is
-    usually taken to suggest two modes (SAS; Pfister et al. 2013). NaN where the variance is zero or n < 4.
+    G2 = (n - 1) / ((n - 2)(n - 3)) * ((n + 1) g2 + 6), g1 and g2 the population values. 1/3 for a Gaussian, 5/9 for a
+    uniform distribution, 1 for two points; above 5/9 is usually taken to suggest two modes (SAS; Pfister et al. 2013).
+    NaN where the variance is zero or n < 4.
     """
     n = moments.tokens.astype(np.float64)
     g1, g2 = skewness(moments), kurtosis(moments)

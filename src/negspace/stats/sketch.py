@@ -2,7 +2,7 @@
 
 Per neuron: a histogram on a fixed grid that also knows the mean of every bin, what lies beyond the grid (count and
 sum), the tokens below zero (count and sum), and the first four powers. Everything is an integer (sums are in fixed
-point), so merging is associative and commutative to the bit, over batches, devices and workers. 4,264 bytes a neuron,
+point), so merging is associative and commutative to the bit, over batches, devices and workers. 4,320 bytes a neuron,
 however many tokens.
 """
 
@@ -23,10 +23,12 @@ PART_BITS = 8
 """log2 of the parts of a bin: where in its bin a token lies is kept to 1/256 of the bin."""
 COUNT_SHIFT = 36
 """A bin's word holds the count in the bits from here on, the sum of its tokens' parts below."""
-LOW_BITS = 60
-"""Bits of a fixed-point sum's low word."""
-UNIT_BITS = 20
-"""log2 of what one in the high word is worth; one in the low word is worth 2 ** (UNIT_BITS - LOW_BITS) = 2 ** -40."""
+WORD_BITS = 60
+"""Bits of the middle and the low word of a fixed-point sum."""
+WORDS = (2.0**80, 2.0**20, 2.0**-40)
+"""What one in the high, middle and low word of a fixed-point sum is worth."""
+LARGEST_SUM = 2.0**140
+"""Sums of this size and more do not fit."""
 MOST_TOKENS = 1 << (63 - COUNT_SHIFT)
 """Tokens from which on a bin's word might overflow (134 million)."""
 REACH = 8.0
@@ -114,7 +116,7 @@ class Sketch:
     bins: NDArray[np.int64]
     """[size, 512] words: count << 36 | sum of parts."""
     sums: NDArray[np.int64]
-    """[size, 7, 2] fixed-point sums, in the order of SUMS: high and low word."""
+    """[size, 7, 3] fixed-point sums, in the order of SUMS: high, middle and low word."""
     tallies: NDArray[np.int64]
     """[size, 4] counts, in the order of TALLIES."""
 
@@ -125,7 +127,7 @@ class Sketch:
         return cls(
             grid,
             np.zeros((size, BINS), np.int64),
-            np.zeros((size, len(SUMS), 2), np.int64),
+            np.zeros((size, len(SUMS), len(WORDS)), np.int64),
             np.zeros((size, len(TALLIES)), np.int64),
         )
 
@@ -144,8 +146,9 @@ class Sketch:
         tallies = self.tallies + other.tallies
         check_room(int(tallies[:, 0].max(initial=0)))
         sums = self.sums + other.sums
-        sums[..., 0] += sums[..., 1] >> LOW_BITS
-        sums[..., 1] &= (1 << LOW_BITS) - 1
+        for word in (2, 1):  # what does not fit a word goes to the next higher one
+            sums[..., word - 1] += sums[..., word] >> WORD_BITS
+            sums[..., word] &= (1 << WORD_BITS) - 1
         return Sketch(self.grid, self.bins + other.bins, sums, tallies)
 
     def same(self, other: Sketch) -> bool:
@@ -176,8 +179,12 @@ class Sketch:
 
     def sum(self, name: str) -> NDArray[np.float64]:
         """[size] one of SUMS, in powers of the grid's unit."""
-        words = self.sums[:, SUMS.index(name)].astype(np.float64)
-        return words[:, 0] * 2.0**UNIT_BITS + words[:, 1] * 2.0 ** (UNIT_BITS - LOW_BITS)
+        words = self.sums[:, SUMS.index(name)].copy()
+        for word in (2, 1):  # digits from -1/2 to 1/2 of a word, so that a small negative sum does not cancel
+            carry = words[:, word] >> (WORD_BITS - 1)
+            words[:, word] -= carry << WORD_BITS
+            words[:, word - 1] += carry
+        return words.astype(np.float64) @ np.array(WORDS)
 
     def counts(self) -> NDArray[np.int64]:
         """[size, 512] tokens in each bin."""
