@@ -124,6 +124,43 @@ def test_zeroing_one_neuron_of_one_expert_equals_editing_its_weights(name: str, 
     torch.testing.assert_close(tapped, edited, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_name_the_position_in_the_batch(name: str, how: str) -> None:
+    model = build(name, how)
+    blocks: dict[str, torch.Tensor] = {}
+    handles, positions, given, order = [], {}, {}, []
+    for site in model.sites:
+        if site.experts:
+            block = (experts_ancestor(model.module, site.path) or ("", None))[0].rsplit(".", 1)[0]
+
+            def note(_m: Any, args: tuple[Any, ...], kwargs: dict[str, Any], key: str = site.path) -> None:
+                blocks[key] = next(v for v in (*args, *kwargs.values()) if isinstance(v, torch.Tensor))
+
+            handles.append(model.module.get_submodule(block).register_forward_pre_hook(note, with_kwargs=True))
+
+    def on_rows(site: Any, tokens: torch.Tensor) -> None:
+        positions.setdefault(site.path, []).append(tokens)
+        order.append("rows")
+
+    def on_inputs(site: Any, x: torch.Tensor, experts: torch.Tensor | None) -> None:
+        if experts is not None:
+            given.setdefault(site.path, []).append(x)
+            order.append("inputs")
+
+    with tap(model, rows=on_rows, inputs=on_inputs):
+        run(model)
+    for handle in handles:
+        handle.remove()
+    assert order[::2] == ["rows"] * (len(order) // 2)
+    assert order[1::2] == ["inputs"] * (len(order) // 2)
+    assert blocks
+    for path, hidden in blocks.items():
+        assert hidden.shape == (2, 9, zoo.HIDDEN)  # [sequence, position, hidden], so that flattening is what rows says
+        tokens = torch.cat(positions[path])
+        assert torch.equal(torch.bincount(tokens), torch.full((18,), 2))
+        assert torch.equal(hidden.reshape(-1, zoo.HIDDEN)[tokens], torch.cat(given[path]))
+
+
 @pytest.mark.parametrize("name", ["mixtral", "gpt_oss"])
 def test_implementations_agree(name: str) -> None:
     outputs = []
