@@ -155,14 +155,6 @@ def test_no_permission(tmp_path: Path) -> None:
         pass
 
 
-def test_no_permission_as_another_user(tmp_path: Path) -> None:
-    if os.getuid() == 0:
-        pytest.skip("root may write everywhere")
-    tmp_path.chmod(0o500)
-    with pytest.raises(RecordError, match=r"(?s)Permission denied.*may write"), Store(tmp_path / "run").hold():
-        pass
-
-
 def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(StudyError, match="other files"), Store(tmp_path).hold():
