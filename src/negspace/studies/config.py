@@ -90,7 +90,7 @@ class AblationStudy(BaseModel):
     protocol: Literal["paper", "lm-eval"] = "paper"
     """How sentences become tokens: with the tokenizer's own special tokens, or with a prefix token always."""
     limit: int | None = Field(None, ge=1)
-    """Only the first so many pairs of each paradigm."""
+    """Only so many pairs of each paradigm, spread evenly over it."""
     seed: int = Field(0, ge=0)
     """Seed of the random sets (seed, seed + 1, ...), of the MD pairs and of the bootstrap."""
     alpha: float = Field(0.05, gt=0, lt=1)
