@@ -62,6 +62,10 @@ class NonFiniteScore(ScoreError):
         self.index = index
 
 
+class TasksError(NegspaceError):
+    """A benchmark task is unknown, lacks its data or a measure of each item, or the harness is not installed."""
+
+
 class StudyError(NegspaceError):
     """A study's configuration is wrong or contradicts the run folder that it names."""
 
