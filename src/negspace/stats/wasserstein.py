@@ -93,8 +93,9 @@ def from_sketch(sketch: Sketch, moments: Moments | None = None) -> Distances:
     Take a bin of width h (in standard deviations) that holds the share m of the tokens, their mean at the fraction c of
     its width, and F and Phi at its ends. The integral of F over the bin is known from c. Where F and Phi cannot cross
     in the bin, that settles the integral of |F - Phi|. Where they may, the tokens are taken as spread evenly around
-    their mean, as far as the nearer end of the bin, or, if the bin towers eightfold over a neighbour, as all being at
-    the mean; F is then piecewise linear, Phi nearly so, and the integral has a closed form with its changes of sign.
+    their mean, as far as the nearer end of the bin, or as all being at the mean: if there is but one, which is certain,
+    or if the bin towers eightfold over a neighbour. F is then piecewise linear, Phi nearly so, and the integral has a
+    closed form with its changes of sign.
     Any other arrangement with the same mean is, in W1, at most 2 c (1 - c)^2 m h (spread; c the smaller of c and 1 - c)
     or 2 c (1 - c) m h (at one point) away: both are attained by all tokens at the ends. Beyond the grid, count and sum
     give the integral A of F (or of 1 - F) exactly and B that of Phi in closed form; the result lies between |A - B| and
@@ -137,7 +138,8 @@ def _chunk(
     cdf[:, 0] = below
     np.cumsum(mass, axis=1, out=cdf[:, 1:])
     cdf[:, 1:] += below[:, None]
-    area, doubt = _bins(cdf, ndtr(edges), _integral(edges), mass, sketch.centres(), width)
+    single = sketch.counts() == 1
+    area, doubt = _bins(cdf, ndtr(edges), _integral(edges), mass, single, sketch.centres(), width)
 
     # Beyond the grid: the sums are about the pivot, in units.
     def beyond(edge: NDArray[np.float64], share: NDArray[np.float64], total: str) -> NDArray[np.float64]:
@@ -169,6 +171,7 @@ def _bins(
     phi: NDArray[np.float64],
     integral: NDArray[np.float64],
     mass: NDArray[np.float64],
+    single: NDArray[np.bool_],
     centre: NDArray[np.float64],
     width: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -181,7 +184,8 @@ def _bins(
         return area, doubt
     c, m, w = centre[rows, at], mass[rows, at], width[rows]
     neighbours = np.pad(mass, ((0, 0), (1, 1)))
-    alone = m > 8 * np.minimum(neighbours[rows, at], neighbours[rows, at + 2])
+    one = single[rows, at]
+    alone = one | (m > 8 * np.minimum(neighbours[rows, at], neighbours[rows, at + 2]))
     near = np.minimum(c, 1.0 - c)
     spread = np.where(alone, 0.0, near)
     # F is level, rises over [c - spread, c + spread], and is level again; Phi is straight.
@@ -194,7 +198,7 @@ def _bins(
     total += _trapezium(gap2, high - (start + slope), 1.0 - last)
     area[rows, at] = total * w
     arrangement = np.where(alone, 2 * near * (1 - near), 2 * near * (1 - near) ** 2)
-    doubt[rows, at] = np.minimum(arrangement * m * w, w) + w**3 / 49
+    doubt[rows, at] = np.where(one, 0.0, np.minimum(arrangement * m * w, w)) + w**3 / 49
     return area, doubt
 
 

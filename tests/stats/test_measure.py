@@ -1,0 +1,107 @@
+"""The table: sketch against closed form, the second pass, and everything named that a reader must know."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from test_collect import model_of, windows_of
+
+import zoo
+from negspace.errors import StatisticsError
+from negspace.stats.measure import SCORES, measure
+from negspace.text.windows import Windows
+
+
+def test_sketch_and_closed_form_agree():
+    model, windows = model_of("gpt_neox"), windows_of(count=40)
+    sketched, exactly = measure(model, windows).table, measure(model, windows, exactly=True).table
+    assert len(sketched) == sum(site.size for site in model.sites)
+    off = (sketched["wd"] - exactly["wd"]).abs()
+    assert off.max() < 1e-3
+    assert (off <= sketched["wd_error"]).all()
+    assert (exactly["wd_error"] == 0).all()
+    for score in set(SCORES) - {"wd", "negative_share"}:
+        np.testing.assert_allclose(sketched[score], exactly[score], rtol=1e-5, atol=1e-6, err_msg=score)
+    np.testing.assert_allclose(sketched["negative_share"], exactly["negative_share"], atol=0.02)
+    assert (sketched["tokens"] == 40 * 32).all()
+    assert (sketched["expert"] == -1).all()
+
+
+@pytest.mark.parametrize("exactly", [False, True])
+def test_experts_have_rows_of_their_own(exactly):
+    model = model_of("qwen2_moe")
+    found = measure(model, windows_of(), exactly=exactly)
+    table = found.table
+    assert set(table["branch"]) == {"experts", "shared"}
+    routed = table[(table["branch"] == "experts") & (table["layer"] == 0)]
+    assert routed["expert"].tolist() == np.repeat(np.arange(zoo.EXPERTS), len(routed) // zoo.EXPERTS).tolist()
+    assert routed["md"].isna().all()
+    assert table[table["branch"] == "shared"]["md"].notna().all()
+    assert any("not defined for routed experts" in warning for warning in found.warnings)
+
+
+@pytest.mark.parametrize("exactly", [False, True])
+def test_neurons_that_never_vary_are_named(exactly):
+    model = model_of("gpt_neox")
+    projection = model.module.get_submodule(model.sites[1].projection)
+    with torch.no_grad():
+        projection.weight[5] = 0
+        projection.bias[5] = 0.3
+    found = measure(model, windows_of(), exactly=exactly)
+    row = found.table[(found.table["layer"] == 1) & (found.table["neuron"] == 5)].iloc[0]
+    assert row["std"] == 0
+    assert np.isnan([row["wd"], row["skewness"], row["md"]]).all()
+    assert any("never vary" in warning and "layer 1 neuron 5" in warning for warning in found.warnings)
+    assert any("have no MD" in warning and "layer 1 neuron 5" in warning for warning in found.warnings)
+
+
+def test_a_neuron_that_wakes_after_the_pilot_is_sketched_again():
+    model = model_of("gpt_neox")
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(3, 50, (128, 32))
+    tokens[64:] = rng.integers(50, zoo.VOCABULARY, (64, 32))  # the pilot's 64 windows hold none of these
+    windows = Windows(tokens, np.zeros(tokens.shape, bool), 32, 32, "auto", "two halves", "none", 128)
+    with torch.no_grad():
+        embedding = model.module.get_input_embeddings().weight
+        embedding[:50] = embedding[3] + 0.003 * embedding[:50]
+    found, expected = measure(model, windows), measure(model, windows, exactly=True)
+    assert found.regridded > 0
+    assert any("second pass" in warning for warning in found.warnings)
+    off = (found.table["wd"] - expected.table["wd"]).abs()
+    assert (off <= found.table["wd_error"]).all()
+    assert found.table["wd_error"].max() < 0.02
+    assert off.max() < 3e-3  # 93 different tokens are few atoms
+
+
+def test_without_pairs_there_is_no_md():
+    assert measure(model_of("llama"), windows_of(), md_pairs=0).table["md"].isna().all()
+
+
+def test_the_seed_draws_the_pairs():
+    model, windows = model_of("llama"), windows_of()
+    first, same, other = (measure(model, windows, md_pairs=20, seed=seed).table["md"] for seed in (0, 0, 1))
+    assert first.equals(same)
+    assert not first.equals(other)
+
+
+def test_nothing_but_special_tokens_is_refused():
+    windows = windows_of(count=2)
+    windows.special[:] = True
+    with pytest.raises(StatisticsError, match="all are special tokens"):
+        measure(model_of("llama"), windows)
+
+
+def test_exact_statistics_beyond_memory_are_refused(monkeypatch):
+    monkeypatch.setattr("os.sysconf", lambda _: 100)
+    with pytest.raises(StatisticsError, match="GB where this machine has") as caught:
+        measure(model_of("llama"), windows_of(), exactly=True)
+    assert "exact=True" in caught.value.todo
+
+
+def test_exact_statistics_name_what_is_not_finite():
+    model = model_of("gpt_neox")
+    with torch.no_grad():
+        model.module.get_submodule(model.sites[1].projection).bias[7] = float("nan")
+    with pytest.raises(StatisticsError, match=r"(?s)layer 1.*neuron 7"):
+        measure(model, windows_of(), exactly=True)
