@@ -230,7 +230,7 @@ def test_no_permission(call: Any) -> None:
 
 def test_a_disk_that_fills_up_during_a_run(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The fourth record finds no space: those before it are whole, it has no trace, and the run can go on."""
-    from negspace.runs import files
+    from negspace import files
     from negspace.runs.store import unpack
 
     written = []

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from negspace import files
 from negspace.errors import RecordError, StudyError
-from negspace.runs import files
 from negspace.runs.cell import Cell, Record
 from negspace.runs.store import Damaged, Store, pack, unpack
 

@@ -108,8 +108,8 @@ def scan(
     trust_remote_code: Trust = False,
 ) -> None:
     """Measure every neuron's pre-activations on a text: distance from the Gaussian, negative share, shape, MD."""
+    from negspace.files import check_writable
     from negspace.neurons.scan import scan as measure
-    from negspace.runs.files import check_writable
     from negspace.text.source import read_text
 
     check_writable(out)

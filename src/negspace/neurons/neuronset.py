@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negspace.errors import SelectionError
+from negspace.files import write_whole
 from negspace.models.model import Model
 from negspace.models.site import Site
-from negspace.neurons import atomic
 
 FORMAT = "negspace-neurons/1"
 
@@ -177,7 +177,7 @@ class NeuronSet:
             "neurons": {site: chosen.tolist() for site, chosen in self.indices.items()},
             "key": self.key,
         }
-        return atomic.write(path, (json.dumps(content, indent=1) + "\n").encode())
+        return write_whole(Path(path), (json.dumps(content, indent=1) + "\n").encode())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> NeuronSet:

@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from negspace.errors import RecordError, StatisticsError
+from negspace.files import write_whole
 from negspace.models.model import Model, ModelSource
-from negspace.neurons import atomic, select
+from negspace.neurons import select
 from negspace.neurons.neuronset import Layout, NeuronSet, layout_of
 from negspace.neurons.select import Share
 from negspace.stats.collect import Progress
@@ -111,7 +112,7 @@ class Scan:
         made = made.replace_schema_metadata({**(made.schema.metadata or {}), b"negspace": head.encode()})
         buffer = io.BytesIO()
         pq.write_table(made, buffer)
-        return atomic.write(path, buffer.getvalue())
+        return write_whole(Path(path), buffer.getvalue())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Scan:

@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from negspace.errors import RecordError, StudyError
+from negspace.files import cannot_write, lock, make_folder, read_bytes, remove_leftovers, write_whole
 from negspace.runs.cell import FORMAT, Cell, Record, canonical, digest
-from negspace.runs.files import cannot_write, lock, make_folder, read_bytes, remove_leftovers, write_whole
 
 MANIFEST = "run.json"
 """What the run consists of: configuration, conditions, and the keys of their records."""

@@ -17,13 +17,14 @@ _TODO = {
     errno.EACCES: "give a folder that you may write to with --out",
     errno.EPERM: "give a folder that you may write to with --out",
     errno.EROFS: "give a folder on a file system that can be written to with --out",
+    errno.ENOENT: "give a path in an existing folder",
     errno.ENOTDIR: "give a path whose parents are folders",
     errno.EISDIR: "give a path that is not a folder",
     errno.ENAMETOOLONG: "give a shorter path",
 }
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> Path:
     """Write a file atomically: to a temporary file beside it, synced to disk, then renamed over it.
 
     Whatever goes wrong, and whenever the process dies, the path holds the old content or the new, never a part.
@@ -46,6 +47,7 @@ def write_whole(path: Path, data: bytes) -> None:
         _sync_folder(path.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
+    return path
 
 
 def make_folder(path: Path) -> None:
