@@ -157,7 +157,7 @@ def run(
     ] = None,
     tolerance: Annotated[float | None, typer.Option(help="Relative mismatch that counts as matched; 0.01.")] = None,
     evaluations: Annotated[int | None, typer.Option(help="Most evaluations in a search; 8.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Only so many pairs of each paradigm, spread evenly over it.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only so many pairs of each paradigm, spread over it.")] = None,
     protocol: Annotated[str | None, typer.Option(help="paper (default) or lm-eval.")] = None,
     by: Annotated[str | None, typer.Option(help="Statistic that ranks the neurons; wd.")] = None,
     layer: Annotated[list[int] | None, typer.Option(help="Only neurons of this layer; may be repeated.")] = None,
