@@ -144,7 +144,8 @@ def find_share(
     """Find the smallest share m whose perplexity reaches a target, in few evaluations of a nearly monotone function.
 
     Let r(m) = ln(perplexity(m) / baseline). A share is matched when |perplexity(m) / target - 1| <= tolerance and,
-    so that a small rise is not matched by no rise at all, |r(m) - r_target| <= r_target / 10. The search brackets the
+    so that a small rise is not matched by half of it, |r(m) - r_target| <= r_target / 10. A target within the tolerance
+    of the baseline is no damage, and nothing is searched. The search brackets the
     target and goes where the monotone cubic through the trials meets it (inverse PCHIP), or to the middle of a bracket
     that two steps have not halved. Shares are tried in whole neurons a layer.
 
@@ -195,8 +196,12 @@ class _Search:
         self.widths: list[int] = []
 
     def run(self, known: Sequence[Trial]) -> Match:
-        if not math.isfinite(self.rise) or self.rise <= 1e-9:
+        if self.target <= self.baseline:
             return self._result(False, "the target is not above the plain model's perplexity: no damage to match")
+        if self.target <= self.baseline * (1 + self.tolerance):
+            return self._result(
+                False, "the target is the plain model's perplexity within the tolerance: no damage to match"
+            )
         for trial in sorted(known, key=lambda trial: trial.share):
             k = round(trial.share * self.steps + 0.499)
             if trial.share > 0 and k <= self.last:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from negspace.studies.tables import Tables
-from negspace.studies.verdict import verdicts
+from negspace.studies.verdict import ratio, verdicts
 
 WIDTH = 118
 """Columns of the output where there is no terminal to ask."""
@@ -86,8 +86,8 @@ def _perplexity(summary: pd.DataFrame, alpha: float) -> Table:
             f"{row['neurons']:,}",
             f"{row['perplexity']:.4g}{_spread(row['perplexity_sd'], '.2g')}",
             _range(row["perplexity_low"], row["perplexity_high"], ".4g"),
-            "" if row["role"] == "baseline" else f"{row['ratio']:.4g}",
-            _range(row["ratio_low"], row["ratio_high"], ".4g"),
+            "" if row["role"] == "baseline" else ratio(row["ratio"]),
+            _ratios(row["ratio_low"], row["ratio_high"]),
             _p(row["ratio_p_holm"]) + _star(row["ratio_p_holm"], alpha),
         )
         for _, row in summary.iterrows()
@@ -116,16 +116,15 @@ def _accuracy(summary: pd.DataFrame, kind: str, title: str, alpha: float) -> Tab
 def _contrasts(contrasts: pd.DataFrame, alpha: float) -> Table:
     body = []
     for _, row in contrasts.iterrows():
-        ratio = row["score"] == "perplexity"
-        scale, form = (1, ".4g") if ratio else (100, "+.2f")
+        is_ratio = row["score"] == "perplexity"
         place = f"{row['below']} below, {row['above']} above" if row["against"] == "random" else ""
         body.append(
             (
                 f"top {row['share'] * 100:.4g}%",
-                "perplexity (ratio)" if ratio else f"{_SUITES[row['score']]} (points)",
+                "perplexity (ratio)" if is_ratio else f"{_SUITES[row['score']]} (points)",
                 f"random, {row['control']}" if row["against"] == "random" else row["control"],
-                f"{row['difference'] * scale:{form}}",
-                _range(row["low"] * scale, row["high"] * scale, form),
+                ratio(row["difference"]) if is_ratio else f"{row['difference'] * 100:+.2f}",
+                _ratios(row["low"], row["high"]) if is_ratio else _range(row["low"] * 100, row["high"] * 100, "+.2f"),
                 _p(row["p_holm"]) + _star(row["p_holm"], alpha),
                 place,
             )
@@ -161,6 +160,10 @@ def _right(headings: Sequence[str], left: int = 1) -> list[tuple[str, str]]:
 
 def _range(low: float, high: float, form: str) -> str:
     return f"[{low:{form}}, {high:{form}}]" if math.isfinite(low) and math.isfinite(high) else ""
+
+
+def _ratios(low: float, high: float) -> str:
+    return f"[{ratio(low)}, {ratio(high)}]" if math.isfinite(low) and math.isfinite(high) else ""
 
 
 def _spread(sd: float, form: str) -> str:

@@ -42,7 +42,7 @@ def verdicts(manifest: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) ->
         size = f"{int(top['neurons']):,} neuron{'s' if top['neurons'] != 1 else ''}"
         sentences.append(
             f"{_capital(what)} the top {share * 100:.4g}% by {study['by']} ({size}) multiplies perplexity by "
-            f"{top['ratio']:.4g} {_range(top['ratio_low'], top['ratio_high'], '.4g')}{_random(contrasts, share)}."
+            f"{ratio(top['ratio'])} {_ratios(top['ratio_low'], top['ratio_high'])}{_random(contrasts, share)}."
         )
         for kind, name in _SUITES.items():
             if f"{kind}_change" in summary.columns:
@@ -52,11 +52,20 @@ def verdicts(manifest: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) ->
     return sentences
 
 
+def ratio(value: float) -> str:
+    """A ratio of perplexities: four decimals near 1, four digits where it is large."""
+    return f"{value:.4f}" if value < 10 else f"{value:.4g}"
+
+
+def _ratios(low: float, high: float) -> str:
+    return f"[{ratio(low)}, {ratio(high)}]" if np.isfinite(low) and np.isfinite(high) else "[no interval]"
+
+
 def _random(contrasts: pd.DataFrame, share: float) -> str:
     row = _contrast(contrasts, share, "perplexity", "random")
     if row is None:
         return ""
-    return f"; {row['difference']:.4g} {_range(row['low'], row['high'], '.4g')} times the random sets' perplexity"
+    return f"; {ratio(row['difference'])} {_ratios(row['low'], row['high'])} times the random sets' perplexity"
 
 
 def _grammar(kind: str, name: str, top: pd.Series, contrasts: pd.DataFrame, alpha: float) -> str:
