@@ -1,0 +1,127 @@
+"""Local files of benchmark items: JSON Lines with the fields that the Hugging Face data sets have."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from negspace.errors import TasksError
+
+Row = dict[str, Any]
+
+_EVALUATED = ("validation", "test", "")
+"""Endings of a file's name, in order of preference: NAME.validation.jsonl, NAME.test.jsonl, NAME.jsonl."""
+
+
+def _boolq(row: Row) -> Row:
+    """The harness reads SuperGLUE's number; the original data set holds a truth value."""
+    return row if "label" in row else {**row, "label": int(row["answer"])}
+
+
+def _lambada(row: Row) -> Row:
+    """The harness takes the last word off the text itself."""
+    return row if "text" in row else {**row, "text": f"{row['context']} {row['continuation']}"}
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What is known of a task's files."""
+
+    names: tuple[str, ...] = ()
+    """How files are named after the data set, besides the task's own name."""
+    fields: tuple[str, ...] = ()
+    """Fields that every row must have once adapted."""
+    adapt: Callable[[Row], Row] = dict
+    """From the fields of another publication of the same data to those that the harness reads."""
+
+
+_ARC = ("question", "choices", "answerKey")
+_TASKS: Mapping[str, _Known] = {
+    "arc_challenge": _Known(("ai2_arc_ARC-Challenge",), _ARC),
+    "arc_easy": _Known(("ai2_arc_ARC-Easy",), _ARC),
+    "boolq": _Known((), ("passage", "question", "label"), _boolq),
+    "copa": _Known(("super_glue_copa",), ("premise", "choice1", "choice2", "question", "label")),
+    "hellaswag": _Known(("hellaswag_subset",), ("activity_label", "ctx_a", "ctx_b", "endings", "label")),
+    "lambada_openai": _Known((), ("text",), _lambada),
+    "openbookqa": _Known(("openbookqa_main",), ("question_stem", "choices", "answerKey")),
+    "piqa": _Known(("piqa_plain_text",), ("goal", "sol1", "sol2", "label")),
+    "sciq": _Known((), ("question", "support", "distractor1", "distractor2", "distractor3", "correct_answer")),
+    "social_iqa": _Known(("social_i_qa",), ("context", "question", "answerA", "answerB", "answerC", "label")),
+    "winogrande": _Known(("winogrande_winogrande_xl",), ("sentence", "option1", "option2", "answer")),
+}
+_ADAPTABLE = (KeyError, TypeError, ValueError)
+
+
+def find_file(task: str, folder: Path, split: str | None = None) -> Path | None:
+    """The file of a task in a folder, None if there is none.
+
+    A file is named after the task ("piqa") or after its data set ("piqa_plain_text"), followed by ".validation.jsonl",
+    ".test.jsonl" or ".jsonl".
+
+    Args:
+        split: only a file of this split, "train" for example.
+    """
+    for name in (task, *_TASKS.get(task, _Known()).names):
+        for ending in _EVALUATED if split is None else (split,):
+            path = folder / ".".join(part for part in (name, ending, "jsonl") if part)
+            if path.is_file():
+                return path
+    return None
+
+
+def known_tasks(folder: Path) -> list[str]:
+    """Tasks of which a folder has files, by the names that are known here."""
+    return [task for task in _TASKS if find_file(task, folder) is not None]
+
+
+def read_rows(task: str, folder: str | os.PathLike[str], split: str | None = None) -> list[Row]:
+    """The items of a task in a folder of local files, with the fields that the harness reads.
+
+    Raises:
+        TasksError: no such folder or file, a line that is no JSON object, a field that is missing, or no items.
+    """
+    place = Path(folder)
+    if not place.is_dir():
+        raise TasksError(f"tasks from {place}", "no such folder", "give a folder of JSONL files, or leave it out")
+    path = find_file(task, place, split)
+    if path is None:
+        names = (task, *_TASKS.get(task, _Known()).names)
+        wanted = " or ".join(f"{name}.{split or 'validation'}.jsonl" for name in names)
+        there = ", ".join(known_tasks(place)) or "none that is known by name"
+        raise TasksError(
+            f"the task {task} from {place}", f"no file {wanted}", f"add it, or name other tasks (there: {there})"
+        )
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TasksError(f"the task {task} from {path}", f"{error}", "give a readable UTF-8 file") from error
+    rows = [_row(task, path, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    if not rows:
+        raise TasksError(f"the task {task} from {path}", "no items in it", "give a file with one JSON object a line")
+    return rows
+
+
+def _row(task: str, path: Path, number: int, line: str) -> Row:
+    asked = f"the task {task} from {path}"
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise TasksError(asked, f"line {number} is no JSON ({error})", "write one JSON object a line") from error
+    if not isinstance(row, dict):
+        raise TasksError(asked, f"line {number} is a {type(row).__name__}", "write one JSON object a line")
+    known = _TASKS.get(task, _Known())
+    try:
+        adapted = known.adapt(row)
+    except _ADAPTABLE:
+        adapted = row
+    if missing := [name for name in known.fields if name not in adapted]:
+        raise TasksError(
+            asked,
+            f"line {number} has no {', '.join(missing)}; it has {', '.join(row) or 'no fields'}",
+            f"give the fields of the data set that the harness reads: {', '.join(known.fields)}",
+        )
+    return adapted

@@ -1,0 +1,114 @@
+"""The outcome of one benchmark item, from the log-likelihoods that lm-evaluation-harness logged for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from negspace.errors import ScoreError, TasksError
+
+Outcome = Literal["right", "wrong", "tie", "graded"]
+
+_LENGTH = {
+    "acc": lambda choice: 1.0,
+    "acc_norm": lambda choice: float(len(choice)),
+    "acc_bytes": lambda choice: float(len(choice.encode("utf-8"))),
+}
+"""What a choice's log-likelihood is divided by, under each metric that picks the highest."""
+
+
+@dataclass(frozen=True)
+class ItemOutcome:
+    """How a model did on one item."""
+
+    value: float
+    """1 if right, 0 if not; or the metric's own value."""
+    outcome: Outcome
+    """"graded" where the metric is neither 0 nor 1."""
+    margin: float
+    """Score of the best right choice minus that of the best wrong one, nats (a character, under acc_norm; a byte,
+    under acc_bytes); NaN without choices."""
+    choices: int
+    """Choices to pick from; 0 without."""
+
+
+def judge(task: Any, metric: str, sample: Mapping[str, Any]) -> ItemOutcome:
+    """The outcome of an item under a metric.
+
+    Where the metric picks the highest of several log-likelihoods, a right choice must beat every wrong one: one that
+    scores the same is a tie, which is not right. (The harness takes the first of the highest, so that it may count a
+    tie as right, and of values that are not numbers always the first.) Other metrics are taken as the harness gives
+    them.
+
+    Args:
+        task: the harness's task object.
+        sample: what the harness logged for the item.
+
+    Raises:
+        ScoreError: a log-likelihood or a value that is not finite.
+        TasksError: the right answer is not among the choices.
+    """
+    _check_finite(task, sample)
+    if task.OUTPUT_TYPE == "multiple_choice" and metric in _LENGTH and not callable(task.config.process_results):
+        return _pick(task, metric, sample)
+    value = float(sample[metric])
+    if not np.isfinite(value):
+        raise _not_finite(task, sample, value)
+    return ItemOutcome(value, {1.0: "right", 0.0: "wrong"}.get(value, "graded"), float("nan"), 0)  # type: ignore[arg-type]
+
+
+def _pick(task: Any, metric: str, sample: Mapping[str, Any]) -> ItemOutcome:
+    doc = sample["doc"]
+    choices = task.doc_to_choice(doc)
+    # Under mutual information the harness asks for every choice a second time, without its context.
+    likelihoods = np.array([responses[0][0] for responses in sample["resps"][: len(choices)]], np.float64)
+    lengths = np.array([_LENGTH[metric](choice) for choice in choices])
+    if not lengths.all():
+        raise TasksError(
+            f"{metric} of item {sample['doc_id']} of {task.task_name}",
+            "a choice of no characters",
+            "leave the item out, or ask for the metric acc",
+        )
+    right = _right(task, doc, choices, sample)
+    scores = likelihoods / lengths
+    if right.all():
+        return ItemOutcome(1.0, "right", float("nan"), len(choices))
+    margin = float(scores[right].max() - scores[~right].max())
+    outcome: Outcome = "right" if margin > 0 else "wrong" if margin < 0 else "tie"
+    return ItemOutcome(float(outcome == "right"), outcome, margin, len(choices))
+
+
+def _right(task: Any, doc: Any, choices: list[str], sample: Mapping[str, Any]) -> np.ndarray:
+    """Which choices are right, bool [choices]."""
+    gold = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
+    places = []
+    for one in gold if isinstance(gold, list) else [gold]:
+        place = choices.index(one) if isinstance(one, str) and one in choices else one
+        if not isinstance(place, int) or not 0 <= place < len(choices):
+            raise TasksError(
+                f"item {sample['doc_id']} of {task.task_name}",
+                f"the right answer {one!r} is none of its {len(choices)} choices",
+                "use a split whose answers are published, or mend the item",
+            )
+        places.append(place)
+    return np.isin(np.arange(len(choices)), places)
+
+
+def _check_finite(task: Any, sample: Mapping[str, Any]) -> None:
+    """Log-likelihoods are numbers, or pairs of a number and whether it was the greedy answer; answers are texts."""
+    for responses in sample["resps"]:
+        for response in responses:
+            value = response[0] if isinstance(response, tuple | list) else response
+            if isinstance(value, float) and not np.isfinite(value):
+                raise _not_finite(task, sample, value)
+
+
+def _not_finite(task: Any, sample: Mapping[str, Any], value: float) -> ScoreError:
+    return ScoreError(
+        f"the score of item {sample['doc_id']} of {task.task_name}",
+        f"a value of {value}",
+        "check the model's weights and dtype: float16 overflows where float32 or bfloat16 do not",
+    )
