@@ -7,7 +7,7 @@ import pytest
 from statsmodels.stats.proportion import proportion_confint
 
 from negspace.significance import accuracy_interval, grouped_interval, mean_interval, wilson
-from negspace.significance.interval import _hierarchical_means
+from negspace.significance.interval import hierarchical_means
 
 
 @pytest.mark.parametrize(("right", "items"), [(0, 10), (3, 10), (10, 10), (712, 1000), (1, 1)])
@@ -31,7 +31,7 @@ def test_hierarchical_draws_follow_brute_force_resampling() -> None:
     samples = [rng.choice([-1.0, 0.0, 0.5, 1.0], size=n) for n in (3, 8, 20, 5)]
     grid = np.array([-1.0, 0.0, 0.5, 1.0])
     counts = np.array([[np.count_nonzero(sample == value) for value in grid] for sample in samples])
-    fast = _hierarchical_means(counts, grid, 20_000, np.random.default_rng(2))
+    fast = hierarchical_means(counts, grid, 20_000, np.random.default_rng(2))
     brute = np.array(
         [
             np.mean([rng.choice(samples[g], size=samples[g].size).mean() for g in rng.integers(4, size=4)])

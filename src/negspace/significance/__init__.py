@@ -5,6 +5,7 @@ perplexity. Every function takes an explicit seed and leaves global random state
 """
 
 from negspace.significance.correction import Corrected, correct
+from negspace.significance.interaction import Family, Interaction, Outcomes, interaction, interactions, together
 from negspace.significance.interval import Interval, accuracy_interval, grouped_interval, mean_interval, wilson
 from negspace.significance.paired import (
     AccuracyChange,
@@ -20,7 +21,10 @@ from negspace.significance.reference import Reference, stand
 __all__ = [
     "AccuracyChange",
     "Corrected",
+    "Family",
+    "Interaction",
     "Interval",
+    "Outcomes",
     "PerplexityChange",
     "Reference",
     "accuracy_interval",
@@ -28,10 +32,13 @@ __all__ = [
     "compare_perplexity",
     "correct",
     "grouped_interval",
+    "interaction",
+    "interactions",
     "mcnemar",
     "mean_interval",
     "perplexity_interval",
     "sign_flip",
     "stand",
+    "together",
     "wilson",
 ]

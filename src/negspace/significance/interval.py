@@ -103,7 +103,7 @@ def grouped_interval(
     np.add.at(counts, (group, value), 1)
     sizes = counts.sum(axis=1)
     estimate = float((counts @ grid / sizes).mean())
-    means = _hierarchical_means(counts, grid, draws, np.random.default_rng(seed))
+    means = hierarchical_means(counts, grid, draws, np.random.default_rng(seed))
     # An end that is zero but for rounding must be zero: whether an interval spans it decides what is called null.
     low, high = np.round(np.quantile(means, [(1 - level) / 2, (1 + level) / 2]), 12)
     over = f"{sizes.size} paradigms and the items within" if sizes.size > 1 else "items"
@@ -150,10 +150,15 @@ def _resampled_means(data: NDArray[np.float64], draws: int, rng: np.random.Gener
     return means
 
 
-def _hierarchical_means(
+def hierarchical_means(
     counts: NDArray[np.int64], grid: NDArray[np.float64], draws: int, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Resampled means over groups; `counts` [groups, values] says how often each value of `grid` occurs in a group."""
+    """Hierarchically resampled means over groups, float64 [draws]; see `grouped_interval`.
+
+    Args:
+        counts: [groups, values] how often each value occurs in a group.
+        grid: [values] the values.
+    """
     groups = counts.shape[0]
     taken = rng.integers(groups, size=(draws, groups))
     sizes = counts.sum(axis=1)[taken]
