@@ -1,4 +1,4 @@
-"""Make the reference material anew: `python -m negspace.reference train | pairs | card`."""
+"""Make the reference material anew: `python -m negspace.reference train | pairs | measure | card`."""
 
 from __future__ import annotations
 
@@ -71,6 +71,20 @@ def pairs(
 
     paths = write(out, seed, per_paradigm)
     typer.echo(f"{len(paths)} paradigms of {per_paradigm} pairs in {out}")
+
+
+@app.command()
+def measure(
+    model: Annotated[Path, typer.Option(help="Folder of the model.")],
+    out: Annotated[Path, typer.Option(help="JSON file for the scores.")],
+    pairs: Annotated[list[Path] | None, typer.Option(help="File or folder of minimal pairs; may be repeated.")] = None,
+    text: Annotated[list[Path] | None, typer.Option(help="Text for perplexity; may be repeated.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only so many pairs of each paradigm.")] = None,
+) -> None:
+    """Measure a model on minimal pairs and texts, for its card."""
+    from negspace.reference.measure import measure as run
+
+    typer.echo(run(model, pairs or [], text or [], out, limit))
 
 
 @app.command()
