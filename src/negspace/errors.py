@@ -34,6 +34,10 @@ class TextError(NegspaceError):
     """A running text is missing, empty, undecodable, or too short for one window."""
 
 
+class TaggerError(NegspaceError):
+    """A tagger is missing or cannot be loaded, or gives no parts of speech or no dependencies."""
+
+
 class PairsError(NegspaceError):
     """A set of minimal pairs is missing, malformed, or unsafe to read."""
 
