@@ -11,7 +11,6 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,7 +31,32 @@ def benchmarks() -> str:
     return _table(["work", "measured", "target", "met"], rows) + "\n\n" + where
 
 
-BLOCKS: dict[str, Callable[[], str]] = {"benchmarks": benchmarks}
+def demo() -> str:
+    """The demo's summary and what it concludes."""
+    record = json.loads((ROOT / "docs" / "records" / "demo.json").read_text())
+    rows = []
+    for row in record["tables"]["summary"]:
+        if row["role"] == "random":  # the three sets stand in the row of their mean
+            continue
+        plain = row["role"] == "baseline"
+        rows.append(
+            [
+                row["condition"],
+                f"{row['neurons']:,}",
+                f"{row['perplexity']:.3f}",
+                "" if plain else f"{row['ratio']:.3f} [{row['ratio_low']:.3f}, {row['ratio_high']:.3f}]",
+                f"{row['blimp_accuracy']:.2%}",
+                ""
+                if plain
+                else f"{100 * row['blimp_change']:+.2f} "
+                f"[{100 * row['blimp_change_low']:+.2f}, {100 * row['blimp_change_high']:+.2f}]",
+            ]
+        )
+    head = ["ablated", "neurons", "perplexity", "x baseline [95%]", "pairs right", "change in points [95%]"]
+    return "\n".join([_table(head, rows), "", *(f"- {sentence}" for sentence in record["verdict"])])
+
+
+BLOCKS: dict[str, Callable[[], str]] = {"demo": demo, "benchmarks": benchmarks}
 
 
 def fill(text: str) -> str:
@@ -56,11 +80,6 @@ def main(arguments: list[str]) -> int:
         return int(before != after)
     readme.write_text(after, encoding="utf-8")
     return 0
-
-
-def records(name: str) -> Any:
-    """A record of docs/records."""
-    return json.loads((ROOT / "docs" / "records" / f"{name}.json").read_text())
 
 
 if __name__ == "__main__":
