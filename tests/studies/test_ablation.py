@@ -155,6 +155,21 @@ def test_a_changed_setting_makes_new_cells_and_keeps_what_still_fits(
             assert what not in kinds
 
 
+def test_another_configuration_in_the_same_folder_is_noted_and_leaves_nothing_stale(
+    tiny_run: Run, tiny_fields: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(tiny_run[0], folder)
+    notes: list[str] = []
+    fields = {**tiny_fields, "tse": [], "shares": [0.3], "matched": False}
+    tables = run_study(configure(fields), folder, note=notes.append)
+    assert any("(other shares, matched, tse)" in note for note in notes)
+    assert {path.stem for path in (folder / "tables").glob("*.csv")} == set(tables.all)
+    assert {path.name for path in (folder / "neurons").iterdir()} == {
+        "top-30pct.json", *(f"random-30pct-seed-{seed}.json" for seed in range(3))
+    }  # fmt: skip
+
+
 def test_a_changed_weight_makes_all_cells_new(tiny_run: Run, tiny_fields: dict[str, Any], tmp_path: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM

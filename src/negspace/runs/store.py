@@ -9,7 +9,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,15 @@ class Store:
             if path.read_bytes() == data:
                 return
         write_whole(path, data)
+
+    def keep_only(self, folder: str, names: Collection[str]) -> None:
+        """Remove files of a subfolder that an earlier configuration left and this one does not have."""
+        for path in sorted((self.folder / folder).glob("*")):
+            if path.name not in names and path.is_file():
+                try:
+                    path.unlink()
+                except OSError as error:
+                    raise cannot_write(path, error) from error
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Write the run's manifest (no times in it: the same run gives the same bytes)."""

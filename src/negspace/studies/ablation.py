@@ -11,6 +11,7 @@ import yaml
 
 from negspace.controls import Match, Trial, find_share, random_sets
 from negspace.errors import StudyError
+from negspace.files import make_folder
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.scan import Scan
 from negspace.neurons.select import share as exact_share
@@ -149,9 +150,8 @@ class Ablation:
         self.engine.expect(cells, conditions * (one + pairs) + matches * (4 * one + pairs))
 
     def _write(self, made: Scan, conditions: Sequence[Condition], matches: Sequence[dict[str, Any]]) -> None:
-        for condition in conditions:
-            if condition.neurons is not None:
-                _save_set(self.store, condition)
+        sets = [_save_set(self.store, condition) for condition in conditions if condition.neurons is not None]
+        self.store.keep_only("neurons", sets)
         made.save(self.store.folder / SCAN_FILE)
         f = self.facts
         manifest = {
@@ -216,8 +216,12 @@ def run_study(
         for text in facts.notes:
             if note:
                 note(text)
-        given = yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        store.write_file(STUDY_FILE, given.encode())
+        given = study.model_dump(mode="json")
+        if note and (changed := _changed(store, given)):
+            note(
+                f"another configuration was run here (other {changed}); records that fit are used, tables are replaced"
+            )
+        store.write_file(STUDY_FILE, yaml.safe_dump(given, sort_keys=False, allow_unicode=True).encode())
         store.log("start", study=study.study, model=study.model, fingerprint=facts.identity["fingerprint"])
         make = make_engine or (lambda store, compute: LocalEngine(store, compute, progress, note))
         with make(store, bench.compute) as engine:
@@ -239,11 +243,20 @@ def _check_kind(store: Store) -> None:
         )
 
 
-def _save_set(store: Store, condition: Condition) -> None:
+def _changed(store: Store, given: dict[str, Any]) -> str:
+    """Fields in which the configuration of an earlier run in the folder differs."""
+    try:
+        before = yaml.safe_load((store.folder / STUDY_FILE).read_text(encoding="utf-8"))
+        return ", ".join(name for name, value in given.items() if before.get(name) != value)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError):
+        return ""  # none, or none that can be read: it is written anew
+
+
+def _save_set(store: Store, condition: Condition) -> str:
     assert condition.neurons is not None
     name = condition.name.replace(",", "").replace("%", "pct").replace(" ", "-")
-    (store.folder / "neurons").mkdir(exist_ok=True)
-    condition.neurons.save(store.folder / "neurons" / f"{name}.json")
+    make_folder(store.folder / "neurons")
+    return condition.neurons.save(store.folder / "neurons" / f"{name}.json").name
 
 
 def _plain(match: Match) -> dict[str, Any]:

@@ -69,6 +69,9 @@ class Tables:
             store.write_file(f"tables/{name}.parquet", buffer.getvalue())
             store.write_file(f"tables/{name}.csv", table.to_csv(index=False, lineterminator="\n").encode())
         store.write_file("tables/COLUMNS.md", describe().encode())
+        store.keep_only(
+            "tables", {"COLUMNS.md", *(f"{name}.{kind}" for name in self.all for kind in ("parquet", "csv"))}
+        )
 
     def _read(self, store: Store, about: Mapping[str, Any]) -> _Measured:
         nll = store.require(about["cells"]["perplexity"]).items["nll"].to_numpy()
