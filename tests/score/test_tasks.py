@@ -372,6 +372,12 @@ def test_what_cannot_be_asked(folder: Path, arguments: dict[str, Any], message: 
         read_tasks(**arguments, folder=folder)
 
 
+def test_own_numbers_of_examples_need_the_hub(tmp_path: Path) -> None:
+    _write(tmp_path, {"gsm8k": [{"question": "1 + 1?", "answer": "2 #### 2"}]})
+    with pytest.raises(TasksError, match=r"its own number of solved examples\nfound: 5 of them"):
+        read_tasks("gsm8k", folder=tmp_path, fewshot=None)
+
+
 def test_a_batch_below_one_is_refused(tiny: Model, folder: Path) -> None:
     with pytest.raises(ScoreError, match="asked: batch=0\nfound: it must be at least 1"):
         tasks(tiny, "piqa", folder=folder, batch=0)
