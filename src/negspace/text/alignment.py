@@ -27,6 +27,8 @@ class Aligned:
 
     tagged: Tagged
     """The words."""
+    windows: Windows
+    """The tokens."""
     start: np.ndarray
     """int64: offset in the text of the token's first character that is no white space."""
     end: np.ndarray
@@ -66,7 +68,7 @@ def align(tagged: Tagged, windows: Windows, tokenizer: PreTrainedTokenizerBase) 
             tokenizer.
     """
     start, end = _window_offsets(tagged.text, windows, tokenizer)
-    return Aligned(tagged, start, end, words_of(tagged, start, end))
+    return Aligned(tagged, windows, start, end, words_of(tagged, start, end))
 
 
 def words_of(tagged: Tagged, start: np.ndarray, end: np.ndarray) -> np.ndarray:
