@@ -119,3 +119,15 @@ def test_no_colour_codes_without_a_terminal(tmp_path: Path) -> None:
     with path.open("w") as file:
         show(_tables(), Console(file=file, width=118))
     assert "\x1b" not in path.read_text()
+
+
+def test_a_star_needs_the_interval_as_well_as_p() -> None:
+    """Many pairs give tiny p-values over pairs where paradigms disagree: null by the verdict, hence no star."""
+    tables = _tables()
+    tables["summary"].loc[1, ["blimp_change_low", "blimp_change_high", "blimp_p_holm"]] = (-0.02, 0.01, 1e-9)
+    text = _printed(tables)
+    row = next(line for line in text.splitlines() if "-10.00" in line and "top 1%" in line)
+    assert "<0.001" in row
+    assert "*" not in row
+    assert "BLiMP: null result against the plain model" in text
+    assert "p < 0.001" in text

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from negspace.studies.tables import Tables
-from negspace.studies.verdict import ratio, verdicts
+from negspace.studies.verdict import judge, ratio, verdicts
 
 WIDTH = 118
 """Columns of the output where there is no terminal to ask."""
@@ -41,7 +41,8 @@ def show(tables: Tables, console: Console, *, detail: bool = False) -> None:
     console.print(
         plain(
             f"{manifest['neurons']:,} neurons; statistics on {data['statistics'][0]}, perplexity on "
-            f"{data['perplexity'][0]}; protocol {study['protocol']}; {level}; p-values Holm-corrected"
+            f"{data['perplexity'][0]}; protocol {study['protocol']}; {level}; "
+            f"p-values Holm-corrected; *: p below {study['alpha']:g} and the interval off zero"
         )
     )
     for note in manifest["notes"]:
@@ -88,7 +89,7 @@ def _perplexity(summary: pd.DataFrame, alpha: float) -> Table:
             _range(row["perplexity_low"], row["perplexity_high"], ".4g"),
             "" if row["role"] == "baseline" else ratio(row["ratio"]),
             _ratios(row["ratio_low"], row["ratio_high"]),
-            _p(row["ratio_p_holm"]) + _star(row["ratio_p_holm"], alpha),
+            _p(row["ratio_p_holm"]) + _mark(row["ratio_low"] - 1, row["ratio_high"] - 1, row["ratio_p_holm"], alpha),
         )
         for _, row in summary.iterrows()
     ]
@@ -104,7 +105,8 @@ def _accuracy(summary: pd.DataFrame, kind: str, title: str, alpha: float) -> Tab
             _range(row[f"{kind}_accuracy_low"] * 100, row[f"{kind}_accuracy_high"] * 100, ".1f"),
             "" if row["role"] == "baseline" else f"{row[f'{kind}_change'] * 100:+.2f}",
             _range(row[f"{kind}_change_low"] * 100, row[f"{kind}_change_high"] * 100, "+.2f"),
-            _p(row[f"{kind}_p_holm"]) + _star(row[f"{kind}_p_holm"], alpha),
+            _p(row[f"{kind}_p_holm"])
+            + _mark(row[f"{kind}_change_low"], row[f"{kind}_change_high"], row[f"{kind}_p_holm"], alpha),
             "" if pd.isna(row[f"{kind}_ties"]) else row[f"{kind}_ties"],
         )
         for _, row in summary.iterrows()
@@ -125,7 +127,7 @@ def _contrasts(contrasts: pd.DataFrame, alpha: float) -> Table:
                 f"random, {row['control']}" if row["against"] == "random" else row["control"],
                 ratio(row["difference"]) if is_ratio else f"{row['difference'] * 100:+.2f}",
                 _ratios(row["low"], row["high"]) if is_ratio else _range(row["low"] * 100, row["high"] * 100, "+.2f"),
-                _p(row["p_holm"]) + _star(row["p_holm"], alpha),
+                _p(row["p_holm"]) + _mark(row["low"] - is_ratio, row["high"] - is_ratio, row["p_holm"], alpha),
                 place,
             )
         )
@@ -146,7 +148,7 @@ def _groups(table: pd.DataFrame, kind: str, alpha: float) -> Table:
             f"{row['accuracy'] * 100:.1f}",
             f"{row['change'] * 100:+.1f}",
             _range(row["change_low"] * 100, row["change_high"] * 100, "+.1f"),
-            _p(row["p_holm"]) + _star(row["p_holm"], alpha),
+            _p(row["p_holm"]) + _mark(row["change_low"], row["change_high"], row["p_holm"], alpha),
         )
         for _, row in shown.iterrows()
     ]
@@ -174,5 +176,6 @@ def _p(p: float) -> str:
     return "" if not math.isfinite(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _star(p: float, alpha: float) -> str:
-    return "*" if math.isfinite(p) and p < alpha else ""
+def _mark(low: float, high: float, p: float, alpha: float) -> str:
+    """A star where the verdict is not null: the interval, which knows of paradigms, excludes zero as well."""
+    return "*" if math.isfinite(p) and judge(low, high, p, alpha) != "null result" else ""

@@ -74,7 +74,7 @@ def _grammar(kind: str, name: str, top: pd.Series, contrasts: pd.DataFrame, alph
     sentence = (
         f"{name}: {outcome} against the plain model, {_points(top[f'{kind}_change'])} points "
         f"{_range(low * 100, high * 100, '+.1f')} at {top[f'{kind}_accuracy'] * 100:.1f}% right "
-        f"(Holm p = {_p(top[f'{kind}_p_holm'])})"
+        f"(McNemar over pairs, Holm-corrected: p {_p(top[f'{kind}_p_holm'])})"
     )
     for against, words in (("random", "the mean of the random sets"), ("matched", "the low-ranked set")):
         row = _contrast(contrasts, float(top["share"]), kind, against)
@@ -116,7 +116,7 @@ def _points(change: float) -> str:
 
 
 def _p(p: float) -> str:
-    return "n/a" if not np.isfinite(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return "n/a" if not np.isfinite(p) else "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
 def _capital(text: str) -> str:
