@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from negspace.studies.dissociation_tables import ALL
 from negspace.studies.tables import Tables
 from negspace.studies.verdict import judge, ratio, verdicts
 
@@ -31,7 +32,7 @@ def show(tables: Tables, console: Console, *, detail: bool = False) -> None:
     """Print what was run, its summary, how the top sets stand to their controls, and the verdict in sentences.
 
     Args:
-        detail: also every phenomenon and construction.
+        detail: also every phenomenon and construction, and every task by itself.
     """
     manifest, study = tables.manifest, tables.manifest["study"]
     model, data = manifest["model"], manifest["data"]
@@ -53,6 +54,10 @@ def show(tables: Tables, console: Console, *, detail: bool = False) -> None:
         console.print(_accuracy(tables["summary"], kind, f"{_SUITES[kind]}: {name}, {pairs:,} pairs", study["alpha"]))
     if len(tables["contrasts"]):
         console.print(_contrasts(tables["contrasts"], study["alpha"]))
+    if "dissociation" in tables.all:
+        console.print(_tasks(tables["tasks_by_task"], study["alpha"], detail))
+        if len(tables["dissociation"]):
+            console.print(_dissociation(tables["dissociation"], detail))
     if detail:
         for kind in tables.kinds:
             console.print(_groups(tables[_GROUPS[kind][0]], kind, study["alpha"]))
@@ -135,6 +140,49 @@ def _contrasts(contrasts: pd.DataFrame, alpha: float) -> Table:
     return rows("The top sets against their controls, on the same items", _right(headings, left=3), body)
 
 
+def _tasks(table: pd.DataFrame, alpha: float, detail: bool) -> Table:
+    shown = table if detail else table[table["role"].isin(["baseline", "top", "matched"])]
+    body = [
+        (
+            row["condition"],
+            row["task"],
+            row["items"],
+            f"{row['chance'] * 100:.1f}" if math.isfinite(row["chance"]) else "",
+            f"{row['accuracy'] * 100:.1f}",
+            f"{row['change'] * 100:+.1f}" if math.isfinite(row["change"]) else "",
+            _range(row["change_low"] * 100, row["change_high"] * 100, "+.1f"),
+            _p(row["p_holm"]) + _star(row["p_holm"], alpha),
+        )
+        for _, row in shown.iterrows()
+    ]
+    headings = ["condition", "task", "items", "chance", "% right", "change", "interval", "p"]
+    return rows("Tasks that are not about grammar", _right(headings, left=2), body)
+
+
+def _dissociation(table: pd.DataFrame, detail: bool) -> Table:
+    shown = table if detail else table[table["against"] == ALL]
+    body = [
+        (
+            f"top {row['share'] * 100:.4g}%",
+            _SUITES[row["suite"]],
+            row["against"],
+            f"{row['contrast'] * 100:+.2f}",
+            _range(row["low"] * 100, row["high"] * 100, "+.2f"),
+            _p(row["p_holm"]),
+            f"{row['detectable'] * 100:.2f}",
+            f"{row['below']}, {row['above']}" if row["sets"] else "",
+            row["verdict"] + (" (crossover)" if row["crossover"] else ""),
+        )
+        for _, row in shown.iterrows()
+    ]
+    headings = ["set", "grammar", "against", "contrast", "interval", "p", "detectable", "sets below, above", "verdict"]
+    return rows(
+        "Double dissociation: (grammar - tasks) lost under the top set, minus under the control, points",
+        _right(headings, left=3),
+        body,
+    )
+
+
 def _groups(table: pd.DataFrame, kind: str, alpha: float) -> Table:
     column = _GROUPS[kind][1]
     shown = table[table["role"].isin(["top", "matched"])]
@@ -174,6 +222,10 @@ def _spread(sd: float, form: str) -> str:
 
 def _p(p: float) -> str:
     return "" if not math.isfinite(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _star(p: float, alpha: float) -> str:
+    return "*" if math.isfinite(p) and p < alpha else ""
 
 
 def _mark(low: float, high: float, p: float, alpha: float) -> str:

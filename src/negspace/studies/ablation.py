@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 
@@ -23,6 +23,9 @@ from negspace.studies.tables import Tables
 from negspace.studies.workbench import Facts, Planner, Workbench, scan_of
 
 Role = Literal["baseline", "top", "random", "matched"]
+KINDS = ("ablation", "dissociation")
+"""Studies of the same conditions, which may follow each other in a folder and use each other's records."""
+AnyTables = TypeVar("AnyTables", bound=Tables)
 STUDY_FILE = "study.yaml"
 SCAN_FILE = "scan.parquet"
 
@@ -144,17 +147,26 @@ class Ablation:
 
     def _expect(self, conditions: int, matches: int) -> None:
         """Tell the engine what will come: whole conditions, and searches of about four evaluations."""
-        one = self.plan.cost("perplexity")
-        pairs = sum(self.plan.cost(kind) for kind in self.kinds)
-        cells = conditions * (1 + len(self.kinds)) + matches * (4 + len(self.kinds))
-        self.engine.expect(cells, conditions * (one + pairs) + matches * (4 * one + pairs))
+        costs = self._costs()
+        cells = conditions * len(costs) + matches * (3 + len(costs))
+        self.engine.expect(cells, conditions * sum(costs) + matches * (3 * costs[0] + sum(costs)))
+
+    def _costs(self) -> list[float]:
+        """Costs of the cells of a condition, that of perplexity first."""
+        return [self.plan.cost(what) for what in ("perplexity", *self.kinds)]
 
     def _write(self, made: Scan, conditions: Sequence[Condition], matches: Sequence[dict[str, Any]]) -> None:
         sets = [_save_set(self.store, condition) for condition in conditions if condition.neurons is not None]
         self.store.keep_only("neurons", sets)
         made.save(self.store.folder / SCAN_FILE)
+        self.store.write_manifest(self._manifest(made, conditions, matches))
+
+    def _manifest(
+        self, made: Scan, conditions: Sequence[Condition], matches: Sequence[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """What the run consists of."""
         f = self.facts
-        manifest = {
+        return {
             "study": self.study.model_dump(mode="json"),
             "intervention": self.study.intervention,
             "model": f.source.model_dump(mode="json"),
@@ -181,7 +193,6 @@ class Ablation:
             "matches": list(matches),
             "notes": [*f.notes, *(f"scan: {warning}" for warning in made.warnings)],
         }
-        self.store.write_manifest(manifest)
 
 
 def run_study(
@@ -208,10 +219,31 @@ def run_study(
         NegspaceError: bad input, or records that cannot be written; nothing half-written is left.
         Interrupted: the user asked to stop; the same call goes on.
     """
+    return drive(study, out, Workbench(study), Ablation, Tables, progress=progress, note=note, make_engine=make_engine)
+
+
+def drive(
+    study: AblationStudy,
+    out: str | Path,
+    bench: Workbench,
+    driver: Callable[[Any, Any, Store, Engine], Ablation],
+    make_tables: Callable[[Store], AnyTables],
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    note: Callable[[str], None] | None = None,
+    make_engine: Callable[[Store, Compute], Engine] | None = None,
+) -> AnyTables:
+    """Run the main study, or one that does more on the same conditions, into a folder.
+
+    Args:
+        bench: describes the study's data and computes its cells.
+        driver: plans its cells.
+        make_tables: makes tables of its records.
+        study, out, progress, note, make_engine: as for `run_study`, with its errors.
+    """
     store = Store(out)
     with store.hold():
         _check_kind(store)
-        bench = Workbench(study)
         facts = bench.describe()
         for text in facts.notes:
             if note:
@@ -225,8 +257,8 @@ def run_study(
         store.log("start", study=study.study, model=study.model, fingerprint=facts.identity["fingerprint"])
         make = make_engine or (lambda store, compute: LocalEngine(store, compute, progress, note))
         with make(store, bench.compute) as engine:
-            Ablation(study, facts, store, engine).run()
-        tables = Tables(store)
+            driver(study, facts, store, engine).run()
+        tables = make_tables(store)
         tables.write(store)
         store.log("end")
     return tables
@@ -237,7 +269,7 @@ def _check_kind(store: Store) -> None:
         other = store.read_manifest()["study"]["study"]
     except Exception:
         return  # no finished run there, or a damaged manifest, which this run will write anew
-    if other != "ablation":
+    if other not in KINDS:
         raise StudyError(
             f"an ablation study in {store.folder}", f"a run of the study {other!r}", "give another folder with --out"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -117,8 +117,19 @@ class AblationStudy(BaseModel):
         return tuple(range(self.seed, self.seed + self.random))
 
 
-def configure(given: Mapping[str, Any], source: str = "the options") -> AblationStudy:
+AnyStudy = TypeVar("AnyStudy", bound=AblationStudy)
+
+
+def configure(
+    given: Mapping[str, Any],
+    source: str = "the options",
+    kind: type[AnyStudy] = AblationStudy,  # type: ignore[assignment]
+) -> AnyStudy:
     """A study from field names and values, checked.
+
+    Args:
+        source: where they come from, for messages.
+        kind: which study; the main one, or one that does more on the same conditions.
 
     Raises:
         StudyError: an unknown field, a missing one, or a value that cannot be.
@@ -130,11 +141,11 @@ def configure(given: Mapping[str, Any], source: str = "the options") -> Ablation
     for share in _several(settings.get("shares")) or ():
         check_share(share)
     try:
-        return AblationStudy.model_validate(settings)
+        return kind.model_validate(settings)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"][:1])
-        known = ", ".join(AblationStudy.model_fields)
+        known = ", ".join(kind.model_fields)
         if first["type"] == "extra_forbidden":
             raise StudyError(f"a study from {source}", f"an unknown field {field!r}", f"use: {known}") from error
         if first["type"] == "missing":

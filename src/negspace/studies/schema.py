@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 _CONDITION = {
     "condition": "what was ablated, in words",
     "role": "baseline, top, random (one set), random mean (over the sets of a share), or matched",
@@ -94,17 +96,20 @@ FAMILIES = {
 """Table -> over what Holm's correction is taken."""
 
 
-def describe() -> str:
-    """The schema as a page of Markdown."""
+def describe(
+    columns: Mapping[str, Mapping[str, str]] = COLUMNS, families: Mapping[str, str] = FAMILIES, *, title: bool = True
+) -> str:
+    """The schema as a page of Markdown; without its title, as sections to append to another page."""
     lines = [
         "# Columns of these tables",
         "",
         "Intervals have the study's level, 1 - alpha. p-values are two-sided.",
         "",
     ]
-    for table, columns in COLUMNS.items():
+    lines = lines if title else []
+    for table, meanings in columns.items():
         lines += [f"## {table}", ""]
-        if table in FAMILIES:
-            lines += [f"Family of Holm's correction: {FAMILIES[table]}.", ""]
-        lines += [f"- `{column}`: {text}" for column, text in columns.items()] + [""]
+        if table in families:
+            lines += [f"Family of Holm's correction: {families[table]}.", ""]
+        lines += [f"- `{column}`: {text}" for column, text in meanings.items()] + [""]
     return "\n".join(lines)

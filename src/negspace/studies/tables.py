@@ -57,6 +57,10 @@ class Tables:
     def __getitem__(self, name: str) -> pd.DataFrame:
         return self.all[name]
 
+    def describe(self) -> str:
+        """The schema of the tables as a page of Markdown."""
+        return describe()
+
     def write(self, store: Store) -> None:
         """Write every table as parquet and CSV into `tables/` of the run, and what their columns mean.
 
@@ -68,7 +72,7 @@ class Tables:
             pq.write_table(pa.Table.from_pandas(table, preserve_index=False), buffer, compression="zstd")
             store.write_file(f"tables/{name}.parquet", buffer.getvalue())
             store.write_file(f"tables/{name}.csv", table.to_csv(index=False, lineterminator="\n").encode())
-        store.write_file("tables/COLUMNS.md", describe().encode())
+        store.write_file("tables/COLUMNS.md", self.describe().encode())
         store.keep_only(
             "tables", {"COLUMNS.md", *(f"{name}.{kind}" for name in self.all for kind in ("parquet", "csv"))}
         )

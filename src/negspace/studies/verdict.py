@@ -8,6 +8,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from negspace.studies import dissociation_tables
+
 Outcome = Literal["drop", "rise", "null result"]
 
 _SUITES = {"blimp": "BLiMP", "tse": "TSE"}
@@ -49,7 +51,7 @@ def verdicts(manifest: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) ->
                 sentences.append(_grammar(kind, name, top, contrasts, alpha))
         if study["matched"]:
             sentences.append(_matched(manifest, share))
-    return sentences
+    return sentences + dissociation_tables.sentences(manifest, tables)
 
 
 def ratio(value: float) -> str:

@@ -213,7 +213,7 @@ class Planner:
 
     def perplexity(self, name: str, neurons: NeuronSet | None, made: Scan, key: str) -> Cell:
         """Perplexity under the ablation of a set, or of the plain model."""
-        options = {"windows": self.facts.perplexity[1], **self._change(neurons, key)}
+        options = {"windows": self.facts.perplexity[1], **self.change(neurons, key)}
         return self._cell("perplexity", options, f"{name}: perplexity", self.cost("perplexity"), neurons, made)
 
     def pairs(self, kind: str, name: str, neurons: NeuronSet | None, made: Scan, key: str) -> Cell:
@@ -222,7 +222,7 @@ class Planner:
             "kind": kind,
             "pairs": self.facts.pairs[kind][1],
             "protocol": self.study.protocol,
-            **self._change(neurons, key),
+            **self.change(neurons, key),
         }
         return self._cell("pairs", options, f"{name}: {kind}", self.cost(kind), neurons, made)
 
@@ -230,7 +230,8 @@ class Planner:
         """Rough cost in tokens of "perplexity" or of a kind of pairs."""
         return self._costs[what] if what in self._costs else float(_PAIR_TOKENS * self.facts.pairs[what][2])
 
-    def _change(self, neurons: NeuronSet | None, scan_key: str) -> dict[str, Any]:
+    def change(self, neurons: NeuronSet | None, scan_key: str) -> dict[str, Any]:
+        """What a spec says of the ablation of a set, or of the plain model."""
         if neurons is None:
             return {"neurons": None, "intervention": None}
         chosen = intervention(self.study.zero, self.study.mode)
