@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from negspace.errors import TasksError
@@ -23,6 +24,20 @@ if TYPE_CHECKING:
     from negspace.models.model import Model
 
 _PREFERRED = ("acc_norm", "acc", "exact_match")
+_FOLDERS = {
+    "arc_challenge": "arc",
+    "arc_easy": "arc",
+    "boolq": "super_glue/boolq",
+    "copa": "super_glue/copa",
+    "hellaswag": "hellaswag",
+    "lambada_openai": "lambada",
+    "openbookqa": "openbookqa",
+    "piqa": "piqa",
+    "sciq": "sciq",
+    "social_iqa": "siqa",
+    "winogrande": "winogrande",
+}
+"""Where the harness keeps well-known tasks; one that it has moved is found by reading everything."""
 _LOGITS = 1 << 26
 """Logits of one forward pass: 256 MiB in float32, unless a single request gives more."""
 _BATCH = 64
@@ -48,9 +63,16 @@ class Harness:
         self._hflm: Any = HFLM
         self._manager: Any = TaskManager
 
-    def manager(self) -> Any:
-        """Its index of tasks; reading some ten thousand YAML files takes seconds, so it is kept."""
-        return _index(self._manager)
+    def manager(self, names: Sequence[str]) -> Any:
+        """Its index of tasks, of the folders of well-known ones only where these are all that is asked for.
+
+        Reading all of its some ten thousand YAML files takes seconds; either index is kept.
+        """
+        if set(names) <= set(_FOLDERS):
+            known = _index(self._manager, tuple(sorted({_FOLDERS[name] for name in names})))
+            if set(names) <= set(known.task_index):
+                return known
+        return _index(self._manager, None)
 
     def model(self, model: Model, batch: int | None, progress: Progress | None) -> Any:
         """The harness's wrapper of a live model: float32 softmax, `progress` for its bars, cut prompts noted."""
@@ -99,9 +121,14 @@ class Harness:
         return Live()
 
 
-@lru_cache(maxsize=1)
-def _index(manager: Any) -> Any:
-    return manager()
+@lru_cache(maxsize=8)
+def _index(manager: Any, folders: tuple[str, ...] | None) -> Any:
+    if folders is None:
+        return manager()
+    import lm_eval.tasks
+
+    root = Path(lm_eval.tasks.__file__).parent
+    return manager(include_path=[root / folder for folder in folders], include_defaults=False)
 
 
 @contextmanager
@@ -142,7 +169,7 @@ def load_tasks(
     Raises:
         TasksError: an unknown name, or data that cannot be had or do not fit.
     """
-    manager = harness.manager()
+    manager = harness.manager(names)
     for name in names:
         if name not in manager.task_index:
             near = difflib.get_close_matches(name, manager.all_tasks, n=3)
