@@ -1,7 +1,8 @@
-"""Fill the marked blocks of README.md from the records in the repository: `python tools/readme.py [--check]`.
+"""Fill the marked blocks of README.md from the records in the repository: `python tools/readme.py [--check] [RUN]`.
 
-A block stands between `<!-- name -->` and `<!-- /name -->`. The demo's figures come from docs/records/demo.json, which
-`negspace report RUN --json` wrote; the benchmarks' from benchmarks/results.json, which `make bench` wrote.
+A block stands between `<!-- name -->` and `<!-- /name -->`. The demo's figures come from docs/records/demo.json, made
+from the run folder RUN of `negspace demo --out RUN` when one is given; the benchmarks' from benchmarks/results.json,
+which `make bench` writes.
 """
 
 from __future__ import annotations
@@ -70,7 +71,21 @@ def fill(text: str) -> str:
     return text
 
 
+def record_demo(run: Path) -> None:
+    """Keep the summary and the verdict of a run of the demo; the rest names folders of one machine."""
+    from negspace.report.tables import to_json
+    from negspace.runs.store import Store
+    from negspace.studies.tables import Tables
+
+    made = json.loads(to_json(Tables(Store(run))))
+    kept = {"tables": {"summary": made["tables"]["summary"]}, "verdict": made["verdict"]}
+    (ROOT / "docs" / "records" / "demo.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+
+
 def main(arguments: list[str]) -> int:
+    for run in arguments:
+        if not run.startswith("-"):
+            record_demo(Path(run))
     readme = ROOT / "README.md"
     before = readme.read_text(encoding="utf-8")
     after = fill(before)
