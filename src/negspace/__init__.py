@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from negspace.neurons.scan import Scan, scan
     from negspace.score.pairs import PairScores, minimal_pairs
     from negspace.score.perplexity import Perplexity, perplexity
+    from negspace.score.tasks import TaskScores, tasks
     from negspace.studies.ablation import run_study
     from negspace.studies.config import AblationStudy
+    from negspace.studies.dissociation import DissociationStudy, run_dissociation
     from negspace.text.pairs import PairSet, read_pairs
 
 __version__ = "0.1.0"
@@ -45,8 +47,10 @@ _HOMES = {
     "negspace.neurons.scan": ("Scan", "scan"),
     "negspace.score.pairs": ("PairScores", "minimal_pairs"),
     "negspace.score.perplexity": ("Perplexity", "perplexity"),
+    "negspace.score.tasks": ("TaskScores", "tasks"),
     "negspace.studies.ablation": ("run_study",),
     "negspace.studies.config": ("AblationStudy",),
+    "negspace.studies.dissociation": ("DissociationStudy", "run_dissociation"),
     "negspace.text.pairs": ("PairSet", "read_pairs"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -54,6 +58,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "INTERVENTIONS",
     "AblationStudy",
+    "DissociationStudy",
     "Match",
     "Model",
     "NegspaceError",
@@ -63,6 +68,7 @@ __all__ = [
     "Perplexity",
     "Scan",
     "Site",
+    "TaskScores",
     "__version__",
     "intervene",
     "load",
@@ -71,9 +77,11 @@ __all__ = [
     "perplexity",
     "random_sets",
     "read_pairs",
+    "run_dissociation",
     "run_study",
     "scan",
     "tap",
+    "tasks",
     "wrap",
 ]
 
