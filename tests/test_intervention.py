@@ -212,6 +212,16 @@ def test_gradients_pass_through() -> None:
         torch.testing.assert_close(model.module(input_ids=IDS, labels=IDS).loss, loss.detach())
 
 
+@pytest.mark.parametrize("part", ["negative", "positive"])
+def test_gradients_pass_through_after_a_score_in_the_same_context(part: str) -> None:
+    model = wrap(build("llama").to(torch.bfloat16), tokenizer())
+    with intervene(model, _chosen(model), zero=part):  # type: ignore[arg-type]
+        with torch.inference_mode():  # as the scorers run
+            model.module(input_ids=IDS)
+        model.module(input_ids=IDS).logits.float().sum().backward()
+    assert all(parameter.grad is not None for parameter in model.module.model.layers.parameters())
+
+
 def test_wrong_names_and_missing_means_are_explained() -> None:
     model = _model("gpt_neox")
     neurons = _chosen(model)
