@@ -62,6 +62,10 @@ def test_a_folder_is_loaded_as_it_is(folder: Path) -> None:
     assert source.torch == torch.__version__
 
 
+def test_a_folder_may_be_a_path(folder: Path) -> None:
+    assert load(folder, device="cpu").source == load(str(folder), device="cpu").source
+
+
 def test_float32_whatever_the_checkpoint_holds(folder: Path) -> None:
     zoo.build("llama").to(torch.bfloat16).save_pretrained(folder)
     assert load(str(folder), device="cpu").source.dtype == "float32"

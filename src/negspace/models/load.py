@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ _NO_WEIGHTS = (".attn.bias", ".attention.bias", ".masked_bias", "rotary_emb.inv_
 
 
 def load(
-    name: str,
+    name: str | os.PathLike[str],
     *,
     revision: str | None = None,
     dtype: str | torch.dtype = "float32",
@@ -59,6 +60,7 @@ def load(
             weights that are missing, unexpected or not finite.
         SiteError: the places where its MLPs apply their activation cannot be resolved.
     """
+    name = os.fspath(name)
     kind = _dtype(dtype)
     place = None if device_map is not None else _device(device)
     if device_map is not None and device is not None:
