@@ -84,7 +84,7 @@ def match_perplexity(
     target: float,
     *,
     text: Any = "wikitext-2",
-    zero: str | None = "negative",
+    zero: str | None = None,
     mode: str | None = None,
     by: str = "wd",
     largest: float = 1.0,
@@ -101,7 +101,7 @@ def match_perplexity(
     Args:
         target: the perplexity to reach, for example that of the ablated top set on the same text.
         text: a text, or windows made before; with `window`, `windows`, `bos` and `batch` as for `perplexity`.
-        zero, mode: the intervention, as for `intervene`.
+        zero, mode: the intervention, as for `intervene`; without either, the negatives are set to zero.
         by: the score of the scan that says which neurons are low.
         largest: largest share to try; 1 - p keeps the control disjoint from the top share p.
         baseline: the plain model's perplexity, where known; measured otherwise.
@@ -111,6 +111,8 @@ def match_perplexity(
     from negspace.intervention import intervene
     from negspace.score.perplexity import perplexity
 
+    if mode is None and zero is None:
+        zero = "negative"
     options: dict[str, Any] = {"window": window, "windows": windows, "bos": bos, "batch": batch}
 
     def evaluate(share: float) -> float:
@@ -156,7 +158,7 @@ def find_share(
         known: shares evaluated before, on the same text and intervention; they narrow the bracket at no cost.
 
     Raises:
-        SelectionError: a share, tolerance or number of evaluations out of range.
+        SelectionError: a share, tolerance, number of evaluations or perplexity out of range.
         ValueError: an evaluation that is not a positive finite number.
     """
     if not 0 < largest <= 1 or tolerance <= 0 or max_evaluations < 1:
@@ -164,6 +166,12 @@ def find_share(
             f"a matched share up to {largest} within {tolerance} in {max_evaluations} evaluations",
             "a number out of range",
             "give 0 < largest <= 1, tolerance > 0 and at least one evaluation",
+        )
+    if not all(math.isfinite(value) and value > 0 for value in (target, baseline)):
+        raise SelectionError(
+            f"a share that reaches a perplexity of {target}",
+            f"a target of {target} and a baseline of {baseline}, of which one is no perplexity",
+            "give the perplexities that `negspace.perplexity` measured: finite and above zero",
         )
     search = _Search(evaluate, target, baseline, max(sizes) - 1, largest, tolerance, max_evaluations)
     return search.run(known)

@@ -8,8 +8,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from negspace.controls import Match, Trial, find_share, random_sets
+from negspace.controls import Match, Trial, find_share, match_perplexity, random_sets
 from negspace.errors import SelectionError
+from negspace.intervention import intervene
+from negspace.models.load import wrap
+from negspace.neurons.scan import scan
+from negspace.score.perplexity import perplexity
+from zoo import build, tokenizer
 
 BASELINE = 20.0
 
@@ -143,3 +148,29 @@ def test_an_evaluation_that_is_no_perplexity() -> None:
 def test_random_sets_need_distinct_seeds(seeds: list[int]) -> None:
     with pytest.raises(SelectionError, match="distinct seeds"):
         random_sets(None, 0.01, seeds)  # pyright: ignore[reportArgumentType] - refused before the scan is looked at
+
+
+@pytest.mark.parametrize("target", [math.inf, math.nan, 0.0, -3.0])
+def test_a_target_that_is_no_perplexity_is_refused_before_any_evaluation(target: float) -> None:
+    asked: list[float] = []
+    with pytest.raises(SelectionError, match="finite and above zero"):
+        find_share(lambda m: asked.append(m) or 1.0, target=target, baseline=BASELINE, sizes=[64])
+    assert not asked
+
+
+@pytest.mark.parametrize(
+    ("options", "meant"), [({}, {"zero": "negative"}), ({"zero": "both"},) * 2, ({"mode": "sign_flip"},) * 2]
+)
+def test_the_set_found_does_the_damage_that_is_reported(options: dict, meant: dict) -> None:
+    model = wrap(build("gpt_neox", scale=3.0), tokenizer())
+    words = [f"w{number % 90 + 3}" for number in range(0, 7 * 400, 7)]
+    made = scan(model, [" ".join(words)], window=32, windows=8, md_pairs=0)
+    text = {"text": [" ".join(words[::-1])], "window": 32, "windows": 4}
+    with intervene(model, made.bottom(0.2), **meant):
+        target = perplexity(model, **text).value
+    found = match_perplexity(model, made, target, **text, **options)
+    assert found.baseline == perplexity(model, **text).value
+    assert found.neurons is not None
+    assert found.neurons == made.bottom(found.share)
+    with intervene(model, found.neurons, **meant):
+        assert perplexity(model, **text).value == found.perplexity
