@@ -87,6 +87,7 @@ def test_files_bring_back_the_set(mixture, tmp_path):
         ({0: [48]}, "neurons 0 to 47"),
         ({0: [-1]}, "neurons 0 to 47"),
         ({0: [1.5]}, "not an index"),
+        ({0: 3}, "no list of neurons"),
         ({0: [True]}, "not an index"),
         ({0: [(0, 1)]}, "without experts"),
         ({0: [("shared", 1)]}, "no such branch"),
@@ -119,6 +120,8 @@ def test_unknown_sites_layers_and_indices_are_refused(dense):
     made = NeuronSet.from_indices(dense, {0: [1]})
     with pytest.raises(SelectionError, match="no layer 9"):
         made.restrict([0, 9])
+    with pytest.raises(SelectionError, match=r"give them in a list: layers=\[0\]"):
+        made.restrict(0)  # type: ignore[arg-type]
     with pytest.raises(SelectionError, match="no such site"):
         NeuronSet({"lm_head.act": np.array([1])}, made.layout)
     with pytest.raises(SelectionError, match="a site of 48 neurons"):

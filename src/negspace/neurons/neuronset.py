@@ -78,6 +78,10 @@ class NeuronSet:
         for layer, chosen in neurons.items():
             if layer not in by_layer:
                 raise SelectionError(f"neurons of layer {layer!r}", describe(layout), "give layers of this model")
+            if not isinstance(chosen, Iterable):
+                raise SelectionError(
+                    f"neurons of layer {layer}", f"{chosen!r}, no list of neurons", f"give them in a list: [{chosen!r}]"
+                )
             for neuron in chosen:
                 site, flat = _resolve(by_layer[layer], layer, neuron)
                 indices.setdefault(site.path, []).append(flat)
@@ -228,8 +232,10 @@ def check_layers(layout: Layout, layers: Iterable[int]) -> frozenset[int]:
     """The layers as a set.
 
     Raises:
-        SelectionError: the layout has no such layer.
+        SelectionError: the layout has no such layer, or a number was given instead of several.
     """
+    if not isinstance(layers, Iterable):
+        raise SelectionError(f"layers={layers!r}", "no list of layers", f"give them in a list: layers=[{layers!r}]")
     wanted = frozenset(layers)
     unknown = sorted(wanted - {layer for _, layer, _, _ in layout})
     if unknown:
