@@ -141,6 +141,7 @@ def refusals(tmp_path):
         (tmp_path / "good.txt", {"split": "test"}, "no splits", "without `split`"),
         ([], {}, "empty or only white space", "with text in it"),
         (["a", 3], {}, "item 1 is of type int", "one a document"),
+        (None, {}, "an object of type NoneType", "iterable of strings"),
         (["a \ud800 b"], {}, "half of a surrogate pair at character 2", "decode the text anew"),
         (["a"], {"split": "test"}, "strings have no splits", "leave `split` out"),
         (["a"], {"split": "trial"}, "no such split", "'validation'"),

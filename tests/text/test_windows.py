@@ -140,6 +140,8 @@ def test_text_shorter_than_a_window_names_tokens_and_the_largest_window():
         ({"window": 1}, "at least 2"),
         ({"window": 8, "stride": 0}, "at least 1"),
         ({"windows": 0}, "at least 1"),
+        ({"window": 8.0}, "not a whole number"),
+        ({"windows": "3"}, "not a whole number"),
         ({"bos": "never"}, "no such policy"),
     ],
 )

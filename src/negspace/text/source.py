@@ -120,6 +120,12 @@ def _read_named(source: str, asked: Split | None, split: Split) -> tuple[str, li
 def _read_strings(source: Iterable[str], split: Split | None) -> list[str]:
     if split is not None:
         raise TextError(f"the {split} split of a list of strings", "strings have no splits", "leave `split` out")
+    if not isinstance(source, Iterable):
+        raise TextError(
+            f"a text from {source!r}",
+            f"an object of type {type(source).__name__}",
+            'give a path, "wikitext-2", or an iterable of strings, one a document',
+        )
     documents = []
     for number, document in enumerate(source):
         if not isinstance(document, str):

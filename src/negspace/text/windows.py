@@ -88,7 +88,11 @@ def make_windows(
     if bos not in get_args(Bos):
         raise TextError(f"bos={bos!r}", "no such policy", "use 'auto' or 'always'")
     for what, number, least in (("window", window, 2), ("stride", stride, 1), ("windows", windows, 1)):
-        if number is not None and number < least:
+        if number is None:
+            continue
+        if isinstance(number, bool) or not isinstance(number, int | np.integer):
+            raise TextError(f"{what}={number!r}", "not a whole number", f"give {what}={least} or more")
+        if number < least:
             raise TextError(f"{what}={number}", f"it must be at least {least}", f"give {what}={least} or more")
     stream, special, lead = _stream(text, tokenizer, bos)
     size = default_window(window, context, len(stream) + lead, name=text.name)
