@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 
@@ -19,6 +20,15 @@ ROOT = Path(__file__).parents[1]
 def _table(head: list[str], rows: list[list[str]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |"]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def _change(row: dict[str, Any], column: str, form: str, scale: int = 1) -> str:
+    """A change against the baseline, with its interval where it has one (the mean of random sets has none)."""
+    if row["role"] == "baseline":
+        return ""
+    value, low, high = (row[name] for name in (column, f"{column}_low", f"{column}_high"))
+    shown = form.format(scale * value)
+    return shown if low is None else f"{shown} [{form.format(scale * low)}, {form.format(scale * high)}]"
 
 
 def benchmarks() -> str:
@@ -39,21 +49,17 @@ def demo() -> str:
     for row in record["tables"]["summary"]:
         if row["role"] == "random":  # the three sets stand in the row of their mean
             continue
-        plain = row["role"] == "baseline"
         rows.append(
             [
                 row["condition"],
                 f"{row['neurons']:,}",
                 f"{row['perplexity']:.3f}",
-                "" if plain else f"{row['ratio']:.3f} [{row['ratio_low']:.3f}, {row['ratio_high']:.3f}]",
+                _change(row, "ratio", "{:.4f}"),
                 f"{row['blimp_accuracy']:.2%}",
-                ""
-                if plain
-                else f"{100 * row['blimp_change']:+.2f} "
-                f"[{100 * row['blimp_change_low']:+.2f}, {100 * row['blimp_change_high']:+.2f}]",
+                _change(row, "blimp_change", "{:+.2f}", 100),
             ]
         )
-    head = ["ablated", "neurons", "perplexity", "x baseline [95%]", "pairs right", "change in points [95%]"]
+    head = ["ablated", "neurons", "perplexity", "x baseline [95%]", "pairs right", "points [95%]"]
     return "\n".join([_table(head, rows), "", *(f"- {sentence}" for sentence in record["verdict"])])
 
 
