@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import negspace.reference as reference
-from negspace.errors import ModelError, PairsError, TextError
+from negspace.errors import ModelError, PairsError, TaggerError, TextError
 
 
 def test_bundled_pairs_and_text_are_there() -> None:
@@ -41,6 +41,15 @@ def test_a_bundled_model_is_found_by_name(tmp_path: Path, monkeypatch: pytest.Mo
     assert reference.model_path("tiny") == folder
     with pytest.raises(ModelError, match="bundled here: tiny"):
         reference.model_path()
+
+
+def test_the_tagger_is_found_or_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reference, "_DATA", tmp_path)
+    with pytest.raises(TaggerError, match=r"a \.conllu file, or train one: python -m negspace\.reference tagger"):
+        reference.tagger_path()
+    (tmp_path / "tagger").mkdir()
+    (tmp_path / "tagger" / "config.cfg").write_text("")
+    assert reference.tagger_path() == tmp_path / "tagger"
 
 
 def test_missing_pairs_and_text_are_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

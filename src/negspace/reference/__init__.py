@@ -1,10 +1,10 @@
-"""The bundled reference material (models, minimal pairs, held-out text) and the code that makes it."""
+"""The bundled reference material (models, minimal pairs, held-out text, tagger) and the code that makes it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from negspace.errors import ModelError, PairsError, TextError
+from negspace.errors import ModelError, PairsError, TaggerError, TextError
 
 _DATA = Path(__file__).parent / "data"
 
@@ -49,3 +49,20 @@ def text_path() -> Path:
     if not path.is_file():
         raise TextError("the bundled held-out text", f"no file {path}", "reinstall negspace")
     return path
+
+
+def tagger_path() -> Path:
+    """Folder of the bundled spaCy pipeline for English: universal parts of speech and dependencies.
+
+    Raises:
+        TaggerError: this installation lacks it.
+    """
+    folder = _DATA / "tagger"
+    if not (folder / "config.cfg").is_file():
+        raise TaggerError(
+            "the bundled tagger",
+            f"no pipeline in {folder}",
+            "name a spaCy pipeline, give gold tags in a .conllu file, or train one:"
+            " python -m negspace.reference tagger --help",
+        )
+    return folder

@@ -51,7 +51,7 @@ def clustered_mean(
         raise ValueError(f"{np.count_nonzero(~np.isfinite(data))} of {data.size} differences are not finite")
     _, cluster = np.unique(labels, return_inverse=True)
     sizes = np.bincount(cluster).astype(np.float64)
-    sums = np.bincount(cluster, weights=data)
+    sums = np.bincount(cluster, weights=data).astype(np.float64)
     estimate, m = float(sums.sum() / sizes.sum()), sizes.size
     if m == 1:
         nothing = Interval(estimate, float("nan"), float("nan"), level, "none: a single cluster")
