@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from negspace.models.model import Model
     from negspace.neurons.neuronset import NeuronSet
     from negspace.neurons.scan import Scan
+    from negspace.text.windows import Bos
 
 TOLERANCE = 0.01
 EVALUATIONS = 8
@@ -93,7 +94,7 @@ def match_perplexity(
     baseline: float | None = None,
     window: int | None = None,
     windows: int | None = None,
-    bos: str = "auto",
+    bos: Bos = "auto",
     batch: int | None = None,
 ) -> Match:
     """Find the smallest share m of each layer's lowest-scoring neurons that reaches a perplexity when intervened on.
@@ -110,16 +111,22 @@ def match_perplexity(
     """
     from negspace.intervention import intervene
     from negspace.score.perplexity import perplexity
+    from negspace.text.source import read_text
+    from negspace.text.windows import Windows, make_windows
 
     if mode is None and zero is None:
         zero = "negative"
-    options: dict[str, Any] = {"window": window, "windows": windows, "bos": bos, "batch": batch}
+    # Cut once: every evaluation scores the same tokens, and an iterator of documents can be read but once.
+    cut = text
+    if not isinstance(text, Windows):
+        read = read_text(text, role="perplexity")
+        cut = make_windows(read, model.tokenizer, window=window, windows=windows, bos=bos, context=model.context)
 
     def evaluate(share: float) -> float:
         with intervene(model, scan.bottom(share, by=by), zero=zero, mode=mode, scan=scan):  # type: ignore[arg-type]
-            return perplexity(model, text, **options).value
+            return perplexity(model, cut, batch=batch).value
 
-    plain = perplexity(model, text, **options).value if baseline is None else baseline
+    plain = perplexity(model, cut, batch=batch).value if baseline is None else baseline
     found = find_share(
         evaluate,
         target=target,

@@ -168,7 +168,7 @@ def test_the_set_found_does_the_damage_that_is_reported(options: dict, meant: di
     text = {"text": [" ".join(words[::-1])], "window": 32, "windows": 4}
     with intervene(model, made.bottom(0.2), **meant):
         target = perplexity(model, **text).value
-    found = match_perplexity(model, made, target, **text, **options)
+    found = match_perplexity(model, made, target, **{**text, "text": iter(text["text"])}, **options)
     assert found.baseline == perplexity(model, **text).value
     assert found.neurons is not None
     assert found.neurons == made.bottom(found.share)
