@@ -37,6 +37,7 @@ def tap(
         model: the model.
         before: called as `before(site, a, experts)` with the activation's input a [..., width], not copied, in the
             shape and dtype that the model gives it (OPT flattens batch and time; routed experts have [rows, width]).
+            `intervene` may overwrite it in place later in the same pass: clone what you keep.
             A returned tensor replaces a. Where a is a view of a fused projection (Phi-3, GLM), a replacement with other
             strides may move the activation's last bit: return None to change nothing.
         after: called as `after(site, a, out, experts)` with the activation's input (after replacements) and output. A
