@@ -14,7 +14,7 @@ from negspace.score.perplexity import perplexity
 from negspace.significance import accuracy_interval, perplexity_interval
 from negspace.text.pairs import read_pairs
 
-_NAMES = {"blimp": "BLiMP accuracy", "tse": "TSE accuracy"}
+_NAMES = {"blimp": "minimal pairs right (BLiMP format)", "tse": "minimal pairs right (TSE format)"}
 
 
 def measure(
