@@ -1,4 +1,4 @@
-"""Make the reference material anew: `python -m negspace.reference train | pairs | measure | card`."""
+"""Make the reference material anew: `python -m negspace.reference train | pairs | tagger | measure | card`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 from pydantic import ValidationError
 
-from negspace.errors import ModelError, NegspaceError
+from negspace.errors import ModelError, NegspaceError, TaggerError
 from negspace.reference.recipe import Recipe
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -98,6 +98,28 @@ def card(
     from negspace.reference.card import write
 
     typer.echo(write(run, out, scores, name))
+
+
+@app.command()
+def tagger(
+    ud: Annotated[Path, typer.Option(help="Folder of a treebank: files that end in train, dev and test.conllu.")],
+    out: Annotated[Path, typer.Option(help="Folder for the spaCy pipeline; must not exist.")],
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training set.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the initial weights and the order of the texts.")] = None,
+) -> None:
+    """Train the tagger on a treebank of Universal Dependencies, and write its card."""
+    from negspace.reference.tagger.card import write as write_card
+    from negspace.reference.tagger.recipe import TaggerRecipe
+    from negspace.reference.tagger.train import train as run
+
+    changes = {name: value for name, value in {"epochs": epochs, "seed": seed}.items() if value is not None}
+    try:
+        chosen = TaggerRecipe.model_validate(changes)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise TaggerError("a recipe to train by", f"{first['loc'][0]}: {first['msg']}", "correct it") from error
+    run(chosen, ud, out, say=typer.echo)
+    typer.echo(write_card(out))
 
 
 def main() -> None:
