@@ -8,7 +8,7 @@ import os
 import pytest
 
 from negspace.errors import RecordError
-from negspace.files import write_whole
+from negspace.files import check_writable, write_whole
 
 
 def test_it_replaces_and_leaves_nothing_else(tmp_path):
@@ -40,3 +40,20 @@ def test_no_permission_is_one_clear_error(tmp_path, monkeypatch):
     monkeypatch.setattr("builtins.open", denied)
     with pytest.raises(RecordError, match="Permission denied"):
         write_whole(tmp_path / "file", b"x")
+
+
+def test_a_pipe_is_refused_and_left_as_it_is(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for refuse in (lambda: write_whole(pipe, b"x"), lambda: check_writable(pipe)):
+        with pytest.raises(RecordError, match="device, pipe or socket"):
+            refuse()
+    assert pipe.is_fifo()
+
+
+def test_a_link_keeps_leading_to_its_file(tmp_path):
+    (tmp_path / "real").write_bytes(b"old")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    write_whole(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == b"new"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -63,7 +64,8 @@ def _means(model: Model, mean: float = 0.3, negative: float = -0.2):
         for e in range(max(1, s.experts))
         for i in range(s.width)
     ]
-    return type("ScanTable", (), {"table": pd.DataFrame(rows)})()
+    info = SimpleNamespace(fingerprint=model.fingerprint, model=model.source)
+    return SimpleNamespace(table=pd.DataFrame(rows), info=info)
 
 
 def _expected(name: str, a: torch.Tensor, act: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:

@@ -53,6 +53,7 @@ _HOMES = {
     "negspace.studies.dissociation": ("DissociationStudy", "run_dissociation"),
     "negspace.text.pairs": ("PairSet", "read_pairs"),
 }
+_ROOMS = ("controls", "reference", "significance")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
@@ -88,6 +89,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # Loaded when first used: the command line answers --help without importing torch.
+    if name in _ROOMS:
+        return importlib.import_module(f"negspace.{name}")
     if name in _HOME_OF:
         value = getattr(importlib.import_module(_HOME_OF[name]), name)
         globals()[name] = value

@@ -97,7 +97,7 @@ def match_perplexity(
     bos: Bos = "auto",
     batch: int | None = None,
 ) -> Match:
-    """Find the smallest share m of each layer's lowest-scoring neurons that reaches a perplexity when intervened on.
+    """Find a share m of each layer's lowest-scoring neurons that reaches a perplexity when intervened on.
 
     Args:
         target: the perplexity to reach, for example that of the ablated top set on the same text.
@@ -150,7 +150,10 @@ def find_share(
     max_evaluations: int = EVALUATIONS,
     known: Sequence[Trial] = (),
 ) -> Match:
-    """Find the smallest share m whose perplexity reaches a target, in few evaluations of a nearly monotone function.
+    """Find a share m whose perplexity reaches a target, in few evaluations of a nearly monotone function.
+
+    Where perplexity rises with m throughout, it is the smallest such share to within the tolerance; where it does not,
+    a smaller share may fit too, and finding it would take many evaluations.
 
     Let r(m) = ln(perplexity(m) / baseline). A share is matched when |perplexity(m) / target - 1| <= tolerance and,
     so that a small rise is not matched by half of it, |r(m) - r_target| <= r_target / 10. A target within the tolerance

@@ -27,11 +27,13 @@ _TODO = {
 def write_whole(path: Path, data: bytes) -> Path:
     """Write a file atomically: to a temporary file beside it, synced to disk, then renamed over it.
 
-    Whatever goes wrong, and whenever the process dies, the path holds the old content or the new, never a part.
+    Whatever goes wrong, and whenever the process dies, the path holds the old content or the new, never a part. A
+    symbolic link keeps leading to the file that is written.
 
     Raises:
-        RecordError: the file system refuses (no space, no permission, no such folder).
+        RecordError: the file system refuses (no space, no permission, no such folder), or the path is no file.
     """
+    path = _regular(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         try:
@@ -68,8 +70,7 @@ def check_writable(path: Path) -> None:
     Raises:
         RecordError: it cannot.
     """
-    if path.is_dir():
-        raise cannot_write(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
+    path = _regular(path)
     if not path.parent.is_dir():
         missing = errno.ENOTDIR if path.parent.exists() else errno.ENOENT
         raise cannot_write(path, OSError(missing, os.strerror(missing)))
@@ -79,6 +80,16 @@ def check_writable(path: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise cannot_write(path, error) from error
+
+
+def _regular(path: Path) -> Path:
+    """The file that a path leads to: one that is there, or is to be made. Renaming over a device would destroy it."""
+    target = path.resolve()
+    if target.is_dir():
+        raise cannot_write(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
+    if target.exists() and not target.is_file():
+        raise RecordError(f"to write {path}", "a device, pipe or socket", "give the path of an ordinary file")
+    return target
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -173,6 +173,12 @@ def _edit(model: Model, site: Site, flat: np.ndarray, chosen: Intervention, scan
 def _means(model: Model, site: Site, mask: torch.Tensor, chosen: Intervention, scan: Scan | None) -> torch.Tensor:
     """The chosen neurons' means (float32 [site.size], zero elsewhere)."""
     assert scan is not None  # intervene() has refused otherwise
+    if scan.info.fingerprint != model.fingerprint:
+        raise InterventionError(
+            f"intervene(mode={chosen.name!r}) on {model.source.name}",
+            f"a scan of other weights ({scan.info.model.name})",
+            "scan this model, and pass that scan: means of one model say nothing of another",
+        )
     column = "mean_negative" if chosen.name == "negative_mean" else "mean"
     table = scan.table
     rows = table[(table["layer"] == site.layer) & (table["branch"] == site.branch)]

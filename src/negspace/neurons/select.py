@@ -136,7 +136,7 @@ def random(
         drawn = np.random.default_rng([int(seed), position]).permutation(len(pool))[:count]
         chosen[path] = pool[drawn].astype(np.int64)
     origin = (
-        f"random {_percent(p)}" if p is not None else f"random, as many as in ({like.origin})" if like else "random"
+        f"random {_percent(p)}" if p is not None else f"random, as many as in ({like.origin})" if like is not None else "random"
     )
     origin += f", seed {seed}" + (f", none of ({exclude.origin})" if exclude is not None else "")
     return NeuronSet(chosen, layout, origin + _where(wanted))

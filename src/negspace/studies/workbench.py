@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from negspace.errors import PairsError
 from negspace.intervention import intervene, intervention
 from negspace.models.load import load
 from negspace.models.model import Model, ModelSource
@@ -100,7 +101,15 @@ class Workbench:
         """Minimal pairs by kind, in the order blimp, tse."""
         s = self.study
         given = {"blimp": s.blimp, "tse": s.tse}
-        return {name: read_pairs(list(paths), limit=s.limit) for name, paths in given.items() if paths}
+        made = {name: read_pairs(list(paths), limit=s.limit) for name, paths in given.items() if paths}
+        for name, pairs in made.items():
+            if pairs.kind != name:
+                raise PairsError(
+                    f"the {name} pairs {pairs.name}",
+                    f"pairs of {pairs.kind}'s format, which are scored in another way",
+                    f"give them as {pairs.kind}: (--{pairs.kind} on the command line)",
+                )
+        return made
 
     def describe(self) -> Facts:
         """What a driver must know; reads all data, so that bad input shows before any work.
