@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import negspace.reference as reference
 from negspace.errors import TaggerError, TextError
 from negspace.reference.__main__ import app
 from negspace.reference.tagger.card import render
 from negspace.reference.tagger.recipe import TaggerRecipe
 from negspace.reference.tagger.train import train, treebank
+from negspace.text.conllu import read_conllu
 from negspace.text.source import Text
 from negspace.text.tagged import tag_text
 
@@ -71,6 +73,37 @@ def test_it_learns_and_tags(trained: Path) -> None:
     assert made.upos.tolist() == ["DET", "NOUN", "VERB", "DET", "NOUN", "PUNCT"]
     assert "root" in made.dep.tolist()
     assert made.tagger == "en_negspace_tagger 1"
+
+
+def test_no_word_of_the_treebank_is_kept(trained: Path) -> None:
+    strings = json.loads((trained / "vocab" / "strings.json").read_text())
+    assert {"NOUN", "POS=NOUN", "nsubj"} <= set(strings)
+    assert not {"bird", "king", "likes", "Sees"} & set(strings)
+
+
+def test_the_bundled_one() -> None:
+    folder = reference.tagger_path()
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) <= 8_000_000
+    card = (folder / "README.md").read_text()
+    assert card == render(folder)
+    assert json.loads((folder / "scores.json").read_text())["test"]["own words"]["upos"] >= 0.9
+    made = tag_text(Text("t", "The dogs that chased a red ball were happy. She laughed!"), folder)
+    assert made.upos.tolist()[:7] == ["DET", "NOUN", "PRON", "VERB", "DET", "ADJ", "NOUN"]
+    assert made.sentence.tolist() == [0] * 10 + [1] * 3
+    assert (made.dep == "root").sum() == 2
+
+
+@pytest.mark.shared
+def test_the_bundled_one_is_as_good_as_its_card_says(shared_data: Path) -> None:
+    """A few hundred sentences of the test set: the share of words with the gold part of speech."""
+    gold = read_conllu(shared_data / "ud_english" / "en_ewt-ud-test.conllu")
+    stop = int(gold.end[6000])
+    made = tag_text(Text("t", gold.text.text[:stop]), reference.tagger_path())
+    tags = dict(zip(zip(made.start.tolist(), made.end.tolist(), strict=True), made.upos.tolist(), strict=True))
+    spans = zip(gold.start.tolist(), gold.end.tolist(), gold.upos.tolist(), strict=True)
+    right = [tags[a, b] == upos for a, b, upos in spans if b <= stop and (a, b) in tags]
+    assert len(right) > 5800
+    assert 0.91 < np.mean(right) < 0.97
 
 
 def test_the_card_says_what_was_measured(trained: Path) -> None:

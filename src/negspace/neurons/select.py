@@ -135,9 +135,11 @@ def random(
             )
         drawn = np.random.default_rng([int(seed), position]).permutation(len(pool))[:count]
         chosen[path] = pool[drawn].astype(np.int64)
-    origin = (
-        f"random {_percent(p)}" if p is not None else f"random, as many as in ({like.origin})" if like is not None else "random"
-    )
+    origin = "random"
+    if p is not None:
+        origin = f"random {_percent(p)}"
+    elif like is not None:
+        origin = f"random, as many as in ({like.origin})"
     origin += f", seed {seed}" + (f", none of ({exclude.origin})" if exclude is not None else "")
     return NeuronSet(chosen, layout, origin + _where(wanted))
 

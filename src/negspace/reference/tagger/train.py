@@ -203,10 +203,22 @@ def _shape(part: float) -> float:
 
 
 def _tidy(out: Path) -> None:
-    """Drop what this pipeline has no use for: empty vectors and a cache of words seen."""
+    """Drop what the pipeline has no use for: empty vectors, caches, and the words of the treebank, seen or not.
+
+    spaCy writes every string that it ever met; needed are those of the components and their labels alone.
+    """
+    import spacy
+
+    labels = {label for names in spacy.load(out).pipe_labels.values() for label in names}
+    labels |= {part for label in labels for part in label.replace("|", "=").split("=")}
+    known = {*spacy.blank("en").vocab.strings, *labels} - {""}
     for path in out.glob("vocab/*"):
-        if path.name not in ("strings.json", "lookups.bin"):
+        if path.name != "lookups.bin":
             path.unlink() if path.is_file() else shutil.rmtree(path)
+    (out / "vocab" / "strings.json").write_text(json.dumps(sorted(known), indent=0) + "\n", encoding="utf-8")
+    meta = json.loads((out / "meta.json").read_text(encoding="utf-8"))
+    meta["spacy_version"] = ">=3.8.0,<3.9.0"
+    (out / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
 
 
 @contextmanager
