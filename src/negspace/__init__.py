@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from negspace.studies.ablation import run_study
     from negspace.studies.config import AblationStudy
     from negspace.studies.dissociation import DissociationStudy, run_dissociation
+    from negspace.studies.parts_of_speech import parts_of_speech
     from negspace.text.pairs import PairSet, read_pairs
 
 __version__ = "0.1.0"
@@ -51,6 +52,7 @@ _HOMES = {
     "negspace.studies.ablation": ("run_study",),
     "negspace.studies.config": ("AblationStudy",),
     "negspace.studies.dissociation": ("DissociationStudy", "run_dissociation"),
+    "negspace.studies.parts_of_speech": ("parts_of_speech",),
     "negspace.text.pairs": ("PairSet", "read_pairs"),
 }
 _ROOMS = ("controls", "reference", "significance")
@@ -75,6 +77,7 @@ __all__ = [
     "load",
     "match_perplexity",
     "minimal_pairs",
+    "parts_of_speech",
     "perplexity",
     "random_sets",
     "read_pairs",
