@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from negspace.score.pairs import PairScores, minimal_pairs
     from negspace.score.perplexity import Perplexity, perplexity
     from negspace.score.tasks import TaskScores, tasks
-    from negspace.studies.ablation import run_study
-    from negspace.studies.config import AblationStudy
-    from negspace.studies.dissociation import DissociationStudy, run_dissociation
+    from negspace.studies.config import Study
     from negspace.studies.parts_of_speech import parts_of_speech
+    from negspace.studies.study import run_study
+    from negspace.studies.tables import Tables
     from negspace.text.pairs import PairSet, read_pairs
 
 __version__ = "0.1.0"
@@ -49,10 +49,10 @@ _HOMES = {
     "negspace.score.pairs": ("PairScores", "minimal_pairs"),
     "negspace.score.perplexity": ("Perplexity", "perplexity"),
     "negspace.score.tasks": ("TaskScores", "tasks"),
-    "negspace.studies.ablation": ("run_study",),
-    "negspace.studies.config": ("AblationStudy",),
-    "negspace.studies.dissociation": ("DissociationStudy", "run_dissociation"),
+    "negspace.studies.config": ("Study",),
     "negspace.studies.parts_of_speech": ("parts_of_speech",),
+    "negspace.studies.study": ("run_study",),
+    "negspace.studies.tables": ("Tables",),
     "negspace.text.pairs": ("PairSet", "read_pairs"),
 }
 _ROOMS = ("controls", "reference", "significance")
@@ -60,8 +60,6 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "INTERVENTIONS",
-    "AblationStudy",
-    "DissociationStudy",
     "Match",
     "Model",
     "NegspaceError",
@@ -71,6 +69,8 @@ __all__ = [
     "Perplexity",
     "Scan",
     "Site",
+    "Study",
+    "Tables",
     "TaskScores",
     "__version__",
     "intervene",
@@ -81,7 +81,6 @@ __all__ = [
     "perplexity",
     "random_sets",
     "read_pairs",
-    "run_dissociation",
     "run_study",
     "scan",
     "tap",

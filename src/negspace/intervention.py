@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -32,6 +32,12 @@ class Intervention:
 
     name: str
     """One of `INTERVENTIONS`."""
+
+    @property
+    def arguments(self) -> tuple[Zero | None, Mode | None]:
+        """The `zero` and `mode` that ask for it."""
+        part = self.name.removeprefix("zero_")
+        return (None, cast(Mode, part)) if part == self.name else (cast(Zero, part), None)
 
     @property
     def needs_means(self) -> bool:

@@ -206,10 +206,10 @@ def report(
     """Make a run's tables from its records again, and print them."""
     from negspace.errors import RecordError
     from negspace.runs.store import Store
-    from negspace.studies.dissociation_tables import tables_of
+    from negspace.studies.tables import Tables
 
     store = Store(folder)
-    tables = tables_of(store)
+    tables = Tables(store)
     try:
         tables.write(store)
     except RecordError as error:
@@ -242,7 +242,7 @@ def demo(
 def _run(study_file: Path | None, given: dict[str, Any], out: Path | None, as_json: bool) -> None:
     """Settle the configuration, run the study, print its tables."""
     from negspace.errors import StudyError
-    from negspace.studies.config import read_study
+    from negspace.studies.config import configure, read_study
 
     settled: dict[str, Any] = {}
     where = "the options"
@@ -251,38 +251,25 @@ def _run(study_file: Path | None, given: dict[str, Any], out: Path | None, as_js
         # An intervention given as an option replaces the file's, whichever of the two names it has there.
         if "mode" in given or "zero" in given:
             settled = {name: value for name, value in settled.items() if name not in ("mode", "zero")}
-    if "tasks" in given:
-        given = {**given, "study": "dissociation"}
-    fields = {**settled, **given}
-    study, run_it = _prepare(fields, where)
+    from negspace.studies.registry import sections
+
+    study = configure({**settled, **given}, where)
+    sections(study)
     if out is None:
         raise StudyError("a run", "no folder for its records", "give one with --out")
 
     from negspace.runs.engine import Interrupted
+    from negspace.studies.study import run_study
 
     try:
         with Bar() as bar:
-            tables = run_it(study, out, progress=bar.run, note=bar.note)
+            tables = run_study(study, out, progress=bar.run, note=bar.note)
     except Interrupted as stop:
         typer.echo(f"{stop}\nto go on: {resume_command()}", err=True)
         raise typer.Exit(STOPPED) from None
     _print_tables(tables, False, as_json)
     if not as_json:
         output().print(f"\ntables: {out}/tables  by phenomenon: negspace report {out} --detail", markup=False)
-
-
-def _prepare(fields: dict[str, Any], where: str) -> tuple[Any, Any]:
-    """The checked study, and what runs it: the main study, or with tasks the double dissociation."""
-    from negspace.studies.config import configure
-
-    if fields.get("study") == "dissociation":
-        from negspace.studies.dissociation import DissociationStudy, run_dissociation
-
-        return configure(fields, where, DissociationStudy), run_dissociation
-    study = configure(fields, where)
-    from negspace.studies.ablation import run_study
-
-    return study, run_study
 
 
 def _print_tables(tables: Any, detail: bool, as_json: bool) -> None:

@@ -14,8 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from negspace.studies.dissociation_tables import ALL
+from negspace.studies.registry import analysis
 from negspace.studies.tables import Tables
-from negspace.studies.verdict import judge, ratio, verdicts
+from negspace.studies.verdict import judge, ratio
 
 WIDTH = 118
 """Columns of the output where there is no terminal to ask."""
@@ -36,33 +37,45 @@ def show(tables: Tables, console: Console, *, detail: bool = False) -> None:
     """
     manifest, study = tables.manifest, tables.manifest["study"]
     model, data = manifest["model"], manifest["data"]
-    level = f"{(1 - study['alpha']) * 100:.4g}% intervals"
     revision = f" at {model['revision']}" if model["revision"] else ""
-    console.print(plain(f"{model['name']}{revision}: {manifest['intervention']} on the top neurons by {study['by']}"))
+    console.print(plain(f"{model['name']}{revision}: {', '.join(tables.books)}"))
     console.print(
         plain(
             f"{manifest['neurons']:,} neurons; statistics on {data['statistics'][0]}, perplexity on "
-            f"{data['perplexity'][0]}; protocol {study['protocol']}; {level}; "
+            f"{data['perplexity'][0]}; protocol {study['protocol']}; {(1 - study['alpha']) * 100:.4g}% intervals; "
             f"p-values Holm-corrected; *: p below {study['alpha']:g} and the interval off zero"
         )
     )
     for note in manifest["notes"]:
         console.print(plain(f"note: {note}"))
+    if "ablation" in tables.books:
+        _ablation(tables, console, detail)
+    for name in tables.books:
+        if len(tables.books) > 1:
+            console.print(plain(f"\n{analysis(name).title}"))
+        for sentence in tables.sentences(name):
+            console.print(plain(f"- {sentence}"), soft_wrap=not console.is_terminal)
+
+
+def _ablation(tables: Tables, console: Console, detail: bool) -> None:
+    """The main study's tables."""
+    manifest, study = tables.manifest, tables.manifest["study"]
+    data, kinds = manifest["data"], [kind for kind in _SUITES if kind in manifest["data"]]
+    intervention = tables.books["ablation"].part["intervention"]
+    console.print(plain(f"{intervention} on the top neurons by {study['by']}"))
     console.print(_perplexity(tables["summary"], study["alpha"]))
-    for kind in tables.kinds:
+    for kind in kinds:
         name, _, pairs = data[kind]
         console.print(_accuracy(tables["summary"], kind, f"{_SUITES[kind]}: {name}, {pairs:,} pairs", study["alpha"]))
     if len(tables["contrasts"]):
         console.print(_contrasts(tables["contrasts"], study["alpha"]))
-    if "dissociation" in tables.all:
+    if "tasks_by_task" in tables:
         console.print(_tasks(tables["tasks_by_task"], study["alpha"], detail))
-        if len(tables["dissociation"]):
-            console.print(_dissociation(tables["dissociation"], detail))
+    if "dissociation" in tables and len(tables["dissociation"]):
+        console.print(_dissociation(tables["dissociation"], detail))
     if detail:
-        for kind in tables.kinds:
+        for kind in kinds:
             console.print(_groups(tables[_GROUPS[kind][0]], kind, study["alpha"]))
-    for sentence in verdicts(manifest, tables.all):
-        console.print(plain(f"- {sentence}"), soft_wrap=not console.is_terminal)
 
 
 def to_json(tables: Tables) -> str:
@@ -70,7 +83,7 @@ def to_json(tables: Tables) -> str:
     content = {
         "run": tables.manifest,
         "tables": {name: json.loads(table.to_json(orient="records")) for name, table in tables.all.items()},
-        "verdict": verdicts(tables.manifest, tables.all),
+        "verdict": tables.verdict,
     }
     return json.dumps(content, indent=1, ensure_ascii=False)
 

@@ -45,6 +45,18 @@ class Store:
         self.folder = Path(folder)
         self.cells = self.folder / "cells"
 
+    def check(self) -> None:
+        """Look whether the folder may become or is a run's, without making anything.
+
+        Raises:
+            StudyError: it is a folder of other things, or a file.
+        """
+        asked, todo = f"to write a run into {self.folder}", "give a new folder, an empty one, or that of an earlier run"
+        if self.folder.exists() and not self.folder.is_dir():
+            raise StudyError(asked, "a file of that name", f"{todo} with --out")
+        if self.folder.is_dir() and not self._is_run() and any(self.folder.iterdir()):
+            raise StudyError(asked, "a folder with other files in it", f"{todo} with --out")
+
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
         """Make the folder if need be and hold it for writing.
@@ -53,12 +65,7 @@ class Store:
             RecordError: the folder cannot be made or written to.
             StudyError: another process holds it, or it is a folder of other things.
         """
-        if self.folder.is_dir() and not self._is_run() and any(self.folder.iterdir()):
-            raise StudyError(
-                f"to write a run into {self.folder}",
-                "a folder with other files in it",
-                "give a new folder, an empty one, or that of an earlier run with --out",
-            )
+        self.check()
         make_folder(self.folder)
         with lock(self.folder):
             make_folder(self.cells)

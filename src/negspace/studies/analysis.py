@@ -1,4 +1,4 @@
-"""What an analysis is: a section of a study that plans cells, says what they gave, and makes tables of their records."""
+"""What an analysis is: a section of a study that plans cells, makes tables of their records and says what they show."""
 
 from __future__ import annotations
 

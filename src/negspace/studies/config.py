@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -22,13 +23,27 @@ Shares = Annotated[tuple[float, ...], BeforeValidator(_several)]
 Paths = Annotated[tuple[str, ...], BeforeValidator(_several)]
 
 
-class AblationStudy(BaseModel):
-    """The main study: take the neurons furthest from Gaussian, ablate them, and compare with controls."""
+def _sections(value: Any) -> Any:
+    """Analyses as a list of names, or as names with their settings."""
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, list | tuple) and all(isinstance(name, str) for name in value):
+        return {name: {} for name in value}
+    if isinstance(value, Mapping):
+        return {name: {} if settings is None else settings for name, settings in value.items()}
+    return value
+
+
+Sections = Annotated[dict[str, dict[str, Any]], BeforeValidator(_sections)]
+
+
+class Study(BaseModel):
+    """What to do, on which model and data. Every analysis takes from here what it does not set itself."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    study: Literal["ablation"] = "ablation"
-    """Kind of study."""
+    analyses: Sections = Field(default_factory=lambda: {"ablation": {}})
+    """Analyses by name, each with its own settings; a list of names takes them as they are."""
     model: str
     """Folder, or name on the Hugging Face hub."""
     revision: str | None = None
@@ -87,10 +102,14 @@ class AblationStudy(BaseModel):
     """Files or folders of BLiMP's format."""
     tse: Paths = ()
     """Files or folders of TSE's: JSONL or the official pickles."""
+    tasks: Paths = ()
+    """Tasks that are not about grammar: of lm-evaluation-harness by name, and at most one folder of local files."""
+    fewshot: int = Field(0, ge=0)
+    """Solved examples before each item of a task."""
     protocol: Literal["paper", "lm-eval"] = "paper"
     """How sentences become tokens: with the tokenizer's own special tokens, or with a prefix token always."""
     limit: int | None = Field(None, ge=1)
-    """Only so many pairs of each paradigm, spread evenly over it."""
+    """Only so many pairs of each paradigm and items of each task, spread evenly."""
     seed: int = Field(0, ge=0)
     """Seed of the random sets (seed, seed + 1, ...), of the MD pairs and of the bootstrap."""
     alpha: float = Field(0.05, gt=0, lt=1)
@@ -99,7 +118,7 @@ class AblationStudy(BaseModel):
     """Bootstrap resamples."""
 
     @model_validator(mode="after")
-    def _check(self) -> AblationStudy:
+    def _check(self) -> Study:
         if (self.zero is None) == (self.mode is None):
             raise ValueError("give either zero or mode (with a mode, zero is null)")
         if not self.shares or len(set(self.shares)) != len(self.shares):
@@ -117,19 +136,11 @@ class AblationStudy(BaseModel):
         return tuple(range(self.seed, self.seed + self.random))
 
 
-AnyStudy = TypeVar("AnyStudy", bound=AblationStudy)
-
-
-def configure(
-    given: Mapping[str, Any],
-    source: str = "the options",
-    kind: type[AnyStudy] = AblationStudy,  # type: ignore[assignment]
-) -> AnyStudy:
-    """A study from field names and values, checked.
+def configure(given: Mapping[str, Any], source: str = "the options") -> Study:
+    """A study from field names and values, checked; the settings of its analyses are checked by `sections`.
 
     Args:
         source: where they come from, for messages.
-        kind: which study; the main one, or one that does more on the same conditions.
 
     Raises:
         StudyError: an unknown field, a missing one, or a value that cannot be.
@@ -141,21 +152,25 @@ def configure(
     for share in _several(settings.get("shares")) or ():
         check_share(share)
     try:
-        return kind.model_validate(settings)
+        return Study.model_validate(settings)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"][:1])
-        known = ", ".join(kind.model_fields)
-        if first["type"] == "extra_forbidden":
-            raise StudyError(f"a study from {source}", f"an unknown field {field!r}", f"use: {known}") from error
-        if first["type"] == "missing":
-            raise StudyError(
-                f"a study from {source}", f"no {field!r}", f"give it (--{field} or {field}: ...)"
-            ) from error
-        found = f"{field}: {first['msg']}" if field else first["msg"]
-        raise StudyError(
-            f"a study from {source}", found, "correct it; docs and --help list what is possible"
-        ) from error
+        raise explain(error, f"a study from {source}", Study) from error
+
+
+def explain(error: ValidationError, asked: str, kind: type[BaseModel]) -> StudyError:
+    """What is wrong with the fields of a configuration, in the user's words; an unknown field before all else."""
+    found = sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden")[0]
+    field = ".".join(str(part) for part in found["loc"][:1])
+    if found["type"] == "extra_forbidden":
+        near = get_close_matches(field, kind.model_fields, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        return StudyError(asked, f"an unknown field {field!r}", f"{hint}use: {', '.join(kind.model_fields) or 'none'}")
+    if found["type"] == "missing":
+        return StudyError(asked, f"no {field!r}", f"give it (--{field} or {field}: ...)")
+    message = found["msg"].removeprefix("Value error, ")
+    return StudyError(
+        asked, f"{field}: {message}" if field else message, "correct it; docs and --help list what is possible"
+    )
 
 
 def read_study(path: str | Path) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from negspace.runs.store import Store
 from negspace.significance import (
     Interaction,
     Outcomes,
@@ -19,8 +18,9 @@ from negspace.significance import (
     interactions,
     together,
 )
-from negspace.studies.schema import describe
-from negspace.studies.tables import Tables
+from negspace.studies.ablation_tables import AblationTables
+from negspace.studies.analysis import Book
+from negspace.studies.schema import typed
 
 ALL = "all tasks"
 _SUITES = {"blimp": "BLiMP", "tse": "TSE"}
@@ -92,29 +92,29 @@ FAMILIES = {
 """Table -> over what Holm's correction is taken."""
 
 
-class DissociationTables(Tables):
-    """The main study's tables, and those of the tasks.
+class DissociationTables:
+    """Tables of the tasks, beside those of the main study.
 
     Raises:
-        RecordError: the run is unfinished, or a record is missing or damaged.
+        RecordError: a record is missing or damaged.
     """
 
-    def __init__(self, store: Store) -> None:
-        super().__init__(store)
-        conditions = self.manifest["conditions"]
-        self._tasks = [store.require(about["cells"]["tasks"]).items for about in conditions]
-        self.all["tasks_by_task"] = self._by_task()
-        self.all["dissociation"] = self._dissociation()
+    def __init__(self, main: AblationTables) -> None:
+        self.book, self.kinds = main.book, main.kinds
+        self._options = main.book.bootstrap
+        self._measured = main.measured
+        self._tasks = [main.book.record(one.about["cells"]["tasks"]).items for one in main.measured]
 
-    def describe(self) -> str:
-        """The schema of all tables as a page of Markdown."""
-        return describe() + "\n" + describe(COLUMNS, FAMILIES, title=False)
+    def make(self) -> dict[str, pd.DataFrame]:
+        """Name -> table, columns as in `COLUMNS`; without minimal pairs there is nothing to contrast tasks with."""
+        tables = {"tasks_by_task": self._by_task()}
+        return tables | {"dissociation": self._dissociation()} if self.kinds else tables
 
     def _by_task(self) -> pd.DataFrame:
         rows: list[dict[str, Any]] = []
         for one, items in zip(self._measured, self._tasks, strict=True):
             about = {"condition": one.about["name"], **{key: one.about[key] for key in ("role", "share", "seed")}}
-            baseline = None if one is self._baseline else self._tasks[0]
+            baseline = None if one is self._measured[0] else self._tasks[0]
             part = [self._task_row(task, items, baseline) for task in items["task"].unique()]
             for row, p in zip(part, correct([row["p"] for row in part]).p, strict=True):
                 row["p_holm"] = p
@@ -153,10 +153,10 @@ class DissociationTables(Tables):
 
     def _dissociation(self) -> pd.DataFrame:
         rows: list[dict[str, Any]] = []
-        for match in self.manifest["matches"]:
+        for match in self.book.part["matches"]:
             share = match["share"]
             role = {"top": [], "random": [], "matched": []}
-            for place, about in enumerate(self.manifest["conditions"]):
+            for place, about in enumerate(self.book.part["conditions"]):
                 if about["share"] == share:
                     role[about["role"]].append(place)
             if not role["matched"]:
@@ -168,7 +168,7 @@ class DissociationTables(Tables):
                 grammar = self._grammar(suite, *places)
                 whole[suite] = interaction(grammar, self._other(ALL, *places), **self._levels())
                 single[suite] = interactions(grammar, {t: self._other(t, *places) for t in tasks}, **self._levels())
-            control = self.manifest["conditions"][role["matched"][0]]["name"]
+            control = self.book.part["conditions"][role["matched"][0]]["name"]
             for suite, one in together(whole).items():
                 for against, made in {ALL: one, **single[suite]}.items():
                     about = {"share": share, "suite": suite, "against": against}
@@ -176,7 +176,7 @@ class DissociationTables(Tables):
         return _typed("dissociation", rows)
 
     def _levels(self) -> dict[str, Any]:
-        study = self.manifest["study"]
+        study = self.book.study
         return {"alpha": study["alpha"], "draws": study["draws"], "seed": study["seed"]}
 
     def _grammar(self, suite: str, baseline: int, top: int, control: int, random: list[int]) -> Outcomes:
@@ -199,22 +199,12 @@ class DissociationTables(Tables):
         return Outcomes(groups[own], right(baseline), right(top), right(control), [right(place) for place in random])
 
 
-def tables_of(store: Store) -> Tables:
-    """The tables of a finished run, of whichever of the two studies it is.
-
-    Raises:
-        RecordError: the run is unfinished, or a record is missing or damaged.
-    """
-    kind = store.read_manifest()["study"]["study"]
-    return DissociationTables(store) if kind == "dissociation" else Tables(store)
-
-
-def sentences(manifest: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> list[str]:
+def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     """What the dissociation's table says, one sentence a share and suite; a null result is called one."""
     if "dissociation" not in tables:
         return []
     table, found = tables["dissociation"], []
-    for share in manifest["study"]["shares"]:
+    for share in book.study["shares"]:
         label = f"Double dissociation at the top {share * 100:.4g}%"
         here = table[table["share"] == share]
         if here.empty:
@@ -288,14 +278,4 @@ _FLAGS = ("matched", "crossover")
 
 
 def _typed(name: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """The documented columns in order, each of its own type whatever rows there are."""
-    table, columns = pd.DataFrame(rows, columns=list(COLUMNS[name])), {}
-    for column in table.columns:
-        values = table[column]
-        if column in _WORDS:
-            columns[column] = values.astype("str")
-        elif column in _FLAGS:
-            columns[column] = values.astype("boolean")
-        else:
-            columns[column] = values.astype("Int64") if column in _WHOLE else values.astype("float64")
-    return pd.DataFrame(columns)
+    return typed(rows, COLUMNS[name], words=_WORDS, whole=_WHOLE, flags=_FLAGS)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from negspace.files import make_folder
 from negspace.intervention import Intervention
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.scan import Scan, ScanInfo
 from negspace.runs.cell import Cell, Record
 from negspace.runs.engine import Engine
 from negspace.runs.store import Store
+from negspace.studies.analysis import Load
 from negspace.studies.config import Study
 from negspace.studies.workbench import VERSIONS, Facts
 from negspace.text.windows import STATISTICS_TOKENS
@@ -46,6 +49,9 @@ class Lab:
 
     def __init__(self, study: Study, facts: Facts, store: Store, engine: Engine) -> None:
         self.study, self.facts, self.store, self.engine = study, facts, store, engine
+        self.saved: set[str] = set()
+        """Names of the files of neuron sets that this run has saved."""
+        self._later = Load(0, 0.0)
 
     @property
     def suites(self) -> tuple[str, ...]:
@@ -135,6 +141,22 @@ class Lab:
         """Records of cells, in their order; what is recorded is read, the rest is computed."""
         return self.engine.run(cells)
 
+    def expect(self, load: Load) -> None:
+        """Tell the engine what the analysis at hand will want beyond the cells handed in next; for estimates only."""
+        self.engine.expect(load.cells + self._later.cells, load.tokens + self._later.tokens)
+
+    def expect_later(self, loads: Sequence[Load]) -> None:
+        """Note what the analyses after the one at hand will cost."""
+        self._later = Load(sum(one.cells for one in loads), sum(one.tokens for one in loads))
+        self.expect(Load(0, 0.0))
+
+    def save_set(self, name: str, neurons: NeuronSet) -> None:
+        """Save a set of neurons under `neurons/` of the run folder, for use elsewhere."""
+        folder = self.store.folder / "neurons"
+        make_folder(folder)
+        file = re.sub(r"[^A-Za-z0-9.]+", "-", name.replace("%", "pct")).strip("-")
+        self.saved.add(neurons.save(folder / f"{file}.json").name)
+
     def cost(self, what: str) -> float:
         """Rough tokens that the model reads for "scan", "perplexity", a suite, or "tasks"."""
         f, s = self.facts, self.study
@@ -153,5 +175,3 @@ class Lab:
         name = change.intervention or self.study.intervention
         named = {"neurons": change.neurons.key, "intervention": name}
         return {**named, "scan": self.scan_cell.key} if Intervention(name).needs_means else named
-
-

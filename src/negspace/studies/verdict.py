@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from negspace.studies import dissociation_tables
+from negspace.studies.analysis import Book
 
 Outcome = Literal["drop", "rise", "null result"]
 
@@ -33,10 +34,10 @@ def judge(low: float, high: float, p_corrected: float, alpha: float) -> Outcome:
     return "rise" if low > 0 else "null result"
 
 
-def verdicts(manifest: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> list[str]:
+def verdicts(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     """Sentences on every share: perplexity, each suite of minimal pairs, and how the top set stands to its controls."""
-    study = manifest["study"]
-    alpha, what = study["alpha"], _WHAT[manifest["intervention"]]
+    study = book.study
+    alpha, what = study["alpha"], _WHAT[book.part["intervention"]]
     summary, contrasts = tables["summary"], tables["contrasts"]
     sentences = []
     for share in study["shares"]:
@@ -50,8 +51,8 @@ def verdicts(manifest: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) ->
             if f"{kind}_change" in summary.columns:
                 sentences.append(_grammar(kind, name, top, contrasts, alpha))
         if study["matched"]:
-            sentences.append(_matched(manifest, share))
-    return sentences + dissociation_tables.sentences(manifest, tables)
+            sentences.append(_matched(book.part, share))
+    return sentences + dissociation_tables.sentences(book, tables)
 
 
 def ratio(value: float) -> str:
@@ -89,8 +90,8 @@ def _grammar(kind: str, name: str, top: pd.Series, contrasts: pd.DataFrame, alph
     return sentence + "."
 
 
-def _matched(manifest: Mapping[str, Any], share: float) -> str:
-    match = next(match for match in manifest["matches"] if match["share"] == share)
+def _matched(part: Mapping[str, Any], share: float) -> str:
+    match = next(match for match in part["matches"] if match["share"] == share)
     label = f"Perplexity-matched control for the top {share * 100:.4g}%"
     effort = f"{match['evaluations']} evaluation{'s' if match['evaluations'] != 1 else ''}"
     if match["matched"]:

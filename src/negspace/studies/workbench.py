@@ -4,34 +4,56 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from negspace.errors import PairsError
-from negspace.intervention import intervene, intervention
+from negspace.errors import PairsError, StudyError, TasksError
+from negspace.intervention import Intervention, intervene
 from negspace.models.load import load
 from negspace.models.model import Model, ModelSource
-from negspace.neurons.neuronset import Layout, NeuronSet, layout_of
-from negspace.neurons.scan import Scan, ScanInfo, scan
-from negspace.runs.cell import Cell, Record
+from negspace.neurons.neuronset import Layout, layout_of
+from negspace.neurons.scan import scan
+from negspace.runs.cell import Cell
 from negspace.runs.engine import Step
 from negspace.score.pairs import minimal_pairs
 from negspace.score.perplexity import perplexity
-from negspace.studies.config import AblationStudy
+from negspace.score.taskfiles import known_tasks
+from negspace.score.tasks import TaskSet, read_tasks, tasks
+from negspace.studies.analysis import Handler
+from negspace.studies.config import Study
 from negspace.text.pairs import PairSet, read_pairs
 from negspace.text.source import Text, read_text
-from negspace.text.windows import STATISTICS_TOKENS, Windows, make_windows
+from negspace.text.windows import Windows, make_windows
 
 # Version of what a cell of each kind computes; raise it whenever the same spec comes to give another result.
-VERSIONS = {"scan": 1, "perplexity": 1, "pairs": 1}
-_PAIR_TOKENS = 12  # rough tokens a pair costs once prefixes are shared; for estimates of time only
+VERSIONS = {"scan": 1, "perplexity": 1, "pairs": 1, "tasks": 1}
+_CHARACTERS = 4  # rough characters of a token, for estimates of time only
+_ACCURACIES = ("acc", "acc_norm", "acc_bytes", "exact_match")
 _INTERNAL = ("model", "text", "versions")
+
+
+@dataclass(frozen=True)
+class TaskFacts:
+    """What a driver must know of the tasks."""
+
+    source: str
+    """Folder of local files, or "hub"."""
+    hash: str
+    """sha256 (hex) of every request."""
+    items: int
+    """Items of all tasks."""
+    harness: str
+    """Version of lm-evaluation-harness."""
+    cost: float
+    """Rough tokens of one run of all tasks."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +74,30 @@ class Facts:
     """Tokens that perplexity predicts."""
     pairs: Mapping[str, tuple[str, str, int]]
     """Kind of pairs -> their name, hash and number."""
+    tasks: TaskFacts | None
+    """The tasks, if the study has any."""
     notes: tuple[str, ...]
     """What was decided for the user."""
 
 
 class Workbench:
-    """Loads what a study names and computes its cells: scans, perplexities and minimal pairs."""
+    """Loads what a study names and computes its cells: scans, perplexities, minimal pairs, tasks.
 
-    def __init__(self, study: AblationStudy, model: Model | None = None) -> None:
+    Args:
+        study: what to load.
+        handlers: kinds of cells that analyses add, and what computes them.
+        model: a model in memory, instead of loading the study's.
+    """
+
+    def __init__(self, study: Study, handlers: Mapping[str, Handler] | None = None, model: Model | None = None) -> None:
         self.study = study
+        self.handlers: dict[str, Handler] = {
+            "scan": _scan,
+            "perplexity": _perplexity,
+            "pairs": _pairs,
+            "tasks": _tasks,
+            **(handlers or {}),
+        }
         if model is not None:
             self.model = model
 
@@ -111,162 +148,161 @@ class Workbench:
                 )
         return made
 
+    @cached_property
+    def tasks(self) -> TaskSet | None:
+        """Tasks with their items; None if the study has none.
+
+        Raises:
+            StudyError: more than one folder of tasks.
+            TasksError: they cannot be read, or are not scored right or wrong.
+        """
+        if not self.study.tasks:
+            return None
+        names, folder = split_tasks(self.study.tasks)
+        made = read_tasks(names, folder=folder, limit=self.study.limit, fewshot=self.study.fewshot)
+        for name, metric in made.metrics.items():
+            if metric not in _ACCURACIES:
+                raise TasksError(
+                    f"the task {name} in a study",
+                    f"its items are graded by {metric}, not right or wrong",
+                    "name tasks with one of the metrics " + ", ".join(_ACCURACIES),
+                )
+        return made
+
     def describe(self) -> Facts:
         """What a driver must know; reads all data, so that bad input shows before any work.
 
         Raises:
-            ModelError, SiteError, TextError, PairsError: something cannot be read or used.
+            ModelError, SiteError, TextError, PairsError, TasksError: something cannot be read or used.
         """
         pairs = {name: (made.name, made.hash, len(made)) for name, made in self.pairs.items()}
-        statistics = self.statistics
+        statistics, chosen = self.statistics, self.tasks
         model, windows = self.model, self.windows
         return Facts(
             source=model.source,
-            identity={
-                "fingerprint": model.fingerprint,
-                "tokenizer": tokenizer_hash(model.tokenizer),
-                "dtype": model.source.dtype,
-                "device": model.device.type,
-                "torch": model.source.torch,
-                "transformers": model.source.transformers,
-            },
+            identity=identity(model),
             layout=layout_of(model.sites),
             statistics=(statistics.name, statistics.hash),
             perplexity=(windows.text_name, windows.hash),
             predicted=int(windows.tokens.size - len(windows)),
             pairs=pairs,
+            tasks=None
+            if chosen is None
+            else TaskFacts(chosen.source, chosen.hash, len(chosen), chosen.harness, chosen.characters / _CHARACTERS),
             notes=tuple(f"perplexity: {note}" for note in windows.notes),
         )
 
     def compute(self, cell: Cell, step: Step) -> tuple[Mapping[str, Any], pd.DataFrame]:
         """Results and items of a cell."""
-        if cell.kind == "scan":
-            return self._scan(cell, step)
-        with self._intervened(cell):
-            return self._perplexity(step) if cell.kind == "perplexity" else self._pairs(cell, step)
+        return self.handlers[cell.kind](self, cell, step)
 
-    def _scan(self, cell: Cell, step: Step) -> tuple[Mapping[str, Any], pd.DataFrame]:
-        spec = cell.spec
-        made = scan(
-            self.model,
-            self.statistics,
-            window=spec["window"],
-            stride=spec["stride"],
-            windows=spec["windows"],
-            bos=spec["bos"],
-            batch=self.study.batch,
-            md_pairs=spec["md_pairs"],
-            exact=spec["exact"],
-            seed=spec["seed"],
-            progress=step,
-        )
-        # Names of files and folders stay out of the record: it depends on contents only.
-        info = made.info.model_dump(mode="json")
-        return {"info": {k: v for k, v in info.items() if k not in _INTERNAL}, "warnings": made.warnings}, made.table
-
-    def _perplexity(self, step: Step) -> tuple[Mapping[str, Any], pd.DataFrame]:
-        made = perplexity(self.model, self.windows, batch=self.study.batch, progress=step)
-        results = {
-            "value": made.value,
-            "tokens": made.tokens,
-            "window": made.window,
-            "windows": made.windows,
-            "available": made.available,
-            "bos": made.bos,
-        }
-        return results, pd.DataFrame({"window": np.arange(made.windows), "nll": made.nll})
-
-    def _pairs(self, cell: Cell, step: Step) -> tuple[Mapping[str, Any], pd.DataFrame]:
-        made = minimal_pairs(self.model, self.pairs[cell.spec["kind"]], protocol=cell.spec["protocol"], progress=step)
-        results = {
-            "accuracy": made.accuracy,
-            "pairs": len(made.items),
-            "ties": made.ties,
-            "identical": made.identical,
-            "protocol": made.protocol,
-            "score": made.score,
-        }
-        return results, made.items
-
-    def _intervened(self, cell: Cell) -> AbstractContextManager[None]:
+    def changed(self, cell: Cell, model: Model | None = None) -> AbstractContextManager[None]:
+        """The intervention that a cell names, on the study's model or another; nothing where it names none."""
         neurons = cell.inputs.get("neurons")
         if neurons is None:
             return nullcontext()
-        return intervene(self.model, neurons, self.study.zero, self.study.mode, cell.inputs.get("scan"))
+        zero, mode = Intervention(cell.spec["intervention"]).arguments
+        return intervene(model or self.model, neurons, zero, mode, cell.inputs.get("scan"))
 
 
-class Planner:
-    """Makes the cells of a study from the facts: every key names all that its result depends on."""
-
-    def __init__(self, study: AblationStudy, facts: Facts) -> None:
-        self.study = study
-        self.facts = facts
-        tokens = (study.window or 2048) * study.windows if study.windows else STATISTICS_TOKENS
-        # The statistics cost a little more than the forward pass that they ride on.
-        self._costs = {"scan": 1.5 * tokens, "perplexity": float(facts.predicted)}
-
-    def scan(self) -> Cell:
-        """The scan."""
-        s = self.study
-        options = {
-            "text": self.facts.statistics[1],
-            "window": s.window,
-            "stride": s.stride,
-            "windows": s.windows,
-            "bos": s.bos,
-            "md_pairs": s.md_pairs,
-            "exact": s.exact,
-            "seed": s.seed,
-        }
-        return self._cell("scan", options, "scan", self._costs["scan"])
-
-    def perplexity(self, name: str, neurons: NeuronSet | None, made: Scan, key: str) -> Cell:
-        """Perplexity under the ablation of a set, or of the plain model."""
-        options = {"windows": self.facts.perplexity[1], **self.change(neurons, key)}
-        return self._cell("perplexity", options, f"{name}: perplexity", self.cost("perplexity"), neurons, made)
-
-    def pairs(self, kind: str, name: str, neurons: NeuronSet | None, made: Scan, key: str) -> Cell:
-        """Minimal pairs of a kind under the ablation of a set, or of the plain model."""
-        options = {
-            "kind": kind,
-            "pairs": self.facts.pairs[kind][1],
-            "protocol": self.study.protocol,
-            **self.change(neurons, key),
-        }
-        return self._cell("pairs", options, f"{name}: {kind}", self.cost(kind), neurons, made)
-
-    def cost(self, what: str) -> float:
-        """Rough cost in tokens of "perplexity" or of a kind of pairs."""
-        return self._costs[what] if what in self._costs else float(_PAIR_TOKENS * self.facts.pairs[what][2])
-
-    def change(self, neurons: NeuronSet | None, scan_key: str) -> dict[str, Any]:
-        """What a spec says of the ablation of a set, or of the plain model."""
-        if neurons is None:
-            return {"neurons": None, "intervention": None}
-        chosen = intervention(self.study.zero, self.study.mode)
-        change: dict[str, Any] = {"neurons": neurons.key, "intervention": chosen.name}
-        return {**change, "scan": scan_key} if chosen.needs_means else change
-
-    def _cell(
-        self,
-        kind: str,
-        options: Mapping[str, Any],
-        label: str,
-        cost: float,
-        neurons: NeuronSet | None = None,
-        made: Scan | None = None,
-    ) -> Cell:
-        spec = {"version": VERSIONS[kind], "model": self.facts.identity, **options}
-        inputs = {} if neurons is None else {"neurons": neurons, "scan": made}
-        return Cell(kind, spec, label, cost, inputs)
+def _scan(bench: Workbench, cell: Cell, step: Step) -> tuple[Mapping[str, Any], pd.DataFrame]:
+    return scan_model(bench, bench.model, cell, step)
 
 
-def scan_of(record: Record, facts: Facts) -> Scan:
-    """The scan in a record, with the names that records leave out."""
-    info = ScanInfo(
-        model=facts.source, text=facts.statistics[0], versions=dict(record.versions), **record.results["info"]
+def scan_model(bench: Workbench, model: Model, cell: Cell, step: Step) -> tuple[Mapping[str, Any], pd.DataFrame]:
+    """Scan a model as a cell says, on the study's text for statistics."""
+    spec = cell.spec
+    made = scan(
+        model,
+        bench.statistics,
+        window=spec["window"],
+        stride=spec["stride"],
+        windows=spec["windows"],
+        bos=spec["bos"],
+        batch=bench.study.batch,
+        md_pairs=spec["md_pairs"],
+        exact=spec["exact"],
+        seed=spec["seed"],
+        progress=step,
     )
-    return Scan(record.items, info, tuple(record.results["warnings"]))
+    # Names of files and folders stay out of the record: it depends on contents only.
+    info = made.info.model_dump(mode="json")
+    return {"info": {k: v for k, v in info.items() if k not in _INTERNAL}, "warnings": made.warnings}, made.table
+
+
+def _perplexity(bench: Workbench, cell: Cell, step: Step) -> tuple[Mapping[str, Any], pd.DataFrame]:
+    with bench.changed(cell):
+        made = perplexity(bench.model, bench.windows, batch=bench.study.batch, progress=step)
+    results = {
+        "value": made.value,
+        "tokens": made.tokens,
+        "window": made.window,
+        "windows": made.windows,
+        "available": made.available,
+        "bos": made.bos,
+    }
+    return results, pd.DataFrame({"window": np.arange(made.windows), "nll": made.nll})
+
+
+def _pairs(bench: Workbench, cell: Cell, step: Step) -> tuple[Mapping[str, Any], pd.DataFrame]:
+    with bench.changed(cell):
+        made = minimal_pairs(bench.model, bench.pairs[cell.spec["kind"]], protocol=cell.spec["protocol"], progress=step)
+    results = {
+        "accuracy": made.accuracy,
+        "pairs": len(made.items),
+        "ties": made.ties,
+        "identical": made.identical,
+        "protocol": made.protocol,
+        "score": made.score,
+    }
+    return results, made.items
+
+
+def _tasks(bench: Workbench, cell: Cell, step: Step) -> tuple[Mapping[str, Any], pd.DataFrame]:
+    chosen = bench.tasks
+    assert chosen is not None
+    with bench.changed(cell):
+        made = tasks(bench.model, chosen, batch=bench.study.batch, progress=step)
+    results = {
+        "accuracy": made.accuracy,
+        "items": len(made.items),
+        "ties": made.ties,
+        "metrics": dict(chosen.metrics),
+        "notes": list(made.notes),
+    }
+    return results, made.items
+
+
+def split_tasks(given: Sequence[str]) -> tuple[tuple[str, ...], str | None]:
+    """Names of tasks, and the folder of their files, if any; a folder alone stands for every task that it holds.
+
+    Raises:
+        StudyError: more than one folder, or a folder without tasks.
+    """
+    folders = [name for name in given if os.path.isdir(name)]
+    if len(folders) > 1:
+        raise StudyError(f"tasks from {' and '.join(folders)}", "two folders", "put the files into one folder")
+    names = tuple(name for name in given if name not in folders)
+    if not folders or names:
+        return names, folders[0] if folders else None
+    held = tuple(known_tasks(Path(folders[0])))
+    if not held:
+        raise StudyError(
+            f"tasks from {folders[0]}", "no file of a task that is known", "name the tasks besides the folder"
+        )
+    return held, folders[0]
+
+
+def identity(model: Model) -> dict[str, Any]:
+    """What every result on a model depends on: weights, tokenizer, dtype, kind of device, software."""
+    return {
+        "fingerprint": model.fingerprint,
+        "tokenizer": tokenizer_hash(model.tokenizer),
+        "dtype": model.source.dtype,
+        "device": model.device.type,
+        "torch": model.source.torch,
+        "transformers": model.source.transformers,
+    }
 
 
 def tokenizer_hash(tokenizer: Any) -> str:
