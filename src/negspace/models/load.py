@@ -78,21 +78,21 @@ def load(
         if commit is not None:
             # Everything of one commit, should the branch move on meanwhile.
             options["revision"] = commit
-        config = _fetch(lambda: AutoConfig.from_pretrained(where, **options), name, revision, "configuration")
+        config = fetch(lambda: AutoConfig.from_pretrained(where, **options), name, revision, "configuration")
         if not _is_causal(config, trust_remote_code):
             raise ModelError(
                 asked=f"the causal language model {name}",
                 found=f"a model of type {config.model_type!r}, which transformers has no causal language model for",
                 todo="name a decoder-only language model",
             )
-        tokenizer = _fetch(lambda: AutoTokenizer.from_pretrained(where, **options), name, revision, "tokenizer")
+        tokenizer = fetch(lambda: AutoTokenizer.from_pretrained(where, **options), name, revision, "tokenizer")
         extra = {"attn_implementation": attn_implementation, "experts_implementation": experts_implementation}
         options.update({key: value for key, value in extra.items() if value is not None})
         if device_map is not None:
             options["device_map"] = device_map
         # Weights of another shape are let through here because the report names them and transformers' error does not.
         options["ignore_mismatched_sizes"] = True
-        module, report = _fetch(
+        module, report = fetch(
             lambda: AutoModelForCausalLM.from_pretrained(where, dtype=kind, output_loading_info=True, **options),
             name,
             revision,
@@ -224,14 +224,14 @@ def _commit(name: str, where: str, revision: str | None) -> str | None:
     """The commit that a revision of a model on the hub stands for; None for a folder."""
     if Path(where).is_dir():
         return None
-    file = _fetch(lambda: cached_file(where, "config.json", revision=revision), name, revision, "configuration")
+    file = fetch(lambda: cached_file(where, "config.json", revision=revision), name, revision, "configuration")
     # The hub's client keeps the files of a commit in snapshots/<commit>/.
     found = re.search(r"snapshots/([0-9a-f]{40})/", Path(file).as_posix())
     return found.group(1) if found else None
 
 
-def _fetch(get: Any, name: str, revision: str | None, what: str) -> Any:
-    """Get a part of a model from disk or hub; whatever transformers says about it becomes a ModelError."""
+def fetch(get: Any, name: str, revision: str | None, what: str) -> Any:
+    """Get a part of a model from disk or hub; whatever transformers or the hub say about it becomes a ModelError."""
     asked = f"the {what} of {name}" + (f" at revision {revision}" if revision else "")
     try:
         return get()
