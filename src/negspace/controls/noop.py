@@ -1,0 +1,93 @@
+"""The no-op control: where an activation is flat below zero, zeroing negative pre-activations must change nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from negspace.intervention import Zero, intervene
+from negspace.models.overrides import activation
+
+if TYPE_CHECKING:
+    from negspace.models.model import Model
+    from negspace.models.site import Site
+    from negspace.neurons.neuronset import NeuronSet
+    from negspace.score.perplexity import Progress
+    from negspace.text.windows import Windows
+
+_GRID = torch.cat([-torch.logspace(-30, 4, 400), torch.tensor([-0.0])])
+
+
+@dataclass(frozen=True)
+class NoopCheck:
+    """Log-probabilities with and without an ablation, compared bit by bit."""
+
+    neurons: int
+    """Neurons ablated."""
+    tokens: int
+    """Tokens predicted."""
+    differing: int
+    """Tokens whose log-probability differs in any bit."""
+    largest: float
+    """Largest absolute difference, in nats."""
+
+    @property
+    def same(self) -> bool:
+        """Whether the ablation changed nothing."""
+        return self.differing == 0
+
+
+def flat_below_zero(model: Model, site: Site) -> bool:
+    """Whether a site's activation gives for every negative number what it gives for zero, as ReLU and its square do.
+
+    Found by applying the module to negative numbers of many sizes, not by its name.
+    """
+    with activation(model.module.get_submodule(site.path)) as act, torch.inference_mode():
+        try:
+            below, zero = act(_GRID.to(model.device)), act(torch.zeros(1, device=model.device))
+        except Exception:  # an activation that takes rows of one width only (a clamped gate) is none of these
+            return False
+        return bool((below == zero).all())
+
+
+def rectifies(model: Model) -> bool:
+    """Whether zeroing negative pre-activations can change nothing in a model: all its sites are flat below zero."""
+    return all(flat_below_zero(model, site) for site in model.sites)
+
+
+def check_noop(
+    model: Model,
+    neurons: NeuronSet,
+    windows: Windows,
+    *,
+    zero: Zero = "negative",
+    batch: int | None = None,
+    progress: Progress | None = None,
+) -> NoopCheck:
+    """Compare the log-probability of every predicted token with and without an ablation, bit by bit.
+
+    Raises:
+        ScoreError: a log-probability that is not finite.
+        SelectionError: the neurons belong to another layout than the model's.
+    """
+    from negspace.score.perplexity import token_nll
+
+    def half(first: int):
+        def report(done: int, total: int, _: str) -> None:
+            if progress:
+                progress(first * total + done, 2 * total, "no-op")
+
+        return report
+
+    plain = token_nll(model, windows, batch=batch, progress=half(0))
+    with intervene(model, neurons, zero):
+        ablated = token_nll(model, windows, batch=batch, progress=half(1))
+    return NoopCheck(
+        neurons=len(neurons),
+        tokens=plain.size,
+        differing=int(np.count_nonzero(plain.view(np.int64) != ablated.view(np.int64))),
+        largest=float(np.abs(plain - ablated).max()),
+    )
