@@ -19,6 +19,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from negspace.errors import NonFiniteScore, ScoreError
+from negspace.score.batch import Batch
 from negspace.score.prefixes import Forest, Pack, build_forest, cut_packs
 
 Progress = Callable[[int, int, str], None]
@@ -30,6 +31,8 @@ _LOGIT_BYTES = 1 << 25
 """Memory for one batch of float32 logits."""
 _PROOF = 24
 """Sequences on which the tree is compared with plain batches before it is trusted."""
+_FEW = 2
+"""Lines of a batch that stand for it where two ways to run the model are compared."""
 _PROOF_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
 """Largest difference of a sequence's log-probability that the proof allows; coarser numbers get 0.05 nats a token."""
 
@@ -77,34 +80,44 @@ class LogProbs:
         """
         if len(sequences) == 0:
             return Scored(np.zeros(0), np.zeros(0, np.int64), "buckets" if self.method == "buckets" else "tree")
-        for index, sequence in enumerate(sequences):
-            if len(sequence) == 0:
-                raise ScoreError(
-                    f"the log-probability of {len(sequences)} token sequences",
-                    f"sequence {index} has no tokens",
-                    "leave out empty sentences, or prepend a token (protocol='lm-eval')",
-                )
-        forest = build_forest(sequences)
+        forest = forest_of(sequences)
+        totals = np.zeros(len(forest.lengths))
         with torch.inference_mode():
-            method = self._settle(forest)
-            run = self._trees if method == "tree" else self._buckets
-            totals = np.zeros(len(forest.lengths))
-            done, whole = 0, forest.nodes if method == "tree" else int(forest.lengths.sum())
-            for rows, values, tokens in run(forest):
-                totals[rows] = values
-                done = min(whole, done + tokens)
+            batches, done, whole = self.batches(forest), 0, self.tokens(forest)
+            for batch in batches:
+                totals[batch.rows] = batch.read(batch.forward())
+                done = min(whole, done + batch.done)
                 if progress:
                     progress(done, whole, "sequences")
+        return self.scored(forest, totals)
+
+    def batches(self, forest: Forest) -> Iterator[Batch]:
+        """The forward passes that a forest takes; each reads the totals of some of its rows, float64 [rows].
+
+        To be called, and gone through, under `torch.inference_mode`: the first call may compare the methods.
+        """
+        return self._trees(forest) if self._settle(forest) == "tree" else self._buckets(forest)
+
+    def tokens(self, forest: Forest) -> int:
+        """Tokens of all its batches, less those that packs of a tree repeat."""
+        return forest.nodes if self._settle(forest) == "tree" else int(forest.lengths[forest.lengths > 1].sum())
+
+    def scored(self, forest: Forest, totals: np.ndarray) -> Scored:
+        """The scores of the sequences of a forest from the totals of its rows, float64 [distinct].
+
+        Raises:
+            NonFiniteScore: a log-probability is not finite; says which sequence.
+        """
         bad = np.flatnonzero(~np.isfinite(totals))
         if len(bad):
             index = int(np.flatnonzero(forest.where == bad[0])[0])
             raise NonFiniteScore(
-                f"the log-probability of {len(sequences)} token sequences",
+                f"the log-probability of {len(forest.where)} token sequences",
                 f"sequence {index} has log-probability {totals[bad[0]]} (and {len(bad) - 1} more are not finite)",
                 "check the model's weights and dtype: float16 overflows where float32 or bfloat16 do not",
                 index,
             )
-        return Scored(totals[forest.where], (forest.lengths - 1)[forest.where], method)
+        return Scored(totals[forest.where], (forest.lengths - 1)[forest.where], self._settle(forest))
 
     def _default_batch_tokens(self) -> int:
         vocabulary = int(self.module.config.get_text_config(decoder=True).vocab_size)
@@ -126,8 +139,8 @@ class LogProbs:
         for run in (self._buckets, self._trees):
             totals = np.zeros(len(sample.lengths))
             try:
-                for chosen, values, _ in run(sample):
-                    totals[chosen] = values
+                for batch in run(sample):
+                    totals[batch.rows] = batch.read(batch.forward())
             except (RuntimeError, TypeError, ValueError, IndexError, AttributeError):
                 # A model that refuses the mask or the position ids runs in buckets; a fault of the plain pass is real.
                 if run == self._buckets:
@@ -138,41 +151,47 @@ class LogProbs:
         allowed = _PROOF_TOLERANCE.get(dtype, 0.05 * sample.lengths)
         return bool(np.all(np.abs(results[0] - results[1]) <= allowed))
 
-    # -- the two ways to run the network; both yield (rows of the forest, their totals, tokens run) ------------------
+    # -- the two ways to run the network --------------------------------------------------------------------------
 
-    def _buckets(self, forest: Forest) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+    def _buckets(self, forest: Forest) -> Iterator[Batch]:
         """Sequences of one length at a time: no padding, hence no mask, hence nothing that could depend on either."""
-        device = _input_device(self.module)
-        for length in np.unique(forest.lengths):
+        # A single token predicts nothing: its total stays 0.
+        for length in np.unique(forest.lengths[forest.lengths > 1]):
             members = np.flatnonzero(forest.lengths == length)
             step = max(1, self.batch_tokens // int(length))
             for start in range(0, len(members), step):
                 rows = members[start : start + step]
-                ids = torch.from_numpy(forest.tokens[rows, :length].astype(np.int64))
-                if length == 1:
-                    yield rows, np.zeros(len(rows)), len(rows)
-                    continue
-                keep = torch.ones(ids.shape, dtype=torch.bool)
-                keep[:, -1] = False
-                logits = self._logits(keep, input_ids=ids.to(device))
-                targets = ids[:, 1:].reshape(-1, 1)
-                values = _log_probabilities(logits, torch.arange(len(targets)), targets[:, 0])
-                yield rows, values.view(len(rows), -1).double().sum(1).numpy(), ids.numel()
+                yield self._bucket(rows, torch.from_numpy(forest.tokens[rows, :length].astype(np.int64)))
 
-    def _trees(self, forest: Forest) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+    def _bucket(self, rows: np.ndarray, ids: torch.Tensor) -> Batch:
+        device = _input_device(self.module)
+        keep = torch.ones(ids.shape, dtype=torch.bool)
+        keep[:, -1] = False
+        targets = ids[:, 1:].reshape(-1, 1)
+
+        def forward(lines: int | None = None) -> torch.Tensor:
+            return self._logits(keep[:lines], input_ids=ids[:lines].to(device))
+
+        def read(logits: torch.Tensor) -> np.ndarray:
+            values = _log_probabilities(logits, torch.arange(len(targets)), targets[:, 0])
+            return values.view(len(rows), -1).double().sum(1).numpy()
+
+        return Batch(forward, lambda: forward(_FEW), read, rows, ids.numel())
+
+    def _trees(self, forest: Forest) -> Iterator[Batch]:
         """Packs of shared prefixes, several to a batch."""
         batch: list[Pack] = []
         widest = 0
         for pack in cut_packs(forest, _PACK):
             nodes = len(pack.tokens)
             if batch and (len(batch) + 1) * max(widest, nodes) > self.batch_tokens:
-                yield self._run_packs(batch)
+                yield self._packs(batch)
                 batch, widest = [], 0
             batch.append(pack)
             widest = max(widest, nodes)
-        yield self._run_packs(batch)
+        yield self._packs(batch)
 
-    def _run_packs(self, packs: list[Pack]) -> tuple[np.ndarray, np.ndarray, int]:
+    def _packs(self, packs: list[Pack]) -> Batch:
         device, dtype = _input_device(self.module), next(self.module.parameters()).dtype
         width = max(len(pack.tokens) for pack in packs)
         ids = np.zeros((len(packs), width), np.int64)
@@ -190,34 +209,57 @@ class LogProbs:
         ends = torch.from_numpy(end)
         sees = (slots[None, None, :] <= slots[None, :, None]) & (slots[None, :, None] < ends[:, None, :])
         mask = torch.zeros(sees.shape, dtype=dtype).masked_fill_(~sees, torch.finfo(dtype).min)
-        logits = self._logits(
-            torch.from_numpy(keep),
-            input_ids=torch.from_numpy(ids).to(device),
-            position_ids=torch.from_numpy(depth).to(device),
-            attention_mask=mask[:, None].to(device),
-        )
+        kept = torch.from_numpy(keep)
+        inputs = {
+            "input_ids": torch.from_numpy(ids).to(device),
+            "position_ids": torch.from_numpy(depth).to(device),
+            "attention_mask": mask[:, None].to(device),
+        }
 
-        # Line of `logits` that belongs to each kept node, in the order in which the mask was flattened.
+        # Line of the logits that belongs to each kept node, in the order in which the mask was flattened.
         line_of = np.cumsum(keep.ravel()).reshape(keep.shape) - 1
         sources = [line_of[line, pack.parent[pack.depth > 0]] for line, pack in enumerate(packs)]
         targets = [pack.tokens[pack.depth > 0] for pack in packs]
-        values = _log_probabilities(
-            logits, torch.from_numpy(np.concatenate(sources)), torch.from_numpy(np.concatenate(targets))
-        ).double()
-        totals, rows, start = [], [], 0
-        for pack, source in zip(packs, sources, strict=True):
-            node = np.zeros(len(pack.tokens))
-            node[pack.depth > 0] = values[start : start + len(source)].numpy()
-            start += len(source)
-            totals.append(_path_sums(node, pack)[pack.last])
-            rows.append(pack.first + np.arange(len(pack.last)))
-        return np.concatenate(rows), np.concatenate(totals), sum(len(pack.tokens) for pack in packs)
+
+        def forward(lines: int | None = None) -> torch.Tensor:
+            return self._logits(kept[:lines], **{name: value[:lines] for name, value in inputs.items()})
+
+        def read(logits: torch.Tensor) -> np.ndarray:
+            values = _log_probabilities(
+                logits, torch.from_numpy(np.concatenate(sources)), torch.from_numpy(np.concatenate(targets))
+            ).double()
+            totals, start = [], 0
+            for pack, source in zip(packs, sources, strict=True):
+                node = np.zeros(len(pack.tokens))
+                node[pack.depth > 0] = values[start : start + len(source)].numpy()
+                start += len(source)
+                totals.append(_path_sums(node, pack)[pack.last])
+            return np.concatenate(totals)
+
+        rows = np.concatenate([pack.first + np.arange(len(pack.last)) for pack in packs])
+        return Batch(forward, lambda: forward(_FEW), read, rows, sum(len(pack.tokens) for pack in packs))
 
     def _logits(self, keep: torch.Tensor, **inputs: Any) -> torch.Tensor:
         """Logits [kept positions, vocabulary] of one forward pass, the output layer run at the kept positions only."""
         with _only_rows(self.module, keep) as selected:
             logits = self.module(**inputs, use_cache=False).logits
         return logits[0] if selected() else logits[keep.to(logits.device)]
+
+
+def forest_of(sequences: Sequence[Sequence[int]]) -> Forest:
+    """The forest of sequences that can be scored.
+
+    Raises:
+        ScoreError: a sequence is empty.
+    """
+    for index, sequence in enumerate(sequences):
+        if len(sequence) == 0:
+            raise ScoreError(
+                f"the log-probability of {len(sequences)} token sequences",
+                f"sequence {index} has no tokens",
+                "leave out empty sentences, or prepend a token (protocol='lm-eval')",
+            )
+    return build_forest(sequences)
 
 
 def _path_sums(values: np.ndarray, pack: Pack) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, get_args
@@ -13,7 +13,7 @@ import pandas as pd
 from transformers import PreTrainedTokenizerBase
 
 from negspace.errors import NonFiniteScore, ScoreError
-from negspace.score.logprobs import LogProbs, Progress
+from negspace.score.logprobs import LogProbs, Progress, Scored
 from negspace.text.pairs import Kind, Pair, PairSet, read_pairs
 from negspace.text.specials import encode, surround
 
@@ -122,37 +122,100 @@ def minimal_pairs(
         ScoreError: no prefix token, a sentence without a scored token or longer than the model's context, a paradigm
             of identical pairs only, or a score that is not finite.
     """
+    prepared = prepare(model, pairs, protocol=protocol, limit=limit, score=score)
+    report = (lambda done, whole, _: progress(done, whole, prepared.pairs.name)) if progress else None
+    try:
+        scored = LogProbs(model.module).score(prepared.sequences, report)
+    except NonFiniteScore as error:
+        raise prepared.blame(error) from error
+    return prepared.scores(scored)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Minimal pairs as token sequences, and what their log-probabilities will mean."""
+
+    pairs: PairSet
+    """The pairs."""
+    protocol: Protocol
+    """How sentences became tokens."""
+    score: Score
+    """"sum" or "mean"."""
+    sentences: tuple[Encoded, ...]
+    """The grammatical sentences in the order of the pairs, then the ungrammatical ones."""
+    leads: tuple[tuple[int, ...], ...]
+    """Distinct token sequences, longer than one token, that stand before sentences."""
+
+    @property
+    def sequences(self) -> list[tuple[int, ...]]:
+        """What is to be scored: the sentences, then the leads."""
+        return [*(sentence.tokens for sentence in self.sentences), *self.leads]
+
+    @property
+    def same(self) -> np.ndarray:
+        """bool [pairs]: whether both sentences of a pair are the same tokens."""
+        good, bad = self.sentences[: len(self.pairs)], self.sentences[len(self.pairs) :]
+        return np.array([a.tokens == b.tokens for a, b in zip(good, bad, strict=True)], bool)
+
+    def scores(self, scored: Scored) -> PairScores:
+        """Scores and outcomes from the log-probabilities of `sequences`."""
+        pairs, size = self.pairs, len(self.sentences)
+        total, count = scored.total[:size].copy(), scored.count[:size].copy()
+        # The kernel scores all tokens but the first; of a longer lead (GLM's has two tokens) the rest is taken out.
+        of_lead = dict(zip(self.leads, zip(scored.total[size:], scored.count[size:], strict=True), strict=True))
+        for row, sentence in enumerate(self.sentences):
+            if sentence.lead > 1:
+                lead_total, lead_count = of_lead[sentence.tokens[: sentence.lead]]
+                total[row] -= lead_total
+                count[row] -= lead_count
+        value = total / count if self.score == "mean" else total
+        good, bad = value[: len(pairs)], value[len(pairs) :]
+        outcome = np.select([self.same, good > bad, good < bad], ["identical", "right", "wrong"], "tie")
+        items = pd.DataFrame(
+            {
+                "paradigm": [pair.paradigm for pair in pairs],
+                "phenomenon": [pair.phenomenon for pair in pairs],
+                "index": [pair.index for pair in pairs],
+                "good": good,
+                "bad": bad,
+                "good_tokens": count[: len(pairs)],
+                "bad_tokens": count[len(pairs) :],
+                "outcome": pd.Categorical(outcome, categories=_OUTCOMES),
+            }
+        )
+        return PairScores(pairs.name, pairs.kind, pairs.hash, self.protocol, self.score, items)
+
+    def blame(self, error: NonFiniteScore) -> ScoreError:
+        """The kernel's error in terms of the pairs."""
+        row, size = error.index, len(self.pairs)
+        if row >= len(self.sentences):
+            which = "the tokenizer's own first tokens"
+        else:
+            kind, pair = ("good", self.pairs.pairs[row]) if row < size else ("bad", self.pairs.pairs[row - size])
+            which = f"the {kind} sentence of {pair} in {self.pairs.name}"
+        return ScoreError(f"the score of {which}", error.found.partition(" has ")[2], error.todo)
+
+
+def prepare(
+    model: Model,
+    pairs: PairSet | str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    protocol: Protocol = "paper",
+    limit: int | None = None,
+    score: Score | None = None,
+) -> Prepared:
+    """Encode minimal pairs; arguments and errors as for `minimal_pairs`, but for scores that are not finite."""
     if protocol not in get_args(Protocol):
         raise ScoreError(f"protocol={protocol!r}", "no such protocol", "use 'paper' or 'lm-eval'")
     if score is not None and score not in get_args(Score):
         raise ScoreError(f"score={score!r}", "no such score", "use 'sum' or 'mean'")
     made = pairs.sample(limit) if isinstance(pairs, PairSet) else read_pairs(pairs, limit=limit)
-    kind_of_score = score or _SCORE[made.kind]
     good, bad = encode_pairs(made, model.tokenizer, protocol=protocol, context=model.context)
-    same = np.array([a.tokens == b.tokens for a, b in zip(good, bad, strict=True)], bool)
-    _check_measurable(made, same)
-
-    def describe(row: int) -> str:
-        which, pair = ("good", made.pairs[row]) if row < len(made) else ("bad", made.pairs[row - len(made)])
-        return f"the {which} sentence of {pair} in {made.name}"
-
-    total, count = _score(model, [*good, *bad], made.name, describe, progress)
-    value = total / count if kind_of_score == "mean" else total
-    good_value, bad_value = value[: len(made)], value[len(made) :]
-    outcome = np.select([same, good_value > bad_value, good_value < bad_value], ["identical", "right", "wrong"], "tie")
-    items = pd.DataFrame(
-        {
-            "paradigm": [pair.paradigm for pair in made],
-            "phenomenon": [pair.phenomenon for pair in made],
-            "index": [pair.index for pair in made],
-            "good": good_value,
-            "bad": bad_value,
-            "good_tokens": count[: len(made)],
-            "bad_tokens": count[len(made) :],
-            "outcome": pd.Categorical(outcome, categories=_OUTCOMES),
-        }
-    )
-    return PairScores(made.name, made.kind, made.hash, protocol, kind_of_score, items)
+    sentences = (*good, *bad)
+    leads = tuple(sorted({sentence.tokens[: sentence.lead] for sentence in sentences if sentence.lead > 1}))
+    prepared = Prepared(made, protocol, score or _SCORE[made.kind], sentences, leads)
+    _check_measurable(made, prepared.same)
+    return prepared
 
 
 def encode_pairs(
@@ -219,33 +282,6 @@ def _check_measurable(pairs: PairSet, same: np.ndarray) -> None:
                 "both sentences are the same tokens in every one of its pairs",
                 "leave the paradigm out, raise the limit, or use a tokenizer that tells its sentences apart",
             )
-
-
-def _score(
-    model: Model,
-    sentences: Sequence[Encoded],
-    name: str,
-    describe: Callable[[int], str],
-    progress: Progress | None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Sum of the log-probabilities of each sentence's scored tokens, float64, and their number, int64."""
-    leads = sorted({sentence.tokens[: sentence.lead] for sentence in sentences if sentence.lead > 1})
-    size = len(sentences)
-    report = (lambda done, whole, _: progress(done, whole, name)) if progress else None
-    try:
-        scored = LogProbs(model.module).score([*(s.tokens for s in sentences), *leads], report)
-    except NonFiniteScore as error:
-        which = describe(error.index) if error.index < size else "the tokenizer's own first tokens"
-        raise ScoreError(f"the score of {which}", error.found.partition(" has ")[2], error.todo) from error
-    total, count = scored.total[:size].copy(), scored.count[:size].copy()
-    # The kernel scores all tokens but the first; of a longer lead (GLM's has two tokens) the rest is taken out again.
-    of_lead = dict(zip(leads, zip(scored.total[size:], scored.count[size:], strict=True), strict=True))
-    for row, sentence in enumerate(sentences):
-        if sentence.lead > 1:
-            lead_total, lead_count = of_lead[sentence.tokens[: sentence.lead]]
-            total[row] -= lead_total
-            count[row] -= lead_count
-    return total, count
 
 
 def _count(items: pd.DataFrame, by: list[str]) -> pd.DataFrame:

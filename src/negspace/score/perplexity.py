@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from negspace.errors import ScoreError
+from negspace.score.batch import Batch
 from negspace.text.source import Source, Text, read_text
 from negspace.text.windows import Bos, Windows, make_windows
 
@@ -23,6 +24,8 @@ _LOGITS = 1 << 26
 """Logits of one forward pass: 256 MiB in float32, unless a single window gives more."""
 _BATCH_TOKENS = 8192
 """Most tokens of one forward pass; more gain nothing."""
+_FEW = 128
+"""Tokens of a window that stand for a batch where two ways to run the model are compared."""
 _CHUNK = 1 << 24
 """Logits turned into float32 at a time: 64 MiB."""
 
@@ -93,7 +96,16 @@ def perplexity(
             bos=bos,
             context=model.context,
         )
-    means = token_nll(model, made, batch=batch, progress=progress).mean(axis=1)
+    return perplexity_of(token_nll(model, made, batch=batch, progress=progress), made)
+
+
+def perplexity_of(nll: np.ndarray, made: Windows) -> Perplexity:
+    """The perplexity of windows from what `token_nll` gave for them, float64 [windows, window - 1].
+
+    Raises:
+        ScoreError: so large that it is no finite number.
+    """
+    means = nll.mean(axis=1)
     mean = float(means.mean())
     if mean > math.log(np.finfo(np.float64).max):
         raise ScoreError(
@@ -133,6 +145,23 @@ def token_nll(
     Raises:
         ScoreError: a value that is not finite, or token ids that the model does not have.
     """
+    result = np.empty((len(windows), windows.window - 1))
+    done = 0
+    with torch.inference_mode():
+        for one in nll_batches(model, windows, batch=batch):
+            result[one.rows] = one.read(one.forward())
+            done += one.done
+            if progress:
+                progress(done, len(windows), "perplexity")
+    return result
+
+
+def nll_batches(model: Model, windows: Windows, *, batch: int | None = None) -> Iterator[Batch]:
+    """The forward passes of `token_nll`; each reads the values of some windows. To be gone through in inference mode.
+
+    Raises:
+        ScoreError: as `token_nll`; values that are not finite when they are read.
+    """
     known = model.module.get_input_embeddings().weight.shape[0]  # type: ignore[union-attr]
     if int(windows.tokens.max()) >= known:
         raise ScoreError(
@@ -145,18 +174,23 @@ def token_nll(
         batch = max(1, min(_BATCH_TOKENS // windows.window, _LOGITS // (windows.window * vocabulary)))
     elif batch < 1:
         raise ScoreError(f"batch={batch}", "it must be at least 1", "give batch=1 or more, or leave it out")
-    result = np.empty((len(windows), windows.window - 1))
-    with torch.inference_mode():
-        for start in range(0, len(windows), batch):
-            ids = torch.from_numpy(windows.tokens[start : start + batch]).to(model.device)
-            # No attention mask: all windows are equally long, so nothing is padded and rows cannot touch each other.
-            logits = model.module(input_ids=ids, use_cache=False).logits
-            rows = slice(start, start + len(ids))
-            result[rows] = _nll(logits, ids).numpy()
-            _check_finite(result[rows], start, windows)
-            if progress:
-                progress(start + len(ids), len(windows), "perplexity")
-    return result
+    for start in range(0, len(windows), batch):
+        yield _batch(model, windows, slice(start, min(start + batch, len(windows))))
+
+
+def _batch(model: Model, windows: Windows, rows: slice) -> Batch:
+    ids = torch.from_numpy(windows.tokens[rows]).to(model.device)
+
+    def forward(lines: int | None = None, tokens: int | None = None) -> torch.Tensor:
+        # No attention mask: all windows are equally long, so nothing is padded and rows cannot touch each other.
+        return model.module(input_ids=ids[:lines, :tokens], use_cache=False).logits
+
+    def read(logits: torch.Tensor) -> np.ndarray:
+        values = _nll(logits, ids).numpy()
+        _check_finite(values, rows.start, windows)
+        return values
+
+    return Batch(forward, lambda: forward(1, _FEW), read, rows, len(ids))
 
 
 def _nll(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:

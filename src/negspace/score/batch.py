@@ -1,0 +1,25 @@
+"""One forward pass that a score needs, apart from the score: so that it can be run under several conditions in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What the model is given at once, and what its logits say of it."""
+
+    forward: Callable[[], torch.Tensor]
+    """Runs the model; the logits that `read` needs. Under the same weights and hooks, always the same."""
+    few: Callable[[], torch.Tensor]
+    """Runs it on a little of the batch only: logits with which two ways to run the model can be compared."""
+    read: Callable[[torch.Tensor], np.ndarray]
+    """Values, float64 [rows, ...], from the logits."""
+    rows: np.ndarray | slice
+    """Where the values belong in the whole."""
+    done: int
+    """Tokens or windows in it, for progress."""
