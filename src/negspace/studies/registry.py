@@ -15,6 +15,7 @@ from negspace.studies.config import Study, explain
 
 ANALYSES: Mapping[str, str] = {
     "ablation": "negspace.studies.ablation:Ablation",
+    "dose": "negspace.studies.dose:Dose",
 }
 """Name in study files -> where its class is."""
 
