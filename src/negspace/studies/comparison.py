@@ -1,0 +1,196 @@
+"""Scores under conditions and the changes between them, item by item, from records: what several analyses share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from negspace.runs.cell import Record
+from negspace.significance import (
+    Interval,
+    accuracy_interval,
+    compare_accuracy,
+    compare_perplexity,
+    grouped_interval,
+    mcnemar,
+    perplexity_interval,
+)
+
+Finding = Literal["harm", "gain", "null result"]
+Unit = Literal["paradigm", "pair"]
+FLIPS = 10_000
+TESTS = 20
+"""Tests that a correction must leave room for."""
+GROUPS = {"blimp": "phenomenon", "tse": "paradigm"}
+"""Suite -> the column of its items by which it is broken down: BLiMP's phenomena, TSE's constructions."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """One score under one condition, or the mean over several conditions, item by item."""
+
+    score: str
+    """"perplexity", or a suite of minimal pairs."""
+    values: NDArray[np.float64]
+    """[items] a window's mean negative log-likelihood in nats; for a pair 1 where it is right, else 0 (in a mean over
+    conditions, the share of them that have it right). Pairs of identical sentences are left out."""
+    paradigms: NDArray[Any]
+    """[items] the paradigm of each pair; empty for perplexity."""
+    groups: NDArray[Any]
+    """[items] BLiMP's phenomenon or TSE's construction; empty for perplexity."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """How a score changed between two conditions on the same items."""
+
+    estimate: float
+    """Perplexity: second / first. Accuracy: second - first."""
+    low: float
+    """Lower end of its paired interval."""
+    high: float
+    """Upper end of its paired interval."""
+    p: float
+    """Its p-value (two-sided): see `change`; NaN for a single window."""
+
+
+def scored(score: str, record: Record) -> Scored:
+    """The items of a record of "perplexity" or of a suite of minimal pairs."""
+    items, none = record.items, np.empty(0, dtype=object)
+    if score == "perplexity":
+        return Scored(score, items["nll"].to_numpy(np.float64), none, none)
+    kept = items[items["outcome"] != "identical"]
+    right = (kept["outcome"] == "right").to_numpy(np.float64)
+    return Scored(score, right, kept["paradigm"].to_numpy(object), kept[GROUPS[score]].to_numpy(object))
+
+
+def mean_of(several: Sequence[Scored]) -> Scored:
+    """The mean over conditions, item by item: of perplexities the geometric mean, of accuracies the mean."""
+    return replace(several[0], values=np.mean([one.values for one in several], axis=0))
+
+
+def part(one: Scored, group: str) -> Scored:
+    """The items of one phenomenon or construction."""
+    here = one.groups == group
+    return replace(one, values=one.values[here], paradigms=one.paradigms[here], groups=one.groups[here])
+
+
+def value(one: Scored, *, level: float, draws: int, seed: int) -> Interval:
+    """Perplexity (windows are the units), or accuracy as the mean over paradigms, with its interval."""
+    options = {"level": level, "draws": draws, "seed": seed}
+    if one.score == "perplexity":
+        return perplexity_interval(one.values, **options)
+    if np.isin(one.values, (0.0, 1.0)).all():
+        return accuracy_interval(one.values, one.paradigms, **options)
+    return grouped_interval(np.round(one.values, 12), one.paradigms, **options)
+
+
+def change(first: Scored, second: Scored, *, unit: Unit = "paradigm", level: float, draws: int, seed: int) -> Change:
+    """The change from one condition to another on the same items, with a paired interval and test.
+
+    Intervals are those of `compare_perplexity` and `compare_accuracy`. Perplexity is tested by the paired t-test over
+    windows: each is a mean over many tokens, and a permutation of few windows could not reach the level once it is
+    corrected. Accuracy is tested by flipping the signs of paradigms' differences; of pairs' where asked for, or where
+    there are so few paradigms that a correction over 20 tests could not reach the level (2^(1 - paradigms) >
+    (1 - level) / 20). Over pairs that are right or not, that is McNemar's exact test.
+
+    Args:
+        unit: what is flipped for accuracy.
+    """
+    options = {"level": level, "draws": draws, "seed": seed}
+    if first.score == "perplexity":
+        ratio = compare_perplexity(first.values, second.values, **options)
+        p = _t_test(second.values - first.values)
+        return Change(ratio.ratio.estimate, ratio.ratio.low, ratio.ratio.high, p)
+    made = compare_accuracy(first.values, second.values, first.paradigms, **options)
+    by_pair = unit == "pair" or not _testable(made.paradigms, level)
+    p = flip_items(second.values - first.values, seed=seed) if by_pair else made.p_paradigms
+    return Change(made.change.estimate, made.change.low, made.change.high, p)
+
+
+def none(score: str) -> float:
+    """The change that is no change: a ratio of 1, a difference of 0."""
+    return 1.0 if score == "perplexity" else 0.0
+
+
+def finding(score: str, low: float, high: float, p: float, alpha: float) -> Finding:
+    """Harm or gain where the interval excludes no change and the corrected p-value is below alpha, else a null result.
+
+    Without a p-value (NaN) the interval decides; without an interval nothing is shown. Harm is a higher perplexity or a
+    lower accuracy.
+    """
+    if np.isfinite(p) and p >= alpha:
+        return "null result"
+    above, below = low > none(score), high < none(score)
+    if score == "perplexity":
+        return "harm" if above else "gain" if below else "null result"
+    return "harm" if below else "gain" if above else "null result"
+
+
+def flip_items(differences: NDArray[np.float64], *, seed: int = 0) -> float:
+    """Two-sided sign-flip p-value of a sum of differences over many items that take few distinct values.
+
+    Items of one magnitude v, n of them, sum to v * (2 * Binomial(n, 1/2) - n) under random signs, so that a draw costs
+    one variate a magnitude. With a single magnitude the test is exact (McNemar's); else p = (1 + as large) /
+    (1 + 10,000).
+    """
+    data = np.round(differences, 12)
+    data = data[data != 0]
+    if data.size == 0:
+        return 1.0
+    sizes, counts = np.unique(np.abs(data), return_counts=True)
+    if sizes.size == 1:
+        return mcnemar(int((data > 0).sum()), int((data < 0).sum()))
+    observed = abs(data.sum()) - 1e-9
+    rng = np.random.default_rng(seed)
+    sums = (2 * rng.binomial(counts, 0.5, size=(FLIPS, sizes.size)) - counts) @ sizes
+    return float((1 + np.count_nonzero(np.abs(sums) >= observed)) / (1 + FLIPS))
+
+
+def _t_test(differences: NDArray[np.float64]) -> float:
+    """Two-sided p-value of a zero mean; 1 where all are zero, NaN for a single one."""
+    n = differences.size
+    if n == 1:
+        return float("nan")
+    error = differences.std(ddof=1) / np.sqrt(n)
+    if error == 0:
+        return 0.0 if differences.any() else 1.0
+    return float(2 * stats.t.sf(abs(differences.mean()) / error, n - 1))
+
+
+def _testable(paradigms: int, level: float) -> bool:
+    return 2.0 ** (1 - paradigms) <= (1 - level) / TESTS
+
+
+# Words for sentences.
+
+
+def amount(score: str, estimate: float, low: float, high: float) -> str:
+    """A change with its interval in words: "x 1.23 [1.10, 1.40]", or "-3.2 points [-5.0, -1.1]"."""
+    if score == "perplexity":
+        return f"x {_ratio(estimate)} {_range(_ratio(low), _ratio(high), low, high)}"
+    points = [f"{100 * number:+.1f}" for number in (estimate, low, high)]
+    return f"{points[0]} points {_range(points[1], points[2], low, high)}"
+
+
+def percent(share: float) -> str:
+    """A share as per cent, to four digits: "0.316%"."""
+    return f"{share * 100:.4g}%"
+
+
+def title(score: str) -> str:
+    """A score's name in a sentence."""
+    return {"perplexity": "perplexity", "blimp": "BLiMP", "tse": "TSE"}[score]
+
+
+def _ratio(number: float) -> str:
+    return f"{number:.3f}" if number < 10 else f"{number:.4g}"
+
+
+def _range(first: str, second: str, low: float, high: float) -> str:
+    return f"[{first}, {second}]" if np.isfinite(low) and np.isfinite(high) else "[no interval]"
