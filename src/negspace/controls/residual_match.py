@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from negspace.text.windows import Bos
 
 TOLERANCE = 0.05
-EVALUATIONS = 8
+EVALUATIONS = 10
 _LEAP = 8.0
+_POWER = 0.5
 
 
 @dataclass(frozen=True)
@@ -144,9 +145,10 @@ def find_counts(
 ) -> ResidualMatch:
     """Find how many neurons of each layer make a given change, all layers at once, in few measurements.
 
-    Layers do not depend on each other, so that one measurement serves a step of the search in each of them. The squared
-    change of unrelated neurons adds up, so it is near linear in their number: a step goes where the line through the
-    bracket's ends meets the squared target, or to the middle of a bracket that two steps have not halved.
+    Layers do not depend on each other, so that one measurement serves a step of the search in each of them. The change
+    grows about as a power of the number of neurons (its square root where they are alike and unrelated): a step goes
+    where the power law through the bracket's ends meets the target, or to the middle of a bracket that two steps have
+    not halved.
 
     Args:
         evaluate: changes of layers for numbers of neurons; only layers still searched are asked for.
@@ -208,16 +210,25 @@ class _Search:
             grown = _LEAP * self.low
             if self.low_change > 0:
                 # A little beyond the guess, so that the target is bracketed.
-                grown = min(grown, 1.1 * self.low * (self.target / self.low_change) ** 2)
+                grown = min(grown, 1.1 * self.low * (self.target / self.low_change) ** (1 / _POWER))
             # A search that has crept up three times goes to the end, to learn whether the target can be reached.
             grown = self.available if len(self.trail) >= 3 else grown
             return max(self.low + 1, min(self.available, round(grown)))
         self.widths.append(self.high - self.low)
-        middle = (self.low + self.high) / 2
-        if len(self.widths) < 3 or self.widths[-1] <= self.widths[-3] / 2:
-            below, above = self.low_change**2, self.high_change**2
-            middle = self.low + (self.high - self.low) * (self.target**2 - below) / (above - below)
+        slow = len(self.widths) >= 3 and self.widths[-1] > self.widths[-3] / 2
+        middle = (self.low + self.high) / 2 if slow else self._meet()
         return max(self.low + 1, min(self.high - 1, round(middle)))
+
+    def _meet(self) -> float:
+        """Where a power law through both ends of the bracket meets the target."""
+        assert self.high is not None
+        low, change = self.low, self.low_change
+        if low == 0 or self.high_change <= change:
+            return self.high * (self.target / self.high_change) ** (1 / _POWER)
+        if change == 0:  # silent up to here
+            return (low + self.high) / 2
+        part = math.log(self.target / change) / math.log(self.high_change / change)
+        return low * (self.high / low) ** part
 
     def take(self, count: int, change: float) -> None:
         """Note a measurement and narrow the bracket."""
