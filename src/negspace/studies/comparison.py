@@ -65,7 +65,7 @@ def scored(score: str, record: Record) -> Scored:
     if score == "perplexity":
         return Scored(score, items["nll"].to_numpy(np.float64), none, none)
     kept = items[items["outcome"] != "identical"]
-    right = (kept["outcome"] == "right").to_numpy(np.float64)
+    right = np.asarray(kept["outcome"] == "right", dtype=np.float64)
     return Scored(score, right, kept["paradigm"].to_numpy(object), kept[GROUPS[score]].to_numpy(object))
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from negspace.controls import random_sets
@@ -16,7 +17,7 @@ from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.scan import Scan
 from negspace.neurons.select import size_of
 from negspace.runs.cell import Cell
-from negspace.studies import dose_tables
+from negspace.studies import dose_columns, dose_tables, dose_words
 from negspace.studies.analysis import Analysis, Book, Load, Settings
 from negspace.studies.comparison import percent
 from negspace.studies.config import Shares
@@ -102,8 +103,8 @@ class Dose(Analysis[DoseSettings]):
     name = "dose"
     title = "Dose and intervention"
     section = DoseSettings
-    columns = dose_tables.COLUMNS
-    families = dose_tables.FAMILIES
+    columns = dose_columns.COLUMNS
+    families = dose_columns.FAMILIES
 
     @property
     def scores(self) -> tuple[str, ...]:
@@ -123,14 +124,15 @@ class Dose(Analysis[DoseSettings]):
 
     @property
     def _plan(self) -> list[tuple[str, float, tuple[Kind, ...]]]:
-        """Intervention, share and families of sets, each combination once, curves first."""
+        """Intervention, share and families of sets, each combination once; the study's own intervention first."""
         s, own = self.settings, self.lab.study.intervention
         compared: tuple[Kind, ...] = tuple(kind for kind in s.sets if kind != "bottom")
         plan = {(own, share): s.sets for share in s.doses}
         for share in s.intervention_shares or self.lab.study.shares:
             for name in s.interventions if compared else ():
                 plan.setdefault((name, float(share)), compared)
-        return [(name, share, kinds) for (name, share), kinds in plan.items()]
+        order = list(dict.fromkeys(name for name, _ in plan))
+        return [(name, p, plan[name, p]) for name, p in sorted(plan, key=lambda key: (order.index(key[0]), key[1]))]
 
     def load(self) -> Load:
         layers = self.lab.study.layers
@@ -198,7 +200,7 @@ class Dose(Analysis[DoseSettings]):
             for kind in kinds:
                 if kind == "random":
                     drawn = random_sets(scan, None, self.seeds, like=top)
-                    sets += [("random", seed, one) for seed, one in zip(self.seeds, drawn, strict=True)]
+                    sets.extend((kind, seed, one) for seed, one in zip(self.seeds, drawn, strict=True))
                 else:
                     sets.append((kind, None, top if kind == "top" else scan.bottom(share, by=s.by, layers=s.layers)))
             for kind, seed, neurons in sets:
@@ -212,7 +214,7 @@ class Dose(Analysis[DoseSettings]):
 
     @classmethod
     def sentences(cls, book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
-        return dose_tables.sentences(book, tables)
+        return dose_words.sentences(book, tables)
 
 
 def _notes(conditions: Sequence[Condition]) -> list[str]:
@@ -227,7 +229,7 @@ def _notes(conditions: Sequence[Condition]) -> list[str]:
 def with_means(neurons: NeuronSet, scan: Scan) -> NeuronSet:
     """The neurons that have a mean: all but those of experts that no token of the statistics reached."""
     has = np.isfinite(scan.table["mean"].to_numpy(np.float64))
-    indices: dict[str, Sequence[int]] = {}
+    indices: dict[str, NDArray[np.int64]] = {}
     begin = 0
     for path, _, experts, width in scan.info.layout:
         size = max(1, experts) * width
@@ -236,4 +238,4 @@ def with_means(neurons: NeuronSet, scan: Scan) -> NeuronSet:
         begin += size
     if sum(map(len, indices.values())) == len(neurons):
         return neurons
-    return NeuronSet(indices, neurons.layout, f"{neurons.origin}, those with a mean")  # type: ignore[arg-type]
+    return NeuronSet(indices, neurons.layout, f"{neurons.origin}, those with a mean")

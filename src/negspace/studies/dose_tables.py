@@ -1,4 +1,4 @@
-"""From the records of the dose analysis to its tables and sentences."""
+"""From the records of the dose analysis to its tables."""
 
 from __future__ import annotations
 
@@ -13,150 +13,11 @@ from scipy import stats
 
 from negspace.significance import correct, stand
 from negspace.studies.analysis import Book
-from negspace.studies.comparison import Scored, amount, change, finding, mean_of, part, percent, scored, title, value
+from negspace.studies.comparison import Scored, change, finding, mean_of, part, scored, value
+from negspace.studies.dose_columns import ANSWERS, COLUMNS, MEAN, PLAIN, QUESTIONS, WHOLE, WORDS
 from negspace.studies.schema import typed
 
-MEAN = "random mean"
-PLAIN = "plain model"
 DOUBLE = 2.0
-ANSWERS = (
-    "neither shown to harm",
-    "sign more than magnitude",
-    "magnitude more than sign",
-    "both, without a difference",
-    "sign, not shown to harm more than magnitude",
-    "magnitude, not shown to harm more than sign",
-)
-QUESTIONS = (
-    ("zero_negative", PLAIN, "does the negative part matter?"),
-    ("sign_flip", PLAIN, "does its sign matter, the magnitude kept?"),
-    ("negative_mean", PLAIN, "does its magnitude matter, the sign kept?"),
-    ("sign_flip", "negative_mean", "does losing the sign harm more than losing the magnitude?"),
-    ("zero_negative", "negative_mean", "is no negative part worse than a constant one?"),
-    ("sign_flip", "zero_negative", "is a wrong sign worse than no negative part?"),
-    ("zero_negative", "zero_positive", "does the negative part matter more than the positive one?"),
-    ("zero_negative", "relu_on_positives", "is it the negative part, not the shape of the positive one?"),
-    ("zero_positive", PLAIN, "does the positive part matter?"),
-    ("relu_on_positives", PLAIN, "does the shape of the positive part matter?"),
-    ("mean", PLAIN, "does it matter that the neurons vary?"),
-    ("mean", "negative_mean", "does the positive part's variation matter beyond the negative one's?"),
-    ("zero_both", PLAIN, "do the neurons matter?"),
-    ("zero_both", "zero_negative", "does the positive part matter once the negative one is gone?"),
-)
-"""Contrasts of interventions, the first against the second, and what each asks."""
-
-_SET = {
-    "share": "share p of each site's neurons",
-    "set": "top, bottom, random (one set), or random mean (over the random sets, item by item)",
-    "intervention": "what is done to the neurons",
-}
-_RANGE = {"low": "lower end of its interval", "high": "upper end of its interval"}
-_P = {
-    "p": "p-value: for perplexity the paired t-test over windows; for accuracy the sign-flip test over paradigms, over "
-    "pairs where there are fewer than about 10",
-    "p_holm": "the same, Holm-corrected (family: see the table)",
-}
-_FINDING = "harm or gain where the interval excludes no change and p_holm is below alpha; else null result"
-COLUMNS: dict[str, dict[str, str]] = {
-    "dose": {
-        **_SET,
-        "seed": "seed of a random set",
-        "sets": "sets in a random mean",
-        "score": "perplexity, blimp or tse",
-        "neurons": "how many neurons are changed: ceil(p (D - 1)) of a site of D",
-        "left_out": "neurons of the set that an intervention on means leaves as they are, having none in the scan",
-        "first_share": "smallest share that gives this very set; below `share`, the row repeats that one's result",
-        "value": "perplexity, or accuracy as the mean over paradigms (ties not right, identical pairs left out)",
-        "value_low": "lower end of its interval",
-        "value_high": "upper end of its interval",
-        "sd": "standard deviation over the sets of a random mean",
-        "change": "perplexity divided by the plain model's; accuracy minus the plain model's; on the same items",
-        "change_low": "lower end of its paired interval",
-        "change_high": "upper end of its paired interval",
-        **_P,
-        "finding": _FINDING,
-    },
-    "dose_contrasts": {
-        "share": "share p of each site's neurons",
-        "intervention": "what is done to the neurons",
-        "score": "perplexity, blimp or tse",
-        "against": "what the top set is compared with: random (mean over the sets) or bottom",
-        "neurons": "neurons of the top set",
-        "first_share": "smallest share that gives this very top set; below `share`, the row repeats that one's result",
-        "top": "the top set's perplexity or accuracy",
-        "reference": "the other's",
-        "difference": "perplexity: top divided by the other; accuracy: top minus the other; on the same items",
-        **_RANGE,
-        **_P,
-        "sets": "random sets",
-        "below": "random sets of a lower score than the top set",
-        "above": "random sets of a higher score than the top set",
-        "finding": _FINDING,
-    },
-    "dose_by_group": {
-        **_SET,
-        "score": "blimp or tse",
-        "group": "BLiMP's phenomenon or TSE's construction",
-        "neurons": "how many neurons are changed",
-        "paradigms": "paradigms in the group",
-        "pairs": "pairs that are counted",
-        "baseline": "accuracy of the plain model: the mean over paradigms",
-        "accuracy": "accuracy under the intervention",
-        "change": "accuracy minus baseline on the same pairs",
-        **_RANGE,
-        "p": "sign-flip p-value over pairs (McNemar's exact test but in a random mean)",
-        "p_holm": _P["p_holm"],
-        "finding": _FINDING,
-    },
-    "dose_thresholds": {
-        "set": _SET["set"],
-        "intervention": _SET["intervention"],
-        "score": "perplexity, blimp or tse",
-        "first_harm": "smallest share at which harm is shown; missing if at none",
-        "neurons": "how many neurons that is",
-        "doubling": "share at which perplexity is twice the plain model's: its logarithm is interpolated linearly "
-        "between the shares on their log scale, below the first from no change at p = 0; inf: not reached",
-        "doubling_low": "lower end of its interval (bootstrap over windows)",
-        "doubling_high": "upper end of its interval; inf: not reached",
-    },
-    "sign_or_magnitude": {
-        "share": "share p of each site's neurons",
-        "set": "top, or random mean as the reference",
-        "score": "perplexity, blimp or tse",
-        "question": "what the contrast asks",
-        "first": "an intervention",
-        "second": "another, or the plain model",
-        "first_value": "perplexity or accuracy under the first",
-        "second_value": "perplexity or accuracy under the second",
-        "difference": "perplexity: first divided by second; accuracy: first minus second; on the same items",
-        **_RANGE,
-        **_P,
-        "finding": "harm: the first harms more than the second, by interval and p_holm; gain: less; else null result",
-    },
-    "sign_or_magnitude_answer": {
-        "share": "share p of each site's neurons",
-        "set": "top, or random mean as the reference",
-        "score": "perplexity, blimp or tse",
-        "negative_part": "finding for zero_negative against the plain model",
-        "sign": "finding for sign_flip against the plain model: act(a) -> -act(a) where negative",
-        "magnitude": "finding for negative_mean against the plain model: a -> its negative mean where negative",
-        "sign_against_magnitude": "finding for sign_flip against negative_mean",
-        "answer": "one of: "
-        + "; ".join(ANSWERS)
-        + ". A flip moves the output by twice the value, a zero by once: compare with the reference set",
-    },
-}
-FAMILIES = {
-    "dose": "different shares of one set, intervention and score",
-    "dose_contrasts": "different shares of one intervention, score and control",
-    "dose_by_group": "groups of one share, set, intervention and suite",
-    "sign_or_magnitude": "contrasts of one share, set and score",
-}
-_WORDS = (
-    "set", "intervention", "score", "finding", "against", "group", "question", "first", "second", "answer",
-    "negative_part", "sign", "magnitude", "sign_against_magnitude",
-)  # fmt: skip
-_WHOLE = ("seed", "sets", "neurons", "left_out", "below", "above", "paradigms", "pairs")
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,6 +39,11 @@ class _Entry:
         return {"share": self.share, "set": self.set, "intervention": self.intervention}
 
 
+def own(book: Book) -> str:
+    """Name of the study's own intervention."""
+    return book.study["mode"] or f"zero_{book.study['zero']}"
+
+
 def make(book: Book) -> dict[str, pd.DataFrame]:
     """All tables of the analysis, by name."""
     scores = book.part["scores"]
@@ -192,38 +58,6 @@ def make(book: Book) -> dict[str, pd.DataFrame]:
     }
     contrasts = _sign_or_magnitude(book, plain, entries)
     return made | {"sign_or_magnitude": contrasts, "sign_or_magnitude_answer": _answers(contrasts)}
-
-
-def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    """What the tables say: from which share on there is harm, where perplexity doubles, and sign against magnitude."""
-    said = [_threshold_sentence(row) for _, row in tables["dose_thresholds"].iterrows()]
-    contrasts, own = tables["dose_contrasts"], _own(book)
-    against = contrasts[(contrasts["against"] == "random") & (contrasts["intervention"] == own)]
-    different = against[against["share"] == against["first_share"]]
-    for score in book.part["scores"]:
-        rows = different[different["score"] == score]
-        more, less = (rows[rows["finding"] == what]["share"] for what in ("harm", "gain"))
-        if len(rows) > 1:
-            said.append(
-                f"{_capital(title(score))}, {own}: the top set does more harm than random ones at {_shares(more)}, "
-                f"less at {_shares(less)}; {len(rows)} different shares."
-            )
-    contrasts = tables["sign_or_magnitude"]
-    for _, row in tables["sign_or_magnitude_answer"].iterrows():
-        here = (contrasts[["share", "set", "score"]] == row[["share", "set", "score"]]).all(axis=1)
-        parts = [
-            f"{words} {_described(contrasts[here], first, second)}"
-            for first, second, words in (
-                ("sign_flip", PLAIN, "sign lost"),
-                ("negative_mean", PLAIN, "magnitude lost"),
-                ("sign_flip", "negative_mean", "the first against the second"),
-            )
-        ]
-        said.append(
-            f"Sign or magnitude, {row['set']} {percent(row['share'])}, {title(row['score'])}: {row['answer']} "
-            f"({'; '.join(parts)})."
-        )
-    return said
 
 
 def _entries(book: Book) -> list[_Entry]:
@@ -315,7 +149,7 @@ def _contrasts(book: Book, entries: Sequence[_Entry]) -> pd.DataFrame:
 
 def _by_group(book: Book, plain: Mapping[str, Scored], entries: Sequence[_Entry]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
-    for one in (one for one in entries if one.set != "random"):
+    for one in (one for one in entries if one.set != "random" and one.share == one.first_share):
         for score, now in one.scores.items():
             for group in sorted(set(now.groups)):
                 before, after = part(plain[score], group), part(now, group)
@@ -347,7 +181,7 @@ def _thresholds(book: Book, plain: Mapping[str, Scored], entries: Sequence[_Entr
             curves.setdefault((one.set, one.intervention), []).append(one)
     for (kind, intervention), points in curves.items():
         points = sorted(points, key=lambda one: one.share)
-        if len(points) < 2 or intervention != _own(book):
+        if len(points) < 2 or intervention != own(book):
             continue
         for score in plain:
             here = dose[(dose["set"] == kind) & (dose["intervention"] == intervention) & (dose["score"] == score)]
@@ -478,10 +312,6 @@ def answer(sign: str, magnitude: str, between: str) -> str:
     return ANSWERS[4] if by_sign else ANSWERS[5]
 
 
-def _own(book: Book) -> str:
-    return book.study["mode"] or f"zero_{book.study['zero']}"
-
-
 def _level(one: Scored) -> float:
     """Perplexity, or accuracy as the mean over paradigms."""
     if one.score == "perplexity":
@@ -523,38 +353,4 @@ def _corrected(
 
 
 def _typed(name: str, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    return typed(rows, COLUMNS[name], words=_WORDS, whole=_WHOLE)
-
-
-def _threshold_sentence(row: pd.Series) -> str:
-    text = f"{_capital(title(row['score']))}, {row['set']}, {row['intervention']}: "
-    if np.isfinite(row["first_harm"]):
-        text += f"harm is first shown at {percent(row['first_harm'])} ({row['neurons']:,} neurons)"
-    else:
-        text += "a null result, harm is shown at no share"
-    if row["score"] != "perplexity":
-        return text + "."
-    if not np.isfinite(row["doubling"]):
-        return f"{text}; it is doubled at none{_limits(row)}."
-    return f"{text}; it is doubled at {percent(row['doubling'])}{_limits(row)}."
-
-
-def _limits(row: pd.Series) -> str:
-    low, high = row["doubling_low"], row["doubling_high"]
-    if np.isnan(low):
-        return ""
-    words = [percent(end) if np.isfinite(end) else "not reached" for end in (low, high)]
-    return f" [{words[0]}, {words[1]}]"
-
-
-def _described(rows: pd.DataFrame, first: str, second: str) -> str:
-    row = rows[(rows["first"] == first) & (rows["second"] == second)].iloc[0]
-    return f"{amount(row['score'], row['difference'], row['low'], row['high'])}: {row['finding']}"
-
-
-def _shares(shares: pd.Series) -> str:
-    return ", ".join(percent(share) for share in shares) or "none"
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]
+    return typed(rows, COLUMNS[name], words=WORDS, whole=WHOLE)
