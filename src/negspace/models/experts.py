@@ -118,21 +118,33 @@ def gate_rows(experts: Any, x: torch.Tensor, expert: torch.Tensor) -> torch.Tens
     None where the parameters are not laid out as transformers.integrations.moe documents. Used to prove the order of
     rows, never to measure.
     """
-    gated = bool(getattr(experts, "has_gate", True))
-    name = "gate_up_proj" if gated else "up_proj"
-    weight, bias = getattr(experts, name, None), getattr(experts, f"{name}_bias", None)
-    if not isinstance(weight, torch.Tensor) or weight.dim() != 3:
-        return None
     rows = []
     for vector, number in zip(x, expert.tolist(), strict=True):
-        own = weight[number] if getattr(experts, "is_transposed", False) else weight[number].T  # [hidden, out]
-        if own.shape[0] != vector.shape[0]:
+        weight = gate_weights(experts, number)
+        if weight is None or weight.shape[1] != vector.shape[0]:
             return None
-        out = vector.to(own.dtype) @ own
-        rows.append(out if bias is None else out + bias[number])
-    stacked = torch.stack(rows)
-    if not gated:
-        return stacked
-    if getattr(experts, "is_concatenated", True):
-        return stacked.chunk(2, dim=-1)[0]
-    return stacked[..., ::2]
+        out, bias = weight @ vector.to(weight.dtype), getattr(experts, f"{_gate_name(experts)}_bias", None)
+        rows.append(out if bias is None else out + _gate_part(experts, bias[number]))
+    return torch.stack(rows)
+
+
+def gate_weights(experts: Any, expert: int) -> torch.Tensor | None:
+    """The weights [width, hidden] that make one expert's pre-activations, a view of the module's parameter.
+
+    None where the parameters are not laid out as transformers.integrations.moe documents.
+    """
+    weight = getattr(experts, _gate_name(experts), None)
+    if not isinstance(weight, torch.Tensor) or weight.dim() != 3:
+        return None
+    return _gate_part(experts, weight[expert].T if getattr(experts, "is_transposed", False) else weight[expert])
+
+
+def _gate_name(experts: Any) -> str:
+    return "gate_up_proj" if getattr(experts, "has_gate", True) else "up_proj"
+
+
+def _gate_part(experts: Any, rows: torch.Tensor) -> torch.Tensor:
+    """Of the rows of a fused projection those of the gate."""
+    if not getattr(experts, "has_gate", True):
+        return rows
+    return rows.chunk(2)[0] if getattr(experts, "is_concatenated", True) else rows[::2]

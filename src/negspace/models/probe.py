@@ -59,7 +59,7 @@ def is_causal(module: Any) -> bool:
     scale = one.abs().max().clamp_min(torch.finfo(torch.float32).tiny)
     dtype = module.get_input_embeddings().weight.dtype
     # Written so that logits that are not finite pass: they are refused where that can be said clearly.
-    return not bool((one - other).abs().max() > _tolerance(dtype) * scale)
+    return not bool((one - other).abs().max() > tolerance(dtype) * scale)
 
 
 def observe(module: Any, watched: Mapping[str, nn.Module]) -> Observation:
@@ -111,7 +111,7 @@ def mixes_tokens(block: nn.Module, call: Call) -> bool:
     moved = _replay(block, call, _move_first)
     scale = plain.abs().max().clamp_min(torch.finfo(plain.dtype).tiny)
     others = (plain - moved).reshape(-1, plain.shape[-1])[plain.numel() // plain.shape[-1] // TOKENS :]
-    return bool((others.abs().max() / scale) > _tolerance(plain.dtype))
+    return bool((others.abs().max() / scale) > tolerance(plain.dtype))
 
 
 def carries_block(block: nn.Module, acts: Iterable[nn.Module], call: Call, *, biased: bool) -> bool:
@@ -131,7 +131,7 @@ def carries_block(block: nn.Module, acts: Iterable[nn.Module], call: Call, *, bi
     alive = (plain - moved).abs().max()
     if biased:
         return bool((plain - silent).abs().max() > 0)
-    return bool(alive > 0 and (silent - silent_moved).abs().max() <= 10 * _tolerance(plain.dtype) * alive)
+    return bool(alive > 0 and (silent - silent_moved).abs().max() <= 10 * tolerance(plain.dtype) * alive)
 
 
 def source_of(a: torch.Tensor, before: int, calls: Mapping[str, list[Call]]) -> str | None:
@@ -180,7 +180,7 @@ def check_rows(path: str, experts: Any, act: nn.Module, call: Call) -> None:
             return
         a = args[0]
         scale = by_hand.abs().amax().clamp_min(torch.finfo(a.dtype).tiny)
-        agreed.append(float(((a - by_hand).abs() <= 10 * _tolerance(a.dtype) * scale).float().mean()))
+        agreed.append(float(((a - by_hand).abs() <= 10 * tolerance(a.dtype) * scale).float().mean()))
 
     handles = [
         experts.register_forward_pre_hook(routing.capture, with_kwargs=True),
@@ -208,7 +208,8 @@ def _copy(value: Any) -> Any:
     return value.detach().clone() if isinstance(value, torch.Tensor) else value
 
 
-def _tolerance(dtype: torch.dtype) -> float:
+def tolerance(dtype: torch.dtype) -> float:
+    """Relative error that rounding alone can cause in a sum over a layer's width."""
     return {torch.float64: 1e-9, torch.float32: 1e-4}.get(dtype, 2e-2)
 
 
