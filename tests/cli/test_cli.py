@@ -94,7 +94,7 @@ def test_options_override_the_file(call: Any, fields: dict[str, Any], tmp_path: 
     shown = call("run", study, "--random", 0, "--mode", "sign_flip", "--out", out, "--json")
     assert shown.status == 0, shown.err
     content = json.loads(shown.out)
-    assert content["run"]["intervention"] == "sign_flip"
+    assert content["run"]["analyses"]["ablation"]["intervention"] == "sign_flip"
     assert [row["role"] for row in content["tables"]["summary"]] == ["baseline", "top"]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -13,6 +12,8 @@ import pytest
 from rich.console import Console
 
 from negspace.report.tables import plain, rows, show, to_json
+from negspace.studies.analysis import Book
+from negspace.studies.tables import Tables
 
 
 def _tables(name: str = "top 1%", phenomenon: str = "agreement") -> Any:
@@ -50,21 +51,22 @@ def _tables(name: str = "top 1%", phenomenon: str = "agreement") -> Any:
              "low": -0.2, "high": -0.05, "p_holm": 0.01, "below": 0, "above": 3}
         ]
     )  # fmt: skip
+    part = {"intervention": "zero_negative", "conditions": [], "matches": []}
     manifest = {
         "study": {"by": "wd", "protocol": "paper", "alpha": 0.05, "shares": [0.01], "matched": False},
-        "intervention": "zero_negative",
         "model": {"name": "tiny", "revision": None},
         "neurons": 128,
         "data": {"statistics": ["train.txt", "x"], "perplexity": ["valid.txt", "y"], "blimp": ["pairs", "z", 10]},
-        "matches": [],
+        "analyses": {"ablation": part},
         "notes": ["a note"],
     }
     made = {"summary": summary, "contrasts": contrasts, "blimp_by_phenomenon": group}
-    return type(
-        "Made",
-        (SimpleNamespace,),
-        {"__getitem__": lambda self, key: self.all[key]},
-    )(manifest=manifest, all=made, kinds=["blimp"])
+    tables = Tables.__new__(Tables)
+    tables.manifest = manifest
+    tables.books = {"ablation": Book(manifest["study"], part, manifest, lambda key: pytest.fail(key))}
+    tables.by_analysis = {"ablation": made}
+    tables.all = made
+    return tables
 
 
 def _printed(tables: Any, **options: Any) -> str:
@@ -75,7 +77,16 @@ def _printed(tables: Any, **options: Any) -> str:
 
 def test_summary_has_conditions_figures_and_verdict() -> None:
     text = _printed(_tables())
-    for expected in ("tiny: zero_negative", "note: a note", "top 1%", "[19, 21]", "70.00", "-10.00", "0.020*"):
+    for expected in (
+        "tiny: ablation",
+        "zero_negative on the top neurons by wd",
+        "note: a note",
+        "top 1%",
+        "[19, 21]",
+        "70.00",
+        "-10.00",
+        "0.020*",
+    ):
         assert expected in text
     assert "BLiMP: drop against the plain model, -10.0 points [-20.0, -5.0] at 70.0% right" in text
     assert "0 below, 3 above" in text

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from negspace.studies.ablation import run_study
-from negspace.studies.config import AblationStudy, configure
+from negspace.studies.config import Study, configure
+from negspace.studies.study import run_study
 from negspace.studies.tables import Tables
 
 
@@ -31,12 +31,12 @@ def tiny_fields(tiny_model_path: Path, tiny_text_path: Path, tiny_pairs_path: Pa
 
 
 @pytest.fixture(scope="session")
-def tiny_study(tiny_fields: dict[str, Any]) -> AblationStudy:
+def tiny_study(tiny_fields: dict[str, Any]) -> Study:
     return configure(tiny_fields)
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tiny_study: AblationStudy, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tables]:
+def tiny_run(tiny_study: Study, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tables]:
     """Run folder and tables."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     return folder, run_study(tiny_study, folder)

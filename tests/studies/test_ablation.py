@@ -13,11 +13,10 @@ import pytest
 import yaml
 
 import negspace as ns
-from negspace.errors import StudyError
 from negspace.runs.engine import Interrupted, LocalEngine
 from negspace.runs.store import Store
-from negspace.studies.ablation import run_study
-from negspace.studies.config import AblationStudy, configure
+from negspace.studies.config import Study, configure
+from negspace.studies.study import run_study
 from negspace.studies.tables import Tables
 from negspace.studies.workbench import Workbench, tokenizer_hash
 
@@ -44,7 +43,7 @@ def test_conditions_and_their_sizes(tiny_run: Run) -> None:
         assert (same["neurons"] == size).all()
 
 
-def test_figures_equal_plain_calls(tiny_run: Run, tiny_study: AblationStudy) -> None:
+def test_figures_equal_plain_calls(tiny_run: Run, tiny_study: Study) -> None:
     """What a reader would compute by hand with the public functions."""
     summary = tiny_run[1]["summary"].set_index("condition")
     model = ns.load(tiny_study.model)
@@ -63,7 +62,7 @@ def test_figures_equal_plain_calls(tiny_run: Run, tiny_study: AblationStudy) -> 
 
 def test_matched_conditions_name_what_they_are(tiny_run: Run) -> None:
     folder, tables = tiny_run
-    matches = json.loads((folder / "run.json").read_text())["matches"]
+    matches = json.loads((folder / "run.json").read_text())["analyses"]["ablation"]["matches"]
     assert [match["share"] for match in matches] == [0.1, 0.3]
     for match in matches:
         assert match["evaluations"] <= 8
@@ -74,7 +73,7 @@ def test_matched_conditions_name_what_they_are(tiny_run: Run) -> None:
             assert any(f", {word} to top {match['share'] * 100:.4g}%" in name for name in names)
 
 
-def test_running_again_computes_nothing_and_changes_nothing(tiny_run: Run, tiny_study: AblationStudy) -> None:
+def test_running_again_computes_nothing_and_changes_nothing(tiny_run: Run, tiny_study: Study) -> None:
     folder, _ = tiny_run
     before = snapshot(folder)
 
@@ -85,9 +84,7 @@ def test_running_again_computes_nothing_and_changes_nothing(tiny_run: Run, tiny_
     assert snapshot(folder) == before
 
 
-def test_stopped_and_damaged_runs_end_in_the_same_bytes(
-    tiny_run: Run, tiny_study: AblationStudy, tmp_path: Path
-) -> None:
+def test_stopped_and_damaged_runs_end_in_the_same_bytes(tiny_run: Run, tiny_study: Study, tmp_path: Path) -> None:
     """Stop after every third cell, damage a record now and then, go on: the same records and tables."""
     folder, _ = tiny_run
     other = tmp_path / "other"
@@ -186,7 +183,11 @@ def test_a_changed_weight_makes_all_cells_new(tiny_run: Run, tiny_fields: dict[s
     fields = {**tiny_fields, "model": str(other), "shares": [0.1], "random": 0, "matched": False}
     run_study(configure(fields), folder)
     manifest = json.loads((folder / "run.json").read_text())
-    used = {f"{key}.parquet" for condition in manifest["conditions"] for key in condition["cells"].values()}
+    used = {
+        f"{key}.parquet"
+        for condition in manifest["analyses"]["ablation"]["conditions"]
+        for key in condition["cells"].values()
+    }
     assert not used & before
 
 
@@ -209,23 +210,13 @@ def test_records_hold_no_path_and_no_time(tiny_run: Run, tiny_fields: dict[str, 
 def test_modes_that_use_means_run_and_depend_on_the_scan(tiny_fields: dict[str, Any], tmp_path: Path) -> None:
     fields = {**tiny_fields, "mode": "mean", "shares": [0.3], "random": 1, "tse": [], "matched": False}
     tables = run_study(configure(fields), tmp_path / "run")
-    assert tables.manifest["intervention"] == "mean"
-    key = tables.manifest["conditions"][1]["cells"]["perplexity"]
+    assert tables.manifest["analyses"]["ablation"]["intervention"] == "mean"
+    key = tables.manifest["analyses"]["ablation"]["conditions"][1]["cells"]["perplexity"]
     assert Store(tmp_path / "run").require(key).spec["scan"] == tables.manifest["scan"]
 
 
-def test_study_file_gives_the_same_study_again(tiny_run: Run, tiny_study: AblationStudy) -> None:
+def test_study_file_gives_the_same_study_again(tiny_run: Run, tiny_study: Study) -> None:
     assert configure(yaml.safe_load((tiny_run[0] / "study.yaml").read_text())) == tiny_study
-
-
-def test_a_run_of_another_kind_of_study_is_left_alone(tiny_run: Run, tiny_study: AblationStudy, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    shutil.copytree(tiny_run[0], folder)
-    manifest = json.loads((folder / "run.json").read_text())
-    manifest["study"]["study"] = "layers"
-    (folder / "run.json").write_text(json.dumps(manifest))
-    with pytest.raises(StudyError, match="run of the study 'layers'"):
-        run_study(tiny_study, folder)
 
 
 def test_tokenizer_hash_ignores_state_and_sees_vocabulary(tiny_model_path: Path) -> None:

@@ -18,16 +18,15 @@ from negspace.cli.app import app
 from negspace.errors import StudyError, TasksError
 from negspace.runs.engine import LocalEngine
 from negspace.runs.store import Store
-from negspace.score.tasks import DEFAULT, tasks
+from negspace.score.tasks import tasks
 from negspace.significance import Outcomes, interaction
-from negspace.studies.ablation import run_study
-from negspace.studies.config import AblationStudy, configure
-from negspace.studies.dissociation import DissociationBench, DissociationStudy, run_dissociation
-from negspace.studies.dissociation_tables import ALL, COLUMNS, DissociationTables, sentences, tables_of
+from negspace.studies.config import Study, configure
+from negspace.studies.dissociation_tables import ALL, COLUMNS, sentences
+from negspace.studies.study import run_study
 from negspace.studies.tables import Tables
-from negspace.studies.verdict import verdicts
+from negspace.studies.workbench import Workbench, split_tasks
 
-Run = tuple[Path, DissociationTables]
+Run = tuple[Path, Tables]
 NAMES = ("piqa", "copa", "winogrande")
 
 
@@ -49,24 +48,24 @@ def task_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def fields(tiny_fields: dict[str, Any], task_files: Path) -> dict[str, Any]:
-    return {**tiny_fields, "study": "dissociation", "tasks": [*NAMES, str(task_files)], "shares": [0.3]}
+    return {**tiny_fields, "tasks": [*NAMES, str(task_files)], "shares": [0.3]}
 
 
 @pytest.fixture(scope="module")
-def study(fields: dict[str, Any]) -> DissociationStudy:
-    return configure(fields, kind=DissociationStudy)
+def study(fields: dict[str, Any]) -> Study:
+    return configure(fields)
 
 
 @pytest.fixture(scope="module")
-def made(study: DissociationStudy, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def made(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("dissociation") / "run"
-    return folder, run_dissociation(study, folder)
+    return folder, run_study(study, folder)
 
 
 def test_every_condition_is_scored_on_every_task(made: Run) -> None:
     table = made[1]["tasks_by_task"]
     assert table.columns.tolist() == list(COLUMNS["tasks_by_task"])
-    conditions = [about["name"] for about in made[1].manifest["conditions"]]
+    conditions = [about["name"] for about in made[1].manifest["analyses"]["ablation"]["conditions"]]
     assert table["condition"].unique().tolist() == conditions
     assert len(conditions) == 1 + 1 + 3 + 1
     for _, part in table.groupby("condition"):
@@ -76,7 +75,7 @@ def test_every_condition_is_scored_on_every_task(made: Run) -> None:
     assert made[1].manifest["data"]["tasks"][2] == 12
 
 
-def test_accuracies_equal_plain_calls(made: Run, study: DissociationStudy, task_files: Path) -> None:
+def test_accuracies_equal_plain_calls(made: Run, study: Study, task_files: Path) -> None:
     table = made[1]["tasks_by_task"].set_index(["condition", "task"])
     model = ns.load(study.model)
     scan = ns.scan(model, study.text, window=64, windows=12, md_pairs=64)
@@ -98,8 +97,9 @@ def test_the_contrast_is_that_of_the_records(made: Run) -> None:
     assert table.columns.tolist() == list(COLUMNS["dissociation"])
     assert table[["suite", "against"]].values.tolist() == [[s, t] for s in ("blimp", "tse") for t in (ALL, *NAMES)]
     store = Store(folder)
-    conditions = {about["role"]: about for about in tables.manifest["conditions"] if about["role"] != "random"}
-    random = [about for about in tables.manifest["conditions"] if about["role"] == "random"]
+    about_all = tables.manifest["analyses"]["ablation"]["conditions"]
+    conditions = {about["role"]: about for about in about_all if about["role"] != "random"}
+    random = [about for about in about_all if about["role"] == "random"]
 
     def outcomes(kind: str) -> Outcomes:
         def right(about: dict[str, Any]) -> np.ndarray:
@@ -127,15 +127,15 @@ def test_the_contrast_is_that_of_the_records(made: Run) -> None:
 
 
 def test_sentences_say_null_results(made: Run) -> None:
-    said = sentences(made[1].manifest, made[1].all)
+    said = sentences(made[1].books["ablation"], made[1].all)
     assert len(said) == 2
     verdict = made[1]["dissociation"]["verdict"].iloc[0]
     assert said[0].startswith(f"Double dissociation at the top 30%, BLiMP against 3 tasks: {verdict}")
     assert "Detectable with probability 0.8: " in said[0]
-    assert verdicts(made[1].manifest, made[1].all)[-2:] == said
+    assert made[1].verdict[-2:] == said
 
 
-def test_running_again_computes_nothing(made: Run, study: DissociationStudy) -> None:
+def test_running_again_computes_nothing(made: Run, study: Study) -> None:
     folder = made[0]
     before = {path: path.read_bytes() for path in folder.rglob("*.*") if path.is_file() and "log" not in path.name}
     computed: list[str] = []
@@ -143,7 +143,7 @@ def test_running_again_computes_nothing(made: Run, study: DissociationStudy) -> 
     def engine(store: Store, compute: Any) -> LocalEngine:
         return LocalEngine(store, lambda cell, step: computed.append(cell.kind) or compute(cell, step))
 
-    run_dissociation(study, folder, make_engine=engine)
+    run_study(study, folder, make_engine=engine)
     assert computed == []
     assert {path: path.read_bytes() for path in before} == before
 
@@ -151,19 +151,19 @@ def test_running_again_computes_nothing(made: Run, study: DissociationStudy) -> 
 def test_records_of_the_main_study_are_used(made: Run, fields: dict[str, Any], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(made[0], folder)
-    for about in json.loads((folder / "run.json").read_text())["conditions"]:
+    for about in json.loads((folder / "run.json").read_text())["analyses"]["ablation"]["conditions"]:
         (folder / "cells" / f"{about['cells']['tasks']}.parquet").unlink()
     computed: list[str] = []
 
     def engine(store: Store, compute: Any) -> LocalEngine:
         return LocalEngine(store, lambda cell, step: computed.append(cell.kind) or compute(cell, step))
 
-    main = configure({name: value for name, value in fields.items() if name not in ("tasks", "study")})
+    main = configure({name: value for name, value in fields.items() if name not in ("tasks",)})
     run_study(main, folder, make_engine=engine)
     assert computed == []
     assert not (folder / "tables" / "dissociation.csv").exists()
-    assert type(tables_of(Store(folder))) is Tables
-    run_dissociation(configure(fields, kind=DissociationStudy), folder, make_engine=engine)
+    assert "dissociation" not in Tables(Store(folder))
+    run_study(configure(fields), folder, make_engine=engine)
     assert computed == ["tasks"] * 6
     assert (folder / "tables" / "dissociation.csv").read_bytes() == (made[0] / "tables/dissociation.csv").read_bytes()
 
@@ -176,18 +176,18 @@ def test_columns_are_described(made: Run) -> None:
         assert all(f"- `{column}`: " in section for column in table.columns)
 
 
-def test_without_a_control_there_is_no_contrast(made: Run, study: DissociationStudy) -> None:
-    made_none = run_dissociation(study.model_copy(update={"matched": False}), made[0].parent / "none")
+def test_without_a_control_there_is_no_contrast(made: Run, study: Study) -> None:
+    made_none = run_study(study.model_copy(update={"matched": False}), made[0].parent / "none")
     assert made_none["dissociation"].empty
     assert made_none["dissociation"].columns.tolist() == list(COLUMNS["dissociation"])
-    said = sentences(made_none.manifest, made_none.all)
+    said = sentences(made_none.books["ablation"], made_none.all)
     assert said == ["Double dissociation at the top 30%: cannot be tested, there is no matched control."]
 
 
 def test_the_command_line_runs_and_reports_it(made: Run, fields: dict[str, Any], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(made[0], folder)
-    given = {name: value for name, value in fields.items() if name not in ("tasks", "study")}
+    given = {name: value for name, value in fields.items() if name not in ("tasks",)}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(given))
     options = [part for task in fields["tasks"] for part in ("--tasks", task)]
     result = CliRunner().invoke(app, ["run", str(tmp_path / "study.yaml"), *options, "--out", str(folder)])
@@ -203,35 +203,35 @@ def test_the_command_line_runs_and_reports_it(made: Run, fields: dict[str, Any],
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"blimp": [], "tse": []}, StudyError, "found: no minimal pairs\nto do: give them with --blimp or --tse"),
         ({"tasks": ["piqa", "nowhere"]}, TasksError, "asked: the task 'nowhere'"),
         ({"tasks": ["piqa"], "fewshot": -1}, StudyError, "fewshot: Input should be greater than or equal to 0"),
-        ({"study": "ablation"}, StudyError, "study: Input should be 'dissociation'"),
+        ({"tasks": ["."]}, StudyError, "no file of a task that is known"),
     ],
 )
 def test_what_cannot_be_run(
     fields: dict[str, Any], change: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        DissociationBench(configure({**fields, **change}, kind=DissociationStudy)).describe()
+        Workbench(configure({**fields, **change})).describe()
 
 
-def test_two_folders_are_refused(study: DissociationStudy, tmp_path: Path, task_files: Path) -> None:
+def test_two_folders_are_refused(study: Study, tmp_path: Path, task_files: Path) -> None:
     with pytest.raises(StudyError, match="two folders\nto do: put the files into one folder"):
-        study.model_copy(update={"tasks": (str(tmp_path), str(task_files))}).split_tasks()
-    assert study.split_tasks() == (NAMES, str(task_files))
-    assert study.model_copy(update={"tasks": (str(tmp_path),)}).split_tasks() == (DEFAULT, str(tmp_path))
+        split_tasks((str(tmp_path), str(task_files)))
+    assert split_tasks(study.tasks) == (NAMES, str(task_files))
+    assert split_tasks((str(task_files),)) == (tuple(sorted(NAMES)), str(task_files))
 
 
-def test_graded_tasks_are_refused(study: DissociationStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_graded_tasks_are_refused(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     graded = SimpleNamespace(metrics={"essay": "bleu"})
-    monkeypatch.setattr("negspace.studies.dissociation.read_tasks", lambda *_, **__: graded)
-    bench = DissociationBench(study)
+    monkeypatch.setattr("negspace.studies.workbench.read_tasks", lambda *_, **__: graded)
+    bench = Workbench(study)
     with pytest.raises(TasksError, match="its items are graded by bleu, not right or wrong"):
         _ = bench.tasks
 
 
-def test_the_main_study_knows_no_tasks(fields: dict[str, Any]) -> None:
-    with pytest.raises(StudyError):
-        configure(fields)
-    assert "tasks" not in AblationStudy.model_fields
+def test_tasks_without_minimal_pairs_are_scored_and_not_contrasted(fields: dict[str, Any], tmp_path: Path) -> None:
+    made = run_study(configure({**fields, "blimp": [], "tse": [], "matched": False, "random": 0}), tmp_path / "run")
+    assert "dissociation" not in made
+    assert set(made["tasks_by_task"]["role"]) == {"baseline", "top"}
+    assert made.verdict

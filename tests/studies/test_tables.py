@@ -12,7 +12,7 @@ import pytest
 from negspace.errors import RecordError
 from negspace.runs.store import Store
 from negspace.significance import compare_accuracy, correct, mcnemar
-from negspace.studies.schema import COLUMNS
+from negspace.studies.ablation_columns import COLUMNS
 from negspace.studies.tables import Tables
 
 Run = tuple[Path, Tables]
@@ -20,7 +20,7 @@ Run = tuple[Path, Tables]
 
 def _items(run: Run, condition: str, kind: str) -> pd.DataFrame:
     manifest = json.loads((run[0] / "run.json").read_text())
-    key = next(one["cells"][kind] for one in manifest["conditions"] if one["name"] == condition)
+    key = next(one["cells"][kind] for one in manifest["analyses"]["ablation"]["conditions"] if one["name"] == condition)
     return Store(run[0]).require(key).items
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def test_outcomes(low: float, high: float, p: float, outcome: str) -> None:
 
 
 def test_sentences_for_every_share_and_suite(tiny_run: tuple[Path, Tables]) -> None:
-    sentences = verdicts(tiny_run[1].manifest, tiny_run[1].all)
+    sentences = tiny_run[1].verdict
     assert len(sentences) == 2 * (1 + 2 + 1)
     assert sentences[0].startswith("Zeroing the negative pre-activations of the top 10% by wd (14 neurons) multiplies")
     assert sentences[1].startswith("BLiMP: ")
@@ -41,14 +42,14 @@ def test_a_null_result_is_printed_as_one(tiny_run: tuple[Path, Tables]) -> None:
     top = tables["summary"]["condition"] == "top 10%"
     values = (-0.01, -0.03, 0.02, 0.4)
     tables["summary"].loc[top, ["blimp_change", "blimp_change_low", "blimp_change_high", "blimp_p_holm"]] = values
-    sentence = verdicts(tiny_run[1].manifest, tables)[1]
+    sentence = verdicts(tiny_run[1].books["ablation"], tables)[1]
     assert "null result against the plain model, -1.0 points [-3.0, +2.0]" in sentence
     tables["summary"].loc[top, ["blimp_change_high", "blimp_p_holm"]] = (-0.005, 0.001)
-    assert "BLiMP: drop against the plain model" in verdicts(tiny_run[1].manifest, tables)[1]
+    assert "BLiMP: drop against the plain model" in verdicts(tiny_run[1].books["ablation"], tables)[1]
 
 
 def test_what_cannot_be_matched_is_said(tiny_run: tuple[Path, Tables]) -> None:
-    manifest = copy.deepcopy(tiny_run[1].manifest)
-    manifest["matches"][0] |= {"matched": False, "reason": "even the largest share stays below", "m": 0.9}
-    sentence = verdicts(manifest, tiny_run[1].all)[3]
+    part = copy.deepcopy(tiny_run[1].books["ablation"].part)
+    part["matches"][0] |= {"matched": False, "reason": "even the largest share stays below", "m": 0.9}
+    sentence = verdicts(replace(tiny_run[1].books["ablation"], part=part), tiny_run[1].all)[3]
     assert "cannot be matched (even the largest share stays below; nearest: the bottom 90%" in sentence

@@ -19,7 +19,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from negspace.errors import RecordError, StudyError
-from negspace.files import cannot_write, lock, make_folder, read_bytes, remove_leftovers, write_whole
+from negspace.files import (
+    cannot_write,
+    check_writable,
+    lock,
+    make_folder,
+    read_bytes,
+    remove_leftovers,
+    write_whole,
+)
 from negspace.runs.cell import FORMAT, Cell, Record, canonical, digest
 
 MANIFEST = "run.json"
@@ -50,12 +58,15 @@ class Store:
 
         Raises:
             StudyError: it is a folder of other things, or a file.
+            RecordError: nothing can be written there.
         """
         asked, todo = f"to write a run into {self.folder}", "give a new folder, an empty one, or that of an earlier run"
         if self.folder.exists() and not self.folder.is_dir():
             raise StudyError(asked, "a file of that name", f"{todo} with --out")
         if self.folder.is_dir() and not self._is_run() and any(self.folder.iterdir()):
             raise StudyError(asked, "a folder with other files in it", f"{todo} with --out")
+        there = next(path for path in (self.folder.absolute(), *self.folder.absolute().parents) if path.is_dir())
+        check_writable(there / MANIFEST)
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:

@@ -116,7 +116,7 @@ class Lab:
         options: Mapping[str, Any],
         label: str,
         cost: float,
-        change: Change = PLAIN,
+        change: Change | None = None,
         **inputs: Any,
     ) -> Cell:
         """A cell of any kind on the study's model; its key names the model, the change and the options.
@@ -127,11 +127,13 @@ class Lab:
             options: whatever else its result depends on, large things by hash (JSON values).
             label: what to call it in progress.
             cost: rough tokens that the model will read.
-            change: what is done to the model; the handler opens it with `bench.changed(cell)`.
+            change: what is done to the model, where that matters; the handler opens it with `bench.changed(cell)`.
             inputs: values that the handler needs and `options` names by hash only; `cell.inputs` has them.
         """
-        spec = {"version": version, "model": self.facts.identity, **options, **self._change(change)}
-        if change.neurons is not None:
+        spec = {"version": version, "model": self.facts.identity, **options}
+        if change is not None:
+            spec |= self._change(change)
+        if change is not None and change.neurons is not None:
             inputs["neurons"] = change.neurons
             if Intervention(spec["intervention"]).needs_means:
                 inputs["scan"] = self.scan
