@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from negspace.errors import PairsError, StudyError, TasksError
 from negspace.intervention import Intervention, intervene
@@ -98,12 +101,29 @@ class Workbench:
             "tasks": _tasks,
             **(handlers or {}),
         }
+        self._leave: Callable[[], None] | None = None
+        self._given = model is not None
         if model is not None:
             self.model = model
+
+    def make_room(self, leave: Callable[[], None]) -> None:
+        """Drop the study's model, so that another is not in memory beside it; one that was given stays.
+
+        Args:
+            leave: called before the study's model is loaded again, when it is next asked for; drops the other one.
+        """
+        self._leave = leave
+        if not self._given and self.__dict__.pop("model", None) is not None:
+            # Modules hold themselves in cycles.
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
 
     @cached_property
     def model(self) -> Model:
         """The model, loaded when first needed."""
+        if self._leave is not None:
+            self._leave()
         s = self.study
         return load(
             s.model,
@@ -191,6 +211,14 @@ class Workbench:
             else TaskFacts(chosen.source, chosen.hash, len(chosen), chosen.harness, chosen.characters / _CHARACTERS),
             notes=tuple(f"perplexity: {note}" for note in windows.notes),
         )
+
+    def rate(self) -> float:
+        """Tokens a second that the model reads here: a trial on a window or two, once warmed up."""
+        few = replace(self.windows, tokens=self.windows.tokens[:2], special=self.windows.special[:2])
+        perplexity(self.model, few, batch=self.study.batch)
+        began = time.perf_counter()
+        perplexity(self.model, few, batch=self.study.batch)
+        return few.tokens.size / (time.perf_counter() - began)
 
     def compute(self, cell: Cell, step: Step) -> tuple[Mapping[str, Any], pd.DataFrame]:
         """Results and items of a cell."""
