@@ -1,0 +1,49 @@
+"""A permutation test of a rank correlation over few units."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+PERMUTATIONS = 10_000
+_EXACT_UNITS = 8
+
+
+def permutation_p(x: ArrayLike, y: ArrayLike, *, permutations: int = PERMUTATIONS, seed: int = 0) -> float:
+    """Two-sided p-value of Spearman's rank correlation: how often as large a one comes from shuffling one variable.
+
+    With at most 8 units all orders are enumerated, and p is the share of them at least as large in magnitude as the
+    observed one; with more, `permutations` random orders give p = (1 + as large) / (1 + permutations). With n units,
+    no two alike, p is at least 2 / n! (0.083 for 4, 0.017 for 5). It takes the units as exchangeable, which those of a
+    series in time are not: two variables with a trend are correlated by it, and only their changes can say more.
+
+    Returns:
+        NaN with fewer than 3 units, or where a variable does not vary.
+
+    Raises:
+        ValueError: lengths differ, or values are not finite.
+    """
+    first, second = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    if first.shape != second.shape or first.ndim != 1:
+        raise ValueError(f"need the same units in both variables, got {first.shape} and {second.shape}")
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        raise ValueError("values must be finite")
+    n = first.size
+    if n < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
+        return float("nan")
+    # Rho is the dot product of the centred ranks, up to a factor that shuffling leaves alone.
+    one, other = (ranks - ranks.mean() for ranks in (stats.rankdata(first), stats.rankdata(second)))
+    observed = abs(one @ other) - 1e-9
+    if n <= _EXACT_UNITS:
+        orders = np.array(list(itertools.permutations(range(n))))
+        return float(np.mean(np.abs(other[orders] @ one) >= observed))
+    rng = np.random.default_rng(seed)
+    larger = 0
+    block = max(1, 4_000_000 // n)
+    for start in range(0, permutations, block):
+        orders = rng.permuted(np.tile(np.arange(n), (min(block, permutations - start), 1)), axis=1)
+        larger += int(np.count_nonzero(np.abs(other[orders] @ one) >= observed))
+    return (1 + larger) / (1 + permutations)
