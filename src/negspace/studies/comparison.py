@@ -16,6 +16,7 @@ from negspace.significance import (
     accuracy_interval,
     compare_accuracy,
     compare_perplexity,
+    correct,
     grouped_interval,
     mcnemar,
     perplexity_interval,
@@ -132,6 +133,42 @@ def finding(score: str, low: float, high: float, p: float, alpha: float) -> Find
     return "harm" if below else "gain" if above else "null result"
 
 
+def level_of(one: Scored) -> float:
+    """Perplexity, or accuracy as the mean over paradigms."""
+    if one.score == "perplexity":
+        return float(np.exp(one.values.mean()))
+    _, group = np.unique(one.paradigms.astype(str), return_inverse=True)
+    return float((np.bincount(group, weights=one.values) / np.bincount(group)).mean())
+
+
+def corrected(
+    rows: list[dict[str, Any]], family: Sequence[str], alpha: float, *, ends: tuple[str, str] = ("low", "high")
+) -> list[dict[str, Any]]:
+    """Rows of changes with two more entries, "p_holm" and "finding"; rows without a "p" are left as they are.
+
+    Args:
+        rows: with "share", "score", "p" and the ends of an interval. One with "first_share" below its "share" repeats
+            the row of that share: it takes its figures and adds no test.
+        family: entries that tests of one family have in common.
+        alpha: level of the tests.
+        ends: names of the interval's ends.
+    """
+    families: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        if "p" in row:
+            families.setdefault(tuple(row.get(name) for name in family), []).append(row)
+    for tests in families.values():
+        own = [row for row in tests if row.get("first_share", row["share"]) == row["share"]]
+        adjusted = correct([row["p"] for row in own], alpha=alpha).p
+        for row, p in zip(own, adjusted, strict=True):
+            row["p_holm"] = float(p)
+        by_share = {row["share"]: row["p_holm"] for row in own}
+        for row in tests:
+            row.setdefault("p_holm", by_share.get(row.get("first_share")))
+            row["finding"] = finding(row["score"], row[ends[0]], row[ends[1]], row["p_holm"], alpha)
+    return rows
+
+
 def flip_items(differences: NDArray[np.float64], *, seed: int = 0) -> float:
     """Two-sided sign-flip p-value of a sum of differences over many items that take few distinct values.
 
@@ -171,7 +208,7 @@ def _testable(paradigms: int, level: float) -> bool:
 
 
 def amount(score: str, estimate: float, low: float, high: float) -> str:
-    """A change with its interval in words: "x 1.23 [1.10, 1.40]", or "-3.2 points [-5.0, -1.1]"."""
+    """A change with its interval in words: "x 1.2300 [1.1000, 1.4000]", or "-3.2 points [-5.0, -1.1]"."""
     if score == "perplexity":
         return f"x {_ratio(estimate)} {_range(_ratio(low), _ratio(high), low, high)}"
     points = [f"{100 * number:+.1f}" for number in (estimate, low, high)]
@@ -189,7 +226,7 @@ def title(score: str) -> str:
 
 
 def _ratio(number: float) -> str:
-    return f"{number:.3f}" if number < 10 else f"{number:.4g}"
+    return f"{number:.4f}" if number < 10 else f"{number:.4g}"
 
 
 def _range(first: str, second: str, low: float, high: float) -> str:

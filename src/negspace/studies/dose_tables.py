@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,9 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from negspace.significance import correct, stand
+from negspace.significance import stand
 from negspace.studies.analysis import Book
-from negspace.studies.comparison import Scored, change, finding, mean_of, part, scored, value
+from negspace.studies.comparison import Scored, change, corrected, level_of, mean_of, part, scored, value
 from negspace.studies.dose_columns import ANSWERS, COLUMNS, MEAN, PLAIN, QUESTIONS, WHOLE, WORDS
 from negspace.studies.schema import typed
 
@@ -116,10 +116,12 @@ def _dose(book: Book, plain: Mapping[str, Scored], entries: Sequence[_Entry]) ->
                 "p": changed.p,
             }
             if one.members:
-                each = [_level(member.scores[score]) for member in one.members]
+                each = [level_of(member.scores[score]) for member in one.members]
                 row |= {"sets": len(each), "sd": float(np.std(each, ddof=1)) if len(each) > 1 else np.nan}
             rows.append(row)
-    found = _corrected(rows, ("set", "seed", "intervention", "score"), book, ("change_low", "change_high"))
+    found = corrected(
+        rows, ("set", "seed", "intervention", "score"), book.study["alpha"], ends=("change_low", "change_high")
+    )
     return _typed("dose", found)
 
 
@@ -136,15 +138,15 @@ def _contrasts(book: Book, entries: Sequence[_Entry]) -> pd.DataFrame:
                     "against": "random" if other.members else "bottom",
                     "neurons": top.neurons,
                     "first_share": max(top.first_share, other.first_share),
-                    "top": _level(now),
-                    "reference": _level(other.scores[score]),
+                    "top": level_of(now),
+                    "reference": level_of(other.scores[score]),
                     **_difference(other.scores[score], now, book),
                 }
                 if other.members:
-                    place = stand(row["top"], [_level(member.scores[score]) for member in other.members])
+                    place = stand(row["top"], [level_of(member.scores[score]) for member in other.members])
                     row |= {"sets": place.sets, "below": place.below, "above": place.above}
                 rows.append(row)
-    return _typed("dose_contrasts", _corrected(rows, ("intervention", "score", "against"), book))
+    return _typed("dose_contrasts", corrected(rows, ("intervention", "score", "against"), book.study["alpha"]))
 
 
 def _by_group(book: Book, plain: Mapping[str, Scored], entries: Sequence[_Entry]) -> pd.DataFrame:
@@ -162,15 +164,15 @@ def _by_group(book: Book, plain: Mapping[str, Scored], entries: Sequence[_Entry]
                         "neurons": one.neurons,
                         "paradigms": len(set(after.paradigms)),
                         "pairs": len(after.values),
-                        "baseline": _level(before),
-                        "accuracy": _level(after),
+                        "baseline": level_of(before),
+                        "accuracy": level_of(after),
                         "change": made.estimate,
                         "low": made.low,
                         "high": made.high,
                         "p": made.p,
                     }
                 )
-    return _typed("dose_by_group", _corrected(rows, ("share", "set", "intervention", "score"), book))
+    return _typed("dose_by_group", corrected(rows, ("share", "set", "intervention", "score"), book.study["alpha"]))
 
 
 def _thresholds(book: Book, plain: Mapping[str, Scored], entries: Sequence[_Entry], dose: pd.DataFrame) -> pd.DataFrame:
@@ -263,12 +265,12 @@ def _sign_or_magnitude(book: Book, plain: Mapping[str, Scored], entries: Sequenc
                         "question": question,
                         "first": first,
                         "second": second,
-                        "first_value": _level(after),
-                        "second_value": _level(before),
+                        "first_value": level_of(after),
+                        "second_value": level_of(before),
                         **_difference(before, after, book),
                     }
                 )
-    return _typed("sign_or_magnitude", _corrected(rows, ("share", "set", "score"), book))
+    return _typed("sign_or_magnitude", corrected(rows, ("share", "set", "score"), book.study["alpha"]))
 
 
 def _answers(contrasts: pd.DataFrame) -> pd.DataFrame:
@@ -312,14 +314,6 @@ def answer(sign: str, magnitude: str, between: str) -> str:
     return ANSWERS[4] if by_sign else ANSWERS[5]
 
 
-def _level(one: Scored) -> float:
-    """Perplexity, or accuracy as the mean over paradigms."""
-    if one.score == "perplexity":
-        return float(np.exp(one.values.mean()))
-    _, group = np.unique(one.paradigms.astype(str), return_inverse=True)
-    return float((np.bincount(group, weights=one.values) / np.bincount(group)).mean())
-
-
 def _value(one: Scored, book: Book) -> dict[str, float]:
     found = value(one, **book.bootstrap)
     return {"value": found.estimate, "value_low": found.low, "value_high": found.high}
@@ -328,28 +322,6 @@ def _value(one: Scored, book: Book) -> dict[str, float]:
 def _difference(before: Scored, after: Scored, book: Book) -> dict[str, float]:
     made = change(before, after, **book.bootstrap)
     return {"difference": made.estimate, "low": made.low, "high": made.high, "p": made.p}
-
-
-def _corrected(
-    rows: list[dict[str, Any]], family: Iterable[str], book: Book, ends: tuple[str, str] = ("low", "high")
-) -> list[dict[str, Any]]:
-    """Rows with p_holm and finding; a row that repeats a smaller share's takes its figures and adds no test."""
-    families: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        if "p" in row:
-            families.setdefault(tuple(row.get(name) for name in family), []).append(row)
-    for tests in families.values():
-        own = [row for row in tests if row.get("first_share", row["share"]) == row["share"]]
-        adjusted = correct([row["p"] for row in own], alpha=book.study["alpha"]).p
-        by_share = {row["share"]: p for row, p in zip(own, adjusted, strict=True)}
-        for number, row in enumerate(own):
-            row["p_holm"] = float(adjusted[number])
-        for row in tests:
-            if "p_holm" not in row:
-                row["p_holm"] = float(by_share[row["first_share"]])
-            low, high = row[ends[0]], row[ends[1]]
-            row["finding"] = finding(row["score"], low, high, row["p_holm"], book.study["alpha"])
-    return rows
 
 
 def _typed(name: str, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -60,7 +60,7 @@ def _threshold_sentence(row: pd.Series) -> str:
 
 def _limits(row: pd.Series) -> str:
     low, high = row["doubling_low"], row["doubling_high"]
-    if np.isnan(low):
+    if np.isnan(low) or np.isinf(low):
         return ""
     words = [percent(end) if np.isfinite(end) else "not reached" for end in (low, high)]
     return f" [{words[0]}, {words[1]}]"

@@ -16,6 +16,7 @@ from negspace.studies.config import Study, explain
 ANALYSES: Mapping[str, str] = {
     "ablation": "negspace.studies.ablation:Ablation",
     "dose": "negspace.studies.dose:Dose",
+    "rankings": "negspace.studies.rankings:Rankings",
 }
 """Name in study files -> where its class is."""
 

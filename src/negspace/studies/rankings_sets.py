@@ -1,0 +1,69 @@
+"""The sets that other statistics than WD choose, and what skewness and kurtosis leave of WD."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from negspace.neurons import select
+from negspace.neurons.neuronset import Layout, NeuronSet, check_layers
+from negspace.significance.ranks import residual
+
+RESIDUAL = "wd_residual"
+"""What is left of WD's ranks after a regression on those of |skewness| and excess kurtosis, site by site."""
+HELD = ("skewness", "kurtosis")
+"""The competing statistics that the residual holds constant."""
+
+
+def sites(layout: Layout, layers: Iterable[int] | None = None) -> Iterator[tuple[str, int, slice]]:
+    """Path, layer and rows of each site, of all layers or some."""
+    wanted = None if layers is None else check_layers(layout, layers)
+    begin = 0
+    for path, layer, experts, width in layout:
+        rows = slice(begin, begin + max(1, experts) * width)
+        begin = rows.stop
+        if wanted is None or layer in wanted:
+            yield path, layer, rows
+
+
+def statistic(table: pd.DataFrame, layout: Layout, name: str) -> NDArray[np.float64]:
+    """A statistic as neurons are ranked by it, [neurons]: skewness by its magnitude; "signed_skewness" as it is.
+
+    Args:
+        table: the scan's.
+        name: a column of it, "signed_skewness", or "wd_residual".
+    """
+    if name == RESIDUAL:
+        found = np.full(len(table), np.nan)
+        parts = {one: statistic(table, layout, one) for one in ("wd", *HELD)}
+        for _, _, rows in sites(layout):
+            found[rows] = residual(parts["wd"][rows], [parts[one][rows] for one in HELD])
+        return found
+    values = table["skewness" if name == "signed_skewness" else name].to_numpy(np.float64)
+    return np.abs(values) if name == "skewness" else values
+
+
+def defined(table: pd.DataFrame, layout: Layout, name: str, layers: Iterable[int] | None = None) -> tuple[str, ...]:
+    """Paths of the sites of which any neuron has the statistic; routed experts have no mapping difficulty."""
+    values = statistic(table, layout, name)
+    return tuple(path for path, _, rows in sites(layout, layers) if not np.isnan(values[rows]).all())
+
+
+def choose(table: pd.DataFrame, layout: Layout, p: select.Share, by: str, end: str, within: Iterable[str]) -> NeuronSet:
+    """The neurons of highest ("top") or lowest ("bottom") value at some sites; counts and ties as in `select.top`.
+
+    Args:
+        table: the scan's.
+        by: a statistic of `statistic`.
+        within: paths of the sites, each of which has it.
+    """
+    kept = set(within)
+    rows = np.concatenate([np.arange(part.start, part.stop) for path, _, part in sites(layout) if path in kept])
+    # Ranked under the name of WD, since selection knows the scan's own columns only.
+    ranked = pd.DataFrame({"wd": statistic(table, layout, by)[rows]})
+    pick = select.top if end == "top" else select.bottom
+    chosen = pick(ranked, tuple(site for site in layout if site[0] in kept), p)
+    return NeuronSet(chosen.indices, layout, chosen.origin.replace("by wd", f"by {by}"))
