@@ -8,7 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from negspace.cli.guard import STOPPED, guarded, resume_command, settings
+from negspace.cli import running
+from negspace.cli.guard import guarded, settings
+from negspace.cli.pictures import figures, write_page
+from negspace.cli.study import study as run_preset
 from negspace.cli.terminal import Bar, output
 
 app = typer.Typer(
@@ -199,22 +202,30 @@ def run(
 @app.command()
 @guarded
 def report(
-    folder: Annotated[Path, typer.Argument(help="Folder that `negspace run --out` wrote.", metavar="RUN")],
+    folders: Annotated[list[Path], typer.Argument(help="Folders that `negspace run --out` wrote.", metavar="RUN")],
+    out: Annotated[Path | None, typer.Option(help="HTML file to write instead: figures, tables, all neurons.")] = None,
     detail: Annotated[bool, typer.Option("--detail", help="Also every phenomenon and construction.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a run's tables from its records again, and print them."""
+    """Make a run's tables from its records again, and print them; or write one HTML file of one run or several."""
+    if out is not None:
+        write_page(folders, out)
+        return
     from negspace.errors import RecordError
     from negspace.runs.store import Store
     from negspace.studies.tables import Tables
 
-    store = Store(folder)
-    tables = Tables(store)
-    try:
-        tables.write(store)
-    except RecordError as error:
-        typer.echo(f"note: the tables are printed but not written ({error.found})", err=True)
-    _print_tables(tables, detail, as_json)
+    for folder in folders:
+        store = Store(folder)
+        tables = Tables(store)
+        try:
+            tables.write(store)
+        except RecordError as error:
+            typer.echo(f"note: the tables are printed but not written ({error.found})", err=True)
+        running.show(tables, detail, as_json)
+
+
+app.command()(figures)
 
 
 @app.command()
@@ -258,27 +269,7 @@ def _run(study_file: Path | None, given: dict[str, Any], out: Path | None, as_js
     if out is None:
         raise StudyError("a run", "no folder for its records", "give one with --out")
 
-    from negspace.runs.engine import Interrupted
-    from negspace.studies.study import run_study
-
-    try:
-        with Bar() as bar:
-            tables = run_study(study, out, progress=bar.run, note=bar.note)
-    except Interrupted as stop:
-        typer.echo(f"{stop}\nto go on: {resume_command()}", err=True)
-        raise typer.Exit(STOPPED) from None
-    _print_tables(tables, False, as_json)
-    if not as_json:
-        output().print(f"\ntables: {out}/tables  by phenomenon: negspace report {out} --detail", markup=False)
-
-
-def _print_tables(tables: Any, detail: bool, as_json: bool) -> None:
-    from negspace.report.tables import show, to_json
-
-    if as_json:
-        typer.echo(to_json(tables))
-    else:
-        show(tables, output(), detail=detail)
+    running.run(study, out, as_json)
 
 
 def _print_scan(made: Any, out: Path) -> None:
@@ -326,3 +317,6 @@ def _load(
         device_map=device_map,
         trust_remote_code=trust,
     )
+
+
+app.command(name="study")(run_preset)

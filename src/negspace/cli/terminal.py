@@ -73,10 +73,11 @@ class Bar:
         if now - self._said >= _EVERY:
             self._said = now
             left = (now - self._began) * (total - done) / done if done else float("nan")
-            print(f"{what}: {count}, about {_duration(left)} left", file=sys.stderr, flush=True)
+            print(f"{what}: {count}, about {duration(left)} left", file=sys.stderr, flush=True)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time in words: "2 h 5 min", "3 min 20 s", "8 s"."""
     if seconds != seconds:  # nothing is done yet
         return "an unknown time"
     minutes, rest = divmod(round(seconds), 60)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from negspace.errors import StudyError
 from negspace.models.model import Model
 from negspace.runs.engine import Compute, Engine, LocalEngine, Progress
 from negspace.runs.store import Store
-from negspace.studies.analysis import Analysis
+from negspace.studies.analysis import Analysis, Load, Settings
 from negspace.studies.config import Study
 from negspace.studies.lab import Lab
 from negspace.studies.registry import analysis, handlers, sections
@@ -22,6 +25,42 @@ STUDY_FILE = "study.yaml"
 SCAN_FILE = "scan.parquet"
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a study will do and cost, known before anything is computed."""
+
+    loads: Mapping[str, Load]
+    """Analysis -> its cells and tokens; the scan, which all share, is under "scan"."""
+    rate: float
+    """Tokens a second that the model reads here, as a short trial measured it."""
+
+    @property
+    def cells(self) -> int:
+        """Cells in all."""
+        return sum(load.cells for load in self.loads.values())
+
+    @property
+    def seconds(self) -> float:
+        """Rough time in all; analyses that share cells take less, and what is recorded takes none."""
+        return sum(load.tokens for load in self.loads.values()) / self.rate
+
+
+def plan_study(study: Study, model: Model | None = None) -> Plan:
+    """What a study will do and cost; reads all its data and runs the model for a second or two, and writes nothing.
+
+    Args:
+        study: what to do.
+        model: the model, where it is in memory already; else the study's is loaded.
+
+    Raises:
+        NegspaceError: bad input.
+    """
+    bench, facts, analyses = _prepare(study, model)
+    # Neither a store nor an engine touches the disk before it is entered.
+    store = Store(Path())
+    return _plan(bench, Lab(study, facts, store, LocalEngine(store, bench.compute)), analyses)
+
+
 def run_study(
     study: Study,
     out: str | Path,
@@ -29,6 +68,7 @@ def run_study(
     model: Model | None = None,
     progress: Callable[[Progress], None] | None = None,
     note: Callable[[str], None] | None = None,
+    announce: Callable[[Plan], None] | None = None,
     make_engine: Callable[[Store, Compute], Engine] | None = None,
 ) -> Tables:
     """Run a study into a folder, or go on with it: what is recorded there is not computed again.
@@ -39,6 +79,7 @@ def run_study(
         model: the model, where it is in memory already; else the study's is loaded.
         progress: called as the work goes on.
         note: called with one sentence for what the user should know at once.
+        announce: called with the plan before anything is computed.
         make_engine: another engine than this process.
 
     Returns:
@@ -48,13 +89,11 @@ def run_study(
         NegspaceError: bad input, or records that cannot be written; nothing half-written is left.
         Interrupted: the user asked to stop; the same call goes on.
     """
-    chosen = sections(study)
-    bench = Workbench(study, handlers(chosen), model)
+    sections(study)
     store = Store(out)
     # All data are read before the folder is made, so that bad input leaves nothing behind.
     store.check()
-    facts = bench.describe()
-    read = {name: analysis(name).read(settings, bench) for name, settings in chosen.items()}
+    bench, facts, analyses = _prepare(study, model)
     with store.hold():
         for text in facts.notes:
             if note:
@@ -65,15 +104,47 @@ def run_study(
                 f"another configuration was run here (other {changed}); records that fit are used, tables are replaced"
             )
         store.write_file(STUDY_FILE, yaml.safe_dump(given, sort_keys=False, allow_unicode=True).encode())
-        store.log("start", model=study.model, fingerprint=facts.identity["fingerprint"], analyses=list(chosen))
+        store.log("start", model=study.model, fingerprint=facts.identity["fingerprint"], analyses=list(analyses))
         make = make_engine or (lambda store, compute: LocalEngine(store, compute, progress, note))
         with make(store, bench.compute) as engine:
             lab = Lab(study, facts, store, engine)
-            store.write_manifest(_run(lab, {n: analysis(n)(s, lab, read[n]) for n, s in chosen.items()}))
+            if announce:
+                announce(_plan(bench, lab, analyses))
+            store.write_manifest(_run(lab, {name: one(lab) for name, one in analyses.items()}))
         tables = Tables(store)
         tables.write(store)
         store.log("end")
     return tables
+
+
+Prepared = Callable[[Lab], Analysis[Any]]
+"""An analysis that has its settings and data, and wants but a lab."""
+
+
+def _prepare(study: Study, model: Model | None) -> tuple[Workbench, Facts, dict[str, Prepared]]:
+    """Read everything that a study names.
+
+    Raises:
+        StudyError: an analysis lacks what it needs.
+        NegspaceError: something cannot be read.
+    """
+    chosen = sections(study)
+    for name, settings in chosen.items():
+        if missing := analysis(name).lacks(settings, study):
+            raise StudyError(f"the analysis {name!r}", f"no {missing}", "give what is missing, or leave it out")
+    bench = Workbench(study, handlers(chosen), model)
+    facts = bench.describe()
+    read = {name: analysis(name).read(settings, bench) for name, settings in chosen.items()}
+    return bench, facts, {name: partial(_make, name, settings, read[name]) for name, settings in chosen.items()}
+
+
+def _make(name: str, settings: Settings, read: Mapping[str, Any], lab: Lab) -> Analysis[Any]:
+    return analysis(name)(settings, lab, read)
+
+
+def _plan(bench: Workbench, lab: Lab, analyses: Mapping[str, Prepared]) -> Plan:
+    loads = {"scan": Load(1, lab.cost("scan"), "every neuron, once")}
+    return Plan(loads | {name: one(lab).load() for name, one in analyses.items()}, bench.rate())
 
 
 def _run(lab: Lab, analyses: Mapping[str, Analysis[Any]]) -> dict[str, Any]:

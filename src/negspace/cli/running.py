@@ -1,0 +1,48 @@
+"""Running a study from the command line: progress, interruption, and what is printed at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from negspace.cli.guard import STOPPED, resume_command
+from negspace.cli.terminal import Bar, output
+
+if TYPE_CHECKING:
+    from negspace.studies.config import Study
+    from negspace.studies.study import Plan
+
+
+def run(study: Study, out: Path, as_json: bool, announce: Callable[[Plan], None] | None = None) -> None:
+    """Run a study into a folder and print its tables; after Ctrl-C, say how to go on."""
+    from negspace.runs.engine import Interrupted
+    from negspace.studies.study import run_study
+
+    try:
+        with Bar() as bar:
+            tables = run_study(study, out, progress=bar.run, note=bar.note, announce=announce)
+    except Interrupted as stop:
+        typer.echo(f"{stop}\nto go on: {resume_command()}", err=True)
+        raise typer.Exit(STOPPED) from None
+    show(tables, False, as_json)
+    if not as_json:
+        output().print(
+            f"\ntables: {out}/tables  in full: negspace report {out} --detail"
+            f"  to look at: negspace report {out} --out report.html",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def show(tables: Any, detail: bool, as_json: bool) -> None:
+    """Print a run's tables, as text or as JSON."""
+    from negspace.report.tables import show as print_tables
+    from negspace.report.tables import to_json
+
+    if as_json:
+        typer.echo(to_json(tables))
+    else:
+        print_tables(tables, output(), detail=detail)
