@@ -60,7 +60,8 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def where(table: pd.DataFrame, **values: Any) -> pd.DataFrame:
-    return table[np.logical_and.reduce([table[name] == value for name, value in values.items()])]
+    flags = [(table[name] == value).fillna(False).to_numpy(bool) for name, value in values.items()]
+    return table[np.logical_and.reduce(flags)]
 
 
 def test_shares_are_log_spaced_unless_given():
