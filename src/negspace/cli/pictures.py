@@ -1,0 +1,38 @@
+"""The commands that make files to look at: the HTML report and figures for a paper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from negspace.cli.guard import guarded
+
+
+def write_page(folders: Sequence[Path], out: Path) -> None:
+    """Write the HTML report of some runs and say where it is."""
+    from negspace.files import check_writable
+    from negspace.report.page import write_report
+    from negspace.report.run import read_runs
+
+    check_writable(out)
+    made = write_report(read_runs(folders), out)
+    typer.echo(f"{made} ({made.stat().st_size / 1e6:.1f} MB): open it in a browser; it needs no network")
+
+
+@guarded
+def figures(
+    folders: Annotated[list[Path], typer.Argument(help="Run folders; of several, also a comparison.", metavar="RUN")],
+    out: Annotated[Path, typer.Option(help="Folder to write into; made if need be.")] = Path("figures"),
+    form: Annotated[str, typer.Option("--format", help="One or more of pdf, png, svg, with commas.")] = "pdf",
+    only: Annotated[list[str] | None, typer.Option(help="Only figures whose name begins so; may be repeated.")] = None,
+    dpi: Annotated[int, typer.Option(help="Resolution of PNG.", min=30, max=2400)] = 300,
+) -> None:
+    """Write a run's figures for a paper: column or page width, 8 point, fonts embedded."""
+    from negspace.report.export import export
+    from negspace.report.run import read_runs
+
+    for path in export(read_runs(folders), out, form.split(","), only=only or (), dpi=dpi):
+        typer.echo(path)

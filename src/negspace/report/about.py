@@ -1,0 +1,105 @@
+"""What was asked and with what: the facts of a run, as names and values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from negspace.report.run import Run
+
+Rows = list[tuple[str, str]]
+_SUITES = {"blimp": "BLiMP", "tse": "TSE", "tasks": "tasks"}
+
+
+def asked(run: Run) -> Rows:
+    """The facts that a reader needs beside the verdict."""
+    m, study, data = run.manifest, run.study, run.manifest["data"]
+    model = m["model"]
+    rows = [
+        ("model", str(study["model"])),
+        ("revision", " at ".join(filter(None, (model.get("revision"), model.get("commit"))))),
+        ("weights", m["identity"].get("fingerprint", "")[:16]),
+        ("neurons", f"{m['neurons']:,}" if m.get("neurons") else ""),
+        ("ranked by", str(study.get("by", ""))),
+        ("shares", ", ".join(f"{share * 100:.4g}%" for share in study.get("shares", ()))),
+        ("statistics on", data["statistics"][0] + _tokens(run)),
+        ("perplexity on", data["perplexity"][0]),
+    ]
+    for kind, name in _SUITES.items():
+        if kind in data:
+            rows.append((name, f"{data[kind][0]}, {data[kind][2]:,} {'items' if kind == 'tasks' else 'pairs'}"))
+    rows += [
+        ("protocol", str(study.get("protocol", "")) if any(kind in data for kind in ("blimp", "tse")) else ""),
+        ("intervals", f"{run.level}; {study['draws']:,} resamples; p-values Holm-corrected"),
+        ("seed", str(study["seed"])),
+        ("computed", _time(run)),
+    ]
+    return [(name, value) for name, value in rows if value]
+
+
+def about(run: Run) -> list[tuple[str, Rows]]:
+    """Everything that identifies the run: model, data, configuration, software, time and machine."""
+    m = run.manifest
+    history = run.history
+    software = dict(run.scan.info.versions) if run.scan else {}
+    software |= {name: str(m["model"][name]) for name in ("torch", "transformers") if m["model"].get(name)}
+    groups = [
+        ("Model", _flat({**m["model"], **m["identity"]})),
+        ("Data", [(name, _one(value)) for name, value in m["data"].items()]),
+        ("Configuration", _flat(run.study)),
+        ("Software", _flat(software)),
+        (
+            "Time and machine",
+            [
+                ("first started", _when(history.started)),
+                ("finished", _when(history.ended)),
+                ("computing", _time(run)),
+                ("cells computed", f"{history.cells:,}" if history.cells else ""),
+                ("starts", str(history.starts) if history.starts else ""),
+                *_flat(history.surroundings),
+            ],
+        ),
+        ("Notes", [(str(number), note) for number, note in enumerate(m.get("notes", ()), start=1)]),
+    ]
+    return [(title, kept) for title, rows in groups if (kept := [(name, value) for name, value in rows if value])]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Rows:
+    """Nested values in lines, `outer.inner` for names; what is not set is left out."""
+    rows: Rows = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            rows += _flat(value, f"{prefix}{name}.") or [(f"{prefix}{name}", "as it is by default")]
+        elif value is not None and value != [] and value != ():
+            rows.append((f"{prefix}{name}", _one(value)))
+    return rows
+
+
+def _one(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(_one(element) for element in value)
+    return f"{value:,}" if isinstance(value, int) and abs(value) >= 10_000 else str(value)
+
+
+def _tokens(run: Run) -> str:
+    if run.scan is None:
+        return ""
+    info = run.scan.info
+    return f" ({info.tokens:,} tokens, windows of {info.window:,})"
+
+
+def _time(run: Run) -> str:
+    seconds = run.history.seconds
+    if not seconds:
+        return ""
+    day = f"{_when(run.history.ended)[:10]}, " if run.history.ended else ""
+    if seconds < 100:
+        return f"{day}{seconds:.0f} s"
+    return f"{day}{seconds / 60:.0f} min" if seconds < 6000 else f"{day}{seconds / 3600:.1f} h"
+
+
+def _when(time: str) -> str:
+    return datetime.fromisoformat(time).strftime("%Y-%m-%d %H:%M:%S %z").strip() if time else ""

@@ -1,0 +1,133 @@
+"""What a figure shows, said once: panels of series with intervals and reference lines, for every back-end to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Mark = Literal["points", "line", "bars", "steps", "dots"]
+Direction = Literal["x", "y"]
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of a panel."""
+
+    label: str
+    """Quantity and unit."""
+    log: bool = False
+    """Logarithmic; values and limits are given as they are."""
+    ticks: tuple[tuple[float, str], ...] = ()
+    """Places and their texts, for axes of categories; empty: numbers, placed by the back-end."""
+    limits: tuple[float, float] | None = None
+    """Ends of the axis; None: what the data need. The first may be the larger."""
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """Points of one kind, with intervals where there are any."""
+
+    name: str
+    """What the legend calls it."""
+    role: str
+    """Key of `style.STYLES`: its colour, marker and dash."""
+    x: Numbers
+    """[n] places; for steps [n + 1], the edges."""
+    y: Numbers
+    """[n] places."""
+    low: Numbers | None = None
+    """[n] lower ends of the intervals; NaN: none."""
+    high: Numbers | None = None
+    """[n] upper ends."""
+    along: Direction = "y"
+    """The direction in which the intervals run."""
+    mark: Mark = "points"
+    """points (markers), dots (small markers), line (with markers), bars (horizontal or vertical), steps (histogram)."""
+    labels: tuple[str, ...] = ()
+    """[n] what to say of each point on hover; empty: nothing."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A line across a panel."""
+
+    value: float
+    """Where it crosses the axis."""
+    axis: Direction
+    """Which axis it crosses."""
+    label: str = ""
+    """What it is; empty: it speaks for itself (zero, the plain model)."""
+    paper: bool = False
+    """Whether it is a published number and not one of this run."""
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Values over cells of a plane: a density, or a matrix with its numbers written in."""
+
+    x: Numbers
+    """[columns + 1] edges; for a matrix [columns] centres."""
+    y: Numbers
+    """[rows + 1] edges; for a matrix [rows] centres."""
+    values: Numbers
+    """[rows, columns]; NaN: nothing there."""
+    label: str
+    """What the colour stands for."""
+    log: bool = False
+    """Colour by the logarithm."""
+    matrix: bool = False
+    """Write the numbers into the cells."""
+    limits: tuple[float, float] | None = None
+    """Values of the ends of the colour scale; symmetric ones around zero give a diverging scale."""
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One pair of axes and what is drawn on them."""
+
+    x: Axis
+    """Horizontal axis."""
+    y: Axis
+    """Vertical axis."""
+    series: tuple[Series, ...] = ()
+    """What is drawn, the first at the back."""
+    title: str = ""
+    """Above the panel; empty where the figure has one panel."""
+    references: tuple[Reference, ...] = ()
+    """Lines across it."""
+    grid: Grid | None = None
+    """What lies behind the series."""
+    rows: int = 0
+    """Lines that the vertical axis has to hold, where it has categories; 0: no matter."""
+
+
+@dataclass(frozen=True, eq=False)
+class Figure:
+    """A figure: what is asked for by name, and what any back-end can draw."""
+
+    name: str
+    """File name without its ending, and part of links: "wd_by_layer"."""
+    title: str
+    """What is seen, in a few words."""
+    caption: str
+    """What the marks and intervals are, in a sentence or two."""
+    panels: tuple[Panel, ...]
+    """One or more, read from left to right, line by line."""
+    columns: int = 1
+    """Panels in a line, where there is room."""
+    wide: bool = False
+    """Whether it takes the page's width in print and not one column's."""
+    notes: tuple[str, ...] = field(default=())
+    """Published numbers beside these, and what else a reader must know; one sentence each."""
+
+
+def numbers(values: Sequence[float] | object) -> Numbers:
+    """Any column or list as float64; missing values are NaN."""
+    import pandas as pd
+
+    return pd.to_numeric(pd.Series(values), errors="coerce").to_numpy(np.float64, na_value=np.nan)  # type: ignore[arg-type]

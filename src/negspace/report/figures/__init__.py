@@ -1,0 +1,1 @@
+"""Figures by analysis: each module makes them from documented tables alone."""

@@ -1,0 +1,135 @@
+"""Figures of other abilities: every task under every condition, and the double dissociation as an interaction."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from negspace.report.figure import Axis, Figure, Panel, Reference, Series, numbers
+from negspace.report.figures.ablation import SUITES
+from negspace.report.figures.forest import Dots, forest, percent
+from negspace.report.run import Run
+
+_ALL = "all tasks"
+
+
+def figures(run: Run) -> list[Figure]:
+    """The interaction plot, the contrast of every task, and the tasks by themselves."""
+    made = []
+    table = run.table("dissociation")
+    if table is not None:
+        made += [_interaction(run, table), _contrasts(run, table)]
+    tasks = run.table("tasks_by_task")
+    if tasks is not None:
+        made += _tasks(run, tasks)
+    return made
+
+
+def _interaction(run: Run, table: pd.DataFrame) -> Figure:
+    """What either family loses under the top set and under the control: crossing lines are the claim."""
+    whole = table[table["against"] == _ALL]
+    panels = []
+    ticks = ((0.0, "matched control"), (1.0, "top set"))
+    for _, row in whole.iterrows():
+        lines = [
+            Series(
+                f"grammar ({SUITES[row['suite']]})",
+                "top",
+                numbers([0, 1]),
+                numbers([row["grammar_control_drop"], row["grammar_drop"]]) * 100,
+                mark="line",
+            ),
+            Series(
+                "other tasks",
+                "random",
+                numbers([0, 1]),
+                numbers([row["other_control_drop"], row["other_drop"]]) * 100,
+                mark="line",
+            ),
+        ]
+        title = f"p = {percent(row['share'])}, {SUITES[row['suite']]}: {row['verdict']}"
+        panels.append(
+            Panel(
+                Axis("ablated", ticks=ticks, limits=(-0.25, 1.25)),
+                Axis("accuracy lost (points)"),
+                tuple(lines),
+                title,
+                (Reference(0.0, "y"),),
+            )
+        )
+    caption = (
+        "Accuracy lost under either ablation. A double dissociation needs the grammar line to rise from the control to "
+        "the top set more steeply than the line of the tasks; its interval is in the next figure."
+    )
+    title = "Double dissociation"
+    return Figure("dissociation", title, caption, tuple(panels), columns=min(len(panels), 3), wide=True)
+
+
+def _contrasts(run: Run, table: pd.DataFrame) -> Figure:
+    panels = []
+    for share in dict.fromkeys(table["share"]):
+        here = table[table["share"] == share]
+        rows = list(dict.fromkeys(here["against"]))
+        series = []
+        for number, suite in enumerate(dict.fromkeys(here["suite"])):
+            part = here[here["suite"] == suite].set_index("against")
+            values = {
+                a: (part.loc[a, "contrast"] * 100, part.loc[a, "low"] * 100, part.loc[a, "high"] * 100)
+                for a in rows
+                if a in part.index
+            }
+            labels = {a: str(part.loc[a, "verdict"]) for a in values}
+            series.append(Dots(SUITES[str(suite)], ("top", "series 2")[number % 2], values, labels))
+        panels.append(forest(rows, series, "interaction contrast (points)", title=f"p = {percent(share)}"))
+    caption = (
+        "(Grammar lost - tasks lost) under the top set, minus the same under the matched control, with "
+        f"{run.level} intervals. Right of the line: grammar suffers more from the top set than the tasks do."
+    )
+    columns = min(len(panels), 2)
+    return Figure("dissociation_contrasts", "The interaction contrast", caption, tuple(panels), columns, wide=True)
+
+
+def _tasks(run: Run, table: pd.DataFrame) -> list[Figure]:
+    made = []
+    baseline = table[table["role"] == "baseline"]
+    rows = [task for task in baseline["task"] if task != _ALL] + [_ALL]
+    for share in dict.fromkeys(table["share"].dropna()):
+        here = table[table["share"] == share]
+        shown = [
+            ("plain model", "baseline", baseline),
+            ("top", "top", here[here["role"] == "top"]),
+            ("random sets", "random", here[here["role"] == "random"]),
+            ("matched", "matched", here[here["role"] == "matched"]),
+        ]
+        panels = []
+        for value, label in (("accuracy", "% right"), ("change", "change against the plain model (points)")):
+            series = [
+                Dots(name, role, _by_task(part, value), {t: _items(baseline, t) for t in rows})
+                for name, role, part in shown
+                if len(part) and not (value == "change" and role == "baseline")
+            ]
+            panels.append(forest(rows, series, label, zero=None if value == "accuracy" else 0.0))
+        caption = (
+            f"Left: items right. Right: the change on the same items. Bars: {run.level} intervals; for random sets, "
+            "their mean and range. The level of chance differs by task; see the table."
+        )
+        name = f"tasks_{percent(share).replace('%', 'pct')}"
+        title = f"Tasks that are not about grammar, p = {percent(share)}"
+        made.append(Figure(name, title, caption, tuple(panels), columns=2, wide=True))
+    return made
+
+
+def _by_task(rows: pd.DataFrame, value: str) -> dict[str, tuple[float, float, float]]:
+    found = {}
+    for task, part in rows.groupby("task"):
+        if len(part) == 1:
+            row = part.iloc[0]
+            found[task] = (row[value] * 100, row[f"{value}_low"] * 100, row[f"{value}_high"] * 100)
+        else:
+            found[task] = tuple(100 * part[value].agg(how) for how in ("mean", "min", "max"))
+    return found
+
+
+def _items(baseline: pd.DataFrame, task: str) -> str:
+    row = baseline[baseline["task"] == task].iloc[0]
+    chance = "" if pd.isna(row["chance"]) else f", chance {row['chance'] * 100:.1f}%"
+    return f"{row['items']:,} items, {row['metric']}{chance}"

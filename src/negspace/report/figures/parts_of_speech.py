@@ -1,0 +1,50 @@
+"""Figures of excess surprisal: which words an ablation makes harder to predict."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from negspace.report.figure import Figure
+from negspace.report.figures.forest import Dots, forest
+from negspace.report.run import Run
+
+_KINDS = {"upos": "universal parts of speech", "dep": "dependency labels"}
+_MOST = 40
+
+
+def figures(run: Run) -> list[Figure]:
+    """Excess surprisal by part of speech and by dependency label, most excess first."""
+    table = run.table("parts_of_speech")
+    if table is None:
+        return []
+    series = _series(table)
+    made = []
+    for kind, words in _KINDS.items():
+        part = table[table["kind"] == kind]
+        if part.empty:
+            continue
+        tags = list(part.groupby("tag")["excess"].max().sort_values(ascending=False).index)
+        shown = tags[:_MOST]
+        dots = [
+            Dots(name, role, {r["tag"]: (r["excess"], r["low"], r["high"]) for _, r in rows.iterrows()}, _counts(rows))
+            for name, role, rows in ((n, r, rows[rows["kind"] == kind]) for n, r, rows in series)
+            if len(rows)
+        ]
+        caption = f"Mean surprisal added by the ablation, with {run.level} intervals clustered by window."
+        if len(tags) > len(shown):
+            caption += f" The {len(tags) - len(shown)} with the least excess are in the table."
+        panel = forest(shown, dots, "excess surprisal (nats a token)")
+        made.append(Figure(f"parts_of_speech_{kind}", f"Excess surprisal by {words}", caption, (panel,)))
+    return made
+
+
+def _series(table: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
+    """One series a condition, where the table has several."""
+    if "condition" not in table.columns:
+        return [("ablation", "top", table)]
+    roles = table["role"] if "role" in table.columns else pd.Series("top", table.index)
+    return [(str(name), str(roles[rows.index[0]]), rows) for name, rows in table.groupby("condition", sort=False)]
+
+
+def _counts(rows: pd.DataFrame) -> dict[str, str]:
+    return {row["tag"]: f"{row['tokens']:,} tokens" for _, row in rows.iterrows()}

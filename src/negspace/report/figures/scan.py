@@ -1,0 +1,142 @@
+"""Figures of the scan: how far from Gaussian the neurons of each layer are, and what goes with it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from negspace.neurons.neuronset import NeuronSet
+from negspace.report.figure import Axis, Figure, Grid, Numbers, Panel, Series, numbers
+from negspace.report.run import Run
+
+_MOST_POINTS = 6000
+_BINS = (90, 70)
+_BRANCHES = ("mlp", "experts", "shared")
+
+
+def figures(run: Run) -> list[Figure]:
+    """WD by layer, the negative share, and WD against MD; none for a run without a scan."""
+    if run.scan is None or run.scan.table["wd"].isna().all():
+        return []
+    table = run.scan.table
+    top = _top(run)
+    chosen = member(run, top) if top is not None else np.zeros(len(table), bool)
+    made = [_by_layer(table), _negative(table, chosen, top)]
+    if table["md"].notna().any():
+        made.append(_against_md(table, chosen, top))
+    return made
+
+
+def member(run: Run, neurons: NeuronSet) -> np.ndarray:
+    """[neurons of the scan] whether each is in a set; the scan's rows follow the layout, site by site."""
+    parts = []
+    for path, _, experts, width in neurons.layout:
+        inside = np.zeros(max(1, experts) * width, bool)
+        inside[neurons.indices.get(path, np.zeros(0, np.int64))] = True
+        parts.append(inside)
+    return np.concatenate(parts)
+
+
+def _top(run: Run) -> NeuronSet | None:
+    """The smallest top set that the study chose."""
+    tops = [one for name, one in run.sets.items() if name.startswith("top ")]
+    return min(tops, key=len) if tops else None
+
+
+def _by_layer(table: pd.DataFrame) -> Figure:
+    groups = table.dropna(subset="wd").groupby("layer")["wd"]
+    layers = numbers(list(groups.groups))
+    lines = (
+        ("largest", "top", groups.max()),
+        ("99th percentile", "series 4", groups.quantile(0.99)),
+        ("90th percentile", "series 2", groups.quantile(0.9)),
+        ("median", "random", groups.median()),
+    )
+    series = [Series(name, role, layers, numbers(values), mark="line") for name, role, values in lines]
+    panel = Panel(_layer_axis(layers), Axis("WD from the Gaussian"), tuple(series))
+    caption = (
+        "Wasserstein-1 distance of each neuron's standardised pre-activations from N(0, 1): quantiles over the neurons "
+        "of a layer."
+    )
+    return Figure("wd_by_layer", "Distance from the Gaussian, by layer", caption, (panel,))
+
+
+def _negative(table: pd.DataFrame, chosen: np.ndarray, top: NeuronSet | None) -> Figure:
+    known = table["wd"].notna().to_numpy()
+    groups = [("all neurons" if top is None else "all others", "rest", known & ~chosen)]
+    if top is not None:
+        groups.insert(0, (top.origin, "top", known & chosen))
+    panels = []
+    for column, label in (
+        ("negative_share", "share of WD that lies below zero"),
+        ("fraction_negative", "share of tokens below zero"),
+    ):
+        series, layers = [], np.zeros(0)
+        for name, role, rows in groups:
+            part = table[rows].groupby("layer")[column]
+            layers = numbers(list(part.groups))
+            series.append(
+                Series(
+                    name,
+                    role,
+                    layers,
+                    numbers(part.median()),
+                    numbers(part.quantile(0.25)),
+                    numbers(part.quantile(0.75)),
+                    mark="line",
+                )
+            )
+        panels.append(Panel(_layer_axis(layers), Axis(label, limits=(0, 1)), tuple(series), title=""))
+    caption = (
+        "Medians over neurons, bars from the lower to the upper quartile. Left: the part of the distance that lies "
+        "below a pre-activation of zero. Right: how often the pre-activation is negative."
+    )
+    return Figure("negative_share", "Does the structure lie below zero?", caption, tuple(panels), columns=2, wide=True)
+
+
+def _against_md(table: pd.DataFrame, chosen: np.ndarray, top: NeuronSet | None) -> Figure:
+    known = (table["wd"].notna() & table["md"].notna()).to_numpy()
+    md, wd = table["md"].to_numpy(np.float64), table["wd"].to_numpy(np.float64)
+    names = [name(row) for row in table[["layer", "branch", "expert", "neuron"]].itertuples(index=False)]
+    rest, own = np.flatnonzero(known & ~chosen), np.flatnonzero(known & chosen)
+    grid, series = None, []
+    if len(rest) <= _MOST_POINTS:
+        labels = tuple(names[row] for row in rest)
+        series.append(Series("other neurons", "rest", md[rest], wd[rest], mark="dots", labels=labels))
+    else:
+        counts, x, y = np.histogram2d(md[known], wd[known], bins=_BINS)
+        grid = Grid(x, y, np.where(counts.T > 0, counts.T, np.nan), "neurons", log=True)
+    if top is not None and len(own) <= _MOST_POINTS:
+        labels = tuple(names[row] for row in own)
+        series.append(Series(top.origin, "top", md[own], wd[own], mark="dots", labels=labels))
+    scatter = Panel(Axis("mapping difficulty (MD)"), Axis("WD from the Gaussian"), tuple(series), grid=grid)
+    layers, rho = _correlations(table[known])
+    line = Series("rank correlation", "series 1", layers, rho, mark="line")
+    low = min(0.0, float(np.nanmin(rho)) - 0.05) if np.isfinite(rho).any() else 0.0
+    ranks = Panel(_layer_axis(layers), Axis("Spearman's ρ of WD and MD", limits=(low, 1.02)), (line,))
+    caption = (
+        "Left: every neuron"
+        + (", as counts in cells where there are many" if grid is not None else "")
+        + ". Right: rank correlation of the two within each layer."
+    )
+    return Figure("wd_against_md", "WD against mapping difficulty", caption, (scatter, ranks), columns=2, wide=True)
+
+
+def name(row: object) -> str:
+    """A neuron's name: LAYER.INDEX; in a mixture of experts LAYER.EXPERT.INDEX, or LAYER.shared.INDEX."""
+    middle = f"{row.expert}." if row.expert >= 0 else "shared." if row.branch == "shared" else ""  # type: ignore[attr-defined]
+    return f"{row.layer}.{middle}{row.neuron}"  # type: ignore[attr-defined]
+
+
+def _correlations(table: pd.DataFrame) -> tuple[Numbers, Numbers]:
+    found = {
+        layer: part["wd"].rank().corr(part["md"].rank()) if part["wd"].nunique() > 1 else np.nan
+        for layer, part in table.groupby("layer")
+    }
+    return numbers(list(found)), numbers(list(found.values()))
+
+
+def _layer_axis(layers: Numbers) -> Axis:
+    """An axis that names every layer where they are few."""
+    ticks = tuple((layer, f"{layer:.0f}") for layer in layers) if len(layers) <= 12 else ()
+    return Axis("layer", ticks=ticks)

@@ -1,0 +1,266 @@
+"""Figures for a paper: the same panels drawn by matplotlib, in column width, with fonts embedded."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from functools import cache
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib import colors, font_manager, ft2font
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import NullFormatter, NullLocator
+
+from negspace.report.figure import Axis, Figure, Grid, Panel, Reference, Series
+from negspace.report.style import DASHES, DENSITY, DIVERGING, GREY, INK, STYLES
+from negspace.report.text import visible
+
+FORMATS = ("pdf", "png", "svg")
+COLUMN, PAGE = 3.25, 6.75
+"""Widths in inches: one column of a paper, and its page."""
+_ROW, _LEAST, _REST = 0.145, 1.25, 0.62
+_SETTINGS: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": INK,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#e4e5e6",
+    "grid.linewidth": 0.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "pdf.fonttype": 42,  # TrueType: embedded whole characters that stay text
+    "svg.fonttype": "path",
+    "svg.hashsalt": "negspace",
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
+    "path.simplify": True,
+}
+
+
+def draw(figure: Figure, form: str, *, dpi: int = 300) -> bytes:
+    """A figure as the bytes of a file; the same figure gives the same bytes.
+
+    Args:
+        form: one of FORMATS.
+        dpi: of PNG.
+    """
+    with matplotlib.rc_context(_SETTINGS):
+        canvas = _canvas(figure)
+        buffer = io.BytesIO()
+        stamp = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}[form]
+        canvas.savefig(buffer, format=form, dpi=dpi, metadata=stamp)
+    return buffer.getvalue()
+
+
+def _canvas(figure: Figure) -> Canvas:
+    """Panels in a grid, the legend below them all, in a figure as wide as the column or the page."""
+    wide = figure.wide or len(figure.panels) > 1
+    width = PAGE if wide else COLUMN
+    columns = min(figure.columns, len(figure.panels)) if wide else 1
+    lines = [figure.panels[start : start + columns] for start in range(0, len(figure.panels), columns)]
+    heights = [max(_height(panel, width / columns) for panel in line) for line in lines]
+    handles = _legend(figure)
+    legend = 0.18 * int(np.ceil(len(handles) / (4 if wide else 2))) + 0.06 if handles else 0.0
+    canvas = Canvas(figsize=(width, sum(heights) + legend), layout="constrained")
+    FigureCanvasAgg(canvas)
+    engine: Any = canvas.get_layout_engine()
+    engine.set(rect=(0, legend / (sum(heights) + legend), 1, 1 - legend / (sum(heights) + legend)))
+    axes = canvas.subplots(len(lines), columns, squeeze=False, height_ratios=heights)
+    for line, row in zip(lines, axes, strict=True):
+        for place, axis in enumerate(row):
+            if place < len(line):
+                _panel(axis, line[place])
+            else:
+                axis.set_visible(False)
+    if handles:
+        canvas.legend(
+            handles=[handle for handle, _ in handles],
+            labels=[plain(label) for _, label in handles],
+            loc="lower center",
+            ncols=min(len(handles), 4 if wide else 2),
+            frameon=False,
+            handlelength=2.4,
+            columnspacing=1.4,
+            borderaxespad=0.1,
+        )
+    return canvas
+
+
+def _height(panel: Panel, width: float) -> float:
+    body = max(_LEAST, _ROW * panel.rows) if panel.rows else max(_LEAST, 0.62 * width - 0.2)
+    return body + _REST + (0.15 if panel.title else 0)
+
+
+def _panel(axes: Any, panel: Panel) -> None:
+    if panel.grid is not None:
+        _grid(axes, panel.grid)
+    for series in panel.series:
+        _series(axes, series)
+    for reference in panel.references:
+        _reference(axes, reference)
+    _axis(axes, panel.x, "x")
+    _axis(axes, panel.y, "y")
+    if panel.title:
+        width = axes.figure.get_size_inches()[0] / max(1, axes.get_gridspec().ncols)
+        axes.set_title("\n".join(textwrap.wrap(plain(panel.title), int(width * 15))), loc="left")
+
+
+def _series(axes: Any, series: Series) -> None:
+    style = STYLES[series.role]
+    colour, dash = style.light, DASHES[style.dash]
+    if series.mark == "bars":
+        draw_bars = axes.barh if series.along == "x" else axes.bar
+        ends = (series.y, series.x) if series.along == "x" else (series.x, series.y)
+        draw_bars(*ends, 0.7, color=colour, alpha=0.85)
+        return
+    if series.mark == "steps":
+        axes.stairs(series.y, series.x, color=colour, fill=True, alpha=0.25)
+        axes.stairs(series.y, series.x, color=colour, linewidth=0.8)
+        return
+    if series.low is not None and series.high is not None:
+        value = series.y if series.along == "y" else series.x
+        ends = np.stack([np.maximum(value - series.low, 0), np.maximum(series.high - value, 0)])
+        # A missing interval has no length, and is then not drawn.
+        known = np.isfinite(ends).all(axis=0) & np.isfinite(value)
+        axes.errorbar(
+            series.x[known],
+            series.y[known],
+            **{f"{series.along}err": ends[:, known]},
+            fmt="none",
+            ecolor=colour,
+            elinewidth=0.8,
+            capsize=1.6,
+            capthick=0.8,
+        )
+    small = series.mark == "dots"
+    hollow = style.symbol.endswith("open")
+    axes.plot(
+        series.x,
+        series.y,
+        linestyle=dash if series.mark == "line" else "none",
+        linewidth=1.1,
+        color=colour,
+        marker=style.marker or None,
+        markersize=1.8 if small else 3.6,
+        markerfacecolor="white" if hollow else colour,
+        markeredgewidth=0 if small else 0.8,
+        alpha=0.7 if small else 1,
+        rasterized=small and len(series.x) > 2000,
+    )
+
+
+def _grid(axes: Any, grid: Grid) -> None:
+    diverging = grid.limits is not None and grid.limits[0] == -grid.limits[1]
+    chosen = (DIVERGING if diverging else DENSITY)["light"]
+    scale = colors.LinearSegmentedColormap.from_list("negspace", list(chosen))
+    known = np.isfinite(grid.values)
+    low, high = grid.limits or (
+        (float(np.nanmin(grid.values)), float(np.nanmax(grid.values))) if known.any() else (0, 1)
+    )
+    if grid.log:
+        norm: Any = colors.LogNorm(max(low, 1e-12), max(high, low * 1.01))
+    else:
+        norm = colors.Normalize(low, high if high > low else low + 1)
+    x, y = (_edges(grid.x), _edges(grid.y)) if grid.matrix else (grid.x, grid.y)
+    mesh = axes.pcolormesh(x, y, np.ma.masked_invalid(grid.values), cmap=scale, norm=norm, rasterized=not grid.matrix)
+    axes.grid(False)
+    if grid.matrix:
+        for row, column in zip(*np.nonzero(known), strict=True):
+            value = grid.values[row, column]
+            red, green, blue, _ = scale(norm(value))
+            dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.55
+            place = (grid.x[column], grid.y[row])
+            text = {"ha": "center", "va": "center", "fontsize": 6, "color": "white" if dark else INK}
+            axes.annotate(f"{value:.2f}", place, **text)
+    bar = axes.figure.colorbar(mesh, ax=axes, pad=0.02, aspect=25, shrink=0.9)
+    bar.set_label(plain(grid.label), fontsize=7)
+    bar.outline.set_visible(False)
+
+
+def _reference(axes: Any, reference: Reference) -> None:
+    colour = STYLES["paper"].light if reference.paper else GREY
+    line = axes.axvline if reference.axis == "x" else axes.axhline
+    dash = DASHES["longdash"] if reference.paper else "-"
+    line(reference.value, color=colour, linewidth=0.8, linestyle=dash, zorder=1.5)
+    if not reference.label:
+        return
+    text = {"fontsize": 6, "color": colour if reference.paper else INK}
+    if reference.axis == "x":
+        place, how = (reference.value, 1.0), {"xycoords": ("data", "axes fraction"), "va": "bottom", "ha": "left"}
+    else:
+        place, how = (1.0, reference.value), {"xycoords": ("axes fraction", "data"), "va": "bottom", "ha": "right"}
+    axes.annotate(plain(reference.label), place, **how, **text)
+
+
+def _axis(axes: Any, axis: Axis, which: str) -> None:
+    getattr(axes, f"set_{which}label")(plain(axis.label))
+    if axis.log:
+        getattr(axes, f"set_{which}scale")("log")
+    if axis.ticks:
+        places = [place for place, _ in axis.ticks]
+        getattr(axes, f"set_{which}ticks")(places, [plain(text) for _, text in axis.ticks])
+        own = getattr(axes, f"{which}axis")
+        own.set_minor_locator(NullLocator())
+        own.set_minor_formatter(NullFormatter())
+    if axis.limits:
+        getattr(axes, f"set_{which}lim")(*axis.limits)
+
+
+def _legend(figure: Figure) -> list[tuple[Any, str]]:
+    """One handle a name; none where there is one series, which the title names."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    found: dict[str, Any] = {}
+    for series in (series for panel in figure.panels for series in panel.series):
+        if series.name in found:
+            continue
+        style = STYLES[series.role]
+        if series.mark in ("bars", "steps"):
+            found[series.name] = Patch(color=style.light, alpha=0.85 if series.mark == "bars" else 0.4)
+            continue
+        found[series.name] = Line2D(
+            [],
+            [],
+            color=style.light,
+            linestyle=DASHES[style.dash] if series.mark == "line" else "none",  # type: ignore[arg-type]
+            linewidth=1.1,
+            marker=style.marker or "None",
+            markersize=3.6,
+            markerfacecolor="white" if style.symbol.endswith("open") else style.light,
+        )
+    grids = any(panel.grid is not None for panel in figure.panels)
+    return [(handle, name) for name, handle in found.items()] if len(found) > 1 or grids else []
+
+
+def plain(text: str) -> str:
+    """Text that the font can draw: characters that it lacks as code points."""
+    made = "".join(c if c == "\n" or _drawable(ord(c)) else f"⟨U+{ord(c):04X}⟩" for c in visible(text))
+    return made.replace("⟨", "<").replace("⟩", ">") if not _drawable(ord("⟨")) else made
+
+
+def _drawable(code: int) -> bool:
+    return code in _characters()
+
+
+@cache
+def _characters() -> frozenset[int]:
+    """Characters of the font that figures are set in; matplotlib brings it along."""
+    path = font_manager.findfont(font_manager.FontProperties(family=_SETTINGS["font.family"]))
+    return frozenset(ft2font.FT2Font(str(path)).get_charmap())
+
+
+def _edges(centres: np.ndarray) -> np.ndarray:
+    """Edges of cells around centres that are one apart."""
+    return np.concatenate((centres - 0.5, centres[-1:] + 0.5))

@@ -1,0 +1,80 @@
+"""The neuron explorer's data: every neuron's statistics as packed columns, and what is known of single neurons."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import numpy as np
+
+from negspace.report.details import details
+from negspace.report.figures.scan import member
+from negspace.report.run import Run
+
+COLUMNS = {
+    "wd": ("WD", "Wasserstein-1 distance of the standardised pre-activation from N(0, 1)"),
+    "wd_rank": ("rank in layer", "place by WD among the neurons of the layer, 1 for the largest"),
+    "negative_share": ("negative share", "part of WD that lies below a pre-activation of zero"),
+    "md": ("MD", "mapping difficulty: how far apart near inputs are sent"),
+    "fraction_negative": ("tokens < 0", "share of tokens whose pre-activation is negative"),
+    "mean": ("mean", "mean of the pre-activation"),
+    "std": ("sd", "standard deviation of the pre-activation"),
+    "mean_negative": ("mean of negatives", "mean of the negative pre-activations"),
+    "skewness": ("skewness", "skewness of the pre-activation"),
+    "kurtosis": ("kurtosis", "excess kurtosis; 0 for a Gaussian"),
+    "bimodality": ("bimodality", "bimodality coefficient: (skewness² + 1) / kurtosis; 5/9 for a uniform distribution"),
+    "wd_error": ("WD error", "bound on the error that the sketch makes in WD"),
+}
+"""Statistic -> what to call it, and what it is."""
+
+WITHOUT = (
+    "This run holds nothing more about this neuron: tokens in context and distributions come with the atlas analysis."
+)
+
+
+def explorer(run: Run) -> dict[str, Any] | None:
+    """The explorer's data as a JSON value: numbers as base64 of little-endian arrays. None without a scan."""
+    if run.scan is None:
+        return None
+    table = run.scan.table
+    branches = sorted(set(table["branch"]))
+    columns = [
+        _packed("layer", "layer", "layer of the model, from 0", table["layer"].to_numpy(), "u2"),
+        _packed("expert", "expert", "expert of a mixture; -1 in a dense MLP", table["expert"].to_numpy(), "i2"),
+        _packed("neuron", "neuron", "index in the layer, or in the expert", table["neuron"].to_numpy(), "u4"),
+        _packed("branch", "branch", "", np.searchsorted(branches, table["branch"].to_numpy(str)), "u1"),
+    ]
+    for key, (label, meaning) in COLUMNS.items():
+        if key == "wd_rank":
+            ranks = table.groupby("layer")["wd"].rank(ascending=False, method="first", na_option="bottom")
+            columns.append(_packed(key, label, meaning, ranks.to_numpy(), "u4"))
+        elif table[key].notna().any():
+            columns.append(_packed(key, label, meaning, table[key].to_numpy(), "f4"))
+    known = details(run)
+    return {
+        "count": len(table),
+        "branches": branches,
+        "shared": "shared" in branches and len(branches) > 1,
+        "columns": columns,
+        "sets": [
+            {"name": name, "data": _text(np.packbits(member(run, one), bitorder="little"))}
+            for name, one in sorted(run.sets.items(), key=lambda item: _order(item[0]))
+        ],
+        "details": known.pages,
+        "words": known.words,
+        "without": WITHOUT,
+    }
+
+
+def _order(name: str) -> tuple[int, str]:
+    """Top sets first, random ones last."""
+    return (0 if name.startswith("top") else 2 if name.startswith("random") else 1, name)
+
+
+def _packed(key: str, label: str, meaning: str, values: np.ndarray, kind: str) -> dict[str, Any]:
+    made = np.ascontiguousarray(values).astype(f"<{kind}")
+    return {"key": key, "label": label, "meaning": meaning, "type": kind, "data": _text(made)}
+
+
+def _text(values: np.ndarray) -> str:
+    return base64.b64encode(values.tobytes()).decode("ascii")

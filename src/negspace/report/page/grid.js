@@ -1,0 +1,249 @@
+// A table that sorts, filters and scrolls through any number of rows: only the rows in view are in the document.
+const ROW = 30, WHOLE = 250, MOST_PIXELS = 8e6;
+
+function formatNumber(value) {
+  if (value === null || value === undefined || Number.isNaN(value)) return "";
+  if (Number.isInteger(value)) return value.toLocaleString("en-GB");
+  const size = Math.abs(value);
+  if (size >= 1e6 || size < 1e-4) return value.toExponential(2);
+  return String(Number(value.toPrecision(size >= 1000 ? 6 : 4)));
+}
+
+// Decimals that give a column's typical number four digits, so that its numbers stand under one another.
+function decimalsOf(values) {
+  const sizes = [], step = Math.max(1, Math.floor(values.length / 500));
+  let whole = true;
+  for (let place = 0; place < values.length; place += step) {
+    if (missing(values[place])) continue;
+    if (!Number.isInteger(values[place])) whole = false;
+    if (values[place] !== 0) sizes.push(Math.abs(values[place]));
+  }
+  if (whole || !sizes.length) return null;
+  sizes.sort((a, b) => a - b);
+  const typical = sizes[sizes.length >> 1];
+  return typical < 1e-5 || typical >= 1e6 ? null : Math.max(0, Math.min(7, 3 - Math.floor(Math.log10(typical))));
+}
+
+function formatFixed(value, decimals) {
+  if (missing(value)) return "";
+  if (decimals === null || (value !== 0 && Math.abs(value) < 0.5 * 10 ** -decimals)) return formatNumber(value);
+  return value.toLocaleString("en-GB", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
+}
+
+function formatP(value) {
+  if (value === null || value === undefined || Number.isNaN(value)) return "";
+  return value < 0.001 ? "< 0.001" : value.toFixed(3);
+}
+
+const missing = (value) => value === null || value === undefined || Number.isNaN(value);
+
+class Grid {
+  // columns: {key, label, meaning, kind: "number" | "text" | "p" | "interval", value(row), text(row), width}
+  constructor(host, { label, columns, count, link, sort, toolbar, matches }) {
+    Object.assign(this, { host, label, columns, count, link, matches });
+    this.sorting = sort || null;
+    this.active = 0;
+    this.order = new Uint32Array(count);
+    this.build();
+    if (toolbar) this.buildToolbar(toolbar);
+    this.refresh();
+  }
+
+  get whole() { return this.count <= WHOLE; }
+
+  build() {
+    this.heads = this.columns.map((column, place) => {
+      const button = element("button", { type: "button", title: column.meaning || null }, column.label);
+      button.addEventListener("click", () => this.sortBy(place));
+      return element("th", { scope: "col", class: column.kind === "text" ? "text" : "", "aria-sort": "none" }, button);
+    });
+    this.body = element("tbody");
+    const cols = this.whole ? [] : this.columns.map((column) => {
+      const col = element("col");
+      col.style.width = `${column.width || 8}rem`;
+      return col;
+    });
+    const table = element("table", { "aria-rowcount": this.count + 1, class: this.whole ? "" : "fixed" },
+      element("caption", { class: "skip" }, this.label), element("colgroup", {}, ...cols),
+      element("thead", {}, element("tr", { "aria-rowindex": 1 }, ...this.heads)), this.body);
+    if (!this.whole) table.style.width = `${this.columns.reduce((sum, column) => sum + (column.width || 8), 0)}rem`;
+    this.scroller = element("div", { class: "scroller", tabindex: "0", role: "region", "aria-label": this.label }, table);
+    if (!this.whole) {
+      this.scroller.addEventListener("scroll", () => requestAnimationFrame(() => this.draw()), { passive: true });
+      this.scroller.style.height = "34rem";
+    }
+    if (this.link) this.scroller.addEventListener("keydown", (event) => this.onKey(event));
+    this.host.replaceChildren(this.scroller);
+  }
+
+  buildToolbar(toolbar) {
+    const search = element("input", { type: "search", placeholder: "Filter rows", "aria-label": `Filter: ${this.label}` });
+    search.addEventListener("input", () => { this.query = search.value.trim().toLowerCase(); this.refresh(); });
+    this.counter = element("span", { class: "count", "aria-live": "polite" });
+    const csv = element("button", { type: "button" }, "CSV");
+    csv.title = "Save the rows shown, in their order";
+    csv.addEventListener("click", () => this.save());
+    toolbar.replaceChildren(search, this.counter, csv);
+    this.matches = (row) => !this.query || this.columns.some((column) => column.text(row).toLowerCase().includes(this.query));
+  }
+
+  sortBy(place) {
+    const same = this.sorting && this.sorting.place === place;
+    const first = this.columns[place].kind === "text" || this.columns[place].kind === "p" ? 1 : -1;
+    this.sorting = { place, sign: same ? -this.sorting.sign : first };
+    this.refresh();
+  }
+
+  refresh() {
+    let kept = 0;
+    if (this.order.length !== this.count) this.order = new Uint32Array(this.count);
+    for (let row = 0; row < this.count; row += 1) if (!this.matches || this.matches(row)) this.order[kept++] = row;
+    this.order = this.order.subarray(0, kept);
+    if (this.sorting) {
+      const { place, sign } = this.sorting, column = this.columns[place];
+      this.order = column.kind === "text" ? this.sortTexts(column, sign) : this.sortNumbers(column, sign);
+    }
+    this.heads.forEach((head, place) => {
+      const on = this.sorting && this.sorting.place === place;
+      head.setAttribute("aria-sort", on ? (this.sorting.sign > 0 ? "ascending" : "descending") : "none");
+    });
+    if (this.counter) this.counter.textContent = kept === this.count ? `${formatNumber(kept)} rows` : `${formatNumber(kept)} of ${formatNumber(this.count)} rows`;
+    this.active = 0;
+    this.scroller.scrollTop = 0;
+    this.draw(true);
+    this.order = this.order.length === this.count ? this.order : this.order.slice();
+    if (this.onRefresh) this.onRefresh(kept);
+  }
+
+  // Keys are taken once, so that comparing is comparing numbers; missing ones come last either way; ties keep their order.
+  sortNumbers(column, sign) {
+    const order = this.order, keys = new Float64Array(this.count);
+    for (const row of order) {
+      const value = column.value(row);
+      keys[row] = missing(value) ? Infinity : sign * Number(value);
+    }
+    return order.slice().sort((a, b) => keys[a] - keys[b] || a - b || 0);
+  }
+
+  sortTexts(column, sign) {
+    const collator = new Intl.Collator("en", { numeric: true });
+    return Uint32Array.from(Array.from(this.order).sort((a, b) => sign * collator.compare(column.text(a), column.text(b)) || a - b));
+  }
+
+  view() {
+    const rows = this.order.length, pixels = Math.min(rows * ROW, MOST_PIXELS), fits = Math.ceil((this.scroller.clientHeight || 540) / ROW);
+    const way = Math.max(1, pixels - fits * ROW);
+    // Beyond what a browser can lay out, a pixel of scrolling stands for more than a pixel of rows.
+    const first = pixels < rows * ROW ? Math.round((Math.min(1, this.scroller.scrollTop / way)) * (rows - fits)) : Math.floor(this.scroller.scrollTop / ROW);
+    const start = Math.max(0, Math.min(first - 5, rows - fits));
+    return { start, stop: Math.min(rows, first + fits + 5), pixels, rows };
+  }
+
+  draw(force) {
+    if (this.whole) {
+      this.body.replaceChildren(...Array.from(this.order, (row, place) => this.row(row, place)));
+      return;
+    }
+    const { start, stop, pixels, rows } = this.view();
+    if (!force && this.drawn && this.drawn[0] === start && this.drawn[1] === stop) return;
+    this.drawn = [start, stop];
+    const focused = this.body.contains(document.activeElement);
+    const made = [];
+    for (let place = start; place < stop; place += 1) made.push(this.row(this.order[place], place));
+    const shown = (stop - start) * ROW;
+    const above = pixels < rows * ROW ? Math.max(0, Math.min(this.scroller.scrollTop - 5 * ROW, pixels - shown)) : start * ROW;
+    this.body.replaceChildren(this.spacer(above), ...made, this.spacer(Math.max(0, pixels - above - shown)));
+    if (focused) this.focusActive();
+  }
+
+  spacer(height) {
+    const cell = element("td", { colspan: this.columns.length });
+    cell.style.height = `${height}px`;
+    return element("tr", { class: "spacer", "aria-hidden": "true" }, cell);
+  }
+
+  row(row, place) {
+    const cells = this.columns.map((column, number) => {
+      const cell = element("td", { class: column.kind === "text" ? "text" : "" });
+      if (number === 0 && this.link) {
+        const link = element("a", { href: this.link(row), tabindex: place === this.active ? "0" : "-1" });
+        link.textContent = column.text(row);
+        cell.append(link);
+      } else if (column.kind === "interval") {
+        const [value, range] = column.parts(row);
+        cell.append(value);
+        if (range) cell.append(" ", element("span", { class: "interval" }, range));
+      } else {
+        cell.textContent = column.text(row);
+        if (column.kind === "text" && cell.textContent.length > 40) cell.title = cell.textContent;
+      }
+      return cell;
+    });
+    return element("tr", { "aria-rowindex": place + 2 }, ...cells);
+  }
+
+  onKey(event) {
+    const page = Math.max(1, Math.floor(this.scroller.clientHeight / ROW) - 2);
+    const step = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -this.order.length, End: this.order.length }[event.key];
+    if (step === undefined || event.target.closest("thead")) return;
+    event.preventDefault();
+    this.active = Math.max(0, Math.min(this.order.length - 1, this.active + step));
+    this.reveal();
+    this.focusActive();
+  }
+
+  reveal() {
+    const { pixels, rows } = this.view(), top = this.active * (pixels / Math.max(1, rows)), height = this.scroller.clientHeight;
+    if (top < this.scroller.scrollTop) this.scroller.scrollTop = top;
+    else if (top + 2 * ROW > this.scroller.scrollTop + height) this.scroller.scrollTop = top + 2 * ROW + 8 - height;
+    this.draw(true);
+  }
+
+  focusActive() {
+    const link = this.body.querySelector(`tr[aria-rowindex="${this.active + 2}"] a`);
+    if (link) link.focus({ preventScroll: true });
+  }
+
+  save() {
+    const quote = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+    const raw = (value) => (missing(value) ? "" : String(value));
+    const lines = [this.columns.flatMap((column) => column.names || [column.key]).map(quote).join(",")];
+    for (const row of this.order) {
+      lines.push(this.columns.flatMap((column) => (column.all ? column.all(row) : [column.value(row)])).map((value) => quote(raw(value))).join(","));
+    }
+    const link = element("a", { href: URL.createObjectURL(new Blob([`${lines.join("\n")}\n`], { type: "text/csv" })), download: `${this.label.replace(/[^\w-]+/g, "_")}.csv` });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  }
+}
+
+// A table of the report: columns as JSON, intervals beside their estimates.
+function tableColumns(spec) {
+  return spec.columns.map((column) => {
+    const values = column.values;
+    const made = { key: column.key, label: column.label, meaning: column.meaning, kind: column.kind, width: column.kind === "text" ? 14 : column.kind === "interval" ? 15 : 8 };
+    made.value = (row) => values[row];
+    if (column.kind === "text") made.text = (row) => values[row] ?? "";
+    else if (column.kind === "p") made.text = (row) => formatP(values[row]);
+    else if (column.kind === "interval") {
+      const { low, high } = column, digits = decimalsOf(values);
+      made.names = column.names;
+      made.all = (row) => [values[row], low[row], high[row]];
+      made.parts = (row) => [formatFixed(values[row], digits), missing(low[row]) || missing(high[row]) ? "" : `[${formatFixed(low[row], digits)}, ${formatFixed(high[row], digits)}]`];
+      made.text = (row) => made.parts(row).join(" ");
+    } else {
+      const digits = decimalsOf(values);
+      made.text = (row) => formatFixed(values[row], digits);
+    }
+    return made;
+  });
+}
+
+function drawTables(root) {
+  for (const place of root.querySelectorAll("[data-table]")) {
+    if (place.dataset.drawn) continue;
+    place.dataset.drawn = "yes";
+    const spec = JSON.parse(document.getElementById(`data-${place.dataset.table}`).textContent);
+    new Grid(place.querySelector(".grid"), { label: spec.title, columns: tableColumns(spec), count: spec.rows, toolbar: place.querySelector(".toolbar") });
+  }
+}

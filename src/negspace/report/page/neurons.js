@@ -1,0 +1,160 @@
+// The neuron explorer: all neurons of a run in a table, and a page for each.
+const READERS = { f4: Float32Array, i2: Int16Array, u2: Uint16Array, u4: Uint32Array, u1: Uint8Array };
+
+function unpack(type, text) {
+  const binary = atob(text), bytes = new Uint8Array(binary.length);
+  for (let place = 0; place < binary.length; place += 1) bytes[place] = binary.charCodeAt(place);
+  return new READERS[type](bytes.buffer);
+}
+
+// One run's neurons. Columns are typed arrays, a row's index is the neuron's place in the scan.
+class Neurons {
+  constructor(spec) {
+    this.spec = spec;
+    this.count = spec.count;
+    this.columns = new Map(spec.columns.map((column) => [column.key, this.column(column)]));
+    this.sets = spec.sets.map((one) => ({ name: one.name, data: unpack("u1", one.data) }));
+  }
+
+  column(spec) {
+    const data = unpack(spec.type, spec.data);
+    return { ...spec, data, digits: spec.type === "f4" ? decimalsOf(data) : null };
+  }
+
+  at(key, row) { return this.columns.get(key).data[row]; }
+
+  id(row) {
+    const expert = this.at("expert", row), shared = this.spec.shared && this.spec.branches[this.at("branch", row)] === "shared";
+    return `${this.at("layer", row)}.${expert >= 0 ? `${expert}.` : shared ? "shared." : ""}${this.at("neuron", row)}`;
+  }
+
+  find(id) {
+    for (let row = 0; row < this.count; row += 1) if (this.id(row) === id) return row;
+    return -1;
+  }
+
+  inSet(set, row) { return (this.sets[set].data[row >> 3] >> (row & 7)) & 1; }
+
+  detail(id) { return this.spec.details[id] || {}; }
+}
+
+const OPERATORS = { "<=": (a, b) => a <= b, ">=": (a, b) => a >= b, "<": (a, b) => a < b, ">": (a, b) => a > b, "=": (a, b) => a === b };
+
+class Explorer {
+  constructor(host) {
+    this.host = host;
+    this.runs = [];
+    this.labels = JSON.parse(document.getElementById("runs").textContent);
+    this.row = -1;
+  }
+
+  load(run) {
+    const place = Math.max(0, Math.min(run, this.labels.length - 1));
+    if (!this.runs[place]) this.runs[place] = new Neurons(JSON.parse(document.getElementById(`neurons-${place}`).textContent));
+    this.run = place;
+    return this.runs[place];
+  }
+
+  suffix() { return this.run ? `&run=${this.run + 1}` : ""; }
+
+  list(run) {
+    if (this.shown !== run || !this.listing) this.build(this.load(run), run);
+    this.load(run);
+    if (this.page) this.page.remove();
+    this.page = null;
+    this.listing.hidden = false;
+    this.grid.draw(true);
+  }
+
+  build(neurons, run) {
+    this.shown = run;
+    const search = element("input", { type: "search", "aria-label": "Search neurons", placeholder: "3.17   wd>0.4   negative_share>=0.8   a token or tag" });
+    const layers = [...new Set(neurons.columns.get("layer").data)].sort((a, b) => a - b);
+    const layer = element("select", { "aria-label": "Layer" }, element("option", { value: "" }, "all layers"), ...layers.map((one) => element("option", { value: one }, `layer ${one}`)));
+    const set = element("select", { "aria-label": "Set" }, element("option", { value: "" }, "all neurons"), ...neurons.sets.map((one, place) => element("option", { value: place }, one.name)));
+    this.counter = element("span", { class: "count", "aria-live": "polite" });
+    this.problem = element("span", { class: "problem", role: "status" });
+    const chooser = this.labels.length < 2 ? null : element("select", { "aria-label": "Run" }, ...this.labels.map((one, place) => element("option", { value: place }, one)));
+    if (chooser) {
+      chooser.value = String(run);
+      chooser.addEventListener("change", () => { location.hash = Number(chooser.value) ? `neurons&run=${Number(chooser.value) + 1}` : "neurons"; });
+    }
+    const csv = element("button", { type: "button", title: "Save the rows shown, in their order" }, "CSV");
+    const toolbar = element("div", { class: "toolbar" }, chooser, search, layer, set, this.counter, csv, this.problem);
+    const place = element("div", { class: "grid" });
+    const meanings = element("details", {}, element("summary", {}, "What the columns mean"),
+      element("dl", { class: "meanings" }, ...[...neurons.columns.values()].filter((one) => one.meaning).map((one) => element("div", {}, element("dt", {}, element("code", {}, one.key)), element("dd", {}, one.meaning)))));
+    this.listing = element("div", {}, toolbar, place, meanings);
+    this.host.replaceChildren(this.listing);
+    const columns = this.gridColumns(neurons);
+    const wd = columns.findIndex((column) => column.key === "wd");
+    this.grid = new Grid(place, { label: "Neurons", columns, count: neurons.count, sort: { place: wd, sign: -1 }, link: (row) => `#neuron=${neurons.id(row)}${this.suffix()}` });
+    const told = (kept) => { this.counter.textContent = kept === neurons.count ? `${formatNumber(kept)} neurons` : `${formatNumber(kept)} of ${formatNumber(neurons.count)} neurons`; };
+    this.grid.onRefresh = told;
+    told(neurons.count);
+    csv.addEventListener("click", () => this.grid.save());
+    const apply = () => {
+      const test = this.parse(neurons, search.value);
+      const wantedLayer = layer.value === "" ? null : Number(layer.value), wantedSet = set.value === "" ? null : Number(set.value);
+      this.grid.matches = (row) => (wantedLayer === null || neurons.at("layer", row) === wantedLayer) && (wantedSet === null || neurons.inSet(wantedSet, row)) && test(row);
+      this.grid.refresh();
+    };
+    search.addEventListener("input", apply);
+    layer.addEventListener("change", apply);
+    set.addEventListener("change", apply);
+  }
+
+  gridColumns(neurons) {
+    const made = [{ key: "id", label: "neuron", kind: "number", width: 7, meaning: "LAYER.INDEX; in a mixture of experts LAYER.EXPERT.INDEX", value: (row) => row, all: (row) => [neurons.id(row)], text: (row) => neurons.id(row) }];
+    for (const column of neurons.columns.values()) {
+      if (["layer", "expert", "neuron", "branch"].includes(column.key)) continue;
+      made.push({ key: column.key, label: column.label, kind: "number", meaning: column.meaning, width: 6 + column.label.length * 0.24, value: (row) => column.data[row], text: (row) => formatFixed(column.data[row], column.digits) });
+    }
+    if (Object.keys(neurons.spec.words).length) made.push({ key: "drives", label: "what drives it", kind: "text", width: 18, meaning: "Tokens and tags over-represented in its modes", value: (row) => neurons.spec.words[neurons.id(row)] || "", text: (row) => neurons.spec.words[neurons.id(row)] || "" });
+    return made;
+  }
+
+  // Terms apart by spaces: column, comparison and number; a neuron's name or its beginning; or any words about it.
+  parse(neurons, text) {
+    const tests = [];
+    this.problem.textContent = "";
+    for (const term of text.trim().split(/\s+/).filter(Boolean)) {
+      const compared = /^(\w+)(<=|>=|<|>|=)(.*)$/.exec(term);
+      if (compared) {
+        const [, key, operator, number] = compared, column = neurons.columns.get(key);
+        if (!column) this.problem.textContent = `no column “${key}”; there are ${[...neurons.columns.keys()].join(", ")}`;
+        else if (number !== "" && Number.isFinite(Number(number))) tests.push((row) => OPERATORS[operator](column.data[row], Number(number)));
+        continue;
+      }
+      if (/^\d+(\.\w*)*$/.test(term)) tests.push((row) => { const id = neurons.id(row); return id === term || id.startsWith(term.endsWith(".") ? term : `${term}.`) || (term.includes(".") && id.startsWith(term)); });
+      else {
+        const wanted = term.toLowerCase();
+        tests.push((row) => (neurons.spec.words[neurons.id(row)] || "").toLowerCase().includes(wanted));
+      }
+    }
+    return (row) => tests.every((test) => test(row));
+  }
+
+  open(id, run) {
+    const neurons = this.load(run);
+    if (!this.listing || this.shown !== run) this.list(run);
+    const row = neurons.find(id);
+    if (this.page) this.page.remove();
+    this.listing.hidden = true;
+    this.page = row < 0 ? element("div", { class: "neuron" }, this.back(), element("p", { class: "notice" }, `There is no neuron ${id} in this run.`)) : neuronPage(this, neurons, row);
+    this.host.append(this.page);
+    drawFigures(this.page);
+    window.scrollTo(0, 0);
+  }
+
+  back() { return element("a", { href: `#neurons${this.suffix()}` }, "← all neurons"); }
+
+  pager(neurons, row) {
+    const place = this.grid.order.indexOf(row);
+    const link = (step, text) => {
+      const next = place < 0 ? undefined : this.grid.order[place + step];
+      return next === undefined ? null : element("a", { href: `#neuron=${neurons.id(next)}${this.suffix()}` }, text);
+    };
+    return element("div", { class: "pager" }, this.back(), link(-1, "‹ previous"), link(1, "next ›"), place < 0 ? null : element("span", { class: "count" }, `${formatNumber(place + 1)} of ${formatNumber(this.grid.order.length)} shown`));
+  }
+}

@@ -1,0 +1,184 @@
+"""What a report has to show, in order: sections with sentences, figures and tables, for one run or for several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from negspace.report.about import about, asked
+from negspace.report.figure import Figure
+from negspace.report.figures import ablation, dissociation, parts_of_speech
+from negspace.report.figures import scan as scan_figures
+from negspace.report.run import Part, Run
+from negspace.report.summary import headline, paragraphs
+
+Maker = Callable[[Run], list[Figure]]
+
+FIGURES: Mapping[str, tuple[Maker, ...]] = {
+    "ablation": (ablation.figures, dissociation.figures),
+    "parts_of_speech": (parts_of_speech.figures,),
+}
+"""Analysis -> what makes its figures; an analysis that is not here has tables only."""
+
+Rows = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, eq=False)
+class TableView:
+    """A table of the report."""
+
+    name: str
+    """Its name in the run."""
+    title: str
+    """What to call it."""
+    table: pd.DataFrame
+    """The table."""
+    meanings: Mapping[str, str]
+    """Column -> meaning."""
+    family: str = ""
+    """Over what its p-values are corrected; empty: they are not, or the columns say it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """One tab of the report."""
+
+    key: str
+    """Its link."""
+    title: str
+    """Its name."""
+    headline: str = ""
+    """The verdict in a line."""
+    lead: Sequence[str] = ()
+    """The verdict in words: paragraphs."""
+    facts: Sequence[tuple[str, Rows]] = ()
+    """Titled lists of names and values."""
+    findings: Sequence[tuple[str, Sequence[str]]] = ()
+    """Titled lists of sentences."""
+    figures: Sequence[Figure] = ()
+    """Figures."""
+    tables: Sequence[TableView] = ()
+    """Tables."""
+    explorer: bool = False
+    """Whether the neuron explorer is in it."""
+
+
+def sections(runs: Sequence[Run]) -> list[Section]:
+    """The sections of a report: one of one run, or first what several have in common and then each analysis of each."""
+    made: list[Section] = []
+    if len(runs) == 1:
+        made += _of_run(runs[0])
+    else:
+        made.append(_comparison(runs))
+        for place, run in enumerate(runs, start=1):
+            made += [
+                replace(section, key=f"{section.key}-{place}", title=f"{run.label}: {section.title}")
+                for section in _of_run(run)
+            ]
+    if any(run.scan is not None for run in runs):
+        made.append(Section("neurons", "Neurons", explorer=True))
+    return made
+
+
+def figures_of(run: Run) -> dict[str, list[Figure]]:
+    """Analysis -> its figures; those of the scan under "scan"."""
+    found = {"scan": scan_figures.figures(run)}
+    for name in run.parts:
+        found[name] = [figure for make in FIGURES.get(name, ()) for figure in make(run)]
+    return found
+
+
+def _of_run(run: Run) -> list[Section]:
+    figures = figures_of(run)
+    made = [_overview(run, figures)]
+    if figures["scan"]:
+        made.append(Section("scan", "Distributions", figures=figures["scan"], tables=_layers(run)))
+    for name, part in run.parts.items():
+        made.append(
+            Section(
+                name,
+                part.title,
+                findings=[("", part.sentences)] if part.sentences else [],
+                figures=figures[name],
+                tables=_tables(part),
+            )
+        )
+    made.append(Section("run", "Run", facts=about(run)))
+    return made
+
+
+def _overview(run: Run, figures: Mapping[str, Sequence[Figure]]) -> Section:
+    main = [figure for figure in figures.get("ablation", ()) if figure.name == "main_result"]
+    return Section(
+        "overview",
+        "Overview",
+        headline(run),
+        paragraphs(run),
+        facts=[("What was asked, and with what", asked(run))],
+        findings=[(part.title, part.sentences) for part in run.parts.values() if part.sentences],
+        figures=main,
+    )
+
+
+def _tables(part: Part) -> list[TableView]:
+    return [
+        TableView(
+            name,
+            name.replace("_", " ").capitalize(),
+            table,
+            part.columns.get(name, {}),
+            part.families.get(name, ""),
+        )
+        for name, table in part.tables.items()
+        if len(table)
+    ]
+
+
+_LAYERS = {
+    "layer": "layer of the model, from 0",
+    "neurons": "neurons in it",
+    "wd_median": "median distance from the Gaussian",
+    "wd_p99": "its 99th percentile",
+    "wd_largest": "its maximum",
+    "neuron": "the neuron that has it",
+    "negative_share": "the part of that neuron's WD that lies below zero",
+    "fraction_negative": "mean share of tokens below zero",
+}
+
+
+def _layers(run: Run) -> list[TableView]:
+    """One row a layer of the scan."""
+    assert run.scan is not None
+    rows = []
+    for layer, part in run.scan.table.groupby("layer"):
+        known = part.dropna(subset="wd")
+        best = known.iloc[int(known["wd"].argmax())] if len(known) else None
+        rows.append(
+            {
+                "layer": layer,
+                "neurons": len(part),
+                "wd_median": known["wd"].median(),
+                "wd_p99": known["wd"].quantile(0.99),
+                "wd_largest": known["wd"].max(),
+                "neuron": "" if best is None else scan_figures.name(best),
+                "negative_share": None if best is None else best["negative_share"],
+                "fraction_negative": part["fraction_negative"].mean(),
+            }
+        )
+    return [TableView("layers", "Layers", pd.DataFrame(rows, columns=list(_LAYERS)), _LAYERS)]
+
+
+def _comparison(runs: Sequence[Run]) -> Section:
+    from negspace.report.figures import comparison
+
+    return Section(
+        "comparison",
+        "Comparison",
+        findings=[(run.label, paragraphs(run)) for run in runs],
+        figures=comparison.figures(runs),
+        tables=[
+            TableView("summary", "Summary", comparison.summary(runs), comparison.SUMMARY),
+        ],
+    )
