@@ -1,0 +1,110 @@
+"""Neurons that are looked at one by one: which ones, what to call them, and where to put what they did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from negspace.neurons.neuronset import NeuronSet
+from negspace.neurons.scan import Scan
+from negspace.neurons.select import Share
+from negspace.stats.readings import Reading
+
+KEYS = ["layer", "branch", "expert", "neuron"]
+"""Columns that say which neuron a row is about; `expert` is -1 outside routed experts."""
+KEY_COLUMNS = {
+    "name": 'the neuron: LAYER.INDEX, with the expert (or "shared") between them in a mixture of experts',
+    "layer": "its layer, from 0",
+    "branch": '"mlp"; in a mixture of experts "experts" or "shared"',
+    "expert": "its expert; -1 outside routed experts",
+    "neuron": "its index in the layer or expert",
+}
+"""The same with their meaning, as tables have them."""
+
+
+def neuron_name(layer: int, branch: str, expert: int, neuron: int) -> str:
+    """Short name of a neuron, unique in its model: "3.17"; "3.2.17" in expert 2; "3.shared.17"."""
+    inner = f"{expert}." if branch == "experts" else "shared." if branch == "shared" else ""
+    return f"{layer}.{inner}{neuron}"
+
+
+def leading(
+    scan: Scan,
+    share: Share,
+    by: str = "wd",
+    layers: Iterable[int] | None = None,
+    *,
+    per_site: int | None = None,
+    most: int | None = None,
+) -> NeuronSet:
+    """The first neurons of a top set: some of each site, or as many in all, the sites taking turns.
+
+    Args:
+        scan: the statistics.
+        share: share p of each site's neurons that the top set has.
+        by: the score that ranks them.
+        layers: only these; None for all.
+        per_site: at most so many of each site, the highest scores first.
+        most: at most so many in all: the first of every site (the highest score first), then the second of every site.
+
+    Raises:
+        SelectionError: as for `Scan.top`.
+    """  # fmt: skip
+    whole = scan.top(share, by=by, layers=layers)
+    ranked = []
+    begin = 0
+    for path, _, experts, width in scan.info.layout:
+        size = max(1, experts) * width
+        scores = scan.table[by].to_numpy(np.float64)[begin : begin + size]
+        scores = np.abs(scores) if by == "skewness" else scores
+        begin += size
+        mine = whole.indices.get(path, np.empty(0, np.int64))
+        mine = mine[np.argsort(-scores[mine], kind="stable")][:per_site]
+        ranked += [(turn, -scores[flat], path, flat) for turn, flat in enumerate(mine.tolist())]
+    ranked = sorted(ranked, key=lambda one: one[:2])[:most]
+    indices: dict[str, list[int]] = {}
+    for _, _, path, flat in ranked:
+        indices.setdefault(path, []).append(flat)
+    origin = whole.origin if len(ranked) == len(whole) else f"{len(ranked)} of {whole.origin}"
+    return NeuronSet({path: np.array(flat, np.int64) for path, flat in indices.items()}, whole.layout, origin)
+
+
+def rows_of(scan: Scan, neurons: NeuronSet) -> pd.DataFrame:
+    """The scan's rows of the neurons of a set, with their names, in the order of the scan."""
+    places, begin = [], 0
+    for path, _, experts, width in scan.info.layout:
+        places.append(begin + neurons.indices.get(path, np.empty(0, np.int64)))
+        begin += max(1, experts) * width
+    rows = scan.table.iloc[np.concatenate(places)].reset_index(drop=True)
+    rows.insert(0, "name", names_of(rows))
+    return rows
+
+
+def names_of(rows: pd.DataFrame) -> list[str]:
+    """Names of the neurons that rows are about."""
+    return [
+        neuron_name(int(layer), str(branch), int(expert), int(neuron))
+        for layer, branch, expert, neuron in zip(*(rows[key] for key in KEYS), strict=True)
+    ]
+
+
+def spread(readings: Iterable[Reading], count: int) -> pd.DataFrame:
+    """Readings as a table: one column a neuron, by its name, one row a token number below `count`.
+
+    Returns:
+        float32; NaN where a token was not read, or did not reach the neuron's expert.
+    """
+    columns: dict[str, np.ndarray] = {}
+    for reading in readings:
+        for at, neuron in enumerate(reading.neurons.tolist()):
+            values = np.full(count, np.nan, np.float32)
+            values[reading.positions] = reading.values[:, at]
+            columns[neuron_name(reading.site.layer, reading.site.branch, reading.expert, neuron)] = values
+    return pd.DataFrame(columns, index=pd.RangeIndex(count))
+
+
+def in_words(names: Sequence[str], most: int = 5) -> str:
+    """Some names in a sentence."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
