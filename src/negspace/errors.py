@@ -74,5 +74,9 @@ class StudyError(NegspaceError):
     """A study's configuration is wrong or contradicts the run folder that it names."""
 
 
+class ClusterError(NegspaceError):
+    """A cluster that is not there, has no room, runs other software, or loses its workers."""
+
+
 class RecordError(NegspaceError):
     """A record cannot be written or read: no permission, no space, no such run."""

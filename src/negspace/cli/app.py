@@ -191,12 +191,26 @@ def run(
     trust_remote_code: Annotated[
         bool | None, typer.Option("--trust-remote-code/--no-trust-remote-code", help="Let the model's own code run.")
     ] = None,
+    engine: Annotated[str | None, typer.Option(help="Where to compute: local (default), or ray.")] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(help="Address of a running Ray cluster, e.g. auto; else one of this machine.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the main study: baseline, top neurons, random and matched controls; on text and minimal pairs."""
-    given = {name: value for name, value in locals().items() if name not in ("study", "out", "as_json")}
+    given = {name: value for name, value in locals().items() if name in STUDY_OPTIONS}
     given["shares"], given["layers"] = given.pop("share"), given.pop("layer")
-    _run(study, {name: value for name, value in given.items() if value not in (None, [])}, out, as_json)
+    _run(
+        study,
+        {name: value for name, value in given.items() if value not in (None, [])},
+        out,
+        as_json,
+        running.Where(engine, ray_address),
+    )
+
+
+STUDY_OPTIONS = frozenset(run.__annotations__) - {"study", "out", "engine", "ray_address", "as_json", "return"}
+"""Options of `run` that are fields of a study; `share` and `layer` are given once for each value."""
 
 
 @app.command()
@@ -247,29 +261,29 @@ def demo(
         "tolerance": 0.001,
         "limit": limit,
     }
-    _run(None, given, out, as_json)
+    _run(None, given, out, as_json, running.Where())
 
 
-def _run(study_file: Path | None, given: dict[str, Any], out: Path | None, as_json: bool) -> None:
+def _run(study_file: Path | None, given: dict[str, Any], out: Path | None, as_json: bool, where: running.Where) -> None:
     """Settle the configuration, run the study, print its tables."""
     from negspace.errors import StudyError
     from negspace.studies.config import configure, read_study
 
     settled: dict[str, Any] = {}
-    where = "the options"
+    origin = "the options"
     if study_file is not None:
-        settled, where = read_study(study_file), f"{study_file} and the options"
+        settled, origin = read_study(study_file), f"{study_file} and the options"
         # An intervention given as an option replaces the file's, whichever of the two names it has there.
         if "mode" in given or "zero" in given:
             settled = {name: value for name, value in settled.items() if name not in ("mode", "zero")}
     from negspace.studies.registry import sections
 
-    study = configure({**settled, **given}, where)
+    study = configure({**settled, **given}, origin)
     sections(study)
     if out is None:
         raise StudyError("a run", "no folder for its records", "give one with --out")
 
-    running.run(study, out, as_json)
+    running.run(study, out, as_json, where)
 
 
 def _print_scan(made: Any, out: Path) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,18 +15,49 @@ from negspace.cli.guard import STOPPED, resume_command
 from negspace.cli.terminal import Bar, output
 
 if TYPE_CHECKING:
+    from negspace.runs.ray_cluster import RayCluster
     from negspace.studies.config import Study
     from negspace.studies.study import Plan
 
 
-def run(study: Study, out: Path, as_json: bool, announce: Callable[[Plan], None] | None = None) -> None:
+@dataclass(frozen=True)
+class Where:
+    """Where to compute, as the options say."""
+
+    engine: str | None = None
+    """"local" (also None) or "ray"."""
+    address: str | None = None
+    """Address of a Ray cluster; with the engine ray and none, one of this machine is started."""
+
+    def open(self, study: Study) -> AbstractContextManager[RayCluster | None]:
+        """The cluster, open for a study; None for this process.
+
+        Raises:
+            StudyError: an unknown engine, or an address without one.
+            ClusterError: the cluster cannot be used.
+        """
+        from negspace.errors import StudyError
+
+        if self.engine not in (None, "local", "ray"):
+            raise StudyError(f"--engine {self.engine}", "no such engine", "use: local, ray")
+        if self.engine != "ray":
+            if self.address:
+                raise StudyError(f"--ray-address {self.address}", "the engine local", "add --engine ray")
+            return nullcontext()
+        from negspace.runs.ray_cluster import RayCluster
+        from negspace.studies.study import workbench
+
+        return RayCluster(partial(workbench, study), study.resources, self.address)
+
+
+def run(study: Study, out: Path, as_json: bool, where: Where, announce: Callable[[Plan], None] | None = None) -> None:
     """Run a study into a folder and print its tables; after Ctrl-C, say how to go on."""
     from negspace.runs.engine import Interrupted
     from negspace.studies.study import run_study
 
     try:
-        with Bar() as bar:
-            tables = run_study(study, out, progress=bar.run, note=bar.note, announce=announce)
+        with where.open(study) as cluster, Bar() as bar:
+            tables = run_study(study, out, progress=bar.run, note=bar.note, announce=announce, cluster=cluster)
     except Interrupted as stop:
         typer.echo(f"{stop}\nto go on: {resume_command()}", err=True)
         raise typer.Exit(STOPPED) from None

@@ -41,6 +41,10 @@ def study(
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Let code from the model's repository run.")
     ] = False,
+    engine: Annotated[str | None, typer.Option(help="Where to compute: local (default), or ray.")] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(help="Address of a running Ray cluster, e.g. auto; else one of this machine.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
@@ -49,7 +53,7 @@ def study(
     from negspace.studies.presets import from_preset
     from negspace.studies.study import Plan, plan_study
 
-    others = ("preset", "analysis", "share", "setting", "out", "dry_run", "as_json")
+    others = ("preset", "analysis", "share", "setting", "out", "engine", "ray_address", "dry_run", "as_json")
     given = {name: value for name, value in locals().items() if name in study_options and name not in others}
     fields: dict[str, Any] = {name: value for name, value in given.items() if value not in (None, [], False)}
     if share:
@@ -70,7 +74,7 @@ def study(
     if out is None or dry_run:
         announce(plan_study(chosen))
     else:
-        running.run(chosen, out, as_json, announce)
+        running.run(chosen, out, as_json, running.Where(engine, ray_address), announce)
 
 
 study_options = frozenset(study.__annotations__)

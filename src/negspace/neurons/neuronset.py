@@ -87,6 +87,10 @@ class NeuronSet:
                 indices.setdefault(site.path, []).append(flat)
         return cls({path: np.array(flat, np.int64) for path, flat in indices.items()}, layout, origin)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The read-only view of the indices cannot be pickled, and a set must travel to the workers of a cluster.
+        return NeuronSet, (dict(self.indices), self.layout, self.origin)
+
     def __len__(self) -> int:
         return sum(map(len, self.indices.values()))
 

@@ -47,6 +47,9 @@ class Cell:
     """Rough cost, in tokens that the model reads, for estimates of the time left; not part of the key."""
     inputs: Mapping[str, Any] = field(default_factory=dict)
     """The values that `spec` names by their hash and a worker may not have; not part of the key."""
+    place: str = ""
+    """What a worker needs beside the study's model, if anything: another model's fingerprint, for example. Cells of one
+    place are best computed one after the other by one worker; not part of the key."""
 
     @cached_property
     def key(self) -> str:

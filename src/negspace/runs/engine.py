@@ -100,38 +100,26 @@ class LocalEngine:
             Interrupted: SIGINT came; all that was computed is recorded.
             RecordError: a record cannot be written.
         """
-        found = [self._recorded(cell) for cell in cells]
-        left = sum(record is None for record in found)
-        cost = sum(cell.cost for cell, record in zip(cells, found, strict=True) if record is None)
-        self._reused += len(cells) - left
-        records = []
-        for cell, record in zip(cells, found, strict=True):
-            if record is None:
-                if self._stop:
-                    raise Interrupted(self._computed, left + self._expected)
-                record = self._make(cell, left, cost)
-                left, cost = left - 1, cost - cell.cost
-            records.append(record)
+        found = {cell.key: recorded(self._store, cell, self._note) for cell in cells}
+        missing = [cell for key, cell in {cell.key: cell for cell in cells}.items() if found[key] is None]
+        left, cost = len(missing), sum(cell.cost for cell in missing)
+        self._reused += len(found) - left
+        for cell in missing:
+            if self._stop:
+                raise Interrupted(self._computed, left + self._expected)
+            found[cell.key] = self._make(cell, left, cost)
+            left, cost = left - 1, cost - cell.cost
         if self._stop:
             raise Interrupted(self._computed, self._expected)
-        return records
+        return [record for cell in cells if (record := found[cell.key]) is not None]
 
     def __enter__(self) -> LocalEngine:
-        self._signals = _on_sigint(self._ask_to_stop)
+        self._signals = on_sigint(self._ask_to_stop)
         self._signals.__enter__()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._signals.__exit__(None, None, None)
-
-    def _recorded(self, cell: Cell) -> Record | None:
-        try:
-            return self._store.read(cell)
-        except Damaged as error:
-            self._store.log("damaged", key=cell.key, kind=cell.kind, why=str(error))
-            if self._note:
-                self._note(f"the record of {cell.label or cell.kind} is damaged ({error}); it is computed again")
-            return None
 
     def _make(self, cell: Cell, left: int, cost: float) -> Record:
         def report(part: float) -> None:
@@ -161,6 +149,17 @@ class LocalEngine:
             self._note("stopping after the current cell; press Ctrl-C again to stop at once")
 
 
+def recorded(store: Store, cell: Cell, note: Callable[[str], None] | None = None) -> Record | None:
+    """The record of a cell; None, and a note, where it is damaged; None where there is none."""
+    try:
+        return store.read(cell)
+    except Damaged as error:
+        store.log("damaged", key=cell.key, kind=cell.kind, why=str(error))
+        if note:
+            note(f"the record of {cell.label or cell.kind} is damaged ({error}); it is computed again")
+        return None
+
+
 def versions() -> dict[str, str]:
     """Versions of the software that results may depend on."""
     packages = ("negspace", "numpy", "pandas", "torch", "transformers")
@@ -169,7 +168,7 @@ def versions() -> dict[str, str]:
 
 
 @contextmanager
-def _on_sigint(ask: Callable[[], None]) -> Iterator[None]:
+def on_sigint(ask: Callable[[], None]) -> Iterator[None]:
     """Call `ask` on the first SIGINT and fall back to the previous handling after it; only the main thread can."""
     if threading.current_thread() is not threading.main_thread():
         yield

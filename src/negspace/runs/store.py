@@ -122,6 +122,20 @@ class Store:
         """
         write_whole(self._path(record.key), pack(record))
 
+    def accept(self, key: str, data: bytes) -> None:
+        """Write a record that another process packed, once its bytes are found whole.
+
+        Raises:
+            RecordError: they are not, or no space, no permission.
+        """
+        try:
+            found = unpack(data).key
+        except Damaged as error:
+            raise RecordError(f"the record {key} from a worker", f"damaged on the way: {error}", "run again") from error
+        if found != key:
+            raise RecordError(f"the record {key} from a worker", f"the record {found}", "run again; please report it")
+        write_whole(self._path(key), data)
+
     def write_file(self, name: str, data: bytes) -> None:
         """Write another file of the run, for example "tables/summary.csv"; an unchanged one is left alone."""
         path = self.folder / name

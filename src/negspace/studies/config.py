@@ -37,6 +37,21 @@ def _sections(value: Any) -> Any:
 Sections = Annotated[dict[str, dict[str, Any]], BeforeValidator(_sections)]
 
 
+class Resources(BaseModel):
+    """What each worker of a cluster needs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workers: int | None = Field(None, ge=1)
+    """How many workers; as many as the cluster has room for."""
+    cpus: float = Field(1, gt=0)
+    """CPU cores of a worker; torch runs as many threads."""
+    gpus: float = Field(0, ge=0)
+    """GPUs of a worker, those among which `device_map` is to spread a model included."""
+    memory: int | None = Field(None, ge=1)
+    """Bytes of main memory of a worker; not reserved."""
+
+
 class Study(BaseModel):
     """What to do, on which model and data. Every analysis takes from here what it does not set itself."""
 
@@ -112,6 +127,8 @@ class Study(BaseModel):
     """Only so many pairs of each paradigm and items of each task, spread evenly."""
     seed: int = Field(0, ge=0)
     """Seed of the random sets (seed, seed + 1, ...), of the MD pairs and of the bootstrap."""
+    resources: Resources = Resources()
+    """What each worker needs where a cluster computes; changes no result."""
     alpha: float = Field(0.05, gt=0, lt=1)
     """Level of the tests; intervals have level 1 - alpha."""
     draws: int = Field(2000, ge=100)

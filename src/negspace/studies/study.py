@@ -13,13 +13,14 @@ import yaml
 from negspace.errors import StudyError
 from negspace.models.model import Model
 from negspace.runs.engine import Compute, Engine, LocalEngine, Progress
+from negspace.runs.ray_cluster import RayCluster
 from negspace.runs.store import Store
 from negspace.studies.analysis import Analysis, Load, Settings
 from negspace.studies.config import Study
 from negspace.studies.lab import Lab
 from negspace.studies.registry import analysis, handlers, sections
 from negspace.studies.tables import Tables
-from negspace.studies.workbench import Facts, Workbench
+from negspace.studies.workbench import Facts, Survey, Workbench
 
 STUDY_FILE = "study.yaml"
 SCAN_FILE = "scan.parquet"
@@ -55,10 +56,11 @@ def plan_study(study: Study, model: Model | None = None) -> Plan:
     Raises:
         NegspaceError: bad input.
     """
-    bench, facts, analyses = _prepare(study, model)
+    bench = workbench(study, model)
+    survey = bench.survey()
     # Neither a store nor an engine touches the disk before it is entered.
     store = Store(Path())
-    return _plan(bench, Lab(study, facts, store, LocalEngine(store, bench.compute)), analyses)
+    return _plan(Lab(study, survey.facts, store, LocalEngine(store, bench.compute)), survey, bench.rate())
 
 
 def run_study(
@@ -69,6 +71,7 @@ def run_study(
     progress: Callable[[Progress], None] | None = None,
     note: Callable[[str], None] | None = None,
     announce: Callable[[Plan], None] | None = None,
+    cluster: RayCluster | None = None,
     make_engine: Callable[[Store, Compute], Engine] | None = None,
 ) -> Tables:
     """Run a study into a folder, or go on with it: what is recorded there is not computed again.
@@ -80,7 +83,8 @@ def run_study(
         progress: called as the work goes on.
         note: called with one sentence for what the user should know at once.
         announce: called with the plan before anything is computed.
-        make_engine: another engine than this process.
+        cluster: where to compute, opened as a context and made with `partial(workbench, study)`; None: in this process.
+        make_engine: another engine of this process.
 
     Returns:
         Its tables: `tables["summary"]` and so on; they are in `out/tables` as well.
@@ -89,11 +93,12 @@ def run_study(
         NegspaceError: bad input, or records that cannot be written; nothing half-written is left.
         Interrupted: the user asked to stop; the same call goes on.
     """
-    sections(study)
     store = Store(out)
     # All data are read before the folder is made, so that bad input leaves nothing behind.
     store.check()
-    bench, facts, analyses = _prepare(study, model)
+    source = cluster or workbench(study, model)
+    survey = source.survey()
+    facts = survey.facts
     with store.hold():
         for text in facts.notes:
             if note:
@@ -104,47 +109,59 @@ def run_study(
                 f"another configuration was run here (other {changed}); records that fit are used, tables are replaced"
             )
         store.write_file(STUDY_FILE, yaml.safe_dump(given, sort_keys=False, allow_unicode=True).encode())
-        store.log("start", model=study.model, fingerprint=facts.identity["fingerprint"], analyses=list(analyses))
-        make = make_engine or (lambda store, compute: LocalEngine(store, compute, progress, note))
-        with make(store, bench.compute) as engine:
+        store.log("start", model=study.model, fingerprint=facts.identity["fingerprint"], analyses=list(survey.read))
+        with _engine(store, source, make_engine, progress, note) as engine:
             lab = Lab(study, facts, store, engine)
             if announce:
-                announce(_plan(bench, lab, analyses))
-            store.write_manifest(_run(lab, {name: one(lab) for name, one in analyses.items()}))
+                announce(_plan(lab, survey, source.rate()))
+            store.write_manifest(_run(lab, _analyses(lab, survey)))
         tables = Tables(store)
         tables.write(store)
         store.log("end")
     return tables
 
 
-Prepared = Callable[[Lab], Analysis[Any]]
-"""An analysis that has its settings and data, and wants but a lab."""
+def workbench(study: Study, model: Model | None = None) -> Workbench:
+    """What computes a study's cells: here, or on a worker.
 
-
-def _prepare(study: Study, model: Model | None) -> tuple[Workbench, Facts, dict[str, Prepared]]:
-    """Read everything that a study names.
+    Args:
+        study: what to load.
+        model: the model, where it is in memory already.
 
     Raises:
-        StudyError: an analysis lacks what it needs.
-        NegspaceError: something cannot be read.
+        StudyError: an analysis that is unknown, or whose settings cannot be.
     """
     chosen = sections(study)
-    for name, settings in chosen.items():
-        if missing := analysis(name).lacks(settings, study):
-            raise StudyError(f"the analysis {name!r}", f"no {missing}", "give what is missing, or leave it out")
-    bench = Workbench(study, handlers(chosen), model)
-    facts = bench.describe()
-    read = {name: analysis(name).read(settings, bench) for name, settings in chosen.items()}
-    return bench, facts, {name: partial(_make, name, settings, read[name]) for name, settings in chosen.items()}
+    readers = {name: partial(_read, name, settings) for name, settings in chosen.items()}
+    return Workbench(study, handlers(chosen), model, readers)
 
 
-def _make(name: str, settings: Settings, read: Mapping[str, Any], lab: Lab) -> Analysis[Any]:
-    return analysis(name)(settings, lab, read)
+def _read(name: str, settings: Settings, bench: Workbench) -> Mapping[str, Any]:
+    if missing := analysis(name).lacks(settings, bench.study):
+        raise StudyError(f"the analysis {name!r}", f"no {missing}", "give what is missing, or leave it out")
+    return analysis(name).read(settings, bench)
 
 
-def _plan(bench: Workbench, lab: Lab, analyses: Mapping[str, Prepared]) -> Plan:
+def _engine(
+    store: Store,
+    source: Workbench | RayCluster,
+    make: Callable[[Store, Compute], Engine] | None,
+    progress: Callable[[Progress], None] | None,
+    note: Callable[[str], None] | None,
+) -> Engine:
+    if isinstance(source, RayCluster):
+        return source.engine(store, progress, note)
+    return make(store, source.compute) if make else LocalEngine(store, source.compute, progress, note)
+
+
+def _analyses(lab: Lab, survey: Survey) -> dict[str, Analysis[Any]]:
+    chosen = sections(lab.study)
+    return {name: analysis(name)(chosen[name], lab, read) for name, read in survey.read.items()}
+
+
+def _plan(lab: Lab, survey: Survey, rate: float) -> Plan:
     loads = {"scan": Load(1, lab.cost("scan"), "every neuron, once")}
-    return Plan(loads | {name: one(lab).load() for name, one in analyses.items()}, bench.rate())
+    return Plan(loads | {name: one.load() for name, one in _analyses(lab, survey).items()}, rate)
 
 
 def _run(lab: Lab, analyses: Mapping[str, Analysis[Any]]) -> dict[str, Any]:

@@ -83,6 +83,20 @@ class Facts:
     """What was decided for the user."""
 
 
+@dataclass(frozen=True)
+class Survey:
+    """All that a driver must know of a study's model and data."""
+
+    facts: Facts
+    """What every analysis needs."""
+    read: Mapping[str, Mapping[str, Any]]
+    """Analysis -> what its `read` returned."""
+
+
+Reader = Callable[["Workbench"], Mapping[str, Any]]
+"""Reads the data that one analysis needs by itself; returns JSON values."""
+
+
 class Workbench:
     """Loads what a study names and computes its cells: scans, perplexities, minimal pairs, tasks.
 
@@ -90,10 +104,18 @@ class Workbench:
         study: what to load.
         handlers: kinds of cells that analyses add, and what computes them.
         model: a model in memory, instead of loading the study's.
+        readers: analysis -> what reads the data that only it needs.
     """
 
-    def __init__(self, study: Study, handlers: Mapping[str, Handler] | None = None, model: Model | None = None) -> None:
+    def __init__(
+        self,
+        study: Study,
+        handlers: Mapping[str, Handler] | None = None,
+        model: Model | None = None,
+        readers: Mapping[str, Reader] | None = None,
+    ) -> None:
         self.study = study
+        self.readers = dict(readers or {})
         self.handlers: dict[str, Handler] = {
             "scan": _scan,
             "perplexity": _perplexity,
@@ -189,6 +211,15 @@ class Workbench:
                 )
         return made
 
+    def survey(self) -> Survey:
+        """What a driver must know to plan the study; reads all data, so that bad input shows before any work.
+
+        Raises:
+            StudyError: an analysis lacks what it needs.
+            NegspaceError: something cannot be read or used.
+        """
+        return Survey(self.describe(), {name: read(self) for name, read in self.readers.items()})
+
     def describe(self) -> Facts:
         """What a driver must know; reads all data, so that bad input shows before any work.
 
@@ -226,9 +257,11 @@ class Workbench:
 
     def changed(self, cell: Cell, model: Model | None = None) -> AbstractContextManager[None]:
         """The intervention that a cell names, on the study's model or another; nothing where it names none."""
-        neurons = cell.inputs.get("neurons")
-        if neurons is None:
+        if cell.spec.get("neurons") is None:
             return nullcontext()
+        neurons = cell.inputs["neurons"]  # missing, it is an error: a plain score must never pass for an ablated one
+        if neurons.key != cell.spec["neurons"]:
+            raise ValueError(f"the cell {cell.label!r} names other neurons than it was handed")
         zero, mode = Intervention(cell.spec["intervention"]).arguments
         return intervene(model or self.model, neurons, zero, mode, cell.inputs.get("scan"))
 
