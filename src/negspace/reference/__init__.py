@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from negspace.errors import ModelError, PairsError, TaggerError, TextError
+from negspace.errors import ModelError, PairsError, TaggerError, TasksError, TextError
 
 _DATA = Path(__file__).parent / "data"
 
@@ -36,6 +36,18 @@ def pairs_path() -> Path:
     folder = _DATA / "pairs"
     if not any(folder.glob("*.jsonl")):
         raise PairsError("the bundled minimal pairs", f"no JSONL file in {folder}", "reinstall negspace")
+    return folder
+
+
+def tasks_path() -> Path:
+    """Folder of the bundled tasks that are not about grammar: a JSONL file and a lm-evaluation-harness YAML for each.
+
+    Raises:
+        TasksError: this installation lacks them.
+    """
+    folder = _DATA / "tasks"
+    if not any(folder.glob("*.jsonl")):
+        raise TasksError("the bundled tasks", f"no JSONL file in {folder}", "reinstall negspace")
     return folder
 
 
