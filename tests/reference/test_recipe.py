@@ -8,7 +8,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from negspace.reference.recipe import Recipe
+from negspace.reference.recipe import RECIPES, Recipe
 
 SMALL = Recipe(vocab_size=300, width=32, layers=2, heads=2, mlp_width=64, context=16)
 
@@ -43,3 +43,41 @@ def test_each_family_has_its_activation_and_tied_embeddings(family: str, activat
 def test_a_recipe_that_cannot_be_is_refused(wrong: dict) -> None:
     with pytest.raises(ValidationError):
         Recipe(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("steps", "count", "kept"),
+    [
+        (8, 5, (0, 1, 2, 4, 8)),
+        (8_192, 4, (0, 2_048, 4_096, 8_192)),
+        (100, 3, (0, 50, 100)),
+        (3, 9, (0, 1, 3)),
+        (5, 0, ()),
+        (5, 1, (0,)),
+    ],
+)
+def test_each_snapshot_is_at_half_the_step_of_the_next(steps: int, count: int, kept: tuple[int, ...]) -> None:
+    assert Recipe(steps=steps, snapshots=count).snapshot_steps() == kept
+
+
+def test_the_named_recipes_differ_in_the_mlp_alone_and_are_of_one_size() -> None:
+    gelu = RECIPES["gelu"].model_dump(exclude={"family", "mlp_width"})
+    sizes = {}
+    for name in ("gelu", "silu", "relu"):
+        assert RECIPES[name].model_dump(exclude={"family", "mlp_width"}) == gelu
+        with torch.random.fork_rng():
+            sizes[name] = sum(part.numel() for part in RECIPES[name].build().parameters())
+    assert {RECIPES[name].family for name in sizes} == {"gpt_neox", "llama", "opt"}
+    assert max(sizes.values()) < 1.02 * min(sizes.values())
+    assert all(3e6 <= size <= 6e6 for size in sizes.values())
+
+
+def test_the_series_has_at_least_ten_checkpoints_of_a_smaller_gelu_model() -> None:
+    series = RECIPES["series"]
+    steps = series.snapshot_steps()
+    assert series.family == "gpt_neox"
+    assert len(steps) >= 10
+    assert steps[0] == 0
+    assert steps[-1] == series.steps
+    with torch.random.fork_rng():
+        assert 2 * sum(part.numel() for part in series.build().parameters()) <= 2e6

@@ -50,7 +50,7 @@ def test_train_then_card(
         "--steps",
         2,
         "--snapshots",
-        2,
+        3,
     )
     assert _run(monkeypatch, "train", *options) == 0
     assert json.loads((run / "recipe.json").read_text())["family"] == "opt"
@@ -86,6 +86,37 @@ def test_a_recipe_that_cannot_be_is_explained(
     missing = ("--recipe", tmp_path / "no.json")
     assert _run(monkeypatch, "train", "--corpus", tmp_path, "--out", tmp_path / "run", *missing) == 2
     assert "name a recipe.json" in capsys.readouterr().err
+
+
+def test_a_recipe_is_named_or_read_but_not_both(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    to = ("--corpus", tmp_path / "none", "--out", tmp_path / "run")
+    assert _run(monkeypatch, "train", "--name", "gelu", "--recipe", recipe, *to) == 2
+    assert "give --name or --recipe" in capsys.readouterr().err
+    assert _run(monkeypatch, "train", "--name", "swish", *to) == 2
+    assert "name one of gelu, silu, relu, series" in capsys.readouterr().err
+    assert _run(monkeypatch, "train", "--name", "silu", *to) == 2
+    assert "not there: tinystories_train_head.txt" in capsys.readouterr().err
+
+
+def test_a_tokenizer_that_is_not_there_is_explained(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "a.txt").write_text("A dog and a cat ran.\n\n" * 50)
+    to = ("--corpus", tmp_path, "--out", tmp_path / "run", "--recipe", recipe)
+    assert _run(monkeypatch, "train", *to, "--tokenizer", tmp_path) == 2
+    assert "no tokenizer.json" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    assert _run(monkeypatch, "tasks", "--out", tmp_path / "tasks", "--per-task", 8) == 0
+    assert len(list((tmp_path / "tasks").glob("*.jsonl"))) == len(list((tmp_path / "tasks").glob("*.yaml"))) == 6
+    assert "6 tasks of 8 items" in capsys.readouterr().out
+    assert _run(monkeypatch, "tasks", "--out", tmp_path / "none", "--per-task", 0) == 2
+    assert "ask for 1 or more" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
 
 
 def test_an_error_of_the_library_ends_with_status_two(

@@ -11,12 +11,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from negspace.reference import train as module
 from negspace.reference.recipe import Recipe, Source
-from negspace.reference.train import snapshot_steps, train
+from negspace.reference.train import train
 
 SOURCES = (Source(file="a.txt", repeats=1.5, licence="own"), Source(file="b.txt", repeats=1, licence="own"))
 RECIPE = Recipe(
     vocab_size=300, width=32, layers=2, heads=2, mlp_width=64, context=16, batch=4, steps=6, warmup=2, bfloat16=False,
-    sources=SOURCES, held_out=0.1,
+    sources=SOURCES, held_out=0.1, snapshots=3,
 )  # fmt: skip
 
 
@@ -36,7 +36,7 @@ def _weights(folder: Path) -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def finished(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run")
-    train(RECIPE, corpus, out, snapshots=3, save_every=2, measure_every=3)
+    train(RECIPE, corpus, out, save_every=2, measure_every=3)
     return out
 
 
@@ -61,19 +61,37 @@ def test_the_curve_holds_the_measured_steps(finished: Path) -> None:
 
 def test_snapshots_lie_at_log_spaced_steps(finished: Path) -> None:
     steps = sorted(int(path.name[4:]) for path in finished.glob("step*"))
-    assert steps == sorted(snapshot_steps(RECIPE.steps, 3)) == [0, 1, 6]
+    assert steps == list(RECIPE.snapshot_steps()) == [0, 3, 6]
     first, last = _weights(finished / "step0"), _weights(finished / "step6")
     assert any(not torch.equal(first[name], last[name]) for name in first)
     model = _weights(finished / "model")
     assert all(torch.equal(last[name], model[name]) for name in model)
 
 
-@pytest.mark.parametrize(("steps", "count"), [(1, 2), (100, 5), (8_000, 14), (8_000, 2)])
-def test_snapshot_steps_begin_at_zero_and_end_at_the_last(steps: int, count: int) -> None:
-    kept = sorted(snapshot_steps(steps, count))
-    assert kept[0] == 0
-    assert kept[-1] == steps
-    assert len(kept) <= count + 1
+def test_every_snapshot_is_measured(corpus: Path, tmp_path: Path) -> None:
+    train(RECIPE.model_copy(update={"snapshots": 4}), corpus, tmp_path, measure_every=100)
+    curve = [json.loads(line)["step"] for line in (tmp_path / "curve.jsonl").read_text().splitlines()]
+    assert curve == [0, 1, 3, 6]
+
+
+def test_an_exported_tokenizer_is_compact_and_the_same(finished: Path) -> None:
+    text = (finished / "model" / "tokenizer.json").read_text(encoding="utf-8")
+    assert "\n" not in text
+    assert json.loads(text) == json.loads((finished / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8"))
+
+
+def test_a_tokenizer_that_is_given_is_used(finished: Path, corpus: Path, tmp_path: Path) -> None:
+    other = corpus.parent / "other"
+    other.mkdir(exist_ok=True)
+    for name in ("a.txt", "b.txt"):
+        (other / name).write_text("Quite other words were written here again.\n\n" * 60)
+    train(RECIPE, other, tmp_path / "run", tokenizer=finished / "model")
+    given, own = (
+        AutoTokenizer.from_pretrained(folder / "model").get_vocab() for folder in (finished, tmp_path / "run")
+    )
+    assert own == given
+    with pytest.raises(ValueError, match="holds 300 tokens, the recipe 280"):
+        train(RECIPE.model_copy(update={"vocab_size": 280}), other, tmp_path / "small", tokenizer=finished / "model")
 
 
 def test_a_killed_and_resumed_run_gives_the_same_weights_bit_for_bit(
@@ -91,13 +109,13 @@ def test_a_killed_and_resumed_run_gives_the_same_weights_bit_for_bit(
 
     monkeypatch.setattr(module, "_loss", fails_in_step_five)
     with pytest.raises(KeyboardInterrupt):
-        train(RECIPE, corpus, tmp_path, snapshots=3, save_every=2, measure_every=3)
+        train(RECIPE, corpus, tmp_path, save_every=2, measure_every=3)
     monkeypatch.setattr(module, "_loss", plain)
     assert not (tmp_path / "model").exists()
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 4
 
     torch.rand(5)  # whatever else has drawn from the global generator in between
-    train(RECIPE, corpus, tmp_path, snapshots=3, save_every=2, measure_every=3)
+    train(RECIPE, corpus, tmp_path, save_every=2, measure_every=3)
     whole, resumed = _weights(finished / "model"), _weights(tmp_path / "model")
     assert whole.keys() == resumed.keys()
     assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []

@@ -1,4 +1,4 @@
-"""Make the reference material anew: `python -m negspace.reference train | pairs | tagger | measure | card`."""
+"""Make the reference material anew: `python -m negspace.reference train | pairs | tasks | tagger | measure | card`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ import typer
 from pydantic import ValidationError
 
 from negspace.errors import ModelError, NegspaceError, TaggerError
-from negspace.reference.recipe import Recipe
+from negspace.reference.recipe import RECIPES, Recipe
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
-def _recipe(path: Path | None, changes: dict[str, object]) -> Recipe:
+def _recipe(name: str | None, path: Path | None, changes: dict[str, object]) -> Recipe:
+    if name is not None and path is not None:
+        raise ModelError("a recipe to train by", "a name and a file", "give --name or --recipe, not both")
+    if name is not None and name not in RECIPES:
+        raise ModelError(f"the recipe {name!r}", "there is none of that name", f"name one of {', '.join(RECIPES)}")
     try:
-        start = Recipe.model_validate_json(path.read_text(encoding="utf-8")) if path else Recipe.model_validate({})
+        start = RECIPES[name or "gelu"]
+        if path is not None:
+            start = Recipe.model_validate_json(path.read_text(encoding="utf-8"))
         return Recipe.model_validate({**start.model_dump(), **changes})
     except OSError as error:
         raise ModelError(f"the recipe in {path}", f"{error.strerror}", "name a recipe.json") from error
@@ -30,21 +36,25 @@ def _recipe(path: Path | None, changes: dict[str, object]) -> Recipe:
 def train(
     corpus: Annotated[Path, typer.Option(help="Folder with the recipe's source files.")],
     out: Annotated[Path, typer.Option(help="Folder of the run; a run that was killed goes on from it.")],
-    recipe: Annotated[
-        Path | None, typer.Option(help="A recipe.json to start from; the default recipe if none.")
+    name: Annotated[
+        str | None, typer.Option(help=f"Recipe of a bundled model: {', '.join(RECIPES)}; gelu if none.")
+    ] = None,
+    recipe: Annotated[Path | None, typer.Option(help="A recipe.json instead of a bundled model's.")] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="Folder of a tokenizer to use; trained on the corpus if none.")
     ] = None,
     family: Annotated[
         Literal["gpt_neox", "llama", "opt"] | None, typer.Option(help="GELU, gated SiLU or ReLU.")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the initial weights and the order of the rows.")] = None,
-    snapshots: Annotated[int, typer.Option(help="Log-spaced checkpoints to keep.")] = 0,
+    snapshots: Annotated[int | None, typer.Option(help="Log-spaced checkpoints to keep.")] = None,
 ) -> None:
-    """Train a reference model; the finished model lies in OUT/model."""
+    """Train a reference model; the finished model lies in OUT/model, its checkpoints in OUT/step<N>."""
     from negspace.reference.train import train as run
 
-    changes = {"family": family, "steps": steps, "seed": seed}
-    chosen = _recipe(recipe, {name: value for name, value in changes.items() if value is not None})
+    changes = {"family": family, "steps": steps, "seed": seed, "snapshots": snapshots}
+    chosen = _recipe(name, recipe, {field: value for field, value in changes.items() if value is not None})
     absent = [source.file for source in chosen.sources if not (corpus / source.file).is_file()]
     if absent:
         raise ModelError(
@@ -52,11 +62,13 @@ def train(
             f"not there: {', '.join(absent)}",
             "put them there, or name a recipe with other sources: --recipe recipe.json",
         )
+    if tokenizer is not None and not (tokenizer / "tokenizer.json").is_file():
+        raise ModelError(f"the tokenizer in {tokenizer}", "no tokenizer.json", "name the folder of a model")
     try:
-        typer.echo(run(chosen, corpus, out, snapshots=snapshots))
+        typer.echo(run(chosen, corpus, out, tokenizer))
     except ValueError as error:
         raise ModelError(
-            f"a training run in {out}", str(error), "name a new folder, or the run's own recipe"
+            f"a training run in {out}", str(error), "name a new folder, or the run's own recipe and tokenizer"
         ) from error
 
 
@@ -71,6 +83,19 @@ def pairs(
 
     paths = write(out, seed, per_paradigm)
     typer.echo(f"{len(paths)} paradigms of {per_paradigm} pairs in {out}")
+
+
+@app.command()
+def tasks(
+    out: Annotated[Path, typer.Option(help="Folder for one YAML and one JSONL file a task.")],
+    seed: Annotated[int, typer.Option(help="Of the lexical choices.")] = 0,
+    per_task: Annotated[int, typer.Option(help="Items a task, or a few more: groups stay whole.")] = 300,
+) -> None:
+    """Write the tasks that are not about grammar; with the defaults, those that the package bundles."""
+    from negspace.reference.abilities import write
+
+    paths = write(out, seed, per_task)
+    typer.echo(f"{len(paths)} tasks of {per_task} items in {out}")
 
 
 @app.command()

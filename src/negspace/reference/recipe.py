@@ -51,22 +51,22 @@ class Recipe(BaseModel):
 
     family: Literal["gpt_neox", "llama", "opt"] = "gpt_neox"
     """MLP under study: GELU (gpt_neox), gated SiLU (llama) or ReLU (opt)."""
-    vocab_size: int = Field(4096, gt=256)
+    vocab_size: int = Field(default=4096, gt=256)
     """Byte-level BPE vocabulary, the end-of-text token included."""
-    width: int = Field(192, gt=0)
+    width: int = Field(default=192, gt=0)
     """Residual stream."""
-    layers: int = Field(6, gt=0)
-    heads: int = Field(6, gt=0)
-    mlp_width: int = Field(768, gt=0)
+    layers: int = Field(default=6, gt=0)
+    heads: int = Field(default=6, gt=0)
+    mlp_width: int = Field(default=768, gt=0)
     """Neurons per layer."""
-    context: int = Field(256, gt=1)
+    context: int = Field(default=256, gt=1)
     """Tokens per row, and the model's longest context."""
-    batch: int = Field(16, gt=0)
+    batch: int = Field(default=16, gt=0)
     """Rows per step."""
-    steps: int = Field(8_000, gt=0)
+    steps: int = Field(default=8_000, gt=0)
     warmup: int = 200
     """Steps of linear warm-up."""
-    decay: float = Field(0.3, ge=0, le=1)
+    decay: float = Field(default=0.3, ge=0, le=1)
     """Last part of the steps, over which the learning rate falls linearly to zero (trapezoidal schedule)."""
     learning_rate: float = 1e-2
     """Peak, for Muon (hidden matrices, update scaled to AdamW's root mean square) and AdamW (all else) alike."""
@@ -79,6 +79,8 @@ class Recipe(BaseModel):
     sources: tuple[Source, ...] = SOURCES
     held_out: float = 0.005
     """Tail of each source, as a fraction of its rows, kept for the validation loss."""
+    snapshots: int = Field(default=0, ge=0)
+    """Checkpoints to keep: step 0, the last step, and those at a half, a quarter, an eighth ... of the steps."""
 
     def build(self) -> PreTrainedModel:
         """A freshly initialised model of this recipe (float32, training mode), embeddings tied.
@@ -113,8 +115,25 @@ class Recipe(BaseModel):
                     )
                 )
 
+    def snapshot_steps(self) -> tuple[int, ...]:
+        """The steps whose checkpoints are kept, in order: 0, and each of the others at half the step of the next."""
+        halves = (self.steps >> k for k in range(self.snapshots - 1))
+        return tuple(sorted({0, *(step for step in halves if step)})) if self.snapshots else ()
+
     def rate(self, step: int) -> float:
         """Learning rate of a step (0-based): linear warm-up, plateau, linear decay to zero."""
         up = min(1.0, (step + 1) / max(1, self.warmup))
         down = min(1.0, (self.steps - step) / max(1.0, self.decay * self.steps))
         return self.learning_rate * min(up, down)
+
+
+RECIPES = {
+    "gelu": Recipe(steps=5_000),
+    "silu": Recipe(family="llama", mlp_width=512, steps=5_000),
+    "relu": Recipe(family="opt", steps=5_000),
+    "series": Recipe(width=96, layers=4, heads=4, mlp_width=384, steps=8_192, snapshots=13),
+}
+"""The bundled models by name: three that differ in their MLP alone, and a smaller GELU model with its checkpoints.
+
+A gated MLP has three matrices; at two thirds of the neurons its model has as many parameters as the others.
+"""

@@ -12,6 +12,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from negspace.files import write_whole
 from negspace.reference.corpus import mixture, train_tokenizer
 from negspace.reference.recipe import Recipe
 
@@ -57,46 +58,42 @@ def _write(state: dict, path: Path) -> None:
     part.replace(path)
 
 
-def snapshot_steps(steps: int, count: int) -> set[int]:
-    """About `count` log-spaced steps from 0 to `steps`, both ends included."""
-    spaced = np.geomspace(1, steps, max(2, count - 1))
-    return {0, *(round(value) for value in spaced)}
-
-
 def train(
     recipe: Recipe,
     corpus: Path,
     out: Path,
-    snapshots: int = 0,
+    tokenizer: Path | None = None,
     save_every: int = 250,
     measure_every: int = 500,
 ) -> Path:
     """Train `recipe` on the text under `corpus`; the finished model and tokenizer are in `out/model` (float16).
 
+    The recipe's snapshots are kept under `out/step<N>`, in the same form.
+
     Args:
         corpus: folder that holds the recipe's source files.
         out: folder of the run; a run killed anywhere goes on from `out/checkpoint.pt` when called again.
-        snapshots: how many log-spaced checkpoints to keep under `out/step<N>` (0: none).
+        tokenizer: folder of a tokenizer to train with, a bundled model's for example; one is trained on the corpus if
+            None, and the same corpus gives the same one. A run that goes on keeps the tokenizer that it has.
         save_every: steps between checkpoints.
-        measure_every: steps between measurements of the held-out loss, written to `out/curve.jsonl`.
+        measure_every: steps between measurements of the held-out loss, written to `out/curve.jsonl`; it is measured at
+            every snapshot as well.
 
     Raises:
-        ValueError: the folder holds a run of another recipe.
+        ValueError: the folder holds a run of another recipe, or the tokenizer is of another size than the recipe's.
     """
     out.mkdir(parents=True, exist_ok=True)
     written = out / "recipe.json"
     if written.exists():
         before = Recipe.model_validate_json(written.read_text())
         # The plateau of the schedule does not depend on the number of steps, so a run may be shortened or extended.
-        if before.model_copy(update={"steps": recipe.steps, "decay": recipe.decay}) != recipe:
+        free = {name: getattr(recipe, name) for name in ("steps", "decay", "snapshots")}
+        if before.model_copy(update=free) != recipe:
             raise ValueError(f"{out} holds a run of another recipe; use a new folder")
     written.write_text(recipe.model_dump_json(indent=2))
 
-    tokenizer_folder = out / "tokenizer"
-    if not (tokenizer_folder / "tokenizer.json").exists():
-        train_tokenizer(corpus, recipe.sources, recipe.vocab_size).save_pretrained(tokenizer_folder)
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(tokenizer_folder)
-    order, held = mixture(corpus, recipe, tokenizer)
+    tokens = _tokenizer(recipe, corpus, out / "tokenizer", tokenizer)
+    order, held = mixture(corpus, recipe, tokens)
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
@@ -112,17 +109,17 @@ def train(
             optimiser.load_state_dict(saved)
         first = state["step"]
 
-    kept = snapshot_steps(recipe.steps, snapshots) if snapshots else set()
+    kept = set(recipe.snapshot_steps())
     began, seen = time.monotonic(), 0
     for step in range(first, recipe.steps + 1):
         if step in kept and not (out / f"step{step}").exists():
-            export(model, tokenizer, out / f"step{step}")
+            export(model, tokens, out / f"step{step}")
         if step % save_every == 0 and step > first:
             _write(
                 {"model": model.state_dict(), "optimisers": [o.state_dict() for o in optimisers], "step": step},
                 checkpoint,
             )
-        if step % measure_every == 0 or step == recipe.steps:
+        if step % measure_every == 0 or step in kept or step == recipe.steps:
             entry = {
                 "step": step,
                 "tokens": step * recipe.batch * recipe.context,
@@ -144,7 +141,20 @@ def train(
             optimiser.step()
             optimiser.zero_grad()
         seen += recipe.batch * recipe.context
-    return export(model, tokenizer, out / "model")
+    return export(model, tokens, out / "model")
+
+
+def _tokenizer(recipe: Recipe, corpus: Path, folder: Path, given: Path | None) -> PreTrainedTokenizerFast:
+    """The run's tokenizer in `folder`; where there is none yet, the one given, or one trained on the corpus."""
+    if not (folder / "tokenizer.json").exists():
+        if given is None:
+            made = train_tokenizer(corpus, recipe.sources, recipe.vocab_size)
+        else:
+            made = PreTrainedTokenizerFast.from_pretrained(given)
+            if len(made) != recipe.vocab_size:
+                raise ValueError(f"{given} holds {len(made)} tokens, the recipe {recipe.vocab_size}")
+        made.save_pretrained(folder)
+    return PreTrainedTokenizerFast.from_pretrained(folder)
 
 
 def export(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> Path:
@@ -154,4 +164,8 @@ def export(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: P
     half.half()
     half.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    # Without the indentation the file is a third as large, and every checkpoint holds one.
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    write_whole(path, json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode())
     return folder
