@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check bench clean help
+.PHONY: demo test check bench docs clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -17,7 +17,7 @@ $(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) -e ".[dev,device-map]"
+	$(PIP) -e ".[dev,device-map,docs]"
 	@touch $@ $(VENV)/.run
 
 $(VENV)/.bench: $(VENV)/.dev
@@ -39,5 +39,8 @@ check: $(VENV)/.dev  ## style, types and the direction of imports
 bench: $(VENV)/.bench  ## measure against plain transformers, scipy, lm-evaluation-harness and minicons
 	$(BIN)/python -m benchmarks
 
+docs: $(VENV)/.dev  ## the documentation into site/, every warning an error
+	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
+
 clean:  ## remove what was built, not what you ran
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist site .pytest_cache .ruff_cache
