@@ -27,9 +27,8 @@ from negspace.runs.engine import LocalEngine, Step
 from negspace.runs.engine import Progress as RunProgress
 from negspace.runs.store import Store
 from negspace.score.surprisal import surprisal
-from negspace.significance import correct
-from negspace.significance.clustered import clustered_mean
-from negspace.studies.workbench import tokenizer_hash
+from negspace.studies.parts_of_speech_tables import COLUMNS, excess_by_tag, joined
+from negspace.studies.workbench import identity
 from negspace.text.alignment import Aligned, align
 from negspace.text.conllu import read_conllu
 from negspace.text.source import Source, Text, read_text
@@ -39,22 +38,6 @@ from negspace.text.windows import Bos, make_windows
 VERSION = 1
 """Version of what a cell of token surprisals computes; raise it whenever the same spec comes to give another result."""
 STUDY = "parts_of_speech"
-_KEYS = ["window", "position", "start", "end", "word", "upos", "dep"]
-
-COLUMNS = {
-    "kind": '"all": all predicted tokens; "upos": universal parts of speech; "dep": dependency labels',
-    "tag": 'the part of speech or label; under "all": "with a word", "without a word"',
-    "tokens": "predicted tokens of the model that belong to such words",
-    "windows": "windows that hold any; the units of interval and test",
-    "baseline": "mean surprisal of these tokens without the ablation, in nats",
-    "ablated": "mean surprisal under the ablation, in nats",
-    "excess": "mean of ablated minus baseline over the tokens, in nats",
-    "low": "lower end of its interval (bootstrap over windows)",
-    "high": "upper end of its interval",
-    "p": "sign-flip p-value of the excess, windows as units, two-sided; missing where too few windows hold the tag",
-    "p_holm": "the same, Holm-corrected over the tags of one kind",
-}
-"""Column of the table -> meaning."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,8 +139,7 @@ def parts_of_speech(
     def compute(cell: Cell, step: Step) -> tuple[Mapping[str, Any], pd.DataFrame]:
         plain = cell.spec["neurons"] is None
         with nullcontext() if plain else intervene(model, neurons, zero, mode, scan):
-            items = surprisal(model, aligned, batch=batch, progress=step)
-        return {"mean": float(items["nll"].mean()), "tokens": len(items)}, items
+            return measured(model, aligned, batch, step)
 
     about = {
         "study": {"study": STUDY, "alpha": alpha, "draws": draws, "seed": seed},
@@ -184,14 +166,14 @@ def parts_of_speech(
                     progress(number * total + done, len(cells) * total, label)
 
             frames.append(compute(cell, step)[1])
-        return PartsOfSpeech(excess_by_tag(*frames, **options), _joined(*frames), about, notes)
+        return PartsOfSpeech(excess_by_tag(*frames, **options), joined(*frames), about, notes)
     store = Store(Path(out))
     with store.hold():
         _check_kind(store)
         with LocalEngine(store, compute, tell, note) as engine:
             records: list[Record] = engine.run(cells)
         frames = [record.items for record in records]
-        result = PartsOfSpeech(excess_by_tag(*frames, **options), _joined(*frames), about, notes)
+        result = PartsOfSpeech(excess_by_tag(*frames, **options), joined(*frames), about, notes)
         store.write_file(f"tables/{STUDY}.parquet", _parquet(result.table))
         store.write_file(f"tables/{STUDY}.csv", result.table.to_csv(index=False, lineterminator="\n").encode())
         store.write_file("tables/COLUMNS.md", describe().encode())
@@ -230,88 +212,30 @@ def tagged_text(text: Source | Text | Tagged, tagger: Any = None) -> Tagged:
     return tag_text(read_text(text, role="perplexity"), tagger)
 
 
-def excess_by_tag(
-    baseline: pd.DataFrame, ablated: pd.DataFrame, *, level: float = 0.95, draws: int = 2000, seed: int = 0
-) -> pd.DataFrame:
-    """The table of excess surprisal: from the items that `surprisal` gave without and with an ablation.
-
-    Intervals and tests have windows as units; Holm's correction is over the tags of one kind. Tags in so few windows
-    that no p-value could reach 1 - level have none, and do not count towards the correction.
-
-    Returns:
-        One row a tag, columns as in `COLUMNS`.
-
-    Raises:
-        StudyError: the two are not of the same tokens.
-    """
-    items = _joined(baseline, ablated)
-    has_word = items["word"] >= 0
-    groups = {
-        "all": pd.Series(np.where(has_word, "with a word", "without a word"), items.index),
-        "upos": items["upos"][has_word],
-        "dep": items["dep"][has_word],
-    }
-    parts = []
-    for kind, tags in groups.items():
-        rows = []
-        for tag, part in items.loc[tags.index].groupby(tags.astype(str), sort=True):
-            difference = (part["ablated"] - part["baseline"]).to_numpy()
-            made = clustered_mean(difference, part["window"].to_numpy(), level=level, draws=draws, seed=seed)
-            rows.append(
-                {
-                    "kind": kind,
-                    "tag": str(tag),
-                    "tokens": made.items,
-                    "windows": made.clusters,
-                    "baseline": float(part["baseline"].mean()),
-                    "ablated": float(part["ablated"].mean()),
-                    "excess": made.mean.estimate,
-                    "low": made.mean.low,
-                    "high": made.mean.high,
-                    "p": made.p,
-                }
-            )
-        table = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "p_holm"])
-        table["p_holm"] = correct(table["p"].to_numpy(np.float64), alpha=1 - level).p
-        parts.append(table.sort_values(["excess", "tag"], ascending=[False, True], kind="stable"))
-    table = pd.concat([part for part in parts if len(part)], ignore_index=True)
-    return table.astype({"kind": "str", "tag": "str", "tokens": "int64", "windows": "int64"})[list(COLUMNS)]
-
-
 def describe() -> str:
     """The schema of the table as a page of Markdown."""
     lines = [f"- `{column}`: {text}" for column, text in COLUMNS.items()]
     return "\n".join([f"# Columns of {STUDY}", "", *lines, ""])
 
 
-def _joined(baseline: pd.DataFrame, ablated: pd.DataFrame) -> pd.DataFrame:
-    """The tokens with both surprisals."""
-    if not baseline[_KEYS].equals(ablated[_KEYS]):
-        raise StudyError(
-            "to compare surprisals token by token",
-            f"items of different tokens ({len(baseline)} and {len(ablated)})",
-            "take both from the same windows and tags",
-        )
-    return baseline[_KEYS].assign(baseline=baseline["nll"], ablated=ablated["nll"])
+def measured(model: Model, aligned: Aligned, batch: int | None, step: Step) -> tuple[Mapping[str, Any], pd.DataFrame]:
+    """Results and items of a cell of token surprisals, on the model as it is now."""
+    items = surprisal(model, aligned, batch=batch, progress=step)
+    return {"mean": float(items["nll"].mean()), "tokens": len(items)}, items
 
 
-def _cell(model: Model, aligned: Aligned, label: str, change: Mapping[str, Any]) -> Cell:
-    spec = {
-        "version": VERSION,
-        "model": {
-            "fingerprint": model.fingerprint,
-            "tokenizer": tokenizer_hash(model.tokenizer),
-            "dtype": model.source.dtype,
-            "device": model.device.type,
-            "torch": model.source.torch,
-            "transformers": model.source.transformers,
-        },
+def cell_options(aligned: Aligned) -> dict[str, Any]:
+    """What the surprisals of tagged windows depend on, beside model and ablation."""
+    return {
         "windows": aligned.windows.hash,
         # Which tokens stand for text, and where, follows from text, tokenizer and these two.
         "tags": aligned.tagged.hash,
         "cut": [aligned.windows.bos, aligned.windows.stride],
-        **change,
     }
+
+
+def _cell(model: Model, aligned: Aligned, label: str, change: Mapping[str, Any]) -> Cell:
+    spec = {"version": VERSION, "model": identity(model), **cell_options(aligned), **change}
     return Cell("surprisal", spec, label, float(aligned.windows.tokens.size))
 
 

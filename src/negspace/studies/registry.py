@@ -15,6 +15,8 @@ from negspace.studies.config import Study, explain
 
 ANALYSES: Mapping[str, str] = {
     "ablation": "negspace.studies.ablation:Ablation",
+    "controls": "negspace.studies.controls:Controls",
+    "parts_of_speech": "negspace.studies.parts_of_speech_analysis:PartsOfSpeechAnalysis",
     "dose": "negspace.studies.dose:Dose",
     "rankings": "negspace.studies.rankings:Rankings",
 }
