@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from negspace.errors import TasksError
 from negspace.score.logprobs import Progress
+from negspace.score.taskdefinitions import read_definition
 from negspace.score.taskfiles import read_rows
 
 if TYPE_CHECKING:
@@ -167,18 +168,24 @@ def load_tasks(
     """The harness's task objects, in the order asked for; groups and tags become their tasks.
 
     Raises:
-        TasksError: an unknown name, or data that cannot be had or do not fit.
+        TasksError: an unknown name, a definition that is refused, or data that cannot be had or do not fit.
     """
-    manager = harness.manager(names)
+    own = {} if folder is None else {name: read_definition(name, folder) for name in names}
+    manager = harness.manager([name for name in names if own.get(name) is None])
     for name in names:
-        if name not in manager.task_index:
+        if own.get(name) is None and name not in manager.task_index:
             near = difflib.get_close_matches(name, manager.all_tasks, n=3)
             hint = f"did you mean {' or '.join(near)}?" if near else "`lm-eval ls tasks` lists the harness's tasks"
             raise TasksError(f"the task {name!r}", f"lm-evaluation-harness {harness.version} has none", hint)
     specs: list[Any] = list(names)
     if folder is not None:
         # A group is the harness's public way to take a task with another data set: everything else stays its own.
-        specs = [{"group": f"local {name}", "task": [_local(name, folder, fewshot)]} for name in names]
+        specs = [
+            {"group": f"local {name}", "task": [_local(name, folder, fewshot)]}
+            if defined is None
+            else {**defined.config, **_local(name, folder, fewshot)}
+            for name, defined in own.items()
+        ]
     found: dict[str, Any] = {}
     for name, spec in zip(names, specs, strict=True):
         try:

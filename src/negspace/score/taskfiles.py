@@ -7,11 +7,9 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from negspace.errors import TasksError
-
-Row = dict[str, Any]
+from negspace.score.taskdefinitions import Row, read_definition
 
 _EVALUATED = ("validation", "test", "")
 """Endings of a file's name, in order of preference: NAME.validation.jsonl, NAME.test.jsonl, NAME.jsonl."""
@@ -74,8 +72,9 @@ def find_file(task: str, folder: Path, split: str | None = None) -> Path | None:
 
 
 def known_tasks(folder: Path) -> list[str]:
-    """Tasks of which a folder has files, by the names that are known here."""
-    return [task for task in _TASKS if find_file(task, folder) is not None]
+    """Tasks of which a folder has files: those whose names are known here, then those that it defines itself."""
+    own = sorted(path.stem for path in folder.glob("*.yaml") if path.stem not in _TASKS)
+    return [task for task in (*_TASKS, *own) if find_file(task, folder) is not None]
 
 
 def read_rows(task: str, folder: str | os.PathLike[str], split: str | None = None) -> list[Row]:
@@ -99,13 +98,15 @@ def read_rows(task: str, folder: str | os.PathLike[str], split: str | None = Non
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise TasksError(f"the task {task} from {path}", f"{error}", "give a readable UTF-8 file") from error
-    rows = [_row(task, path, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    definition = read_definition(task, place)
+    fields = _TASKS.get(task, _Known()).fields if definition is None else definition.fields
+    rows = [_row(task, path, fields, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
     if not rows:
         raise TasksError(f"the task {task} from {path}", "no items in it", "give a file with one JSON object a line")
     return rows
 
 
-def _row(task: str, path: Path, number: int, line: str) -> Row:
+def _row(task: str, path: Path, fields: tuple[str, ...], number: int, line: str) -> Row:
     asked = f"the task {task} from {path}"
     try:
         row = json.loads(line)
@@ -113,15 +114,14 @@ def _row(task: str, path: Path, number: int, line: str) -> Row:
         raise TasksError(asked, f"line {number} is no JSON ({error})", "write one JSON object a line") from error
     if not isinstance(row, dict):
         raise TasksError(asked, f"line {number} is a {type(row).__name__}", "write one JSON object a line")
-    known = _TASKS.get(task, _Known())
     try:
-        adapted = known.adapt(row)
+        adapted = _TASKS.get(task, _Known()).adapt(row)
     except _ADAPTABLE:
         adapted = row
-    if missing := [name for name in known.fields if name not in adapted]:
+    if missing := [name for name in fields if name not in adapted]:
         raise TasksError(
             asked,
             f"line {number} has no {', '.join(missing)}; it has {', '.join(row) or 'no fields'}",
-            f"give the fields of the data set that the harness reads: {', '.join(known.fields)}",
+            f"give the fields of the data set that the harness reads: {', '.join(fields)}",
         )
     return adapted

@@ -200,9 +200,11 @@ def read_tasks(
     LAMBADA, Social IQa and WinoGrande have acc.
 
     Args:
-        tasks: harness tasks, groups or tags by name.
+        tasks: harness tasks, groups or tags by name, or tasks that the folder defines.
         folder: local JSONL files, one a task, with the fields that the Hugging Face data sets have; they stand for the
-            split that is evaluated. Without it the harness fetches its own data sets (from the hub or its cache).
+            split that is evaluated. A task that the harness does not know is defined by a NAME.yaml beside its file,
+            in the harness's own form as far as that is plain data (`read_definition`). Without a folder the harness
+            fetches its own data sets (from the hub or its cache).
         limit: items of each task, spread evenly over it; all by default.
         fewshot: solved examples before each item, which need a training split (NAME.train.jsonl in a folder); None
             for each task's own number.

@@ -84,14 +84,15 @@ def _clear(things: list[str]) -> bool:
     return all(asked[i] not in QUALITIES[things[j]] for i in range(len(things)) for j in range(len(things)) if i != j)
 
 
-def _pairs(draw: Draw, kind: str) -> list[list[str]]:
+def _pairs(draw: Draw, kind: str) -> list[tuple[str, str]]:
     """Four pairs of a cue and the word that answers it."""
     if kind == "what it is like":
         things = draw.some(tuple(QUALITIES), 4)
         while not _clear(things):
             things = draw.some(tuple(QUALITIES), 4)
-        return [[QUALITIES[thing][0], thing] for thing in things]
-    return [text.rsplit(" ", 1) for text in draw.some(DOES if kind == "what it does" else FOR, 4)]
+        return [(QUALITIES[thing][0], thing) for thing in things]
+    parts = (text.rpartition(" ") for text in draw.some(DOES if kind == "what it does" else FOR, 4))
+    return [(cue, word) for cue, _, word in parts]
 
 
 @ability("negspace_property", "what a thing is like, does or is for: which of four words follows")

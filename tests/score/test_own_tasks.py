@@ -1,0 +1,130 @@
+"""Tasks that a folder defines itself: scores equal the harness's own on the same files; no definition runs as code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from negspace.errors import TasksError
+from negspace.models.load import load
+from negspace.models.model import Model
+from negspace.reference import model_path, tasks_path
+from negspace.score.taskdefinitions import read_definition
+from negspace.score.taskfiles import known_tasks
+from negspace.score.tasks import read_tasks, tasks
+
+NAMES = tuple(sorted(path.stem for path in tasks_path().glob("*.yaml")))
+DEFINITION = {
+    "task": "mine",
+    "output_type": "multiple_choice",
+    "doc_to_text": "prompt",
+    "doc_to_choice": "choices",
+    "doc_to_target": "gold",
+    "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
+    "metadata": {"version": 1.0},
+}
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return load(model_path())
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    rows = [
+        {"prompt": "The {{ 7 * 7 }} cat sat on the", "choices": ["mat", "{{ 1 }}"], "gold": 0},
+        {"prompt": "The dog", "choices": ["barked", "mewed"], "gold": 0},
+    ]
+    (tmp_path / "mine.validation.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(DEFINITION))
+    return tmp_path
+
+
+def _define(folder: Path, **changes: object) -> None:
+    (folder / "mine.yaml").write_text(yaml.safe_dump({**DEFINITION, **changes}))
+
+
+def test_bundled_tasks_score_as_the_harness_scores_them(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The harness is given the folder as it is, by include_path, and reads the data itself."""
+    from lm_eval.evaluator import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    from negspace.score.harness import quiet
+
+    chosen = read_tasks(NAMES, folder=tasks_path(), limit=8)
+    made = tasks(model, chosen, batch=16)
+    monkeypatch.chdir(tasks_path())
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
+    with quiet():
+        plain = simple_evaluate(
+            model=HFLM(pretrained=model.module, tokenizer=model.tokenizer, batch_size=16),
+            tasks=list(NAMES),
+            samples=chosen.limited,
+            bootstrap_iters=0,
+            task_manager=TaskManager(include_path=".", include_defaults=False),
+        )
+    for name in NAMES:
+        scores = {sample["doc_id"]: sample["acc"] for sample in plain["samples"][name]}
+        own = made.items[made.items["task"] == name]
+        assert dict(zip(own["index"], own["harness"], strict=True)) == scores
+        assert len(scores) == 8
+
+
+def test_a_folder_alone_names_its_tasks() -> None:
+    assert tuple(known_tasks(tasks_path())) == NAMES
+    assert len(NAMES) == 6
+    made = read_tasks(NAMES, folder=tasks_path(), limit=8)
+    assert made.names == NAMES
+    assert set(made.metrics.values()) == {"acc"}
+    assert len(made) == 48
+
+
+def test_own_tasks_stand_beside_known_ones(mine: Path) -> None:
+    row = {"goal": "see", "sol1": "look", "sol2": "bark", "label": 0}
+    (mine / "piqa.validation.jsonl").write_text(json.dumps(row))
+    assert known_tasks(mine) == ["piqa", "mine"]
+    assert read_tasks(("mine", "piqa"), folder=mine).names == ("mine", "piqa")
+
+
+def test_text_that_looks_like_a_template_stays_text(model: Model, mine: Path) -> None:
+    loaded = read_tasks("mine", folder=mine).loaded["mine"]
+    assert loaded.instances[0].args == ("The {{ 7 * 7 }} cat sat on the", " mat")
+    assert loaded.instances[1].args == ("The {{ 7 * 7 }} cat sat on the", " {{ 1 }}")
+    assert tasks(model, "mine", folder=mine).by_task["chance"].tolist() == [0.5]
+
+
+def test_a_folder_without_a_definition(tmp_path: Path) -> None:
+    assert read_definition("mine", tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"task": "yours"}, "another task"),
+        ({"output_type": "generate_until"}, "output_type: 'generate_until'"),
+        ({"doc_to_text": "{{ prompt }}"}, "it would run as code"),
+        ({"doc_to_target": None}, "doc_to_target: None"),
+        ({"process_results": "code.run"}, "process_results, which is not taken"),
+        ({"unsafe_code": True}, "unsafe_code, which is not taken"),
+        ({"metric_list": [{"metric": "acc", "hf_evaluate": True}]}, "give each metric by"),
+        ({"doc_to_text": "question"}, "has no question; it has prompt, choices, gold"),
+    ],
+)
+def test_what_is_refused(mine: Path, changes: dict[str, object], found: str) -> None:
+    _define(mine, **changes)
+    with pytest.raises(TasksError, match=found):
+        read_tasks("mine", folder=mine)
+
+
+def test_a_function_in_the_definition_does_not_run(mine: Path) -> None:
+    (mine / "code.py").write_text("raise SystemExit('this code ran')")
+    (mine / "mine.yaml").write_text("task: mine\ncustom_dataset: !function code.rows\n")
+    with pytest.raises(TasksError, match="without !function"):
+        read_tasks("mine", folder=mine)
