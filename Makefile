@@ -40,7 +40,7 @@ bench: $(VENV)/.bench  ## measure against plain transformers, scipy, lm-evaluati
 	$(BIN)/python -m benchmarks
 
 docs: $(VENV)/.dev  ## the documentation into site/, every warning an error
-	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
 
 clean:  ## remove what was built, not what you ran
 	rm -rf $(VENV) build dist site .pytest_cache .ruff_cache
