@@ -44,7 +44,7 @@ class Outcomes:
     control: ArrayLike
     """[items] outcome under the matched control."""
     random: Sequence[ArrayLike] = ()
-    """[sets][items] outcomes under the ablation of each random set."""
+    """For each random set, [items] outcomes under its ablation."""
 
     def __post_init__(self) -> None:
         size = np.asarray(self.groups).size
