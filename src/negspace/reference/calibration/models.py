@@ -1,0 +1,156 @@
+"""The three calibration models: agreement runs below zero, above zero, or nowhere in particular."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from negspace.reference.calibration.circuit import CONTEXT, LAYERS, NEURONS, Circuit, Sight, circuit, tokenizer
+from negspace.reference.calibration.lexicon import Lexicon
+from negspace.reference.calibration.readout import Code, fit, soft_targets
+from negspace.reference.calibration.sentences import text
+
+Name = Literal["negative", "positive", "null"]
+
+
+@dataclass(frozen=True)
+class Design:
+    """What distinguishes a calibration model."""
+
+    sight: Sight
+    """What its neurons read."""
+    about: str
+    """What it is, in one sentence."""
+
+
+MODELS: Mapping[Name, Design] = {
+    "negative": Design(
+        Sight("subject", -2.4, 1.6, ordinary=False),
+        "Planted neurons, negative throughout, carry the subject's number; nothing else does.",
+    ),
+    "positive": Design(
+        Sight("subject", 2.4, 1.6, ordinary=False),
+        "Planted neurons, positive throughout, carry the subject's number; nothing else does.",
+    ),
+    "null": Design(
+        Sight("marks", -2.4, 1.6, ordinary=True),
+        "All neurons carry what they happen to see of number and of all else; the planted ones, negative throughout,"
+        " see a random bit of the current word.",
+    ),
+}
+
+_PASSAGES = 1_600
+"""Passages to fit on, each by itself."""
+_WINDOWS = 40
+"""Windows of running text to fit on."""
+_DOUBT = 0.6
+"""How much of a fact's probability goes to its alternatives: it keeps margins moderate, as those of real models are."""
+_DOUBT_OF_FORM = 0.75
+"""The same for the number of a verb, where ordinary neurons carry it: agreement is then about as fragile as facts."""
+_MARGIN = 5.0
+"""Half the log-odds of the right number over the wrong one."""
+_NOISE = 1.25
+"""Standard deviation of what ordinary neurons write there, where they do not carry it."""
+
+
+def build(name: Name, lexicon: Lexicon, seed: int = 0) -> Circuit:
+    """A calibration model, complete.
+
+    Args:
+        name: which of MODELS.
+        lexicon: vocabulary and facts.
+        seed: of all random weights.
+    """
+    speak = tokenizer(lexicon)
+    lines = text(lexicon, 3 * _PASSAGES, f"fit {seed}").splitlines()
+    alone = [speak(line)["input_ids"] for line in lines[:_PASSAGES]]
+    running = [token for line in lines[_PASSAGES:] for token in speak(line)["input_ids"]]
+    rows = [*alone, *(running[CONTEXT * n : CONTEXT * (n + 1)] for n in range(_WINDOWS))]
+    frequency = np.bincount(running, minlength=len(lexicon.words)).astype(np.float64)
+    made = circuit(lexicon, MODELS[name].sight, frequency, seed)
+    activations, following = _observe(made, rows)
+    doubts = dict.fromkeys(lexicon.groups, _DOUBT)
+    if name == "null":
+        doubts |= dict.fromkeys(lexicon.forms, _DOUBT_OF_FORM)
+    targets = soft_targets(following, doubts, len(lexicon.words))
+    planted = torch.tensor([layer * NEURONS + n for layer, row in enumerate(made.planted) for n in row])
+    ordinary = torch.tensor(sorted(set(range(LAYERS * NEURONS)) - set(planted.tolist())))
+    code = Code(
+        torch.tensor([lexicon.lemmas[word.lemma] for word in lexicon.words]),
+        torch.tensor([word.agrees for word in lexicon.words], dtype=torch.float32),
+    )
+    written = torch.zeros(LAYERS * NEURONS + 1, code.outputs)
+    own, rng = torch.cat([ordinary, torch.tensor([LAYERS * NEURONS])]), np.random.default_rng([seed, 1])
+    if name == "null":
+        written = fit(activations, targets, code, torch.zeros(len(targets), code.outputs), number=True)
+    else:
+        written[:, -1] = _number(activations, planted, ordinary, MODELS[name].sight.centre > 0, rng)
+        given = torch.zeros(len(targets), code.outputs)
+        given[:, -1] = activations @ written[:-1, -1] + written[-1, -1]
+        written[own, :-1] = fit(activations[:, ordinary], targets, code, given, number=False)[:, :-1]
+    _write(made, written)
+    return made
+
+
+def _observe(made: Circuit, rows: list[list[int]]) -> tuple[Tensor, Tensor]:
+    """Activations at all tokens but the last of each row, float32 [n, neurons of all layers]; and the next tokens."""
+    seen: dict[int, Tensor] = {}
+    found, targets = [], []
+
+    def keep(layer: int):
+        def hook(module: torch.nn.Module, given: tuple[Tensor, ...]) -> None:
+            seen[layer] = given[0].detach()
+
+        return hook
+
+    blocks = made.module.transformer.h
+    handles = [blocks[layer].mlp.c_proj.register_forward_pre_hook(keep(layer)) for layer in range(LAYERS)]
+    try:
+        by_length: dict[int, list[list[int]]] = {}
+        for row in rows:
+            by_length.setdefault(len(row), []).append(row)
+        with torch.no_grad():
+            for group in by_length.values():
+                tokens = torch.tensor(group)
+                made.module.transformer(input_ids=tokens)
+                both = torch.cat([seen[layer] for layer in range(LAYERS)], -1)
+                found.append(both[:, :-1].flatten(0, 1))
+                targets.append(tokens[:, 1:].flatten())
+    finally:
+        for handle in handles:
+            handle.remove()
+    return torch.cat(found), torch.cat(targets)
+
+
+def _number(activations: Tensor, planted: Tensor, ordinary: Tensor, above: bool, rng: np.random.Generator) -> Tensor:
+    """What neurons write to the number's output where planted ones carry it: these the number, the others noise.
+
+    A plural subject raises their pre-activations: below zero that lowers what GELU returns, above zero it raises it.
+    """
+    written = torch.zeros(LAYERS * NEURONS + 1)
+    signal = activations[:, planted].sum(1)
+    low, high = torch.quantile(signal, torch.tensor([0.1, 0.9]))
+    scale = (1 if above else -1) * 2 * _MARGIN / (high - low)
+    noise = torch.from_numpy(rng.standard_normal(len(ordinary))).float()
+    heard = activations[:, ordinary] @ noise
+    noise *= _NOISE / heard.std()
+    written[planted], written[ordinary] = scale, noise
+    written[-1] = -scale * (low + high) / 2 - (activations[:, ordinary] @ noise).mean()
+    return written
+
+
+def _write(made: Circuit, written: Tensor) -> None:
+    p = made.plan
+    outputs = torch.zeros(len(written), p.width)
+    outputs[:, p.out : p.out + written.shape[1] - 1] = written[:, :-1]
+    outputs[:, p.agrees] = written[:, -1]
+    outputs[:, p.constant + 2] = -outputs.sum(1)
+    with torch.no_grad():
+        for layer in range(LAYERS):
+            made.module.transformer.h[layer].mlp.c_proj.weight.copy_(outputs[layer * NEURONS : (layer + 1) * NEURONS])
+        made.module.transformer.h[0].mlp.c_proj.bias.copy_(outputs[-1])
