@@ -202,6 +202,39 @@ def test_a_revision_of_a_folder(folder: Path) -> None:
         load(str(folder), revision="main", device="cpu")
 
 
+@pytest.fixture
+def series(folder: Path, tmp_path: Path) -> Path:
+    """A folder of three checkpoints, and of a folder that is none."""
+    place = tmp_path / "series"
+    for name in ("step0", "step128", "step16"):
+        shutil.copytree(folder, place / name)
+    (place / "notes").mkdir()
+    edit_weights(place / "step16", lambda w: w.update({"model.norm.weight": torch.full((zoo.HIDDEN,), 2.0)}))
+    return place
+
+
+def test_a_checkpoint_of_a_folder_loads_as_a_revision(series: Path) -> None:
+    model = load(series, revision="step16", device="cpu")
+    assert model.source.name == str(series)
+    assert model.source.revision == "step16"
+    assert model.source.commit is None
+    assert model.fingerprint == load(series / "step16", device="cpu").fingerprint
+    assert model.fingerprint != load(series, revision="step0", device="cpu").fingerprint
+
+
+@pytest.mark.parametrize("revision", ["step17", "notes", "step16/../step0", "", "."])
+def test_an_unknown_checkpoint_of_a_folder(series: Path, revision: str) -> None:
+    with pytest.raises(ModelError, match="of these revisions: step0, step16, step128") as caught:
+        load(series, revision=revision, device="cpu")
+    assert caught.value.todo == "name one of them"
+
+
+def test_a_folder_of_checkpoints_without_a_revision(series: Path) -> None:
+    with pytest.raises(ModelError, match="several checkpoints: step0, step16, step128") as caught:
+        load(series, device="cpu")
+    assert "'step128'" in caught.value.todo
+
+
 def test_a_model_that_is_no_causal_language_model(tmp_path: Path) -> None:
     transformers.T5Config(vocab_size=96, d_model=16, d_ff=16, num_layers=1, num_heads=2).save_pretrained(tmp_path)
     zoo.tokenizer().save_pretrained(tmp_path)

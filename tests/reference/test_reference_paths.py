@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import negspace.reference as reference
-from negspace.errors import ModelError, PairsError, TaggerError, TextError
+from negspace.errors import ModelError, PairsError, TaggerError, TasksError, TextError
 
 
 def test_bundled_pairs_and_text_are_there() -> None:
@@ -58,3 +58,17 @@ def test_missing_pairs_and_text_are_explained(tmp_path: Path, monkeypatch: pytes
         reference.pairs_path()
     with pytest.raises(TextError, match="reinstall"):
         reference.text_path()
+    with pytest.raises(TasksError, match="reinstall"):
+        reference.tasks_path()
+
+
+def test_a_series_is_in_order_of_its_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reference, "_DATA", tmp_path)
+    with pytest.raises(ModelError, match=r"train --name series"):
+        reference.checkpoints()
+    for name in ("step0", "step16", "step128", "step4", "stepwise", "other"):
+        (tmp_path / "series" / name).mkdir(parents=True)
+        (tmp_path / "series" / name / "config.json").write_text("{}")
+    (tmp_path / "series" / "step64").mkdir()
+    assert reference.checkpoints() == ("step0", "step4", "step16", "step128")
+    assert reference.series_path() == tmp_path / "series"

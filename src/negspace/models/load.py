@@ -47,7 +47,7 @@ def load(
 
     Args:
         name: a local folder or a name on the Hugging Face hub.
-        revision: branch, tag or commit on the hub.
+        revision: branch, tag or commit on the hub; of a folder of checkpoints, the name of one ("step512").
         dtype: "float32", "float16", "bfloat16" or "float64", whatever the checkpoint holds.
         device: "cpu", "cuda", "cuda:1", ...; by default CUDA where there is one, else the CPU.
         device_map: as transformers takes it ("auto", or module to device); needs accelerate, excludes `device`.
@@ -71,7 +71,7 @@ def load(
         )
     where = _folder(name, revision)
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-    if revision is not None:
+    if revision is not None and not Path(where).is_dir():
         options["revision"] = revision
     with _quiet():
         commit = _commit(name, where, revision)
@@ -196,11 +196,22 @@ def _folder(name: str, revision: str | None) -> str:
     """The folder that a name stands for, or the name itself when it is one of the hub's."""
     path = Path(name).expanduser()
     if path.is_dir():
+        held = [] if (path / "config.json").is_file() else _revisions(path)
         if revision is not None:
+            if revision in held:
+                return str(path / revision)
             raise ModelError(
                 asked=f"revision {revision!r} of {name}",
-                found="a local folder, which has no revisions",
-                todo="leave the revision out, or name the model on the hub",
+                found=f"a folder of these revisions: {', '.join(held)}"
+                if held
+                else "a local folder, which has no revisions",
+                todo="name one of them" if held else "leave the revision out, or name the model on the hub",
+            )
+        if held:
+            raise ModelError(
+                asked=f"the model in {name}",
+                found=f"a folder of several checkpoints: {', '.join(held)}",
+                todo=f"name one as the revision, {held[-1]!r} for example, or its own folder",
             )
         if not (path / "config.json").is_file():
             raise ModelError(
@@ -218,6 +229,12 @@ def _folder(name: str, revision: str | None) -> str:
             todo="check the path, or give a name on the hub such as EleutherAI/pythia-70m",
         )
     return name
+
+
+def _revisions(folder: Path) -> list[str]:
+    """Subfolders that hold a model, in order of the numbers in their names: step0, step4, ..., step8192."""
+    names = [path.parent.name for path in folder.glob("*/config.json")]
+    return sorted(names, key=lambda name: [(len(part), part) for part in re.split(r"(\d+)", name)])
 
 
 def _commit(name: str, where: str, revision: str | None) -> str | None:

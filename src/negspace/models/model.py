@@ -22,7 +22,7 @@ class ModelSource(BaseModel):
     name: str
     """Hub name, folder, or the name given to a live module."""
     revision: str | None = None
-    """Branch, tag or commit that was asked for on the hub."""
+    """Branch, tag or commit that was asked for on the hub; or which checkpoint of a folder of them."""
     commit: str | None = None
     """Commit that the revision stood for; None for a folder or a live module."""
     dtype: str

@@ -27,6 +27,38 @@ def model_path(name: str = "gelu") -> Path:
     return folder
 
 
+def series_path() -> Path:
+    """Folder of the bundled training series: one folder a checkpoint, named after its step, each a model as it is.
+
+    `negspace.load(series_path(), revision="step512")` takes one as it takes a revision of a model on the hub.
+
+    Raises:
+        ModelError: this installation bundles no series.
+    """
+    folder = _DATA / "series"
+    if not _steps(folder):
+        raise ModelError(
+            "the bundled training series",
+            f"no checkpoint in {folder}",
+            "reinstall negspace, or train one: python -m negspace.reference train --name series --help",
+        )
+    return folder
+
+
+def checkpoints() -> tuple[str, ...]:
+    """Revisions of the bundled training series, from the first step to the last: "step0", ...
+
+    Raises:
+        ModelError: this installation bundles no series.
+    """
+    return tuple(f"step{step}" for step in _steps(series_path()))
+
+
+def _steps(folder: Path) -> list[int]:
+    names = (path.parent.name.removeprefix("step") for path in folder.glob("step*/config.json"))
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
 def pairs_path() -> Path:
     """Folder of the bundled minimal pairs: one JSONL file a paradigm, in the field layout of BLiMP.
 
