@@ -141,8 +141,11 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
                 f" {outcome.get(row['finding'], 'null result')}, {found}."
             )
     for _, row in tables["controls_residual"].iterrows():
-        if row["matched"] is not pd.NA and not row["matched"]:
-            said.append(f"{str(row['control']).capitalize()}: cannot be matched ({row['reason']}).")
+        if row["matched"] is pd.NA:
+            continue
+        what = "perplexity" if row["role"] == "perplexity" else "change of the residual stream"
+        outcome = "matched" if row["matched"] else "not matched, the nearest is taken"
+        said.append(f"{_capital(row['control'])}: {what} {outcome} ({row['reason']}).")
     return said + _noop_sentences(book, tables["noop"])
 
 
@@ -330,3 +333,7 @@ def _noop(book: Book) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
