@@ -47,6 +47,11 @@ class Checkpoints:
         self.loaded: list[str] = []
         """Names of the checkpoints loaded so far, in order."""
 
+    @property
+    def current(self) -> Checkpoint | None:
+        """The checkpoint that is open."""
+        return self._held[0] if self._held else None
+
     def open(self, checkpoint: Checkpoint, following: Checkpoint | None = None) -> Model:
         """The model of a checkpoint; the one that was open before is dropped first and must not be used any more.
 

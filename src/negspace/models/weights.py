@@ -79,14 +79,15 @@ def _of_projection(
     of_site = next((chosen for chosen in rows if torch.equal(flat[:, chosen], target)), None)
     if of_site is None:
         return f"no slice of its projection ({name}) is the pre-activation"
-    at = of_site[torch.as_tensor(neurons, device=flat.device)].to(weight.device)
+    chosen_rows = torch.tensor(neurons)  # a copy: sets of neurons are read-only, which torch has no notion of
+    at = of_site[chosen_rows.to(flat.device)].to(weight.device)
     hidden = inputs.shape[-1]
     for shape, take in (((outputs, hidden), lambda: weight[at]), ((hidden, outputs), lambda: weight[:, at].T)):
         if tuple(weight.shape) == shape:
             chosen = take()
             by_hand = inputs.double() @ chosen.double().T + (0.0 if bias is None else bias[at].double())
             scale = by_hand.abs().max().clamp_min(torch.finfo(torch.float32).tiny)
-            off = (by_hand - target[:, torch.as_tensor(neurons, device=target.device)].double()).abs().max() / scale
+            off = (by_hand - target[:, chosen_rows.to(target.device)].double()).abs().max() / scale
             if off <= 10 * probe.tolerance(weight.dtype):
                 return chosen
     return f"its projection ({name}) does more than multiply by its weights"
@@ -102,7 +103,7 @@ def _of_experts(root: Any, site: Site, neurons: NDArray[np.int64]) -> torch.Tens
         if weight is None or weight.shape[0] != site.width:
             return "its experts' parameters have a layout of their own"
         inside = neurons[neurons // site.width == expert] % site.width
-        rows.append(weight[torch.as_tensor(inside, device=weight.device)])
+        rows.append(weight[torch.tensor(inside, device=weight.device)])
     order = np.argsort(neurons // site.width, kind="stable")
-    back = torch.as_tensor(np.argsort(order, kind="stable"), device=rows[0].device)
+    back = torch.tensor(np.argsort(order, kind="stable"), device=rows[0].device)
     return torch.cat(rows)[back]
