@@ -1,8 +1,9 @@
-"""Fill the marked blocks of README.md from the records in the repository: `python tools/readme.py [--check] [RUN]`.
+"""Fill the marked blocks of README.md and of the documentation from records: `python tools/readme.py [--check] [RUN]`.
 
 A block stands between `<!-- name -->` and `<!-- /name -->`. The demo's figures come from docs/records/demo.json, made
 from the run folder RUN of `negspace demo --out RUN` when one is given; the benchmarks' from benchmarks/results.json,
-which `make bench` writes.
+which `make bench` writes; those of `study:ANALYSIS` from docs/records/study.json (tools/records.py) and those of
+`figures:NAME` from docs/records/figures.json (tools/figures.py).
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,18 +63,62 @@ def demo() -> str:
     return "\n".join([_table(head, rows), "", *(f"- {sentence}" for sentence in record["verdict"])])
 
 
-BLOCKS: dict[str, Callable[[], str]] = {"demo": demo, "benchmarks": benchmarks}
+def study(analysis: str) -> str:
+    """What an analysis found in the study of the documentation, sentence by sentence."""
+    record = _record("study")
+    sentences = record["sentences"].get(analysis)
+    if sentences is None:
+        raise SystemExit(f"docs/records/study.json has no {analysis}: run python tools/records.py")
+    return "\n".join(f"> - {sentence}" for sentence in sentences)
+
+
+def figure(name: str) -> str:
+    """The numbers that stand beside a figure of the concepts page."""
+    record = _record("figures")
+    found = record[name]
+    if name == "distance":
+        parts = [
+            f"the one of {which} WD (layer {found[key]['layer']:.0f}, neuron {found[key]['neuron']:.0f}) has "
+            f"WD {found[key]['wd']:.3f}, a negative share of {found[key]['negative_share']:.2f} and "
+            f"{found[key]['fraction_negative']:.0%} of its tokens below zero"
+            for which, key in (("largest", "top"), ("median", "median"))
+        ]
+        text = f"Two neurons of the bundled model over {record['tokens']:,} tokens: {'; '.join(parts)}."
+        return f"*{text} The vertical line is pre-activation zero.*"
+    if name == "layers":
+        return (
+            f"*The bundled model's {found['neurons']:,} neurons by layer; boxes hold all, dots are the "
+            f"{found['top']} of the top 1% by WD. Median WD of these {found['top_wd']:.3f}, of the others "
+            f"{found['rest_wd']:.3f}; median negative share {found['top_negative_share']:.2f} and "
+            f"{found['rest_negative_share']:.2f}.*"
+        )
+    shown = ", ".join(f"{rho:.2f}" for rho in found["rho"].values())
+    return f"*The bundled model: MD against WD. Rank correlation by layer, from the first: {shown}.*"
+
+
+def _record(name: str) -> dict[str, Any]:
+    return json.loads((ROOT / "docs" / "records" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def block(name: str) -> str:
+    """The content of the block of a name."""
+    kind, _, what = name.partition(":")
+    if kind in ("study", "figures"):
+        return {"study": study, "figures": figure}[kind](what)
+    return {"demo": demo, "benchmarks": benchmarks}[kind]()
+
+
+BLOCK = re.compile(r"(<!-- (?P<name>[a-z]+(?::[a-z_]+)?) -->\n).*?(<!-- /(?P=name) -->)", re.DOTALL)
 
 
 def fill(text: str) -> str:
     """`text` with every block made anew."""
-    for name, make in BLOCKS.items():
-        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        if not pattern.search(text):
-            raise SystemExit(f"README.md has no block {name}")
-        content = make()
-        text = pattern.sub(lambda found, content=content: f"{found[1]}{content}\n{found[2]}", text)
-    return text
+    return BLOCK.sub(lambda found: f"{found[1]}{block(found['name'])}\n{found[3]}", text)
+
+
+def pages() -> list[Path]:
+    """The files that may have blocks."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def record_demo(run: Path) -> None:
@@ -92,14 +136,17 @@ def main(arguments: list[str]) -> int:
     for run in arguments:
         if not run.startswith("-"):
             record_demo(Path(run))
-    readme = ROOT / "README.md"
-    before = readme.read_text(encoding="utf-8")
-    after = fill(before)
-    if "--check" in arguments:
+    stale = []
+    for page in pages():
+        before = page.read_text(encoding="utf-8")
+        after = fill(before)
         if before != after:
-            print("README.md is stale: run python tools/readme.py", file=sys.stderr)
-        return int(before != after)
-    readme.write_text(after, encoding="utf-8")
+            stale.append(str(page.relative_to(ROOT)))
+            if "--check" not in arguments:
+                page.write_text(after, encoding="utf-8")
+    if stale and "--check" in arguments:
+        print(f"stale: {', '.join(stale)}; run python tools/readme.py", file=sys.stderr)
+        return 1
     return 0
 
 

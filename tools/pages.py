@@ -1,0 +1,178 @@
+"""The pages of the documentation that are made from the code: commands, study files, tables."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from negspace.cli import app
+from negspace.cli.guard import OUR_ERROR, STOPPED, USER_ERROR
+from negspace.studies.config import Study
+from negspace.studies.presets import PRESETS
+from negspace.studies.registry import ANALYSES, analysis
+from negspace.studies.schema import describe
+
+ROOT = Path(__file__).parents[1]
+EXIT = {
+    0: "done",
+    OUR_ERROR: "an error of ours; `negspace --debug ...` shows where",
+    USER_ERROR: "something to mend on your side: the message says what was asked, what was found and what to do",
+    STOPPED: "stopped by Ctrl-C; what was recorded is kept, and the same command goes on",
+}
+"""Exit status -> meaning."""
+
+
+def commands() -> str:
+    """Every command with its arguments, options and defaults, as the command line itself knows them."""
+    parts = [
+        "# Commands",
+        "What each command says of itself (`negspace COMMAND --help`). Results go to standard output; progress, notes "
+        "and errors go to standard error. With `--json`, standard output holds JSON and nothing else.",
+        "## Exit status",
+        _table(["status", "meaning"], [[f"`{status}`", meaning] for status, meaning in EXIT.items()]),
+        "## Shell completion",
+        "`negspace --install-completion` installs it for the shell at hand (bash, zsh, fish, PowerShell); "
+        "`negspace --show-completion` prints it instead.",
+        "## negspace",
+        _fence("text", _help()),
+    ]
+    for name in names():
+        parts += [f"## negspace {name}", _fence("text", _help(name))]
+    return _join(parts)
+
+
+def names() -> list[str]:
+    """The commands, in the order in which `--help` lists them."""
+    return list(get_command(app).commands)  # type: ignore[attr-defined]
+
+
+def study_file() -> str:
+    """Every field of a study file, and the settings of each analysis."""
+    parts = [
+        "# Study file",
+        "A study is one YAML mapping. `negspace run STUDY.yaml --out RUN` runs it, and options of the command override "
+        "its fields. `negspace study MODEL` makes one from a preset and options; `--set NAME=VALUE` and "
+        "`--set ANALYSIS.NAME=VALUE` reach every field. What was run is kept as `study.yaml` in the run folder, in the "
+        "same form. Unknown fields are refused.",
+        _fence(
+            "yaml",
+            "model: EleutherAI/pythia-1.4b\n"
+            "text: wikitext-2\n"
+            "blimp: blimp/\n"
+            "shares: [0.01, 0.05]\n"
+            "analyses:\n"
+            "  ablation: {}\n"
+            "  dose: {points: 6}",
+        ),
+        "## Fields of a study",
+        _fields(Study),
+        "## Presets",
+    ]
+    names = {"analyses": lambda value: "all of them" if len(value) == len(ANALYSES) else ", ".join(value)}
+    rows = [
+        [f"`{name}`", "; ".join(f"{key}: {names.get(key, str)(value)}" for key, value in preset.items())]
+        for name, preset in PRESETS.items()
+    ]
+    parts += [_table(["preset", "sets"], rows)]
+    for name in ANALYSES:
+        kind = analysis(name)
+        own = _fields(kind.section) if kind.section.model_fields else "No settings of its own."
+        parts += [f"## {name}", f"{kind.title}: {_first(kind.__doc__)}", own]
+    return _join(parts)
+
+
+def tables() -> str:
+    """Every table with the meaning of its columns."""
+    parts = [
+        "# Tables",
+        "A run's tables lie in `RUN/tables`, each as Parquet and as CSV, with this schema as `COLUMNS.md` beside them. "
+        "Intervals have the study's level, 1 − `alpha`. p-values are two-sided. A missing value is missing, never 0.",
+    ]
+    for name in ANALYSES:
+        kind = analysis(name)
+        schema = describe(kind.columns, kind.families).replace("## ", "### ")
+        parts += [f"## {kind.title}", schema]
+    return _join(parts)
+
+
+def contributing() -> str:
+    """CONTRIBUTING.md, its links as they are from here."""
+    return (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").replace("(docs/", "(")
+
+
+def changes() -> str:
+    """CHANGELOG.md."""
+    return (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "reference/commands.md": commands,
+    "reference/study_file.md": study_file,
+    "reference/tables.md": tables,
+    "contributing.md": contributing,
+    "changes.md": changes,
+}
+"""Path in the documentation -> what makes the page."""
+
+
+def _help(*command: str) -> str:
+    """What the command line prints for --help, as wide as a page."""
+    shown = CliRunner().invoke(app, [*command, "--help"], prog_name="negspace", env={"COLUMNS": "96", "NO_COLOR": "1"})
+    if shown.exit_code:
+        raise RuntimeError(f"negspace {' '.join(command)} --help: {shown.output}")
+    return "\n".join(line.rstrip() for line in shown.output.strip().splitlines())
+
+
+def _fields(kind: type[Any]) -> str:
+    """The fields of a configuration with their defaults; the line under each says what it is."""
+    rows = []
+    own = [
+        base for base in reversed(kind.__mro__) if set(vars(base).get("__annotations__", ())) & set(kind.model_fields)
+    ]
+    for base in own:
+        body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0].body  # type: ignore[attr-defined]
+        for field, line in pairwise(body):
+            if not isinstance(field, ast.AnnAssign) or not isinstance(line, ast.Expr):
+                continue
+            name = field.target.id  # type: ignore[union-attr]
+            default = kind.model_fields[name]
+            shown = (
+                "required" if default.is_required() else f"`{_plain(default.get_default(call_default_factory=True))}`"
+            )
+            rows.append([f"`{name}`", shown, " ".join(line.value.value.split())])  # type: ignore[attr-defined]
+    return _table(["field", "default", "meaning"], rows)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_plain(one) for one in value)}]"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key}: {_plain(one)}' for key, one in value.items())}}}"
+    return str(value)
+
+
+def _first(text: str | None) -> str:
+    return " ".join((text or "").strip().split("\n\n")[0].split())
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |"]
+    return "\n".join([*lines, *("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)])
+
+
+def _fence(language: str, text: str) -> str:
+    return f"```{language}\n{text}\n```"
+
+
+def _join(parts: Iterable[str]) -> str:
+    return "\n\n".join(part.strip() for part in parts) + "\n"
