@@ -238,7 +238,9 @@ class Training(Analysis[TrainingSettings]):
         base = self.lab.scan_cell
         inputs = {"checkpoint": checkpoint, "following": following}
         spec = {**base.spec, "model": identity}
-        cell = Cell("checkpoint_scan", spec, f"{checkpoint.place.name}: scan", base.cost, _worker(inputs), inputs)
+        cell = Cell(
+            "checkpoint_scan", spec, f"{checkpoint.place.name}: scan", base.cost, place=_worker(inputs), inputs=inputs
+        )
         return _Point(checkpoint, own, following, identity, self._scan(self.lab.run([cell])[0], checkpoint), cell.key)
 
     def _scan(self, record: Record, checkpoint: Checkpoint) -> Scan:
@@ -314,7 +316,7 @@ class Training(Analysis[TrainingSettings]):
             inputs["neurons"] = neurons
             if Intervention(name).needs_means:
                 spec["scan"], inputs["scan"] = point.scan_key, point.scan
-        return Cell(f"checkpoint_{base.kind}", spec, base.label, base.cost, _worker(inputs), inputs)
+        return Cell(f"checkpoint_{base.kind}", spec, base.label, base.cost, place=_worker(inputs), inputs=inputs)
 
     def _drift(self, first: _Point, second: _Point, sets: Mapping[str, NeuronSet]) -> str:
         """Key of the record of how far input weights have turned from one checkpoint to another."""
