@@ -19,6 +19,7 @@ ANALYSES: Mapping[str, str] = {
     "parts_of_speech": "negspace.studies.parts_of_speech_analysis:PartsOfSpeechAnalysis",
     "dose": "negspace.studies.dose:Dose",
     "rankings": "negspace.studies.rankings:Rankings",
+    "training": "negspace.studies.training:Training",
 }
 """Name in study files -> where its class is."""
 
