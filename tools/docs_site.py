@@ -1,7 +1,7 @@
 """What mkdocs does beyond Markdown (`hooks:` in mkdocs.yml): pages made from the code, notebooks, formulas.
 
-Formulas become MathML and notebooks become Markdown while the site is built, so that the site needs no script and no
-network to be read.
+Formulas become MathML, set in a mathematical font that the site brings along, and notebooks become Markdown while the
+site is built, so that no script and no network is needed to read it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for path in sorted(Path(config.docs_dir).glob("notebooks/*.ipynb")):
         for name, content in notebook(path).items():
             files.append(File.generated(config, f"notebooks/{name}", content=content))
+    font = resources.files("ziamath") / "fonts" / "STIXTwoMath-Regular.ttf"  # SIL Open Font Licence
+    files.append(File.generated(config, "assets/math.ttf", content=font.read_bytes()))
     return files
 
 
@@ -55,10 +58,10 @@ def formulas(page: str) -> str:
 def notebook(path: Path) -> Mapping[str, str | bytes]:
     """A notebook as it was executed: its page and its pictures, file name -> content."""
     where = {"unique_key": path.stem, "output_files_dir": f"{path.stem}_files"}
-    text, resources = MarkdownExporter().from_notebook_node(nbformat.read(path, 4), resources=dict(where))
+    text, more = MarkdownExporter().from_notebook_node(nbformat.read(path, 4), resources=dict(where))
     # A raw link, which is not taken for one to the page.
     note = (
         f'\n*This page is a notebook that was run as it stands: <a href="../{path.name}" download>{path.name}</a>.*\n'
     )
     title, _, rest = _STYLE.sub("", text).partition("\n")
-    return {f"{path.stem}.md": f"{title}\n{note}{rest}", **resources["outputs"]}
+    return {f"{path.stem}.md": f"{title}\n{note}{rest}", **more["outputs"]}
