@@ -63,8 +63,8 @@ def driven(
 
     With I the indicator that a token has the value and M that it is in the mode, and r_w the mode's share in passage w,
     the statistic is T = sum over tokens of I * (M - r_w). Under the null the modes (and r) of passage w are those of
-    passage pi(w), for any permutation pi; p = (1 + permutations with |T - E T| as large) / (1 + permutations), E T being
-    the exact mean over all permutations.
+    passage pi(w), for any permutation pi. E T is the exact mean over all of them, and
+    p = (1 + permutations drawn with |T - E T| as large) / (1 + permutations drawn).
 
     Args:
         modes: int64 [passages, length] mode of each token, -1 where it has none (special tokens, tokens that did not
@@ -95,11 +95,11 @@ def driven(
     low, high = _interval(here, of_mode, level, draws, rng)
     p = _permute(modes, labels, of_mode, size, permutations, rng)
     p[:, (base == 0) | (base == 1)] = np.nan
-    return Driven(tuple(names[at] for at in kept), tokens, count, base, lift, low, high, p)
+    return Driven(tuple(str(names[at]) for at in kept.tolist()), tokens, count, base, lift, low, high, p)
 
 
 def _blocks(table: NDArray[np.int64]) -> NDArray[np.int64]:
-    """[blocks, tokens of a block]: passages themselves, or equally many neighbours together, the last ones filled up."""
+    """[blocks, tokens of a block]: the passages, or equally many neighbours together, the last block filled up."""
     passages, length = table.shape
     together = -(-passages // BLOCKS)
     filled = np.full((-(-passages // together) * together, length), ABSENT, np.int64)

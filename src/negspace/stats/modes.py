@@ -26,6 +26,8 @@ _TOLERANCE = 1e-9
 """Gain in log-likelihood a token at which EM stops."""
 _FLOOR = 0.01
 """Smallest standard deviation of a component, in standard deviations of the whole: no component sits on one value."""
+_LEAST, _FEWEST = 0.001, 8
+"""Least share of the tokens, and fewest tokens, of a component: likelihood alone puts one on any few close ones."""
 _VALLEY = 0.85
 """Two peaks are two where the density between them falls to this share of the lower one."""
 _LOG_2PI = float(np.log(2 * np.pi))
@@ -91,7 +93,8 @@ def fit_modes(values: ArrayLike, weights: ArrayLike | None = None, *, most: int 
     BIC = -2 log-likelihood + (3 k - 1) log n for k components and n tokens (Schwarz 1978). It takes the tokens as
     independent; those of running text are not, so it errs towards more components. Each number of components is
     fitted by EM from several fixed starts (quantiles, equal parts of the range, splits of the mixture of one component
-    less), and the likeliest result is kept. No component's standard deviation is below a hundredth of the whole's.
+    less), and the likeliest result is kept in which every component has a thousandth of the tokens, and eight, at
+    least. No component's standard deviation is below a hundredth of the whole's.
 
     Args:
         values: [tokens] pre-activations; or points that stand for several tokens each.
@@ -114,7 +117,10 @@ def fit_modes(values: ArrayLike, weights: ArrayLike | None = None, *, most: int 
     fits, bic = [best], [_bic(best, z, share, total)]
     # A mixture of more components than points has nothing to tell them apart by.
     for size in range(2, min(most, len(points) - 1) + 1):
-        best = _fit(z, share, total, size, best)
+        found = _fit(z, share, total, size, best)
+        if found is None:
+            break
+        best = found
         fits.append(best)
         bic.append(_bic(best, z, share, total))
     chosen = fits[int(np.argmin(bic))]
@@ -132,7 +138,7 @@ def fit_modes(values: ArrayLike, weights: ArrayLike | None = None, *, most: int 
 def sketch_modes(sketch: Sketch, neurons: Sequence[int] | None = None, *, most: int = MOST) -> list[Mixture]:
     """Modes of neurons from their sketch: bins stand for their tokens, at the mean of these.
 
-    Tokens beyond the grid stand at their mean on either side. A neuron without a token has no modes.
+    Tokens beyond the grid stand at their mean on either side, as a component of their own where they are many enough.
 
     Args:
         sketch: of a site's pre-activations.
@@ -197,11 +203,16 @@ def _gathered(
     return np.add.reduceat(counts * points, starts) / sums, sums
 
 
-def _fit(z: NDArray[np.float64], share: NDArray[np.float64], total: float, size: int, smaller: Mixture) -> Mixture:
-    """The likeliest mixture of a size that EM finds from all starts."""
+def _fit(
+    z: NDArray[np.float64], share: NDArray[np.float64], total: float, size: int, smaller: Mixture
+) -> Mixture | None:
+    """The likeliest mixture of a size that EM finds from all starts; None if all have a component of too few tokens."""
     trials = [_climb(start, z, share, _TRIAL) for start in _starts(z, share, total, size, smaller)]
-    best = max(trials, key=lambda made: made[1])  # the first of equals
-    return _climb(best[0], z, share, _LONGEST)[0]
+    for start, _ in sorted(trials, key=lambda made: -made[1]):
+        made, _ = _climb(start, z, share, _LONGEST)
+        if made.weights.min() >= max(_LEAST, _FEWEST / total):
+            return made
+    return None
 
 
 def _starts(
