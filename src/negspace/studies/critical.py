@@ -58,7 +58,8 @@ def critical_tokens(
         token did not reach the neuron's expert.
 
     Raises:
-        ScoreError: sentences that cannot be encoded, or no pair of different tokens; SelectionError: neurons of another layout.
+        ScoreError: sentences that cannot be encoded, or no pair of different tokens.
+        SelectionError: neurons of another layout.
     """
     neurons.check(model)
     good, bad = encode_pairs(pairs, model.tokenizer, protocol=protocol, context=model.context)

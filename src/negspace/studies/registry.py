@@ -19,7 +19,10 @@ ANALYSES: Mapping[str, str] = {
     "parts_of_speech": "negspace.studies.parts_of_speech_analysis:PartsOfSpeechAnalysis",
     "dose": "negspace.studies.dose:Dose",
     "rankings": "negspace.studies.rankings:Rankings",
+    "layers": "negspace.studies.layers:LayersAnalysis",
     "training": "negspace.studies.training:Training",
+    "differentiation": "negspace.studies.differentiation:DifferentiationAnalysis",
+    "atlas": "negspace.studies.atlas:AtlasAnalysis",
 }
 """Name in study files -> where its class is."""
 
