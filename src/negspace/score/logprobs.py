@@ -31,8 +31,8 @@ _LOGIT_BYTES = 1 << 25
 """Memory for one batch of float32 logits."""
 _PROOF = 24
 """Sequences on which the tree is compared with plain batches before it is trusted."""
-_FEW = 2
-"""Lines of a batch that stand for it where two ways to run the model are compared."""
+_FEW = 64
+"""Tokens of a batch that stand for it where two ways to run the model are compared; whole lines, one at least."""
 _PROOF_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
 """Largest difference of a sequence's log-probability that the proof allows; coarser numbers get 0.05 nats a token."""
 
@@ -176,7 +176,8 @@ class LogProbs:
             values = _log_probabilities(logits, torch.arange(len(targets)), targets[:, 0])
             return values.view(len(rows), -1).double().sum(1).numpy()
 
-        return Batch(forward, lambda: forward(_FEW), read, rows, ids.numel())
+        lines = max(1, _FEW // ids.shape[1])
+        return Batch(forward, lambda: forward(lines), read, rows, ids.numel())
 
     def _trees(self, forest: Forest) -> Iterator[Batch]:
         """Packs of shared prefixes, several to a batch."""
@@ -237,7 +238,8 @@ class LogProbs:
             return np.concatenate(totals)
 
         rows = np.concatenate([pack.first + np.arange(len(pack.last)) for pack in packs])
-        return Batch(forward, lambda: forward(_FEW), read, rows, sum(len(pack.tokens) for pack in packs))
+        lines = max(1, _FEW // width)
+        return Batch(forward, lambda: forward(lines), read, rows, sum(len(pack.tokens) for pack in packs))
 
     def _logits(self, keep: torch.Tensor, **inputs: Any) -> torch.Tensor:
         """Logits [kept positions, vocabulary] of one forward pass, the output layer run at the kept positions only."""

@@ -168,6 +168,8 @@ class Sweep:
             resumed: torch.Tensor | Exception
             try:
                 _, resumed = next(passes)
+            except torch.OutOfMemoryError:
+                raise
             except _FAULTS as error:
                 resumed = error
             # Outside the `try`: a whole pass that fails is no matter of resuming.

@@ -1,0 +1,77 @@
+"""Out of memory: the batch is halved until it fits, the result is the same, and nothing else is caught."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from negspace.memory import Frugal, fitted, is_out_of_memory
+
+_REAL = """
+import json, resource, sys
+import torch
+import negspace as ns
+from negspace.memory import Frugal
+
+torch.set_num_threads(1)
+model = ns.load(sys.argv[1])
+text = open(sys.argv[2]).read() * 60
+plain = ns.perplexity(model, [text], window=64, batch=8)
+pages = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+room = pages + 48 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (room, room))
+notes = []
+frugal = Frugal(notes.append)
+made = frugal(lambda: ns.perplexity(model, [text], window=64, batch=100_000), "perplexity")
+print(json.dumps({"notes": notes, "same": bool(abs(made.nll - plain.nll).max() < 1e-5), "windows": made.windows}))
+"""
+
+
+def test_the_batch_is_halved_until_it_fits() -> None:
+    notes: list[str] = []
+    tried: list[int] = []
+
+    def work() -> str:
+        tried.append(fitted(64))
+        if tried[-1] > 10:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return "done"
+
+    frugal = Frugal(notes.append)
+    assert frugal(work, "a cell") == "done"
+    assert tried == [64, 32, 16, 8]
+    assert notes[-1] == "out of memory in a cell: batches are 8 times smaller from here on"
+    assert frugal(lambda: fitted(64), "the next") == 8
+    assert fitted(64) == 64
+
+
+def test_a_batch_of_one_that_does_not_fit_is_an_error() -> None:
+    def work() -> None:
+        assert fitted(3) >= 1
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        Frugal()(work, "a cell")
+
+
+def test_other_errors_are_not_caught() -> None:
+    with pytest.raises(RuntimeError, match="shape"):
+        Frugal()(lambda: (_ for _ in ()).throw(RuntimeError("shape mismatch")), "a cell")
+    assert not is_out_of_memory(RuntimeError("shape mismatch"))
+    assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the address space of a process, as Linux does")
+def test_a_real_shortage(tiny_model_path: Path, tiny_text_path: Path) -> None:
+    """A process whose address space ends a little above what it has: the whole text at once cannot fit."""
+    command = [sys.executable, "-W", "ignore", "-c", _REAL, str(tiny_model_path), str(tiny_text_path)]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    found = json.loads(shown.stdout.splitlines()[-1])
+    assert found["notes"]
+    assert found["same"]
+    assert found["windows"] > 100
