@@ -56,3 +56,13 @@ def test_what_is_wrong_is_said(call: Any, given: list[str], options: list[str], 
     shown = call("study", *given, *options)
     assert shown.status == 2
     assert message in shown.err
+
+
+def test_a_plan_for_a_program(call: Any, given: list[str]) -> None:
+    shown = call("study", *given, "--preset", "quick", "--dry-run", "--json")
+    assert shown.status == 0, shown.err
+    content = json.loads(shown.out)
+    assert list(content["plan"]) == ["scan", "ablation"]
+    assert content["cells"] == sum(load["cells"] for load in content["plan"].values())
+    seconds = content["plan"]["ablation"]["tokens"] / content["tokens_per_second"]
+    assert content["plan"]["ablation"]["seconds"] == pytest.approx(seconds)

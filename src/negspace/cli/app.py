@@ -16,7 +16,7 @@ from negspace.cli.terminal import Bar, output
 
 app = typer.Typer(
     name="negspace",
-    add_completion=False,
+    add_completion=True,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -109,6 +109,7 @@ def scan(
     device: Device = None,
     device_map: DeviceMap = None,
     trust_remote_code: Trust = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure every neuron's pre-activations on a text: distance from the Gaussian, negative share, shape, MD."""
     from negspace.files import check_writable
@@ -132,7 +133,7 @@ def scan(
             **{name: value for name, value in options.items() if value is not None},  # type: ignore[arg-type]
         )
     made.save(out)
-    _print_scan(made, out)
+    _print_scan(made, out, as_json)
 
 
 @app.command()
@@ -226,9 +227,11 @@ def report(
         write_page(folders, out)
         return
     from negspace.errors import RecordError
+    from negspace.report.tables import to_json
     from negspace.runs.store import Store
     from negspace.studies.tables import Tables
 
+    several = []
     for folder in folders:
         store = Store(folder)
         tables = Tables(store)
@@ -236,7 +239,12 @@ def report(
             tables.write(store)
         except RecordError as error:
             typer.echo(f"note: the tables are printed but not written ({error.found})", err=True)
-        running.show(tables, detail, as_json)
+        if as_json and len(folders) > 1:
+            several.append(to_json(tables))
+        else:
+            running.show(tables, detail, as_json)
+    if several:
+        typer.echo(f"[{','.join(several)}]")
 
 
 app.command()(figures)
@@ -286,28 +294,29 @@ def _run(study_file: Path | None, given: dict[str, Any], out: Path | None, as_js
     running.run(study, out, as_json, where)
 
 
-def _print_scan(made: Any, out: Path) -> None:
+def _print_scan(made: Any, out: Path, as_json: bool) -> None:
     """One row a layer, and whatever a reader must know."""
     from negspace.report.tables import plain, rows
 
-    console = output()
     info = made.info
-    body = []
-    for (layer, branch), part in made.table.groupby(["layer", "branch"], sort=False):
-        ranked = part.dropna(subset="wd")
-        best = ranked.loc[ranked["wd"].idxmax()] if len(ranked) else None
-        body.append(
-            (
-                layer,
-                branch,
-                f"{len(part):,}",
-                "" if best is None else f"{ranked['wd'].median():.4f}",
-                "" if best is None else f"{best['wd']:.4f}",
-                "" if best is None else (f"{best['expert']}, " if best["expert"] >= 0 else "") + str(best["neuron"]),
-                "" if best is None else f"{best['negative_share']:.2f}",
-                f"{part['fraction_negative'].mean():.2f}",
-            )
+    layers = [_layer(place, part) for place, part in made.table.groupby(["layer", "branch"], sort=False)]
+    if as_json:
+        content = {"scan": info.model_dump(mode="json"), "layers": layers, "warnings": made.warnings, "out": str(out)}
+        typer.echo(json.dumps(content, indent=1, ensure_ascii=False))
+        return
+    console = output()
+    body = [
+        (
+            row["layer"],
+            row["branch"],
+            f"{row['neurons']:,}",
+            *("" if row[name] is None else f"{row[name]:.4f}" for name in ("median_wd", "largest_wd")),
+            "" if row["neuron"] is None else (f"{row['expert']}, " if row["expert"] >= 0 else "") + str(row["neuron"]),
+            "" if row["negative_share"] is None else f"{row['negative_share']:.2f}",
+            f"{row['fraction_negative']:.2f}",
         )
+        for row in layers
+    ]
     columns = [("layer", "right"), ("branch", "left"), ("neurons", "right"), ("median WD", "right")]
     columns += [("largest WD", "right"), ("its neuron", "right"), ("its negative share", "right")]
     columns += [("tokens below zero", "right")]
@@ -316,6 +325,19 @@ def _print_scan(made: Any, out: Path) -> None:
     for warning in made.warnings:
         console.print(plain(f"note: {warning}"), soft_wrap=True)
     console.print(plain(f"{len(made.table):,} neurons written to {out}"), soft_wrap=True)
+
+
+def _layer(place: tuple[int, str], part: Any) -> dict[str, Any]:
+    """A site's neurons in figures; those of WD are None where no neuron varies."""
+    ranked = part.dropna(subset="wd")
+    row: dict[str, Any] = {"layer": int(place[0]), "branch": str(place[1]), "neurons": len(part)}
+    row |= dict.fromkeys(("median_wd", "largest_wd", "expert", "neuron", "negative_share"))
+    if len(ranked):
+        best = ranked.loc[ranked["wd"].idxmax()]
+        row |= {"median_wd": float(ranked["wd"].median()), "largest_wd": float(best["wd"])}
+        row |= {name: int(best[name]) for name in ("expert", "neuron")}
+        row["negative_share"] = float(best["negative_share"])
+    return {**row, "fraction_negative": float(part["fraction_negative"].mean())}
 
 
 def _load(

@@ -68,8 +68,11 @@ def study(
     def announce(plan: Plan) -> None:
         for sentence in left_out:
             typer.echo(f"note: {sentence}", err=True)
-        # Standard output is for the results where they are to be read by a program.
-        _print(plan, as_json and not dry_run)
+        if as_json and dry_run:
+            _print_json(plan)
+        else:
+            # Standard output is for the results where they are to be read by a program.
+            _print(plan, as_json)
 
     if out is None or dry_run:
         announce(plan_study(chosen))
@@ -128,3 +131,15 @@ def _print(plan: Any, to_stderr: bool) -> None:
         ),
         soft_wrap=True,
     )
+
+
+def _print_json(plan: Any) -> None:
+    """The same for a program."""
+    import json
+
+    loads = {
+        name: {"what": load.detail, "cells": load.cells, "tokens": load.tokens, "seconds": load.tokens / plan.rate}
+        for name, load in plan.loads.items()
+    }
+    whole = {"cells": plan.cells, "seconds": plan.seconds, "tokens_per_second": plan.rate}
+    typer.echo(json.dumps({"plan": loads, **whole}, indent=1, ensure_ascii=False))

@@ -1,0 +1,63 @@
+"""What every command line should do: completion in the shell, JSON wherever a table is printed, documented statuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from typer.main import get_command
+
+from negspace.cli import app
+
+COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
+WITHOUT_TABLES = {"figures"}
+"""Commands that print file names only."""
+
+
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - WITHOUT_TABLES))
+def test_commands_that_print_tables_can_print_json(name: str) -> None:
+    assert "--json" in {option for parameter in COMMANDS[name].params for option in parameter.opts}
+
+
+def test_the_shell_completes_commands_and_options() -> None:
+    completed = complete("negspace re", 1)
+    assert "report" in completed.split()
+    assert "--dry-run" in complete("negspace study --dry", 2).split()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_completion_script_of_a_shell(shell: str) -> None:
+    made = run({"_NEGSPACE_COMPLETE": f"source_{shell}"})
+    assert made.returncode == 0, made.stderr
+    assert "_NEGSPACE_COMPLETE" in made.stdout
+
+
+def test_a_scan_for_a_program(call: Any, tiny_model_path: Path, tiny_text_path: Path, tmp_path: Path) -> None:
+    out = tmp_path / "scan.parquet"
+    options = ["--window", 64, "--windows", 4, "--md-pairs", 32, "--out", out, "--json"]
+    shown = call("scan", tiny_model_path, "--text", tiny_text_path, *options)
+    assert shown.status == 0, shown.err
+    content, table = json.loads(shown.out), pd.read_parquet(out)
+    assert [row["neurons"] for row in content["layers"]] == [64, 64]
+    for row in content["layers"]:
+        own = table[table["layer"] == row["layer"]]
+        assert row["largest_wd"] == own["wd"].max()
+        assert row["neuron"] == own.set_index("neuron")["wd"].idxmax()
+        assert row["median_wd"] == pytest.approx(own["wd"].median())
+    assert content["scan"]["windows"] == 4
+
+
+def complete(line: str, words: int) -> str:
+    """What bash would be offered after a line, the cursor at its end."""
+    return run({"_NEGSPACE_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(words)}).stdout
+
+
+def run(variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "import sys; sys.argv[0] = 'negspace'; from negspace.cli import main; main()"]
+    return subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, check=False)
