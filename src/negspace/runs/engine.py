@@ -70,8 +70,8 @@ class Engine(Protocol):
 class LocalEngine:
     """Computes cells one after the other in this process.
 
-    While it is entered as a context, SIGINT (Ctrl-C) lets the current cell finish and then raises `Interrupted`; a
-    second one stops at once, which loses the current cell only.
+    While it is entered as a context, SIGINT (Ctrl-C) or SIGTERM lets the current cell finish and then raises
+    `Interrupted`; a second one stops at once, which loses the current cell only.
     """
 
     def __init__(
@@ -169,18 +169,27 @@ def versions() -> dict[str, str]:
 
 @contextmanager
 def on_sigint(ask: Callable[[], None]) -> Iterator[None]:
-    """Call `ask` on the first SIGINT and fall back to the previous handling after it; only the main thread can."""
+    """Call `ask` on the first SIGINT or SIGTERM (a scheduler's warning); the next is handled as before.
+
+    Only the main thread can; in another one nothing is changed.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = signal.getsignal(signal.SIGINT)
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in previous.items():
+            # None: a handler that was not set from Python, which cannot be set again from it.
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
     def handle(_number: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, previous or signal.default_int_handler)
+        restore()
         ask()
 
-    signal.signal(signal.SIGINT, handle)
+    for number in previous:
+        signal.signal(number, handle)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, previous or signal.default_int_handler)
+        restore()

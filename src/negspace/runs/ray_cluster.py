@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -47,6 +49,7 @@ class _Worker:
 
     actor: Any
     ready: bool = False
+    pid: int = 0
     place: str = ""
     busy: Cell | None = None
     refs: list[Any] = field(default_factory=list)
@@ -70,6 +73,11 @@ class RayCluster:
         self._resources = resources
         self._address = address
         self._workers: list[_Worker] = []
+
+    @property
+    def busy(self) -> dict[int, str]:
+        """Process number of each worker that computes a cell now -> the cell's label."""
+        return {worker.pid: worker.busy.label for worker in self._workers if worker.busy}
 
     def __enter__(self) -> RayCluster:
         self._ray = _ray()
@@ -152,6 +160,8 @@ class RayCluster:
                     self._welcome(worker, answer)
                     continue
                 worker.busy = None
+                if not stopping():
+                    self._hand_out(waiting)  # so that no worker waits for the disk of this process
                 accept(cell, _open(answer))
             self._check_alive()
 
@@ -187,7 +197,7 @@ class RayCluster:
         kind = self._ray.remote(**options)(Worker)
         for _ in range(count):
             worker = _Worker(kind.remote(self._make_bench))
-            worker.refs.append(worker.actor.versions.remote())
+            worker.refs.append(worker.actor.hello.remote())
             self._workers.append(worker)
         self._alone_since = time.monotonic()
 
@@ -196,16 +206,16 @@ class RayCluster:
         self._workers.remove(worker)
         self._grow(1)
 
-    def _welcome(self, worker: _Worker, theirs: Mapping[str, str]) -> None:
+    def _welcome(self, worker: _Worker, hello: tuple[int, str, Mapping[str, str]]) -> None:
         """Records name the software that made them; workers of other versions would make others."""
+        worker.pid, host, theirs = hello
         ours = versions()
-        if theirs != ours:
-            other = [
-                f"{name} {theirs.get(name)} instead of {mine}"
-                for name, mine in ours.items()
-                if theirs.get(name) != mine
-            ]
-            raise ClusterError("workers with the driver's software", ", ".join(other), "install the same everywhere")
+        differ = [name for name in ours if theirs.get(name) != ours[name]]
+        if differ:
+            found = ", ".join(f"{name} {theirs.get(name)} instead of {ours[name]}" for name in differ)
+            raise ClusterError(
+                "workers with the driver's software", f"{found} on {host}", "install the same everywhere"
+            )
         worker.ready = True
 
     def _check_alive(self) -> None:
@@ -248,9 +258,9 @@ class Worker:
     def __init__(self, make_bench: Callable[[], Bench]) -> None:
         self._bench = make_bench()
 
-    def versions(self) -> dict[str, str]:
-        """Versions of this process's software; the first answer means that the worker is up."""
-        return versions()
+    def hello(self) -> tuple[int, str, dict[str, str]]:
+        """This process's number, its host and the versions of its software; the answer means that the worker is up."""
+        return os.getpid(), socket.gethostname(), versions()
 
     def ask(self, what: str) -> tuple[str, Any]:
         """What a method of the bench returns, or what it raised."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from negspace.errors import TasksError
+from negspace.memory import fitted
 from negspace.score.logprobs import Progress
 from negspace.score.taskdefinitions import read_definition
 from negspace.score.taskfiles import read_rows
@@ -86,7 +87,7 @@ class Harness:
                     tokenizer=deepcopy(model.tokenizer),  # the harness sets a padding token on it
                     softmax_dtype="float32",
                     max_length=model.context,
-                    batch_size=batch or 1,
+                    batch_size=fitted(batch or 1),
                 )
                 self.cut: set[tuple[str, str]] = set()
                 self.cache_hook = self  # nothing is cached; its call after each answer counts
@@ -116,7 +117,7 @@ class Harness:
                 self.cut.update(texts for texts in pairs if texts is not None)
                 if batch is None:
                     widest = min(allowed, max(lengths, default=1)) * vocabulary
-                    self.batch_size_per_gpu = max(1, min(_BATCH, _LOGITS // widest))
+                    self.batch_size_per_gpu = fitted(min(_BATCH, _LOGITS // widest))
                 return super()._loglikelihood_tokens(requests, disable_tqdm=True, override_bs=override_bs)
 
         return Live()

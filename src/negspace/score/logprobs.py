@@ -19,6 +19,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from negspace.errors import NonFiniteScore, ScoreError
+from negspace.memory import fitted
 from negspace.score.batch import Batch
 from negspace.score.prefixes import Forest, Pack, build_forest, cut_packs
 
@@ -62,7 +63,7 @@ class LogProbs:
     def __init__(self, module: PreTrainedModel, *, method: Method = "auto", batch_tokens: int | None = None) -> None:
         self.module = module
         self.method: Method = method
-        self.batch_tokens = batch_tokens or self._default_batch_tokens()
+        self.batch_tokens = fitted(batch_tokens or self._default_batch_tokens())
 
     def score(self, sequences: Sequence[Sequence[int]], progress: Progress | None = None) -> Scored:
         """Sum the log-probabilities of the tokens of each sequence, given the tokens before them.

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from negspace.errors import ScoreError
+from negspace.memory import fitted
 from negspace.score.batch import Batch
 from negspace.text.source import Source, Text, read_text
 from negspace.text.windows import Bos, Windows, make_windows
@@ -174,6 +175,7 @@ def nll_batches(model: Model, windows: Windows, *, batch: int | None = None) -> 
         batch = max(1, min(_BATCH_TOKENS // windows.window, _LOGITS // (windows.window * vocabulary)))
     elif batch < 1:
         raise ScoreError(f"batch={batch}", "it must be at least 1", "give batch=1 or more, or leave it out")
+    batch = fitted(batch)
     for start in range(0, len(windows), batch):
         yield _batch(model, windows, slice(start, min(start + batch, len(windows))))
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from negspace.memory import fitted
 from negspace.models.model import Model
 from negspace.models.site import Site
 from negspace.models.taps import tap
@@ -172,7 +173,7 @@ def gather(
         StatisticsError: an activation is not finite.
     """
     chosen = tuple(model.sites if sites is None else sites)
-    batch = default_batch(windows.window) if batch is None else batch
+    batch = fitted(default_batch(windows.window) if batch is None else batch)
     count, window = windows.tokens.shape
     first = pilot_windows(window) if grids is None and not exact else batch
     cuts = [0, *range(min(first, count), count, batch), count]

@@ -20,6 +20,7 @@ import torch
 
 from negspace.errors import PairsError, StudyError, TasksError
 from negspace.intervention import Intervention, intervene
+from negspace.memory import Frugal
 from negspace.models.load import load
 from negspace.models.model import Model, ModelSource
 from negspace.neurons.neuronset import Layout, layout_of
@@ -116,6 +117,7 @@ class Workbench:
     ) -> None:
         self.study = study
         self.readers = dict(readers or {})
+        self.frugal = Frugal()
         self.handlers: dict[str, Handler] = {
             "scan": _scan,
             "perplexity": _perplexity,
@@ -252,8 +254,8 @@ class Workbench:
         return few.tokens.size / (time.perf_counter() - began)
 
     def compute(self, cell: Cell, step: Step) -> tuple[Mapping[str, Any], pd.DataFrame]:
-        """Results and items of a cell."""
-        return self.handlers[cell.kind](self, cell, step)
+        """Results and items of a cell; where memory runs out, from its start again with smaller batches."""
+        return self.frugal(lambda: self.handlers[cell.kind](self, cell, step), cell.label or cell.kind)
 
     def changed(self, cell: Cell, model: Model | None = None) -> AbstractContextManager[None]:
         """The intervention that a cell names, on the study's model or another; nothing where it names none."""
