@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Mark = Literal["points", "line", "bars", "steps", "dots"]
+Mark = Literal["points", "line", "curve", "bars", "steps", "dots"]
 Direction = Literal["x", "y"]
 Numbers = NDArray[np.float64]
 
@@ -26,6 +26,8 @@ class Axis:
     """Places and their texts, for axes of categories; empty: numbers, placed by the back-end."""
     limits: tuple[float, float] | None = None
     """Ends of the axis; None: what the data need. The first may be the larger."""
+    slanted: bool = False
+    """Whether the texts of the ticks are long, and are to be set at an angle."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +49,7 @@ class Series:
     along: Direction = "y"
     """The direction in which the intervals run."""
     mark: Mark = "points"
-    """points (markers), dots (small markers), line (with markers), bars (horizontal or vertical), steps (histogram)."""
+    """points (markers), dots (small ones), line (with markers), curve (without), bars (along `along`), steps (histogram)."""
     labels: tuple[str, ...] = ()
     """[n] what to say of each point on hover; empty: nothing."""
 
@@ -131,3 +133,29 @@ def numbers(values: Sequence[float] | object) -> Numbers:
     import pandas as pd
 
     return pd.to_numeric(pd.Series(values), errors="coerce").to_numpy(np.float64, na_value=np.nan)  # type: ignore[arg-type]
+
+
+def log_ticks(panel: Panel, direction: Direction) -> tuple[tuple[float, str], ...]:
+    """Ticks at 1, 2 and 5 times powers of ten for a logarithmic axis, at the powers alone where they are many."""
+    parts = [
+        part
+        for one in panel.series
+        for part in ((one.x if direction == "x" else one.y), *((one.low, one.high) if one.along == direction else ()))
+        if part is not None
+    ]
+    values = np.concatenate(parts) if parts else np.ones(1)
+    values = values[np.isfinite(values) & (values > 0)]
+    if not len(values):
+        return ()
+    low, high = float(values.min()) * 0.9, float(values.max()) * 1.1
+    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    steps = (1, 2, 5) if np.log10(high / low) <= 4 else (1,)
+    if np.log10(high / low) < 0.6:
+        steps = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+    found = [step * 10.0**power for power in powers for step in steps]
+    return tuple((value, f"{value:,.6g}") for value in found if low <= value <= high)
+
+
+def digits(grid: Grid) -> int:
+    """Digits after the point that a matrix's numbers are written with."""
+    return 2 if np.nanmax(np.abs(grid.values), initial=0) < 10 else 1

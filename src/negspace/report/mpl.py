@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from negspace.report.figure import Axis, Figure, Grid, Panel, Reference, Series
+from negspace.report.figure import Axis, Direction, Figure, Grid, Panel, Reference, Series, digits, log_ticks
 from negspace.report.style import DASHES, DENSITY, DIVERGING, GREY, INK, STYLES
 from negspace.report.text import visible
 
@@ -75,12 +75,15 @@ def _canvas(figure: Figure) -> Canvas:
     canvas = Canvas(figsize=(width, sum(heights) + legend), layout="constrained")
     FigureCanvasAgg(canvas)
     engine: Any = canvas.get_layout_engine()
-    engine.set(rect=(0, legend / (sum(heights) + legend), 1, 1 - legend / (sum(heights) + legend)))
+    below = legend / (sum(heights) + legend)
+    engine.set(rect=(0.006, below, 0.988, 1 - below), w_pad=0.05)
     axes = canvas.subplots(len(lines), columns, squeeze=False, height_ratios=heights)
     for line, row in zip(lines, axes, strict=True):
         for place, axis in enumerate(row):
             if place < len(line):
                 _panel(axis, line[place])
+                if place and line[place].rows and line[place].y.ticks == line[place - 1].y.ticks:
+                    axis.tick_params("y", labelleft=False)
             else:
                 axis.set_visible(False)
     if handles:
@@ -109,8 +112,12 @@ def _panel(axes: Any, panel: Panel) -> None:
         _series(axes, series)
     for reference in panel.references:
         _reference(axes, reference)
-    _axis(axes, panel.x, "x")
-    _axis(axes, panel.y, "y")
+    _axis(axes, panel.x, panel, "x")
+    _axis(axes, panel.y, panel, "y")
+    if panel.rows:
+        axes.grid(False, axis="y")
+        for place, _ in panel.y.ticks[1::2]:
+            axes.axhspan(place - 0.5, place + 0.5, color="#f3f4f3", linewidth=0, zorder=0)
     if panel.title:
         width = axes.figure.get_size_inches()[0] / max(1, axes.get_gridspec().ncols)
         axes.set_title("\n".join(textwrap.wrap(plain(panel.title), int(width * 15))), loc="left")
@@ -148,10 +155,10 @@ def _series(axes: Any, series: Series) -> None:
     axes.plot(
         series.x,
         series.y,
-        linestyle=dash if series.mark == "line" else "none",
-        linewidth=1.1,
+        linestyle=dash if series.mark in ("line", "curve") else "none",
+        linewidth=0.9 if series.mark == "curve" else 1.1,
         color=colour,
-        marker=style.marker or None,
+        marker=None if series.mark == "curve" else style.marker or None,
         markersize=1.8 if small else 3.6,
         markerfacecolor="white" if hollow else colour,
         markeredgewidth=0 if small else 0.8,
@@ -182,7 +189,7 @@ def _grid(axes: Any, grid: Grid) -> None:
             dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.55
             place = (grid.x[column], grid.y[row])
             text = {"ha": "center", "va": "center", "fontsize": 6, "color": "white" if dark else INK}
-            axes.annotate(f"{value:.2f}", place, **text)
+            axes.annotate(f"{value:.{digits(grid)}f}", place, **text)
     bar = axes.figure.colorbar(mesh, ax=axes, pad=0.02, aspect=25, shrink=0.9)
     bar.set_label(plain(grid.label), fontsize=7)
     bar.outline.set_visible(False)
@@ -203,13 +210,16 @@ def _reference(axes: Any, reference: Reference) -> None:
     axes.annotate(plain(reference.label), place, **how, **text)
 
 
-def _axis(axes: Any, axis: Axis, which: str) -> None:
+def _axis(axes: Any, axis: Axis, panel: Panel, which: Direction) -> None:
     getattr(axes, f"set_{which}label")(plain(axis.label))
     if axis.log:
         getattr(axes, f"set_{which}scale")("log")
-    if axis.ticks:
-        places = [place for place, _ in axis.ticks]
-        getattr(axes, f"set_{which}ticks")(places, [plain(text) for _, text in axis.ticks])
+    ticks = axis.ticks or (log_ticks(panel, which) if axis.log else ())
+    if ticks:
+        places = [place for place, _ in ticks]
+        getattr(axes, f"set_{which}ticks")(places, [plain(text) for _, text in ticks])
+        if axis.slanted:
+            axes.tick_params(which, rotation=40, rotation_mode="xtick")
         own = getattr(axes, f"{which}axis")
         own.set_minor_locator(NullLocator())
         own.set_minor_formatter(NullFormatter())
@@ -234,9 +244,9 @@ def _legend(figure: Figure) -> list[tuple[Any, str]]:
             [],
             [],
             color=style.light,
-            linestyle=DASHES[style.dash] if series.mark == "line" else "none",  # type: ignore[arg-type]
+            linestyle=DASHES[style.dash] if series.mark in ("line", "curve") else "none",  # type: ignore[arg-type]
             linewidth=1.1,
-            marker=style.marker or "None",
+            marker="None" if series.mark == "curve" else style.marker or "None",
             markersize=3.6,
             markerfacecolor="white" if style.symbol.endswith("open") else style.light,
         )

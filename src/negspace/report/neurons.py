@@ -54,7 +54,6 @@ def explorer(run: Run) -> dict[str, Any] | None:
     return {
         "count": len(table),
         "branches": branches,
-        "shared": "shared" in branches and len(branches) > 1,
         "columns": columns,
         "sets": [
             {"name": name, "data": _text(np.packbits(member(run, one), bitorder="little"))}

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from negspace.report.figure import Axis, Figure, Grid, Numbers, Panel, Reference, Series
+from negspace.report.figure import Axis, Direction, Figure, Grid, Numbers, Panel, Reference, Series, digits, log_ticks
 from negspace.report.style import STYLES
 from negspace.report.text import plotly_text
 
@@ -16,21 +16,23 @@ ROW = 21
 
 def specs(figure: Figure) -> list[dict[str, Any]]:
     """One object a panel: `data` and `layout` for plotly, and `height` in pixels."""
-    return [_panel(panel) for panel in figure.panels]
+    made = [_panel(panel) for panel in figure.panels]
+    return [{**one, "height": max(other["height"] for other in made)} for one in made]
 
 
 def _panel(panel: Panel) -> dict[str, Any]:
     data = [] if panel.grid is None else [_grid(panel.grid, panel)]
     for series in panel.series:
         data.append(_trace(series, panel))
-    shapes, notes = [], []
+    shapes: list[dict[str, Any]] = _bands(panel) if panel.rows else []
+    notes = []
     for reference in panel.references:
         shapes.append(_line(reference))
         if reference.label:
             notes.append(_note(reference, panel))
     layout: dict[str, Any] = {
-        "xaxis": _axis(panel.x),
-        "yaxis": _axis(panel.y),
+        "xaxis": _axis(panel.x, panel, "x"),
+        "yaxis": _axis(panel.y, panel, "y") | ({"showgrid": False} if panel.rows else {}),
         "shapes": shapes,
         "annotations": notes,
         "barmode": "overlay",
@@ -41,18 +43,17 @@ def _panel(panel: Panel) -> dict[str, Any]:
     return {"data": data, "layout": layout, "height": max(330, 96 + ROW * panel.rows)}
 
 
-def _axis(axis: Axis) -> dict[str, Any]:
+def _axis(axis: Axis, panel: Panel, direction: Direction) -> dict[str, Any]:
     made: dict[str, Any] = {"title": {"text": plotly_text(axis.label)}}
-    if axis.log:
-        made |= {"type": "log", "dtick": None, "exponentformat": "power"}
-    else:
-        made["type"] = "linear"
-    if axis.ticks:
+    made["type"] = "log" if axis.log else "linear"
+    ticks = axis.ticks or (log_ticks(panel, direction) if axis.log else ())
+    if ticks:
         made |= {
             "tickmode": "array",
-            "tickvals": [place for place, _ in axis.ticks],
-            "ticktext": [plotly_text(text) for _, text in axis.ticks],
+            "tickvals": [place for place, _ in ticks],
+            "ticktext": [plotly_text(text) for _, text in ticks],
             "zeroline": False,
+            "tickangle": 40 if axis.slanted else "auto",
         }
     if axis.limits:
         made["range"] = [float(np.log10(end)) if axis.log else float(end) for end in axis.limits]
@@ -76,13 +77,12 @@ def _trace(series: Series, panel: Panel) -> dict[str, Any]:
         return made | {"x": _json(x), "y": _json(y)}
     else:
         size = 4 if series.mark == "dots" else 8
-        plain = style.marker == ""
-        mode = "markers" if series.mark in ("points", "dots") else "lines" if plain else "lines+markers"
+        mode = {"points": "markers", "dots": "markers", "curve": "lines"}.get(series.mark, "lines+markers")
         made |= {
             "type": "scatter",
             "mode": mode,
             "marker": {"color": colour, "symbol": style.symbol, "size": size if mode == "markers" else 6},
-            "line": {"color": colour, "dash": style.dash, "width": 2},
+            "line": {"color": colour, "dash": style.dash, "width": 1.6 if series.mark == "curve" else 2},
             "opacity": 0.75 if series.mark == "dots" else 1,
         }
     made |= {"x": _json(series.x), "y": _json(series.y)}
@@ -143,8 +143,18 @@ def _grid(grid: Grid, panel: Panel) -> dict[str, Any]:
     places = "<br>".join(f"{plotly_text(axis.label)} %{{{name}}}" for name, axis in where)
     made["hovertemplate"] = f"{places}<br>{plotly_text(grid.label)} %{{customdata:.4~g}}<extra></extra>"
     if grid.matrix:
-        made |= {"texttemplate": "%{customdata:.2f}", "textfont": {"size": 10}}
+        written = [[f"{value:.{digits(grid)}f}" if np.isfinite(value) else "" for value in row] for row in grid.values]
+        made |= {"text": written, "texttemplate": "%{text}", "textfont": {"size": 11}}
     return made
+
+
+def _bands(panel: Panel) -> list[dict[str, Any]]:
+    """Every second row of a categorical axis on a ground of its own, so that what belongs to it can be told."""
+    ground = {"type": "rect", "layer": "below", "xref": "x domain", "x0": 0, "x1": 1, "line": {"width": 0}}
+    return [
+        {**ground, "yref": "y", "y0": place - 0.5, "y1": place + 0.5, "fillcolor": "role:soft"}
+        for place, _ in panel.y.ticks[1::2]
+    ]
 
 
 def _line(reference: Reference) -> dict[str, Any]:

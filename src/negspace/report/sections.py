@@ -9,8 +9,18 @@ import pandas as pd
 
 from negspace.report.about import about, asked
 from negspace.report.figure import Figure
-from negspace.report.figures import ablation, dissociation, parts_of_speech
-from negspace.report.figures import scan as scan_figures
+from negspace.report.figures import (
+    ablation,
+    atlas,
+    controls,
+    differentiation,
+    dissociation,
+    dose,
+    layers,
+    parts_of_speech,
+    rankings,
+    training,
+)
 from negspace.report.run import Part, Run
 from negspace.report.summary import headline, paragraphs
 
@@ -18,9 +28,18 @@ Maker = Callable[[Run], list[Figure]]
 
 FIGURES: Mapping[str, tuple[Maker, ...]] = {
     "ablation": (ablation.figures, dissociation.figures),
+    "controls": (controls.figures,),
+    "dose": (dose.figures,),
+    "rankings": (rankings.figures,),
     "parts_of_speech": (parts_of_speech.figures,),
+    "layers": (layers.figures,),
+    "training": (training.figures,),
+    "differentiation": (differentiation.figures,),
+    "atlas": (atlas.figures,),
 }
 """Analysis -> what makes its figures; an analysis that is not here has tables only."""
+
+_MOST_FINDINGS = 5
 
 Rows = Sequence[tuple[str, str]]
 
@@ -117,9 +136,17 @@ def _overview(run: Run, figures: Mapping[str, Sequence[Figure]]) -> Section:
         headline(run),
         paragraphs(run),
         facts=[("What was asked, and with what", asked(run))],
-        findings=[(part.title, part.sentences) for part in run.parts.values() if part.sentences],
+        findings=[(part.title, _first(part)) for part in run.parts.values() if part.sentences],
         figures=main,
     )
+
+
+def _first(part: Part) -> list[str]:
+    """The first findings of an analysis; the others stand in its own section."""
+    said = list(part.sentences)
+    if len(said) <= _MOST_FINDINGS + 1:
+        return said
+    return [*said[:_MOST_FINDINGS], f"{len(said) - _MOST_FINDINGS} more findings in the section “{part.title}”."]
 
 
 def _tables(part: Part) -> list[TableView]:

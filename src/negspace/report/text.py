@@ -37,8 +37,8 @@ def visible_all(value: Any) -> Any:
 
 
 def plotly_text(text: str) -> str:
-    """Text that plotly shows as it is; plotly reads some HTML in its labels."""
-    return visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """Text that plotly shows as it is; plotly reads some HTML in its labels, and formulas between dollar signs."""
+    return visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("$", "&#36;")
 
 
 def _picture(match: re.Match[str]) -> str:

@@ -7,6 +7,7 @@ import math
 import pandas as pd
 
 from negspace.report.figure import Axis, Figure, Panel, Reference, Series, numbers
+from negspace.report.figures import paper
 from negspace.report.figures.forest import Dots, forest, percent
 from negspace.report.run import Run
 
@@ -32,7 +33,7 @@ def figures(run: Run) -> list[Figure]:
             made += _groups(run, table, name, column, title)
     matching = run.table("matching")
     if matching is not None and matching["m"].notna().any():
-        made.append(_search(matching))
+        made.append(_search(run, matching))
     return made
 
 
@@ -135,7 +136,7 @@ def _groups(run: Run, table: pd.DataFrame, name: str, column: str, title: str) -
         panels = []
         for value, label, zero in (
             ("accuracy", "% right", 50.0),
-            ("change", "change against the plain model (points)", 0.0),
+            ("change", "change (points)", 0.0),
         ):
             series = [
                 Dots(title_, role, _by_group(rows, column, value), {g: _pairs(baseline, column, g) for g in groups})
@@ -169,7 +170,7 @@ def _pairs(baseline: pd.DataFrame, column: str, group: str) -> str:
     return f"{row['pairs']:,} pairs, {row['paradigms']} paradigm{'s' if row['paradigms'] != 1 else ''}"
 
 
-def _search(table: pd.DataFrame) -> Figure:
+def _search(run: Run, table: pd.DataFrame) -> Figure:
     """Perplexity against the share of low-ranked neurons that was tried."""
     panels = []
     for share, part in table.dropna(subset="m").groupby("share"):
@@ -186,7 +187,7 @@ def _search(table: pd.DataFrame) -> Figure:
                 Axis("perplexity"),
                 tuple(series),
                 f"matching the top {percent(float(share))}",  # type: ignore[arg-type]
-                (target,),
+                (target, *paper.matching(run, float(share))),  # type: ignore[arg-type]
             )
         )
     caption = "Every set that was tried; the line is the perplexity to be matched, that of the top set."

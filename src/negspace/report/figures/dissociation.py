@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from negspace.report.figure import Axis, Figure, Panel, Reference, Series, numbers
+from negspace.report.figures import paper
 from negspace.report.figures.ablation import SUITES
 from negspace.report.figures.forest import Dots, forest, percent
 from negspace.report.run import Run
@@ -101,13 +102,14 @@ def _tasks(run: Run, table: pd.DataFrame) -> list[Figure]:
             ("matched", "matched", here[here["role"] == "matched"]),
         ]
         panels = []
-        for value, label in (("accuracy", "% right"), ("change", "change against the plain model (points)")):
+        for value, label in (("accuracy", "% right"), ("change", "change (points)")):
             series = [
                 Dots(name, role, _by_task(part, value), {t: _items(baseline, t) for t in rows})
                 for name, role, part in shown
                 if len(part) and not (value == "change" and role == "baseline")
             ]
-            panels.append(forest(rows, series, label, zero=None if value == "accuracy" else 0.0))
+            plain, references = (None, ()) if value == "accuracy" else (0.0, paper.tasks(run, float(share)))
+            panels.append(forest(rows, series, label, zero=plain, references=references))
         caption = (
             f"Left: items right. Right: the change on the same items. Bars: {run.level} intervals; for random sets, "
             "their mean and range. The level of chance differs by task; see the table."

@@ -49,7 +49,7 @@ def forest(
     """
     places = {row: float(place) for place, row in enumerate(rows)}
     lanes = [number for number, one in enumerate(series) if not one.small]
-    offsets = np.linspace(-0.32, 0.32, len(lanes)) if len(lanes) > 1 else np.zeros(1)
+    offsets = (np.arange(len(lanes)) - (len(lanes) - 1) / 2) * min(0.24, 0.66 / max(1, len(lanes) - 1))
     made, lane = [], 0.0
     for number, one in enumerate(series):
         if not one.small:

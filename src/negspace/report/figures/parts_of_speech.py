@@ -42,8 +42,12 @@ def _series(table: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
     """One series a condition, where the table has several."""
     if "condition" not in table.columns:
         return [("ablation", "top", table)]
-    roles = table["role"] if "role" in table.columns else pd.Series("top", table.index)
-    return [(str(name), str(roles[rows.index[0]]), rows) for name, rows in table.groupby("condition", sort=False)]
+    roles = {"random": "random mean"}
+    return [
+        (str(name), roles.get(role, role), rows)
+        for name, rows in table.groupby("condition", sort=False)
+        for role in (str(rows["role"].iloc[0]),)
+    ]
 
 
 def _counts(rows: pd.DataFrame) -> dict[str, str]:

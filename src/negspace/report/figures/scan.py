@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from negspace.neurons.neuronset import NeuronSet
 from negspace.report.figure import Axis, Figure, Grid, Numbers, Panel, Series, numbers
 from negspace.report.run import Run
+from negspace.studies.chosen import neuron_name
 
 _MOST_POINTS = 6000
 _BINS = (90, 70)
-_BRANCHES = ("mlp", "experts", "shared")
 
 
 def figures(run: Run) -> list[Figure]:
@@ -53,7 +55,7 @@ def _by_layer(table: pd.DataFrame) -> Figure:
         ("median", "random", groups.median()),
     )
     series = [Series(name, role, layers, numbers(values), mark="line") for name, role, values in lines]
-    panel = Panel(_layer_axis(layers), Axis("WD from the Gaussian"), tuple(series))
+    panel = Panel(layer_axis(layers), Axis("WD from the Gaussian"), tuple(series))
     caption = (
         "Wasserstein-1 distance of each neuron's standardised pre-activations from N(0, 1): quantiles over the neurons "
         "of a layer."
@@ -86,7 +88,7 @@ def _negative(table: pd.DataFrame, chosen: np.ndarray, top: NeuronSet | None) ->
                     mark="line",
                 )
             )
-        panels.append(Panel(_layer_axis(layers), Axis(label, limits=(0, 1)), tuple(series), title=""))
+        panels.append(Panel(layer_axis(layers), Axis(label, limits=(0, 1)), tuple(series), title=""))
     caption = (
         "Medians over neurons, bars from the lower to the upper quartile. Left: the part of the distance that lies "
         "below a pre-activation of zero. Right: how often the pre-activation is negative."
@@ -113,7 +115,7 @@ def _against_md(table: pd.DataFrame, chosen: np.ndarray, top: NeuronSet | None) 
     layers, rho = _correlations(table[known])
     line = Series("rank correlation", "series 1", layers, rho, mark="line")
     low = min(0.0, float(np.nanmin(rho)) - 0.05) if np.isfinite(rho).any() else 0.0
-    ranks = Panel(_layer_axis(layers), Axis("Spearman's ρ of WD and MD", limits=(low, 1.02)), (line,))
+    ranks = Panel(layer_axis(layers), Axis("Spearman's ρ of WD and MD", limits=(low, 1.02)), (line,))
     caption = (
         "Left: every neuron"
         + (", as counts in cells where there are many" if grid is not None else "")
@@ -122,10 +124,9 @@ def _against_md(table: pd.DataFrame, chosen: np.ndarray, top: NeuronSet | None) 
     return Figure("wd_against_md", "WD against mapping difficulty", caption, (scatter, ranks), columns=2, wide=True)
 
 
-def name(row: object) -> str:
-    """A neuron's name: LAYER.INDEX; in a mixture of experts LAYER.EXPERT.INDEX, or LAYER.shared.INDEX."""
-    middle = f"{row.expert}." if row.expert >= 0 else "shared." if row.branch == "shared" else ""  # type: ignore[attr-defined]
-    return f"{row.layer}.{middle}{row.neuron}"  # type: ignore[attr-defined]
+def name(row: Any) -> str:
+    """A neuron's name, from a row of the scan's table."""
+    return neuron_name(int(row.layer), str(row.branch), int(row.expert), int(row.neuron))
 
 
 def _correlations(table: pd.DataFrame) -> tuple[Numbers, Numbers]:
@@ -136,7 +137,7 @@ def _correlations(table: pd.DataFrame) -> tuple[Numbers, Numbers]:
     return numbers(list(found)), numbers(list(found.values()))
 
 
-def _layer_axis(layers: Numbers) -> Axis:
+def layer_axis(layers: Numbers) -> Axis:
     """An axis that names every layer where they are few."""
     ticks = tuple((layer, f"{layer:.0f}") for layer in layers) if len(layers) <= 12 else ()
     return Axis("layer", ticks=ticks)

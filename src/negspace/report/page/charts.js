@@ -7,7 +7,7 @@ function cssColour(name) {
 }
 
 function roleColour(role, theme) {
-  return role === "ink" ? cssColour("--ink") : styles.roles[role][theme];
+  return role === "ink" || role === "soft" ? cssColour(`--${role}`) : styles.roles[role][theme];
 }
 
 // "role:top" is the role's colour, "role:top:0.25" the same with an opacity, "scale:density" a colour scale.
@@ -45,7 +45,6 @@ function layoutFor(spec, theme) {
   for (const name of ["xaxis", "yaxis"]) {
     const own = layout[name];
     layout[name] = { ...axis, ...own, title: { ...axis.title, ...own.title } };
-    if (own.dtick === null) delete layout[name].dtick;
   }
   const title = layout.title ? { ...layout.title, font: { size: 13.5 }, x: 0.02, xanchor: "left", y: 1, yanchor: "top", pad: { t: 12 } } : undefined;
   return {
@@ -115,7 +114,7 @@ function swatch(role, trace) {
 
 // Plotly's labels are HTML-escaped where they come from; the legend shows them as text.
 function unescaped(text) {
-  return text.replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&");
+  return text.replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&#36;", "$").replaceAll("&amp;", "&");
 }
 
 function drawLegend(host, plots) {
@@ -152,8 +151,11 @@ function drawFigure(place) {
 }
 
 function drawFigures(root) {
+  if (!window.Plotly) return; // it stands behind the tables in the file, so that they need not wait for it
   for (const place of root.querySelectorAll("figure[data-figure]")) if (place.dataset.drawn !== currentTheme()) drawFigure(place);
-  for (const plot of root.querySelectorAll(".js-plotly-plot")) {
-    if (plot.spec && plot.drawnIn !== currentTheme()) drawPlot(plot, plot.spec, plot.getAttribute("aria-label"));
+  for (const plot of root.querySelectorAll(".lone")) {
+    if (plot.drawnIn === currentTheme()) continue;
+    drawPlot(plot, plot.spec, plot.label);
+    drawLegend(plot.legend, [plot]);
   }
 }

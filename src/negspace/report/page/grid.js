@@ -21,6 +21,8 @@ function decimalsOf(values) {
   if (whole || !sizes.length) return null;
   sizes.sort((a, b) => a - b);
   const typical = sizes[sizes.length >> 1];
+  // Quantities of different kinds in one column have no decimals in common.
+  if (sizes[Math.floor(sizes.length * 0.9)] > 200 * sizes[Math.floor(sizes.length * 0.1)]) return null;
   return typical < 1e-5 || typical >= 1e6 ? null : Math.max(0, Math.min(7, 3 - Math.floor(Math.log10(typical))));
 }
 

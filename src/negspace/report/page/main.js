@@ -71,6 +71,7 @@ function goTo(key) {
 }
 
 function beforePrint() {
+  if (printing) return;
   printing = true;
   document.documentElement.dataset.theme = "light";
   for (const panel of document.querySelectorAll(".panel")) {
@@ -104,4 +105,7 @@ addEventListener("beforeprint", beforePrint);
 addEventListener("afterprint", afterPrint);
 document.documentElement.dataset.theme = currentTheme();
 route();
-document.documentElement.dataset.ready = "yes";
+addEventListener("DOMContentLoaded", () => {
+  drawFigures(document.querySelector(".panel:not([hidden])"));
+  document.documentElement.dataset.ready = "yes";
+});

@@ -36,11 +36,17 @@ function cards(neurons, row) {
       const share = others > 1 ? (100 * below) / (others - 1) : 100;
       const bar = element("i");
       bar.style.width = `${share}%`;
-      card.append(element("span", {}, `above ${share.toFixed(share > 99 ? 1 : 0)}% of layer ${layer[row]}`), element("div", { class: "rank", "aria-hidden": "true" }, bar));
+      card.append(element("span", {}, place(share, layer[row])), element("div", { class: "rank", "aria-hidden": "true" }, bar));
     }
     host.append(card);
   }
   return host;
+}
+
+function place(share, layer) {
+  if (share === 100) return `highest in layer ${layer}`;
+  if (share === 0) return `lowest in layer ${layer}`;
+  return `above ${share > 99 ? share.toFixed(1) : Math.round(share)}% of layer ${layer}`;
 }
 
 // Density of the pre-activation, the Gaussian of its mean and standard deviation, and the line at zero.
@@ -70,11 +76,10 @@ function histogram(id, { edges, density, modes }, neurons, row) {
   });
   const host = element("div", { class: "plots", "data-columns": "1" }), plot = element("div"), legend = element("div", { class: "legend" });
   host.append(plot);
-  requestAnimationFrame(() => {
-    if (!plot.isConnected) return;
-    drawPlot(plot, { data, layout, height: 340, name: `neuron_${id}` }, `Distribution of the pre-activations of neuron ${id}`);
-    drawLegend(legend, [plot]);
-  });
+  plot.spec = { data, layout, height: 340, name: `neuron_${id}` };
+  plot.label = `Distribution of the pre-activations of neuron ${id}`;
+  plot.className = "lone";
+  plot.legend = legend;
   return [element("h3", {}, "Distribution"), legend, host];
 }
 

@@ -24,7 +24,7 @@ class Neurons {
   at(key, row) { return this.columns.get(key).data[row]; }
 
   id(row) {
-    const expert = this.at("expert", row), shared = this.spec.shared && this.spec.branches[this.at("branch", row)] === "shared";
+    const expert = this.at("expert", row), shared = this.spec.branches[this.at("branch", row)] === "shared";
     return `${this.at("layer", row)}.${expert >= 0 ? `${expert}.` : shared ? "shared." : ""}${this.at("neuron", row)}`;
   }
 

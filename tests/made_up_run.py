@@ -1,0 +1,191 @@
+"""Runs made up for tests of the report: tables in the layout of real ones, of any size, with any text in them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from negspace.neurons.neuronset import NeuronSet
+from negspace.neurons.scan import Scan, ScanInfo
+from negspace.report.run import History, Part, Run
+from negspace.studies.ablation_columns import COLUMNS, FAMILIES
+
+HOSTILE = (
+    "<script>window.hit = 1</script>",
+    '"><img src=x onerror="window.hit = 2">',
+    "</script><script>window.hit = 3</script>",
+    "a\x00b\x07c\x1bd\x7fe",
+    "abc\u202edcba\u202c",
+    "left\u200bright\ufeff",
+    "half \ud800 of a pair",
+    "line\u2028and\u2029paragraph",
+    "'; window.hit = 4; //",
+    "&lt;b&gt; ${window.hit = 5} $x^2$ %{x}",
+    "עברית עם English",
+)
+"""Text that a page must show and not obey."""
+
+TABLED = tuple(text for text in HOSTILE if not any("\ud800" <= character <= "\udfff" for character in text))
+"""Those that a table may hold: half a surrogate pair cannot be written into Parquet."""
+
+NOT_LETTERS = "\x00\x07\x1b\x7f\u202e\u202c\u200b\ufeff\ud800\u2028\u2029"
+"""Characters of them that must not reach a page as they are."""
+
+
+def scan_of(layers: int = 4, width: int = 50, seed: int = 0) -> Scan:
+    """A scan of made-up statistics."""
+    size = layers * width
+    draw = np.random.default_rng(seed)
+    wd = draw.gamma(2.0, 0.05, size)
+    columns: dict[str, Any] = {
+        "layer": np.repeat(np.arange(layers), width),
+        "branch": pd.Series(["mlp"] * size, dtype="str"),
+        "expert": np.full(size, -1),
+        "neuron": np.tile(np.arange(width), layers),
+        "wd": wd,
+        "wd_error": np.full(size, 1e-4),
+        "md": 1.5 + wd + draw.normal(0, 0.1, size),
+        "negative_share": draw.uniform(0.3, 0.9, size),
+        "mean": draw.normal(-0.5, 0.3, size),
+        "std": draw.uniform(0.5, 2, size),
+        "skewness": draw.normal(0, 1, size),
+        "kurtosis": draw.normal(0, 1, size),
+        "bimodality": draw.uniform(0.3, 0.7, size),
+        "fraction_negative": draw.uniform(0.5, 0.95, size),
+        "mean_negative": draw.uniform(-2, -0.5, size),
+        "tokens": np.full(size, 4096),
+    }
+    info = ScanInfo(
+        model={"name": "made-up", "dtype": "float32", "device": "cpu", "transformers": "5", "torch": "2"},  # type: ignore[arg-type]
+        fingerprint="f" * 64,
+        layout=tuple((f"layers.{n}.act", n, 0, width) for n in range(layers)),
+        text="some text",
+        text_hash="t",
+        windows_hash="w",
+        window=64,
+        stride=32,
+        windows=64,
+        tokens=4096,
+        special=0,
+        bos="auto",
+        md_pairs=64,
+        seed=0,
+        method="sketch",
+        regridded=0,
+        versions={"negspace": "0", "torch": "2"},
+    )
+    return Scan(pd.DataFrame(columns), info)
+
+
+def _accuracy(value: float, change: float | None) -> dict[str, Any]:
+    row: dict[str, Any] = {"accuracy": value, "accuracy_low": value - 0.05, "accuracy_high": value + 0.05}
+    if change is not None:
+        row |= {"change": change, "change_low": change - 0.02, "change_high": change + 0.02, "p": 0.01, "p_holm": 0.02}
+    return row
+
+
+def ablation_part(groups: tuple[str, ...] = ("agreement", "islands"), name: str = "top 1%") -> Part:
+    """The main study's tables: baseline, top, two random sets and a matched one at 1%."""
+    conditions: list[dict[str, Any]] = [
+        {"condition": "baseline", "role": "baseline"},
+        {"condition": name, "role": "top", "share": 0.01},
+        {"condition": "random 1%, seed 0", "role": "random", "share": 0.01, "seed": 0},
+        {"condition": "random 1%, seed 1", "role": "random", "share": 0.01, "seed": 1},
+        {"condition": "random 1%, mean of 2", "role": "random mean", "share": 0.01},
+        {"condition": "bottom 30%, matched to top 1%", "role": "matched", "share": 0.01},
+    ]
+    change = {"top": -0.08, "random": -0.01, "random mean": -0.01, "matched": -0.03}
+    summary, by_group = [], []
+    for one in conditions:
+        role = one["role"]
+        ratio = {"baseline": 1.0, "top": 1.4, "matched": 1.41}.get(role, 1.01)
+        lost = change.get(role)
+        row = {
+            **one,
+            "neurons": 0 if role == "baseline" else 8,
+            "perplexity": 20 * ratio,
+            "perplexity_low": 19 * ratio,
+            "perplexity_high": 21 * ratio,
+            "ratio": ratio,
+            "blimp_ties": 0,
+            **{f"blimp_{key}": value for key, value in _accuracy(0.8 + (lost or 0), lost).items()},
+        }
+        if role not in ("baseline", "random mean"):
+            row |= {"ratio_low": ratio - 0.02, "ratio_high": ratio + 0.02, "ratio_p": 0.001, "ratio_p_holm": 0.002}
+        summary.append(row)
+        if role != "random mean":
+            by_group += [
+                {**one, "phenomenon": group, "paradigms": 2, "pairs": 200, "ties": 0, "identical": 0}
+                | _accuracy(0.7 + 0.1 * number + (lost or 0), lost)
+                for number, group in enumerate(groups)
+            ]
+    contrasts = [
+        {"share": 0.01, "score": score, "against": against, "control": control, "top": 0.72, "reference": 0.79}
+        | {"difference": value, "low": value - 0.02, "high": value + 0.02, "p": 0.01, "p_holm": 0.02}
+        for score, values in (("perplexity", (1.39, 1.0)), ("blimp", (-0.07, -0.05)))
+        for against, control, value in zip(("random", "matched"), ("2 sets", "bottom 30%"), values, strict=True)
+    ]
+    matching = [
+        {"share": 0.01, "step": step, "m": m, "perplexity": perplexity, "target": 28.0, "residual": perplexity / 28 - 1}
+        | {"reused": False, "chosen": m == 0.3, "matched": True, "tolerance": 0.01, "reason": "matched"}
+        for step, (m, perplexity) in enumerate(((0.2, 24.0), (0.4, 33.0), (0.3, 28.1)), start=1)
+    ]
+    rows = {"summary": summary, "contrasts": contrasts, "matching": matching, "blimp_by_phenomenon": by_group}
+    tables = {}
+    for table, made in rows.items():
+        frame = pd.DataFrame(made)
+        frame = frame[[column for column in COLUMNS[table] if column in frame.columns]]
+        for column in ("seed", "neurons", "step", "pairs", "paradigms", "ties", "identical", "blimp_ties"):
+            if column in frame.columns:
+                frame[column] = frame[column].astype("Int64")
+        tables[table] = frame
+    said = ("BLiMP: drop against the plain model, -8.0 points [-10.0, -6.0].",)
+    return Part("ablation", "Ablation", tables, COLUMNS, FAMILIES, said)
+
+
+def pairs_part(names: tuple[str, ...], tokens: tuple[str, ...]) -> Part:
+    """Pairs of one neuron each, with the given texts as tokens and contexts."""
+    from negspace.studies.differentiation_tables import COLUMNS as PAIRS
+
+    rows = []
+    for name in names:
+        for rank, token in enumerate(tokens, start=1):
+            row: dict[str, Any] = {"name": name, "kind": "selected", "rank": rank, "sign": "PN", "apart": 3.0}
+            row |= {"distance": 0.2, "overlap": "none"}
+            for end, value in (("first", -1.5), ("second", 0.7)):
+                row |= {f"token_{end}": token, f"a_{end}": value, f"before_{end}": f"before {token}"}
+                row |= {f"after_{end}": f"{token} after", f"upos_{end}": "NOUN", f"dep_{end}": "nsubj"}
+            rows.append(row)
+    table = {"differentiation_pairs": pd.DataFrame(rows)}
+    return Part("differentiation", "Differentiation of near inputs", table, PAIRS)
+
+
+def made_up(
+    label: str = "made-up",
+    *,
+    layers: int = 4,
+    width: int = 50,
+    parts: tuple[Part, ...] = (),
+    notes: tuple[str, ...] = (),
+    seed: int = 0,
+) -> Run:
+    """A run with a scan and the main study, and whatever other analyses are given."""
+    scan = scan_of(layers, width, seed)
+    study = {"model": label, "by": "wd", "zero": "negative", "mode": None, "shares": [0.01], "alpha": 0.05}
+    study |= {"draws": 2000, "seed": 0, "protocol": "paper", "matched": True, "analyses": {"ablation": {}}}
+    manifest = {
+        "study": study,
+        "model": {**scan.info.model.model_dump(mode="json"), "name": label},
+        "identity": {"fingerprint": "f" * 64, "tokenizer": "k" * 64},
+        "neurons": layers * width,
+        "data": {"statistics": ["some text", "t"], "perplexity": ["some text", "p"], "blimp": ["blimp", "b", 400]},
+        "analyses": {"ablation": {"intervention": "zero_negative"}},
+        "notes": list(notes),
+    }
+    top: NeuronSet = scan.top(0.1)
+    sets = {one.origin: one for one in (top, scan.random(seed=0, like=top))}
+    history = History("2026-01-02T03:04:05+00:00", "2026-01-02T04:04:05+00:00", 1800.0, 12, 1, {"machine": "x86_64"})
+    made = {part.name: part for part in (parts or (ablation_part(),))}
+    return Run(label, manifest, made, scan, sets, history)
