@@ -49,7 +49,7 @@ class Series:
     along: Direction = "y"
     """The direction in which the intervals run."""
     mark: Mark = "points"
-    """points (markers), dots (small ones), line (with markers), curve (without), bars (along `along`), steps (histogram)."""
+    """points (markers), dots (small), line (with markers), curve (without), bars (along `along`), steps (histogram)."""
     labels: tuple[str, ...] = ()
     """[n] what to say of each point on hover; empty: nothing."""
 

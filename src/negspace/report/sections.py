@@ -21,6 +21,7 @@ from negspace.report.figures import (
     rankings,
     training,
 )
+from negspace.report.figures import scan as scan_figures
 from negspace.report.run import Part, Run
 from negspace.report.summary import headline, paragraphs
 
