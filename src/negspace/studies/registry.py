@@ -20,7 +20,6 @@ ANALYSES: Mapping[str, str] = {
     "dose": "negspace.studies.dose:Dose",
     "rankings": "negspace.studies.rankings:Rankings",
     "layers": "negspace.studies.layers:LayersAnalysis",
-    "layers": "negspace.studies.layers:LayersAnalysis",
     "training": "negspace.studies.training:Training",
     "differentiation": "negspace.studies.differentiation:DifferentiationAnalysis",
     "atlas": "negspace.studies.atlas:AtlasAnalysis",
