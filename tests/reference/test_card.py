@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 from negspace.errors import RecordError
+from negspace.reference.attribution import credits
 from negspace.reference.card import render, write
-from negspace.reference.recipe import Recipe, Source
+from negspace.reference.recipe import RECIPES, SOURCES, Recipe, Source
 
 RECIPE = Recipe(
     width=48, layers=3, heads=2, mlp_width=111, context=77, batch=13, steps=1_000, decay=0.25, seed=9,
@@ -74,6 +75,36 @@ def test_a_card_without_scores_says_so(run: Path) -> None:
     assert "None was measured" in render(run)
 
 
+def test_other_models_stand_beside_for_scale(run: Path, scores: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.json"
+    rows = [
+        {"measure": "BLiMP accuracy", "value": 0.5123, "data": "67 paradigms: fewer tokens"},
+        {"measure": "another", "value": 0.9, "data": "67 paradigms"},
+    ]
+    other.write_text(json.dumps({"scores": rows}))
+    card = render(run, scores, beside={"little": other})
+    assert "| measure | value | 95% interval | chance | little | data | how |" in card
+    assert "| BLiMP accuracy | 0.6123 | 0.6 to 0.63 | 0.5 | 0.5123 | 67 paradigms |" in card
+    assert "another" not in card
+
+
+def test_the_card_credits_the_texts_and_tells_the_checkpoints(run: Path) -> None:
+    assert "Checkpoints were kept" not in render(run)
+    recipe = RECIPES["series"].model_copy(update={"steps": 1_000, "snapshots": 3})
+    (run / "recipe.json").write_text(recipe.model_dump_json())
+    card = render(run)
+    assert "| TinyStories | Ronen Eldan and Yuanzhi Li, 2023 | CDLA-Sharing-1.0 |" in card
+    assert card.count("| OneStopEnglish |") == 1
+    assert "Checkpoints were kept at the steps 0, 500, 1,000." in card
+
+
+def test_every_source_is_of_a_known_collection() -> None:
+    told = credits(SOURCES)
+    assert len(told) == 6
+    assert all(by and licence for _, by, licence in told)
+    assert credits((Source(file="mine.txt", repeats=1, licence="own"),)) == (("mine.txt", "", "own"),)
+
+
 def test_the_card_is_written_whole(run: Path, scores: Path, tmp_path: Path) -> None:
     out = write(run, tmp_path / "README.md", scores, name="gelu")
     assert out.read_text().count("# gelu\n") == 1
@@ -114,5 +145,5 @@ def test_malformed_scores_are_refused(run: Path, scores: Path) -> None:
 
 
 def test_a_card_that_cannot_be_written_is_an_error(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(RecordError, match="folder that exists"):
+    with pytest.raises(RecordError, match="a path in an existing folder"):
         write(run, tmp_path / "absent" / "README.md")

@@ -1,4 +1,4 @@
-"""Make the reference material anew: `python -m negspace.reference train | pairs | tasks | tagger | measure | card`."""
+"""Make the reference material anew: python -m negspace.reference train | measure | card | bundle | pairs | tasks ..."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 from pydantic import ValidationError
 
-from negspace.errors import ModelError, NegspaceError, TaggerError
+from negspace.errors import ModelError, NegspaceError, RecordError, TaggerError
 from negspace.reference.recipe import RECIPES, Recipe
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -98,18 +98,28 @@ def tasks(
     typer.echo(f"{len(paths)} tasks of {per_task} items in {out}")
 
 
+_Pairs = Annotated[list[Path] | None, typer.Option(help="File or folder of minimal pairs; may be repeated.")]
+_Text = Annotated[list[Path] | None, typer.Option(help="Text for perplexity; may be repeated.")]
+_Limit = Annotated[int | None, typer.Option(help="Only so many pairs of each paradigm, and items of each task.")]
+_Beside = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=FILE", help="Scores of another model, shown beside for scale; may be repeated."),
+]
+
+
 @app.command()
 def measure(
     model: Annotated[Path, typer.Option(help="Folder of the model.")],
     out: Annotated[Path, typer.Option(help="JSON file for the scores.")],
-    pairs: Annotated[list[Path] | None, typer.Option(help="File or folder of minimal pairs; may be repeated.")] = None,
-    text: Annotated[list[Path] | None, typer.Option(help="Text for perplexity; may be repeated.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Only so many pairs of each paradigm.")] = None,
+    pairs: _Pairs = None,
+    text: _Text = None,
+    limit: _Limit = None,
+    bundled: Annotated[bool, typer.Option(help="Also the bundled pairs, tasks and held-out text.")] = True,
 ) -> None:
-    """Measure a model on minimal pairs and texts, for its card."""
+    """Measure a model on minimal pairs, tasks and texts, for its card or beside another's."""
     from negspace.reference.measure import measure as run
 
-    typer.echo(run(model, pairs or [], text or [], out, limit))
+    typer.echo(run(model, pairs or [], text or [], out, limit, bundled=bundled))
 
 
 @app.command()
@@ -118,11 +128,49 @@ def card(
     out: Annotated[Path, typer.Option(help="File for the model card (Markdown).")],
     scores: Annotated[Path | None, typer.Option(help="JSON file of measured scores.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the model; the run folder's name if none.")] = None,
+    beside: _Beside = None,
 ) -> None:
     """Render the model card of a training run from the files that the run and the measurements left."""
     from negspace.reference.card import write
 
-    typer.echo(write(run, out, scores, name))
+    typer.echo(write(run, out, scores, name, _named(beside)))
+
+
+@app.command()
+def bundle(
+    run: Annotated[Path, typer.Option(help="Folder of a finished training run.")],
+    out: Annotated[Path, typer.Option(help="Folder for the model, or for a series of checkpoints.")],
+    pairs: _Pairs = None,
+    text: _Text = None,
+    limit: _Limit = None,
+    scores: Annotated[Path | None, typer.Option(help="Scores measured before; measured now if none.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model; the folder's name if none.")] = None,
+    beside: _Beside = None,
+) -> None:
+    """Measure a trained model and lay it out as package data: weights, tokenizer, recipe, curve, scores and card."""
+    from negspace.reference.bundle import bundle as lay_out
+    from negspace.reference.card import render
+
+    others = _named(beside)
+    render(run, scores, name, others)  # whatever is wrong shows before the long measurement
+    if scores is None:
+        from negspace.reference.measure import measure as run_all
+
+        scores = run_all(run / "model", pairs or [], text or [], run / "scores.json", limit)
+    typer.echo(lay_out(run, out, scores, name, others))
+
+
+def _named(given: list[str] | None) -> dict[str, Path]:
+    """Name -> file, from NAME=FILE."""
+    out: dict[str, Path] = {}
+    for one in given or []:
+        name, equals, path = one.partition("=")
+        if not name or not equals or not path or name in out:
+            raise RecordError(
+                f"scores of another model: {one!r}", "no new NAME=FILE", "write --beside NAME=scores.json"
+            )
+        out[name] = Path(path)
+    return out
 
 
 @app.command()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import safe_open
 
 from negspace.errors import RecordError
+from negspace.files import write_whole
+from negspace.reference.attribution import credits
 from negspace.reference.recipe import Recipe
 
 _MLP = {
@@ -68,7 +70,12 @@ def _text(path: Path) -> str:
         ) from error
 
 
-def _recipe(run: Path) -> Recipe:
+def read_recipe(run: Path) -> Recipe:
+    """The recipe that a run was trained by.
+
+    Raises:
+        RecordError: it is missing or malformed.
+    """
     path = run / "recipe.json"
     try:
         return Recipe.model_validate_json(_text(path))
@@ -132,10 +139,23 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _score_row(score: Score) -> tuple[str, ...]:
-    interval = "" if score.low is None or score.high is None else f"{score.low:.4g} to {score.high:.4g}"
-    chance = "" if score.chance is None else f"{score.chance:.4g}"
-    return (score.measure, f"{score.value:.4g}", interval, chance, score.data, score.how)
+def _quality(scores: tuple[Score, ...], beside: Mapping[str, tuple[Score, ...]]) -> str:
+    """The table of measured qualities, with the values that other models have on the same data."""
+    if not scores:
+        return "None was measured for this card."
+    others = [{_subject(score): f"{score.value:.4g}" for score in measured} for measured in beside.values()]
+    rows = []
+    for score in scores:
+        interval = "" if score.low is None or score.high is None else f"{score.low:.4g} to {score.high:.4g}"
+        chance = "" if score.chance is None else f"{score.chance:.4g}"
+        values = (other.get(_subject(score), "") for other in others)
+        rows.append((score.measure, f"{score.value:.4g}", interval, chance, *values, score.data, score.how))
+    return _table(("measure", "value", "95% interval", "chance", *beside, "data", "how"), rows)
+
+
+def _subject(score: Score) -> tuple[str, str]:
+    """What a score is a score of, whatever the model: how many tokens a text has depends on the tokenizer."""
+    return score.measure, score.data.split(":")[0]
 
 
 def _thinned(curve: list[Point]) -> list[Point]:
@@ -146,30 +166,35 @@ def _thinned(curve: list[Point]) -> list[Point]:
     return [curve[round(i * last / (_CURVE_ROWS - 1))] for i in range(_CURVE_ROWS)]
 
 
-def render(run: Path, scores: Path | None = None, name: str | None = None) -> str:
+def _kept(recipe: Recipe) -> str:
+    """The steps whose checkpoints were kept, as a paragraph; nothing where there are none."""
+    steps = ", ".join(f"{step:,}" for step in recipe.snapshot_steps())
+    return f"Checkpoints were kept at the steps {steps}.\n\n" if steps else ""
+
+
+def render(
+    run: Path, scores: Path | None = None, name: str | None = None, beside: Mapping[str, Path] | None = None
+) -> str:
     """The model card of a finished training run, in Markdown.
 
     Args:
         run: folder that `train` filled: recipe.json, curve.jsonl and model/.
         scores: JSON file of measured qualities (`Scores`); without it the card says that none were measured.
         name: name of the model; the folder's name if None.
+        beside: name -> such a file of another model, whose values are shown beside, for scale.
 
     Raises:
         RecordError: the run is not finished, or one of the files is missing or malformed.
     """
-    recipe = _recipe(run)
+    recipe = read_recipe(run)
     curve = _curve(run, recipe)
     parameters, size = _parameters(run / "model" / "model.safetensors")
     vocabulary = _vocabulary(run / "model" / "tokenizer.json")
     measured = _scores(scores) if scores else ()
+    others = {label: _scores(path) for label, path in (beside or {}).items()}
     architecture, mlp = _MLP[recipe.family]
     plateau_end = round(recipe.steps * (1 - recipe.decay))
 
-    quality = (
-        _table(("measure", "value", "95% interval", "chance", "data", "how"), [_score_row(score) for score in measured])
-        if measured
-        else "None was measured for this card."
-    )
     licences = ", ".join(sorted({source.licence for source in recipe.sources}))
     return f"""\
 ---
@@ -212,6 +237,13 @@ package offline, and to compare models that differ only in their MLP.
         )
     }
 
+{
+        _table(
+            ("collection", "by", "licence, as it states"),
+            list(credits(recipe.sources)),
+        )
+    }
+
 Each source is running text, a paragraph a line, documents apart by a blank line. Its rows stand in the pool as often as
 its weight says; training drew the shuffled pool from the start. The last {recipe.held_out:.1%} of every source was held
 out. Nothing of these texts is part of the package.
@@ -250,13 +282,15 @@ Loss on the held-out rows:
         )
     }
 
-Repeat it, given the same texts in DIR:
+{_kept(recipe)}Repeat it, given the same texts in DIR:
 
     python -m negspace.reference train --recipe recipe.json --corpus DIR --out RUN
 
 ## Measured quality
 
-{quality}
+{_quality(measured, others)}
+
+Perplexities per token of models with other tokenizers cannot be compared; bits per byte can.
 
 ## Intended use and limits
 
@@ -267,26 +301,20 @@ on a model of this size say little about large ones.
 ## Licence
 
 The weights are released under Apache-2.0. The texts that they were trained on are under these licences: {licences}.
+Their authors are named above; they have no part in this model and do not endorse it.
 """
 
 
-def write(run: Path, out: Path, scores: Path | None = None, name: str | None = None) -> Path:
+def write(
+    run: Path,
+    out: Path,
+    scores: Path | None = None,
+    name: str | None = None,
+    beside: Mapping[str, Path] | None = None,
+) -> Path:
     """Render the card of a run (see `render`) into the file `out`, all or nothing.
 
     Raises:
         RecordError: as `render`, or `out` cannot be written.
     """
-    text = render(run, scores, name)
-    part = out.with_name(out.name + ".part")
-    try:
-        with part.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(out)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise RecordError(
-            f"a model card in {out}", f"{error.strerror}", "name a file in a folder that exists and can be written"
-        ) from error
-    return out
+    return write_whole(out, render(run, scores, name, beside).encode())
