@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Mapping
-from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for path in sorted(Path(config.docs_dir).glob("notebooks/*.ipynb")):
         for name, content in notebook(path).items():
             files.append(File.generated(config, f"notebooks/{name}", content=content))
-    font = resources.files("ziamath") / "fonts" / "STIXTwoMath-Regular.ttf"  # SIL Open Font Licence
+    spec = find_spec("ziamath")
+    assert spec is not None
+    assert spec.origin is not None
+    font = Path(spec.origin).with_name("fonts") / "STIXTwoMath-Regular.ttf"  # SIL Open Font Licence
     files.append(File.generated(config, "assets/math.ttf", content=font.read_bytes()))
     return files
 
@@ -58,7 +61,9 @@ def formulas(page: str) -> str:
 def notebook(path: Path) -> Mapping[str, str | bytes]:
     """A notebook as it was executed: its page and its pictures, file name -> content."""
     where = {"unique_key": path.stem, "output_files_dir": f"{path.stem}_files"}
-    text, more = MarkdownExporter().from_notebook_node(nbformat.read(path, 4), resources=dict(where))
+    read = nbformat.read(path, 4)
+    read.metadata["language_info"] = {"name": "python"}
+    text, more = MarkdownExporter().from_notebook_node(read, resources=dict(where))
     # A raw link, which is not taken for one to the page.
     note = (
         f'\n*This page is a notebook that was run as it stands: <a href="../{path.name}" download>{path.name}</a>.*\n'

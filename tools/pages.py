@@ -23,7 +23,7 @@ from negspace.studies.schema import describe
 ROOT = Path(__file__).parents[1]
 EXIT = {
     0: "done",
-    OUR_ERROR: "an error of ours; `negspace --debug ...` shows where",
+    OUR_ERROR: "an error of ours; `negspace --debug ...` shows where. Of `negspace calibrate`: a verdict is not right",
     USER_ERROR: "something to mend on your side: the message says what was asked, what was found and what to do",
     STOPPED: "stopped by Ctrl-C; what was recorded is kept, and the same command goes on",
 }
