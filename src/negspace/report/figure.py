@@ -156,6 +156,9 @@ def log_ticks(panel: Panel, direction: Direction) -> tuple[tuple[float, str], ..
     return tuple((value, f"{value:,.6g}") for value in found if low <= value <= high)
 
 
-def digits(grid: Grid) -> int:
-    """Digits after the point that a matrix's numbers are written with."""
-    return 2 if np.nanmax(np.abs(grid.values), initial=0) < 10 else 1
+def written(value: float, grid: Grid) -> str:
+    """A number of a matrix as it stands in its cell; empty where there is none."""
+    if not np.isfinite(value):
+        return ""
+    digits = 2 if np.nanmax(np.abs(grid.values), initial=0) < 10 else 1
+    return f"{round(float(value), digits) + 0.0:.{digits}f}"

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from negspace.report.figure import Axis, Direction, Figure, Grid, Panel, Reference, Series, digits, log_ticks
+from negspace.report.figure import Axis, Direction, Figure, Grid, Panel, Reference, Series, log_ticks, written
 from negspace.report.style import DASHES, DENSITY, DIVERGING, GREY, INK, STYLES
 from negspace.report.text import visible
 
@@ -184,12 +184,12 @@ def _grid(axes: Any, grid: Grid) -> None:
     axes.grid(False)
     if grid.matrix:
         for row, column in zip(*np.nonzero(known), strict=True):
-            value = grid.values[row, column]
+            value = float(grid.values[row, column])
             red, green, blue, _ = scale(norm(value))
             dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.55
             place = (grid.x[column], grid.y[row])
             text = {"ha": "center", "va": "center", "fontsize": 6, "color": "white" if dark else INK}
-            axes.annotate(f"{value:.{digits(grid)}f}", place, **text)
+            axes.annotate(written(value, grid), place, **text)
     bar = axes.figure.colorbar(mesh, ax=axes, pad=0.02, aspect=25, shrink=0.9)
     bar.set_label(plain(grid.label), fontsize=7)
     bar.outline.set_visible(False)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from negspace.report.figure import Axis, Direction, Figure, Grid, Numbers, Panel, Reference, Series, digits, log_ticks
+from negspace.report.figure import Axis, Direction, Figure, Grid, Numbers, Panel, Reference, Series, log_ticks, written
 from negspace.report.style import STYLES
 from negspace.report.text import plotly_text
 
@@ -143,8 +143,8 @@ def _grid(grid: Grid, panel: Panel) -> dict[str, Any]:
     places = "<br>".join(f"{plotly_text(axis.label)} %{{{name}}}" for name, axis in where)
     made["hovertemplate"] = f"{places}<br>{plotly_text(grid.label)} %{{customdata:.4~g}}<extra></extra>"
     if grid.matrix:
-        written = [[f"{value:.{digits(grid)}f}" if np.isfinite(value) else "" for value in row] for row in grid.values]
-        made |= {"text": written, "texttemplate": "%{text}", "textfont": {"size": 11}}
+        cells = [[written(value, grid) for value in row] for row in grid.values]
+        made |= {"text": cells, "texttemplate": "%{text}", "textfont": {"size": 11}}
     return made
 
 

@@ -68,7 +68,7 @@ def _layers(table: pd.DataFrame) -> Figure:
     for name, rows in table.groupby("control", sort=False):
         role = _ROLES.get(str(rows["role"].iloc[0]))
         if role is None or any(one.role == role for one in series):
-            role, used = nth(used + 4), used + 1
+            role, used = nth(used + 5), used + 1
         rows = rows.sort_values("layer")
         series.append(Series(shorten(str(name)), role, numbers(rows["layer"]), numbers(rows["residual"]), mark="line"))
     panel = Panel(layer_axis(series[0].x), Axis("relative change of the residual stream"), tuple(series))
