@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import negspace.reference
 from negspace.errors import RecordError
 from negspace.reference.attribution import credits
 from negspace.reference.card import render, write
@@ -103,6 +104,13 @@ def test_every_source_is_of_a_known_collection() -> None:
     assert len(told) == 6
     assert all(by and licence for _, by, licence in told)
     assert credits((Source(file="mine.txt", repeats=1, licence="own"),)) == (("mine.txt", "", "own"),)
+
+
+def test_the_bundled_data_credit_every_collection() -> None:
+    text = (Path(negspace.reference.__file__).parent / "data" / "README.md").read_text(encoding="utf-8")
+    for title, _, licence in credits(SOURCES):
+        line = next(line for line in text.splitlines() if line.startswith(f"- {title.split(' (')[0]},"))
+        assert licence.split(" (")[0] in line
 
 
 def test_the_card_is_written_whole(run: Path, scores: Path, tmp_path: Path) -> None:

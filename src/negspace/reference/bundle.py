@@ -12,6 +12,8 @@ from negspace.files import make_folder, write_whole
 from negspace.reference import card
 
 _TOLD = ("recipe.json", "curve.jsonl")
+_LEFT_OUT = "generation_config.json"
+"""It repeats what config.json says of the special tokens."""
 
 
 def bundle(
@@ -43,7 +45,7 @@ def bundle(
         )
     for source, target in folders.items():
         make_folder(target)
-        for path in sorted(source.iterdir()):
+        for path in sorted(path for path in source.iterdir() if path.name != _LEFT_OUT):
             _copy(path, target / path.name)
     for told in _TOLD:
         _copy(run / told, out / told)
