@@ -57,6 +57,7 @@ def _tables(name: str = "top 1%", phenomenon: str = "agreement") -> Any:
         "model": {"name": "tiny", "revision": None},
         "neurons": 128,
         "data": {"statistics": ["train.txt", "x"], "perplexity": ["valid.txt", "y"], "blimp": ["pairs", "z", 10]},
+        "rectifies": False,
         "analyses": {"ablation": part},
         "notes": ["a note"],
     }

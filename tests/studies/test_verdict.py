@@ -53,3 +53,14 @@ def test_what_cannot_be_matched_is_said(tiny_run: tuple[Path, Tables]) -> None:
     part["matches"][0] |= {"matched": False, "reason": "even the largest share stays below", "m": 0.9}
     sentence = verdicts(replace(tiny_run[1].books["ablation"], part=part), tiny_run[1].all)[3]
     assert "cannot be matched (even the largest share stays below; nearest: the bottom 90%" in sentence
+
+
+def test_a_relu_model_is_said_to_be_one_and_its_scores_are_compared(tiny_run: tuple[Path, Tables]) -> None:
+    book = tiny_run[1].books["ablation"]
+    assert not book.manifest["rectifies"]
+    flat = replace(book, manifest={**book.manifest, "rectifies": True})
+    assert any("but scores differ from the plain model's" in one for one in verdicts(flat, tiny_run[1].all))
+    tables = {name: table.copy() for name, table in tiny_run[1].all.items()}
+    for column in ("perplexity", "blimp_accuracy", "tse_accuracy"):
+        tables["summary"][column] = tables["summary"][column].iloc[0]
+    assert any("all scores are exactly the plain model's" in one for one in verdicts(flat, tables))

@@ -8,19 +8,18 @@ from typing import Any, ClassVar, Literal
 
 import pandas as pd
 
-from negspace.controls import Match, Trial, find_share, random_sets
+from negspace.controls import Match, random_sets
 from negspace.neurons.neuronset import NeuronSet
-from negspace.neurons.select import share as exact_share
 from negspace.studies import ablation_columns, dissociation_tables
 from negspace.studies.ablation_tables import AblationTables
 from negspace.studies.analysis import Analysis, Book, Columns, Load, Settings
+from negspace.studies.comparison import percent
 from negspace.studies.dissociation_tables import DissociationTables
 from negspace.studies.lab import Change
+from negspace.studies.matching import SEARCH, matched_set
 from negspace.studies.verdict import verdicts
 
 Role = Literal["baseline", "top", "random", "matched"]
-SEARCH = 4
-"""Evaluations that a search for a matched set takes, about; for estimates only."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,15 +69,13 @@ class Ablation(Analysis[AblationSettings]):
         lab.expect(self._load(0, left))
         self._score(fixed)
         conditions, matches = [fixed[0]], []
-        known: list[Trial] = []
         for number, share in enumerate(s.shares):
             group = [condition for condition in fixed if condition.share == share]
             conditions += group
             if s.matched:
                 lab.expect(self._load(0, left - number - 1))
-                match = self._match(share, group[0], fixed[0], known)
+                match = matched_set(lab, share)
                 matches.append({"share": share, **_plain(match)})
-                known = _merge(known, match.trail)
                 if match.neurons is not None:
                     how = "matched" if match.matched else "nearest"
                     name = f"bottom {percent(match.share)}, {how} to top {percent(share)}"
@@ -124,33 +121,6 @@ class Ablation(Analysis[AblationSettings]):
         for condition, what, cell in wanted:
             condition.cells[what] = cell.key
 
-    def _match(self, share: float, top: Condition, baseline: Condition, known: Sequence[Trial]) -> Match:
-        """Search the low-ranked set that does the top set's damage; each evaluation is a cell of its own."""
-        s, scan = self.lab.study, self.lab.scan
-
-        def bottom(m: float) -> NeuronSet:
-            return scan.bottom(m, by=s.by, layers=s.layers)
-
-        def evaluate(m: float) -> float:
-            label = f"matching {percent(share)}: bottom {percent(m)}"
-            return self.lab.run([self.lab.score("perplexity", label, Change(bottom(m)))])[0].results["value"]
-
-        found = find_share(
-            evaluate,
-            target=self._perplexity(top),
-            baseline=self._perplexity(baseline),
-            sizes=[max(1, experts) * width for _, _, experts, width in self.lab.facts.layout],
-            # Sets that reach into the top share would be no control.
-            largest=float(1 - exact_share(share)) if share < 1 else 1.0,
-            tolerance=s.tolerance,
-            max_evaluations=s.evaluations,
-            known=known,
-        )
-        return Match(**{**found.__dict__, "neurons": bottom(found.share) if found.share else None})
-
-    def _perplexity(self, condition: Condition) -> float:
-        return self.lab.store.require(condition.cells["perplexity"]).results["value"]
-
     def _load(self, conditions: int, searches: int) -> Load:
         whole = sum(self.lab.cost(what) for what in self.lab.scores)
         cells = (conditions + searches) * len(self.lab.scores) + searches * (SEARCH - 1)
@@ -188,13 +158,3 @@ def _plain(match: Match) -> dict[str, Any]:
     values = {name: value for name, value in match.__dict__.items() if name not in ("neurons", "trail", "share")}
     size = len(match.neurons) if match.neurons is not None else 0
     return {**values, "m": match.share, "neurons": size, "trail": [asdict(trial) for trial in match.trail]}
-
-
-def _merge(known: Sequence[Trial], trail: Sequence[Trial]) -> list[Trial]:
-    """All trials so far, each share once."""
-    return list({trial.share: trial for trial in [*known, *trail]}.values())
-
-
-def percent(share: float) -> str:
-    """A share in words: "1%", "0.35%"."""
-    return f"{float(exact_share(share) * 100):.4g}%"

@@ -186,6 +186,7 @@ def _run(lab: Lab, analyses: Mapping[str, Analysis[Any]]) -> dict[str, Any]:
         "study": lab.study.model_dump(mode="json"),
         "model": f.source.model_dump(mode="json"),
         "identity": dict(f.identity),
+        "rectifies": f.rectifies,
         "neurons": sum(max(1, experts) * width for _, _, experts, width in f.layout),
         "data": data,
         "scan": lab.scan_cell.key,

@@ -52,7 +52,25 @@ def verdicts(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
                 sentences.append(_grammar(kind, name, top, contrasts, alpha))
         if study["matched"]:
             sentences.append(_matched(book.part, share))
+    if book.manifest["rectifies"] and book.part["intervention"] == "zero_negative":
+        sentences.append(_noop(summary))
     return sentences + dissociation_tables.sentences(book, tables)
+
+
+def _noop(summary: pd.DataFrame) -> str:
+    """On a ReLU model the ablation must change nothing at all; whether it did is to be seen in the scores."""
+    values = summary.loc[summary["role"] != "random mean", ["perplexity", *_accuracies(summary)]]
+    same = bool((values == values.iloc[0]).all(axis=None))
+    text = "Every activation of this model is flat below zero, so that zeroing negatives must change nothing: "
+    return text + (
+        "all scores are exactly the plain model's."
+        if same
+        else "but scores differ from the plain model's; the ablation is not exact here, please report it."
+    )
+
+
+def _accuracies(summary: pd.DataFrame) -> list[str]:
+    return [f"{kind}_accuracy" for kind in _SUITES if f"{kind}_accuracy" in summary.columns]
 
 
 def ratio(value: float) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from negspace.controls import rectifies
 from negspace.errors import PairsError, StudyError, TasksError
 from negspace.intervention import Intervention, intervene
 from negspace.memory import Frugal
@@ -70,6 +71,8 @@ class Facts:
     """What every result depends on: weights, tokenizer, dtype, kind of device, software."""
     layout: Layout
     """The model's sites."""
+    rectifies: bool
+    """Whether every activation is flat below zero, as ReLU is, so that zeroing negatives changes nothing."""
     statistics: tuple[str, str]
     """Name and hash of the text for statistics."""
     perplexity: tuple[str, str]
@@ -235,6 +238,7 @@ class Workbench:
             source=model.source,
             identity=identity(model),
             layout=layout_of(model.sites),
+            rectifies=rectifies(model),
             statistics=(statistics.name, statistics.hash),
             perplexity=(windows.text_name, windows.hash),
             predicted=int(windows.tokens.size - len(windows)),

@@ -1,0 +1,195 @@
+"""Cells on a real Ray cluster of two nodes on loopback: the same bytes, and what dies is done by another."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from negspace.errors import ClusterError, StudyError
+from negspace.runs.ray_cluster import RayCluster
+from negspace.runs.store import Store
+from negspace.studies.config import Study, configure
+from negspace.studies.study import run_study, workbench
+
+pytest.importorskip("ray")
+pytestmark = [
+    pytest.mark.slow,
+    # Ray's own imports warn of what it will change.
+    pytest.mark.filterwarnings("ignore"),
+]
+
+
+@pytest.fixture(scope="module")
+def two_nodes() -> Iterator[Any]:
+    """A cluster of a head and another node, both on this machine."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    cluster.add_node(num_cpus=1)
+    yield cluster
+    cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def fields(tiny_model_path: Path, tiny_text_path: Path, tiny_pairs_path: Path) -> dict[str, Any]:
+    data = {"text": str(tiny_text_path), "blimp": [str(tiny_pairs_path / "blimp")], "limit": 3}
+    small = {"window": 64, "windows": 12, "md_pairs": 64, "draws": 100, "shares": [0.1, 0.3], "random": 2}
+    return {"model": str(tiny_model_path), **data, **small}
+
+
+@pytest.fixture(scope="module")
+def study(fields: dict[str, Any]) -> Study:
+    return configure(fields)
+
+
+@pytest.fixture(scope="module")
+def local(study: Study, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What a run in this process leaves."""
+    folder = tmp_path_factory.mktemp("ray") / "local"
+    run_study(study, folder)
+    return snapshot(folder)
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Everything in a run folder but the log and the lock, which hold times and process numbers."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in (".lock", "run.log.jsonl"))
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def open_cluster(study: Study, nodes: Any) -> RayCluster:
+    return RayCluster(partial(workbench, study), study.resources, nodes.address)
+
+
+def computed(folder: Path) -> Counter[str]:
+    """How often each cell was recorded."""
+    lines = (json.loads(line) for line in (folder / "run.log.jsonl").read_text().splitlines())
+    return Counter(line["key"] for line in lines if line["event"] == "computed")
+
+
+def test_two_workers_leave_what_one_process_does(
+    study: Study, local: dict[str, bytes], two_nodes: Any, tmp_path: Path
+) -> None:
+    with open_cluster(study, two_nodes) as cluster:
+        busy: list[int] = []
+        run_study(study, tmp_path / "run", cluster=cluster, progress=lambda _: busy.append(len(cluster.busy)))
+        again = run_study(study, tmp_path / "run", cluster=cluster)
+    assert snapshot(tmp_path / "run") == local
+    assert max(busy) >= 1
+    assert set(computed(tmp_path / "run").values()) == {1}
+    assert again["summary"]["perplexity"].notna().all()
+
+
+def test_a_worker_killed_within_a_cell(study: Study, local: dict[str, bytes], two_nodes: Any, tmp_path: Path) -> None:
+    killed: list[str] = []
+
+    def kill(_now: Any) -> None:
+        if not killed and cluster.busy:
+            pid, label = next(iter(cluster.busy.items()))
+            os.kill(pid, signal.SIGKILL)
+            killed.append(label)
+
+    with open_cluster(study, two_nodes) as cluster:
+        run_study(study, tmp_path / "run", cluster=cluster, progress=kill)
+    assert killed
+    assert snapshot(tmp_path / "run") == local
+    assert set(computed(tmp_path / "run").values()) == {1}
+
+
+def test_a_node_lost(study: Study, local: dict[str, bytes], two_nodes: Any, tmp_path: Path) -> None:
+    lost: list[bool] = []
+    node = two_nodes.add_node(num_cpus=1)
+
+    def lose(_now: Any) -> None:
+        if not lost:
+            lost.append(True)
+            two_nodes.remove_node(node, allow_graceful=False)
+
+    with open_cluster(study, two_nodes) as cluster:
+        run_study(study, tmp_path / "run", cluster=cluster, progress=lose)
+    assert lost
+    assert snapshot(tmp_path / "run") == local
+    assert set(computed(tmp_path / "run").values()) == {1}
+
+
+def test_the_driver_killed_and_started_again(
+    fields: dict[str, Any], local: dict[str, bytes], two_nodes: Any, tmp_path: Path
+) -> None:
+    """The command itself, killed once some cells are recorded, then given again."""
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(fields))
+    out = tmp_path / "run"
+    program = "import sys; from negspace.cli import main; sys.exit(main())"
+    options = ["run", str(tmp_path / "study.yaml"), "--out", str(out), "--engine", "ray"]
+    command = [sys.executable, "-c", program, *options, "--ray-address", two_nodes.address]
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 240
+    while len(list((out / "cells").glob("*.parquet"))) < 3:
+        assert first.poll() is None, first.stderr.read().decode()  # type: ignore[union-attr]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    first.kill()
+    first.communicate()
+    before = len(list((out / "cells").glob("*.parquet")))
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    assert before < len(local)
+    assert snapshot(out) == local
+    # A record that was whole when the driver died may lack its line in the log; none may have two.
+    assert set(computed(out).values()) == {1}
+
+
+def test_what_a_worker_raises_arrives_as_it_was(fields: dict[str, Any], two_nodes: Any, tmp_path: Path) -> None:
+    study = configure({**fields, "text": str(tmp_path / "absent.txt")})
+    with open_cluster(study, two_nodes) as cluster, pytest.raises(Exception, match=r"asked: .*absent\.txt") as error:
+        run_study(study, tmp_path / "run", cluster=cluster)
+    assert type(error.value).__name__ == "TextError"
+    assert not (tmp_path / "run").exists()
+
+
+def test_more_than_the_cluster_has_is_refused(fields: dict[str, Any], two_nodes: Any) -> None:
+    study = configure({**fields, "resources": {"gpus": 8}})
+    with pytest.raises(ClusterError, match="a worker of 1 CPUs, 8 GPUs"), open_cluster(study, two_nodes):
+        pass
+
+
+def test_no_such_cluster(study: Study) -> None:
+    with (
+        pytest.raises(ClusterError, match="start one with `ray start --head`"),
+        RayCluster(partial(workbench, study), study.resources, "127.0.0.1:1"),
+    ):
+        pass
+
+
+def test_options_that_contradict(study: Study) -> None:
+    from negspace.cli.running import Where
+
+    with pytest.raises(StudyError, match="use: local, ray"):
+        Where("slurm").open(study)
+    with pytest.raises(StudyError, match="add --engine ray"):
+        Where(None, "auto").open(study)
+
+
+def test_a_record_damaged_on_the_way_is_not_written(study: Study, local: dict[str, bytes], tmp_path: Path) -> None:
+    from negspace.errors import RecordError
+
+    name = next(name for name in local if name.startswith("cells/"))
+    key = Path(name).stem
+    store = Store(tmp_path / "run")
+    with store.hold():
+        with pytest.raises(RecordError, match="damaged on the way"):
+            store.accept(key, local[name][:-5])
+        with pytest.raises(RecordError, match="found: the record"):
+            store.accept("0" * 64, local[name])
+        assert not list(store.cells.iterdir())
+        store.accept(key, local[name])
+        assert store.require(key).key == key
