@@ -109,7 +109,7 @@ def test_every_source_is_of_a_known_collection() -> None:
 def test_the_bundled_data_credit_every_collection() -> None:
     text = (Path(negspace.reference.__file__).parent / "data" / "README.md").read_text(encoding="utf-8")
     for title, _, licence in credits(SOURCES):
-        line = next(line for line in text.splitlines() if line.startswith(f"- {title.split(' (')[0]},"))
+        line = next(line for line in text.splitlines() if line.startswith(f"- {title.split(' (')[0]}"))
         assert licence.split(" (")[0] in line
 
 
