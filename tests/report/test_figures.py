@@ -1,0 +1,216 @@
+"""Figures: what they show, in both back-ends, and as files."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from made_up_run import HOSTILE, TABLED, ablation_part, made_up
+from negspace.errors import RecordError
+from negspace.report import mpl, plotly
+from negspace.report.export import export
+from negspace.report.figure import Axis, Figure, Grid, Panel, Reference, Series, log_ticks, written
+from negspace.report.figures import comparison, paper
+from negspace.report.figures.forest import Dots, forest
+from negspace.report.figures.training import place_of, step_axis
+from negspace.report.run import Run
+from negspace.report.sections import figures_of
+from negspace.report.style import DASHES, STYLES
+
+
+def _by_name(run: Run) -> dict[str, Figure]:
+    return {figure.name: figure for made in figures_of(run).values() for figure in made}
+
+
+def _like(run: Run, name: str, **study: Any) -> Run:
+    """The run, as if of another model."""
+    model = {**run.manifest["model"], "name": name}
+    return replace(run, manifest={**run.manifest, "model": model, "study": {**run.study, **study}})
+
+
+def test_a_run_has_the_figures_of_its_tables() -> None:
+    found = _by_name(made_up())
+    assert list(found) == [
+        "wd_by_layer", "negative_share", "wd_against_md", "main_result", "contrasts", "blimp_by_phenomenon_1pct",
+        "matching",
+    ]  # fmt: skip
+    main = found["main_result"].panels[1]
+    top = next(series for series in main.series if series.role == "top")
+    assert top.x.tolist() == pytest.approx([-8.0])
+    assert top.low is not None
+    assert top.low.tolist() == pytest.approx([-10.0])
+    groups = found["blimp_by_phenomenon_1pct"].panels[0]
+    assert [text for _, text in groups.y.ticks] == ["agreement", "islands"]
+    assert {series.role for series in groups.series} == {"baseline", "top", "random", "matched"}
+
+
+def test_wd_by_layer_holds_the_quantiles_of_each_layer() -> None:
+    run = made_up()
+    assert run.scan is not None
+    panel = _by_name(run)["wd_by_layer"].panels[0]
+    largest = run.scan.table.groupby("layer")["wd"].max()
+    np.testing.assert_allclose(panel.series[0].y, largest)
+
+
+def test_many_neurons_become_counts_that_lose_none() -> None:
+    panel = _by_name(made_up(layers=4, width=2000))["wd_against_md"].panels[0]
+    assert panel.grid is not None
+    assert np.nansum(panel.grid.values) == 8000
+    assert len(panel.series[0].x) == 800
+
+
+def test_random_sets_are_drawn_as_mean_and_range() -> None:
+    panel = _by_name(made_up())["blimp_by_phenomenon_1pct"].panels[1]
+    random = next(series for series in panel.series if series.role == "random")
+    assert random.x.tolist() == pytest.approx([-1.0, -1.0])
+    assert random.low is not None
+    assert random.low.tolist() == pytest.approx([-1.0, -1.0])
+
+
+def test_every_role_has_a_style_of_its_own_in_shape_or_dash() -> None:
+    shown = ("top", "random", "matched", "bottom", "baseline")
+    assert len({STYLES[role].marker + STYLES[role].symbol for role in shown}) == len(shown)
+    series = [f"series {number}" for number in range(8)]
+    assert len({(STYLES[role].symbol, STYLES[role].dash) for role in series}) == 8
+    assert all(style.dash in DASHES for style in STYLES.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "share"), [("Qwen/Qwen3-8B", 0.2), ("meta-llama/Llama-3.1-8B", 0.35), ("/models/Mistral-7B-v0.3/", 0.5)]
+)
+def test_published_numbers_stand_beside_the_models_that_they_are_of(name: str, share: float) -> None:
+    run = _like(made_up(), name)
+    panel = _by_name(run)["matching"].panels[0]
+    line = next(reference for reference in panel.references if reference.paper)
+    assert line.value == pytest.approx(share * 100)
+    assert line.label.startswith("Kong et al. 2026: ")
+
+
+@pytest.mark.parametrize("change", [{"by": "md"}, {"zero": "positive"}, {"zero": None, "mode": "mean"}])
+def test_published_numbers_do_not_stand_beside_other_quantities(change: dict[str, Any]) -> None:
+    assert paper.published(_like(made_up(), "Qwen/Qwen3-8B", **change)) is None
+    assert paper.doubling(_like(made_up(), "Qwen/Qwen3-8B", **change)) == ()
+
+
+def test_published_numbers_do_not_stand_beside_other_models_or_shares() -> None:
+    assert paper.published(made_up("gpt2")) is None
+    assert not any(reference.paper for reference in _by_name(made_up())["matching"].panels[0].references)
+    run = _like(made_up(), "Qwen/Qwen3-8B")
+    assert paper.matching(run, 0.05) == ()
+    assert [round(line.value) for line in paper.tasks(run, 0.01)] == [-4, -11]
+    assert paper.emergence(_like(run, "EleutherAI/pythia-1.4b"))[0].value == 25_000
+    assert paper.emergence(run) == ()
+
+
+def test_a_forest_keeps_rows_and_series_apart() -> None:
+    nan = math.nan
+    one = Dots("one", "top", {"a": (1.0, 0.5, 1.5), "b": (2.0, nan, nan)})
+    two = Dots("two", "random", {"b": (3.0, 2.0, 4.0), "c": (nan, nan, nan)})
+    panel = forest(["a", "b", "c"], [one, two], "x")
+    assert [text for _, text in panel.y.ticks] == ["a", "b", "c"]
+    first, second = panel.series
+    assert first.y.tolist() == pytest.approx([-0.12, 0.88])
+    assert second.y.tolist() == pytest.approx([1.12])
+    assert first.low is not None
+    assert math.isnan(first.low[1])
+    assert panel.references[0].value == 0
+
+
+def test_both_back_ends_draw_the_same_points() -> None:
+    figure = _by_name(made_up())["main_result"]
+    for panel, spec in zip(figure.panels, plotly.specs(figure), strict=True):
+        assert [trace["x"] for trace in spec["data"]] == [pytest.approx(series.x.tolist()) for series in panel.series]
+        assert all(trace["marker"]["color"].startswith("role:") for trace in spec["data"])
+    with mpl.matplotlib.rc_context():
+        canvas = mpl._canvas(figure)
+    for panel, axes in zip(figure.panels, canvas.axes, strict=True):
+        drawn = [
+            line for line in axes.lines if len(line.get_xdata()) and line.get_marker() not in ("None", "|", "_", 2, 3)
+        ]
+        points = {(round(float(x), 6), round(float(y), 6)) for line in drawn for x, y in line.get_xydata()}
+        for series in panel.series:
+            assert {(round(x, 6), round(y, 6)) for x, y in zip(series.x, series.y, strict=True)} <= points
+
+
+def test_log_axes_have_round_ticks_within_the_data() -> None:
+    series = Series("s", "top", np.array([0.1, 1.0, 100.0]), np.array([1.0, 2.0, 3.0]))
+    panel = Panel(Axis("x", log=True), Axis("y", log=True), (series,))
+    assert [text for _, text in log_ticks(panel, "x")] == ["0.1", "0.2", "0.5", "1", "2", "5", "10", "20", "50", "100"]
+    assert [text for _, text in log_ticks(panel, "y")] == ["1", "1.2", "1.5", "2", "2.5", "3"]
+
+
+def test_step_zero_has_a_place_on_a_logarithmic_axis() -> None:
+    axis = step_axis(np.array([0, 1, 10, 1000], float))
+    assert axis.log
+    assert axis.ticks[0] == (pytest.approx(1 / 3), "0")
+    assert place_of(np.array([0.0, 10.0]), 1.0).tolist() == pytest.approx([1 / 3, 10])
+    assert not step_axis(np.array([100, 200, 300], float)).log
+
+
+def test_numbers_in_a_matrix_have_no_negative_zero() -> None:
+    grid = Grid(np.arange(2.0), np.arange(1.0), np.array([[-0.001, 12.0]]), "points", matrix=True)
+    assert [written(float(value), grid) for value in grid.values[0]] == ["0.0", "12.0"]
+    assert written(math.nan, grid) == ""
+
+
+def test_files_are_whole_alike_each_time_and_of_the_papers_width(tmp_path: Path) -> None:
+    run = made_up()
+    formats = ("pdf", "png", "svg")
+    first = {path.name: path.read_bytes() for path in export([run], tmp_path / "a", formats, only=["wd_by", "main"])}
+    second = {path.name: path.read_bytes() for path in export([run], tmp_path / "b", formats, only=["wd_by", "main"])}
+    assert sorted(first) == sorted(f"{name}.{form}" for name in ("wd_by_layer", "main_result") for form in formats)
+    assert first == second
+    pdf = first["wd_by_layer.pdf"]
+    assert pdf.startswith(b"%PDF")
+    box = re.search(rb"/MediaBox \[ *0 0 ([\d.]+)", pdf)
+    assert box is not None
+    assert float(box[1]) == pytest.approx(3.25 * 72)
+    assert b"/FontFile2" in pdf
+    assert b"CreationDate" not in pdf
+    assert first["main_result.svg"].lstrip().startswith(b"<?xml")
+    assert first["main_result.png"].startswith(b"\x89PNG")
+
+
+def test_hostile_names_are_drawn_as_text(tmp_path: Path) -> None:
+    run = made_up("m", parts=(ablation_part(groups=TABLED, name=HOSTILE[0]),))
+    made = list(export([run], tmp_path, ["svg"], only=["blimp"]))
+    text = made[0].read_text(encoding="utf-8")
+    assert "<script" not in text
+    assert mpl.plain("a\ud800\u202e你$x$") == "a⟨U+D800⟩⟨U+202E⟩⟨U+4F60⟩$x$"
+
+
+def test_unknown_formats_and_figures_are_named(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="did you mean 'pdf'"):
+        list(export([made_up()], tmp_path, ["pfd"]))
+    with pytest.raises(RecordError, match="there are: blimp_by_phenomenon_1pct, contrasts"):
+        list(export([made_up()], tmp_path, ["pdf"], only=["nothing"]))
+    assert not list(tmp_path.iterdir())
+
+
+def test_several_runs_share_their_axes() -> None:
+    runs = [made_up("one"), made_up("two", layers=6, seed=1)]
+    found = {figure.name: figure for figure in comparison.figures(runs)}
+    assert list(found) == ["comparison_1pct", "comparison_depth"]
+    assert [text for _, text in found["comparison_1pct"].panels[0].y.ticks] == ["one", "two"]
+    depth = found["comparison_depth"].panels[0].series
+    assert [series.x[-1] for series in depth] == [1.0, 1.0]
+    table = comparison.summary(runs)
+    assert set(table["run"]) == {"one", "two"}
+    assert set(table.columns) <= {name + end for name in comparison.SUMMARY for end in ("", "_low", "_high")}
+
+
+def test_a_line_across_a_panel_names_the_paper_in_both_back_ends() -> None:
+    series = Series("s", "top", np.array([1.0, 2.0]), np.array([1.0, 2.0]), mark="line")
+    line = Reference(1.5, "x", "Kong et al. 2026: 1.5", paper=True)
+    figure = Figure("f", "t", "c", (Panel(Axis("x"), Axis("y"), (series,), references=(line,)),))
+    layout = plotly.specs(figure)[0]["layout"]
+    assert layout["annotations"][0]["text"] == "Kong et al. 2026: 1.5"
+    assert layout["shapes"][0]["line"]["dash"] == "longdash"
+    axes = mpl._canvas(figure).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["Kong et al. 2026: 1.5"]

@@ -1,0 +1,139 @@
+"""The page as a file: whole, the same each time, harmless, and free of anything to fetch."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from made_up_run import HOSTILE, NOT_LETTERS, TABLED, ablation_part, made_up, pairs_part
+from negspace.errors import RecordError
+from negspace.report.neurons import explorer
+from negspace.report.page import render, write_report
+from negspace.report.run import read_history, read_runs
+from negspace.report.text import plotly_text, visible, visible_all
+from negspace.report.views import view
+
+
+def _blocks(html: str) -> dict[str, Any]:
+    found = re.findall(r'<script type="application/json" id="([^"]+)">(.*?)</script>', html, re.DOTALL)
+    return {key: json.loads(text) for key, text in found}
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_what_cannot_be_seen_is_shown_and_can_be_written(text: str) -> None:
+    shown = visible(text)
+    assert not set(shown) & set(NOT_LETTERS)
+    shown.encode("utf-8")
+    assert visible(shown) == shown
+
+
+def test_controls_become_pictures_and_letters_stay() -> None:
+    assert visible("a\nb\tc\x00\x7f") == "a␊b␉c␀␡"
+    assert visible("\u202e\ud800") == "⟨U+202E⟩⟨U+D800⟩"
+    assert visible("naïve שלום 你好 👍 −½") == "naïve שלום 你好 👍 −½"
+    assert visible_all({"a\x00": ["b\x07", 1, None]}) == {"a␀": ["b␇", 1, None]}
+
+
+def test_plotly_reads_neither_markup_nor_formulas() -> None:
+    assert plotly_text("<b>&$x$") == "&lt;b&gt;&amp;&#36;x&#36;"
+
+
+def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
+    one = write_report([made_up()], tmp_path / "one.html").read_bytes()
+    assert one == write_report([made_up()], tmp_path / "two.html").read_bytes()
+    assert one.startswith(b"<!doctype html>")
+
+
+def test_the_policy_names_the_two_scripts_and_nothing_else_may_run() -> None:
+    html = render([made_up()])
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', html)
+    assert policy is not None
+    scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    assert len(scripts) == 2
+    for script in scripts:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in policy[1]
+    assert policy[1].startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe-inline" not in policy[1].split(";")[1]
+    assert not re.search(r"<(link|img|iframe|object|embed)\b|\bsrc=|@import|url\(", html.replace(scripts[1], ""))
+
+
+def test_hostile_text_stays_in_its_block() -> None:
+    part = ablation_part(groups=TABLED, name=HOSTILE[0])
+    html = render([made_up(HOSTILE[2], parts=(part, pairs_part(("2.7",), TABLED)), notes=HOSTILE)])
+    assert not set(html) & set(NOT_LETTERS)
+    blocks = _blocks(html)
+    for key, text in re.findall(r'<script type="application/json" id="([^"]+)">(.*?)</script>', html, re.DOTALL):
+        assert not set(text) & set("<>&"), key
+        assert text.isascii(), key
+    assert html.count("<script") == len(blocks) + 2
+    sides = blocks["neurons-0"]["details"]["2.7"]["pairs"]
+    assert [side["sides"][0]["token"] for side in sides] == [visible(text) for text in TABLED[: len(sides)]]
+    assert "window.hit = 1</script>" not in html
+
+
+def test_what_was_asked_and_with_what_is_said() -> None:
+    html = render([made_up("some-model", notes=("a note",))])
+    for said in ("some-model", "f" * 16, "1.4000 [1.3800, 1.4200]", "2026-01-02, 30 min", "paper", "a note", "x86_64"):
+        assert said in html, said
+    assert "Grammar drops at p = 1%, more than under the random sets and the perplexity-matched control." in html
+
+
+def test_neurons_are_packed_without_loss() -> None:
+    run = made_up(layers=3, width=7)
+    found = explorer(run)
+    assert found is not None
+    assert run.scan is not None
+    columns = {column["key"]: column for column in found["columns"]}
+    wd = np.frombuffer(base64.b64decode(columns["wd"]["data"]), "<f4")
+    np.testing.assert_array_equal(wd, run.scan.table["wd"].to_numpy(np.float32))
+    ranks = np.frombuffer(base64.b64decode(columns["wd_rank"]["data"]), "<u4")
+    for layer in range(3):
+        rows = run.scan.table["layer"] == layer
+        assert run.scan.table.loc[rows, "wd"].to_numpy()[np.argmin(ranks[rows])] == run.scan.table.loc[rows, "wd"].max()
+    members = {one["name"]: one["data"] for one in found["sets"]}
+    bits = np.unpackbits(np.frombuffer(base64.b64decode(members["top 10% by wd"]), np.uint8), bitorder="little")
+    assert int(bits.sum()) == len(run.sets["top 10% by wd"])
+
+
+def test_an_interval_stands_beside_its_estimate() -> None:
+    table = ablation_part().tables["contrasts"]
+    made = view("Contrasts", table, {"difference": "meaning"})
+    columns = {column["key"]: column for column in made["columns"]}
+    assert columns["difference"]["kind"] == "interval"
+    assert columns["difference"]["names"] == ["difference", "low", "high"]
+    assert columns["difference"]["low"][0] == pytest.approx(table["low"].iloc[0])
+    assert columns["difference"]["meaning"] == "meaning"
+    assert "low" not in columns
+    assert columns["p_holm"]["kind"] == "p"
+    assert columns["against"]["kind"] == "text"
+
+
+def test_a_log_with_a_torn_line_is_read(tmp_path: Path) -> None:
+    lines = [
+        {"time": "2026-01-01T10:00:00+0000", "event": "start", "model": "m", "python": "3.11"},
+        {"time": "2026-01-01T10:00:05+0000", "event": "computed", "seconds": 4.5},
+        {"time": "2026-01-01T10:01:05+0000", "event": "end"},
+    ]
+    text = "\n".join(map(json.dumps, lines)) + '\n{"time": "2026-01-0'
+    (tmp_path / "run.log.jsonl").write_text(text)
+    history = read_history(tmp_path)
+    assert (history.cells, history.seconds, history.starts) == (1, 4.5, 1)
+    assert history.surroundings == {"python": "3.11"}
+    assert read_history(tmp_path / "none").started == ""
+
+
+def test_one_run_twice_and_no_run_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="twice"):
+        read_runs([tmp_path, tmp_path])
+    with pytest.raises(RecordError, match="the run"):
+        read_runs([tmp_path])
+    with pytest.raises(RecordError, match="to write"):
+        write_report([made_up()], tmp_path / "no" / "folder.html")
