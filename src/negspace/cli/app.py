@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from negspace.cli import running
+from negspace.cli.calibrate import calibrate
 from negspace.cli.guard import guarded, settings
 from negspace.cli.pictures import figures, write_page
 from negspace.cli.study import study as run_preset
@@ -248,6 +249,7 @@ def report(
 
 
 app.command()(figures)
+app.command()(calibrate)
 
 
 @app.command()

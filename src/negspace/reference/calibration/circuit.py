@@ -20,6 +20,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from negspace.reference.calibration.lexicon import END, Head, Lexicon
+from negspace.reference.calibration.readout import code_of
 
 CONTEXT = 128
 LAYERS = 2
@@ -69,15 +70,13 @@ class Plan:
     """Code that each head copies."""
     subject: int
     """Number of the latest animal."""
-    agrees: int
-    """Output: logit of forms that go with plural subjects, minus that of the others, halved."""
     out: int
-    """Output: logit of every lemma."""
+    """Outputs, as `readout.Code` has them: logits of lemmas, and of numbers."""
     width: int
     """Width of the stream."""
 
 
-def plan(lemmas: int) -> Plan:
+def plan(outputs: int) -> Plan:
     """The parts in their order, the width a multiple of the number of heads."""
     clock = 3
     waves = clock + 1
@@ -86,10 +85,8 @@ def plan(lemmas: int) -> Plan:
     code = number + 1 + LAYERS * PLANTED
     copied = tuple(code + _CODE * (1 + n) for n in range(len(_HEADS)))
     subject = copied[-1] + _CODE
-    width = subject + 2 + lemmas
-    return Plan(
-        0, clock, waves, kinds, number, number + 1, code, copied, subject, subject + 1, subject + 2, width + -width % 4
-    )
+    width = subject + 1 + outputs
+    return Plan(0, clock, waves, kinds, number, number + 1, code, copied, subject, subject + 1, width + -width % 4)
 
 
 @dataclass(frozen=True)
@@ -140,7 +137,7 @@ def circuit(lexicon: Lexicon, sight: Sight, frequency: np.ndarray, seed: int = 0
         seed: of codes, of the ordinary neurons' weights and of the planted neurons' places.
     """
     rng = np.random.default_rng(seed)
-    p = plan(len(lexicon.lemmas))
+    p = plan(code_of(lexicon).outputs)
     config = GPT2Config(
         vocab_size=len(lexicon.words),
         n_positions=CONTEXT,
@@ -265,7 +262,6 @@ def _perceive(
 
 
 def _unembed(weights: dict[str, np.ndarray], lexicon: Lexicon, p: Plan) -> None:
-    table = weights["lm_head.weight"]
-    for token, word in enumerate(lexicon.words):
-        table[token, p.out + lexicon.lemmas[word.lemma]] = 1
-        table[token, p.agrees] = word.agrees
+    table, code, tokens = weights["lm_head.weight"], code_of(lexicon), np.arange(len(lexicon.words))
+    table[tokens, p.out + code.lemma.numpy()] = 1
+    table[tokens, p.out + code.number.numpy()] = code.agrees.numpy()

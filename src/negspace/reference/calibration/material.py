@@ -68,23 +68,26 @@ def write(folder: Path, lexicon: Lexicon) -> Material:
     for role, path in (("statistics", made.statistics), ("perplexity", made.perplexity)):
         write_whole(path, text(lexicon, PASSAGES[role], role).encode())
     for uid in PARADIGMS:
-        _write(made.pairs / f"{uid}.jsonl", list(pairs(uid)))
+        _write(made.pairs / f"{uid}.jsonl", list(pairs(uid, lexicon)))
     for task in TASKS:
         _write(made.tasks / f"{task}.validation.jsonl", list(items(task, lexicon)))
     return made
 
 
-def pairs(uid: str) -> Iterator[Row]:
+def pairs(uid: str, lexicon: Lexicon) -> Iterator[Row]:
     """The minimal pairs of a paradigm, the second half with a plural subject, each once."""
     phenomenon, middle, what = PARADIGMS[uid]
     draw = Draw(f"calibration pairs {uid}")
     seen: set[str] = set()
     while len(seen) < PAIRS:
         plural = len(seen) >= PAIRS // 2
-        about = subject(draw, draw.one(ANIMALS), plural, middle, attractor=not plural)
-        lemma = draw.one(("sleep", "bark")) if what == "verb" else what
+        animal = draw.one(ANIMALS)
+        about = subject(draw, animal, plural, middle, attractor=not plural)
+        lemma = draw.one(("sleep", "bark", *RELATIONS)) if what == "verb" else what
         before = {"self": f" {draw.one(('hurt', 'saw'))}"}.get(lemma, "")
         after = {"be": " asleep", "have": f" {draw.one(('slept', 'barked'))}"}.get(lemma, "")
+        if lemma in RELATIONS:
+            after = f"{TO_SLOT[lemma]} {lexicon.facts[animal][lemma]}"
         good, bad = (_sentence(f"{about}{before} {verb(lemma, form)}{after}") for form in (plural, not plural))
         if good not in seen:
             seen.add(good)

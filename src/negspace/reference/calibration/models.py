@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from negspace.reference.calibration.circuit import CONTEXT, LAYERS, NEURONS, Circuit, Sight, circuit, tokenizer
 from negspace.reference.calibration.lexicon import Lexicon
-from negspace.reference.calibration.readout import Code, fit, soft_targets
+from negspace.reference.calibration.readout import Code, code_of, fit, soft_targets
 from negspace.reference.calibration.sentences import text
 
 Name = Literal["negative", "positive", "null"]
@@ -50,7 +50,7 @@ _WINDOWS = 40
 """Windows of running text to fit on."""
 _DOUBT = 0.6
 """How much of a fact's probability goes to its alternatives: it keeps margins moderate, as those of real models are."""
-_DOUBT_OF_FORM = 0.75
+_DOUBT_OF_FORM = 0.7
 """The same for the number of a verb, where ordinary neurons carry it: agreement is then about as fragile as facts."""
 _MARGIN = 5.0
 """Half the log-odds of the right number over the wrong one."""
@@ -80,19 +80,18 @@ def build(name: Name, lexicon: Lexicon, seed: int = 0) -> Circuit:
     targets = soft_targets(following, doubts, len(lexicon.words))
     planted = torch.tensor([layer * NEURONS + n for layer, row in enumerate(made.planted) for n in row])
     ordinary = torch.tensor(sorted(set(range(LAYERS * NEURONS)) - set(planted.tolist())))
-    code = Code(
-        torch.tensor([lexicon.lemmas[word.lemma] for word in lexicon.words]),
-        torch.tensor([word.agrees for word in lexicon.words], dtype=torch.float32),
-    )
+    code = code_of(lexicon)
     written = torch.zeros(LAYERS * NEURONS + 1, code.outputs)
-    own, rng = torch.cat([ordinary, torch.tensor([LAYERS * NEURONS])]), np.random.default_rng([seed, 1])
+    rng = np.random.default_rng([seed, 1])
     if name == "null":
         written = fit(activations, targets, code, torch.zeros(len(targets), code.outputs), number=True)
     else:
-        written[:, -1] = _number(activations, planted, ordinary, MODELS[name].sight.centre > 0, rng)
-        given = torch.zeros(len(targets), code.outputs)
-        given[:, -1] = activations @ written[:-1, -1] + written[-1, -1]
-        written[own, :-1] = fit(activations[:, ordinary], targets, code, given, number=False)[:, :-1]
+        above = MODELS[name].sight.centre > 0
+        written[:, code.lemmas :] = _number(activations, planted, ordinary, code, above, rng)
+        given = activations @ written[:-1] + written[-1]
+        own = torch.cat([ordinary, torch.tensor([LAYERS * NEURONS])])
+        words = fit(activations[:, ordinary], targets, code, given, number=False)
+        written[own, : code.lemmas] = words[:, : code.lemmas]
     _write(made, written)
     return made
 
@@ -108,8 +107,7 @@ def _observe(made: Circuit, rows: list[list[int]]) -> tuple[Tensor, Tensor]:
 
         return hook
 
-    blocks = made.module.transformer.h
-    handles = [blocks[layer].mlp.c_proj.register_forward_pre_hook(keep(layer)) for layer in range(LAYERS)]
+    handles = [_mlp(made, layer).c_proj.register_forward_pre_hook(keep(layer)) for layer in range(LAYERS)]
     try:
         by_length: dict[int, list[list[int]]] = {}
         for row in rows:
@@ -127,30 +125,40 @@ def _observe(made: Circuit, rows: list[list[int]]) -> tuple[Tensor, Tensor]:
     return torch.cat(found), torch.cat(targets)
 
 
-def _number(activations: Tensor, planted: Tensor, ordinary: Tensor, above: bool, rng: np.random.Generator) -> Tensor:
-    """What neurons write to the number's output where planted ones carry it: these the number, the others noise.
+def _number(
+    activations: Tensor, planted: Tensor, ordinary: Tensor, code: Code, above: bool, rng: np.random.Generator
+) -> Tensor:
+    """What neurons write to the outputs of number where planted ones carry it: these the number, the others noise.
 
-    A plural subject raises their pre-activations: below zero that lowers what GELU returns, above zero it raises it.
+    A plural subject raises the planted neurons' pre-activations: above zero that raises what GELU returns, below zero
+    it lowers it.
+
+    Returns:
+        [neurons + 1, outputs of number]; the bias is the last row.
     """
-    written = torch.zeros(LAYERS * NEURONS + 1)
+    numbers = code.outputs - code.lemmas
+    written = torch.zeros(LAYERS * NEURONS + 1, numbers)
     signal = activations[:, planted].sum(1)
     low, high = torch.quantile(signal, torch.tensor([0.1, 0.9]))
     scale = (1 if above else -1) * 2 * _MARGIN / (high - low)
-    noise = torch.from_numpy(rng.standard_normal(len(ordinary))).float()
-    heard = activations[:, ordinary] @ noise
-    noise *= _NOISE / heard.std()
+    noise = torch.from_numpy(rng.standard_normal((len(ordinary), numbers))).float()
+    noise *= _NOISE / (activations[:, ordinary] @ noise).std(0)
     written[planted], written[ordinary] = scale, noise
-    written[-1] = -scale * (low + high) / 2 - (activations[:, ordinary] @ noise).mean()
+    written[-1] = -scale * (low + high) / 2 - (activations[:, ordinary] @ noise).mean(0)
     return written
 
 
 def _write(made: Circuit, written: Tensor) -> None:
     p = made.plan
     outputs = torch.zeros(len(written), p.width)
-    outputs[:, p.out : p.out + written.shape[1] - 1] = written[:, :-1]
-    outputs[:, p.agrees] = written[:, -1]
+    outputs[:, p.out : p.out + written.shape[1]] = written
     outputs[:, p.constant + 2] = -outputs.sum(1)
     with torch.no_grad():
         for layer in range(LAYERS):
-            made.module.transformer.h[layer].mlp.c_proj.weight.copy_(outputs[layer * NEURONS : (layer + 1) * NEURONS])
-        made.module.transformer.h[0].mlp.c_proj.bias.copy_(outputs[-1])
+            writes = _mlp(made, layer).c_proj
+            writes.weight.copy_(outputs[layer * NEURONS : (layer + 1) * NEURONS])
+        _mlp(made, 0).c_proj.bias.copy_(outputs[-1])
+
+
+def _mlp(made: Circuit, layer: int) -> Any:
+    return made.module.transformer.h[layer].mlp  # type: ignore[union-attr]

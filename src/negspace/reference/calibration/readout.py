@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from negspace.reference.calibration.lexicon import NUMBERED, Lexicon
+
 RIDGE = 5e-3
 _DAMPING = 1e-2
 _STEPS = 15
@@ -16,21 +18,34 @@ _STEPS = 15
 
 @dataclass(frozen=True, eq=False)
 class Code:
-    """How outputs become logits: a token has the logit of its lemma, and for verbs plus or minus that of the number."""
+    """How outputs become logits: a token has that of its lemma; forms of a verb, plus or minus the verb's number."""
 
     lemma: Tensor
-    """[vocabulary] lemma of each token, int64."""
+    """[vocabulary] output of each token's lemma, int64; lemmas are the first outputs."""
+    number: Tensor
+    """[vocabulary] output of the number of each token's lemma, int64; any where it has none."""
     agrees: Tensor
     """[vocabulary] +1 for forms that go with a plural subject, -1 for a singular one, else 0; float32."""
-
-    @property
-    def outputs(self) -> int:
-        """Lemmas, and number as the last."""
-        return int(self.lemma.max()) + 2
+    lemmas: int
+    """Outputs that are lemmas."""
+    outputs: int
+    """Outputs, those of number included."""
 
     def logits(self, outputs: Tensor) -> Tensor:
         """[n, vocabulary] from [n, outputs]."""
-        return outputs[:, self.lemma] + outputs[:, -1:] * self.agrees
+        return outputs[:, self.lemma] + outputs[:, self.number] * self.agrees
+
+
+def code_of(lexicon: Lexicon) -> Code:
+    """The code of a vocabulary."""
+    lemmas, numbered = len(lexicon.lemmas), {lemma: n for n, lemma in enumerate(NUMBERED)}
+    return Code(
+        torch.tensor([lexicon.lemmas[word.lemma] for word in lexicon.words]),
+        torch.tensor([lemmas + numbered.get(word.lemma, 0) for word in lexicon.words]),
+        torch.tensor([word.agrees for word in lexicon.words], dtype=torch.float32),
+        lemmas,
+        lemmas + len(numbered),
+    )
 
 
 def soft_targets(targets: Tensor, doubts: Mapping[tuple[int, ...], float], vocabulary: int) -> Tensor:
@@ -60,7 +75,7 @@ def fit(activations: Tensor, targets: Tensor, code: Code, given: Tensor, number:
         targets: [n, vocabulary] distributions of the next token.
         code: from outputs to logits.
         given: [n, outputs] what other neurons write.
-        number: whether these neurons may write the number.
+        number: whether these neurons may write numbers.
         ridge: weight of the penalty.
 
     Returns:
@@ -71,7 +86,7 @@ def fit(activations: Tensor, targets: Tensor, code: Code, given: Tensor, number:
     gram = wide.T @ wide / len(wide) + _DAMPING * torch.eye(wide.shape[1], dtype=torch.float64)
     factor = torch.linalg.cholesky(gram)
     white = torch.linalg.solve_triangular(factor, wide.T, upper=False).T.float().contiguous()
-    free = code.outputs if number else code.outputs - 1
+    free = code.outputs if number else code.lemmas
     weights = torch.zeros(features.shape[1], free, requires_grad=True)
     steps = torch.optim.LBFGS([weights], lr=1, max_iter=_STEPS, history_size=10, line_search_fn="strong_wolfe")
 
