@@ -55,9 +55,9 @@ def near_pairs(inputs: NDArray[np.floating], neighbours: int) -> NearPairs:
     Distances are those of float64 differences. Memory: 64 MiB beside the inputs in float64.
     """
     x = np.asarray(inputs, np.float64)
-    _, rows = np.unique(_bytes(x), return_index=True)
-    rows = np.sort(rows)
     # The mean is taken off: distances stay, and the expansion |x|^2 - 2xy + |y|^2 loses less.
+    x = x - x.mean(axis=0) if len(x) else x
+    rows = _different(x)
     points = x[rows] - x[rows].mean(axis=0) if len(rows) else x
     squares = np.einsum("ij,ij->i", points, points)
     count = len(points)
@@ -72,8 +72,7 @@ def near_pairs(inputs: NDArray[np.floating], neighbours: int) -> NearPairs:
     for begin in range(0, count, step):
         some = slice(begin, min(begin + step, count))
         estimate = squares[some, None] + squares - 2 * points[some] @ points.T
-        # Covers the token itself, too.
-        estimate[estimate <= spread * _SAME**2] = np.inf
+        estimate[np.arange(len(estimate)), np.arange(some.start, some.stop)] = np.inf  # the token itself
         found.append(_nearest(points, begin, estimate, wanted))
     first, second, distance = (np.concatenate(parts) for parts in zip(*found, strict=True))
     key = np.minimum(first, second) * count + np.maximum(first, second)
@@ -121,7 +120,11 @@ class Matcher:
         self._pairs, self._stratum = pairs, stratum
         order = np.argsort(stratum, kind="stable")  # pairs are in order of distance, so each stratum is, too
         labels, starts = np.unique(stratum[order], return_index=True)
-        self._members = dict(zip(labels.tolist(), np.split(order, starts[1:]), strict=True))
+        stops = [*starts[1:].tolist(), len(order)]
+        self._members = {
+            label: order[begin:stop]
+            for label, begin, stop in zip(labels.tolist(), starts.tolist(), stops[: len(starts)], strict=True)
+        }
 
     def match(self, selected: NDArray[np.int64]) -> NDArray[np.int64]:
         """A control for each selected pair: of its stratum, at about its distance, all tokens used once.
@@ -152,7 +155,7 @@ class Matcher:
 def _nearest(
     points: NDArray[np.float64], begin: int, estimate: NDArray[np.float64], wanted: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """(row, neighbour, distance) of the nearest of each row of a block, equal inputs (infinite estimates) left out."""
+    """(row, neighbour, distance) of the nearest of each row of a block, itself (of infinite estimate) left out."""
     count = estimate.shape[1]
     take = min(wanted + _SPARE, count)
     near = np.argpartition(estimate, take - 1, axis=1)[:, :take]
@@ -169,7 +172,21 @@ def _nearest(
     return row[real], neighbour[real], distance[real]
 
 
-def _bytes(x: NDArray[np.float64]) -> NDArray[np.void]:
-    """Each row as one comparable value; zeros of either sign are equal."""
-    plain = np.ascontiguousarray(x + 0.0)
-    return plain.view(np.dtype((np.void, plain.itemsize * max(1, plain.shape[1])))).reshape(-1)
+def _different(x: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The first row of each input, upwards: rows that differ by rounding only are the same input."""
+    rows = np.arange(len(x))
+    if not len(x) or not x.shape[1]:
+        return rows[:1]
+    least = _SAME * float(np.sqrt(np.einsum("ij,ij->", x, x) / len(x)))
+    # Rows nearer than that are as near along any one direction, where they can be found by sorting.
+    direction = np.cos(np.arange(1, x.shape[1] + 1))
+    along = x @ (direction / np.linalg.norm(direction))
+    order = np.argsort(along, kind="stable")
+    first = np.ones(len(x), bool)
+    for group in np.split(order, np.flatnonzero(np.diff(along[order]) > least) + 1):
+        kept: list[int] = []
+        for row in np.sort(group).tolist() if len(group) > 1 else ():
+            first[row] = not kept or float(np.linalg.norm(x[kept] - x[row], axis=1).min()) > least
+            if first[row]:
+                kept.append(row)
+    return rows[first]

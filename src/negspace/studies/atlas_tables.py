@@ -220,11 +220,11 @@ def _contrasts(book: Book, mixtures: Mapping[str, Mixture], activations: pd.Data
     for suite, key in book.part["critical"].items():
         items = book.record(key).items
         group = "phenomenon" if suite == "blimp" else "paradigm"
-        first = items[items["number"] == 0].set_index(["paradigm", "index"])
+        first = items[items["number"] == 0].set_index(["paradigm", "index"], drop=False)
         good, bad = (first[first["sentence"] == sentence] for sentence in ("good", "bad"))
         bad = bad.loc[good.index]
         groups = good[group].to_numpy(str)
-        paradigms = good.index.get_level_values("paradigm").to_numpy(str)
+        paradigms = good["paradigm"].to_numpy(str)
         for name, made in mixtures.items():
             std = float(_values(activations, name).std()) or 1.0
             one, two = good[name].to_numpy(np.float64), bad[name].to_numpy(np.float64)
