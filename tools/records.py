@@ -62,7 +62,7 @@ def main() -> None:
     """Run the study, keep its sentences and draw its figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("run", type=Path)
-    parser.add_argument("--limit", type=int, default=20, help="pairs of each paradigm")
+    parser.add_argument("--limit", type=int, default=10, help="pairs of each paradigm")
     given = parser.parse_args()
     run_study(study(given.limit), given.run, note=print)
     folder = ROOT / "docs" / "records"
