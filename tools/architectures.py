@@ -23,7 +23,11 @@ from negspace.errors import NegspaceError  # noqa: E402
 from negspace.models.load import wrap  # noqa: E402
 from negspace.models.model import Model  # noqa: E402
 
-HEAD = f"""# Architectures
+HEAD = f"""---
+hide: [toc]
+---
+
+# Architectures
 
 negspace takes every causal language model of transformers whose MLPs apply an activation module; what cannot be
 resolved is refused with the reason. The architectures below are tested: each is built tiny, with random weights, by
@@ -59,7 +63,7 @@ def row(name: str) -> list[str]:
         kinds.setdefault(f"{branch}`{path}`", []).append(site.activation)
     used = sorted({site.activation for site in model.sites})
     noop = "zeroing negatives changes nothing" if rectifies(model) else ""
-    return [f"`{name}`", type(model.module).__name__, ", ".join(used), "<br>".join(kinds), noop]
+    return [f"`{name}`", ", ".join(used), "<br>".join(kinds), noop]
 
 
 def refused(name: str) -> list[str]:
@@ -80,7 +84,7 @@ def loaded(name: str) -> Model:
 
 def page() -> str:
     """The whole page."""
-    head = ["architecture", "class", "activation", "sites", "note"]
+    head = ["architecture", "activation", "sites", "note"]
     parts = [HEAD]
     for title, names in (("Dense", zoo.DENSE), ("Mixtures of experts", zoo.MIXTURES)):
         parts += [f"## {title}: {len(names)}\n", table(head, [row(name) for name in names]), ""]

@@ -68,5 +68,7 @@ def notebook(path: Path) -> Mapping[str, str | bytes]:
     note = (
         f'\n*This page is a notebook that was run as it stands: <a href="../{path.name}" download>{path.name}</a>.*\n'
     )
-    title, _, rest = _STYLE.sub("", text).partition("\n")
+    # Tables of pandas look like all others.
+    text = _STYLE.sub("", text).replace('<table border="1" class="dataframe">', "<table>")
+    title, _, rest = text.replace('<tr style="text-align: right;">', "<tr>").partition("\n")
     return {f"{path.stem}.md": f"{title}\n{note}{rest}", **more["outputs"]}

@@ -39,10 +39,11 @@ SHOWN = ("main_result", "controls", "dose", "rankings_5pct")
 
 def study(limit: int) -> Study:
     """The study of the documentation: every analysis that the bundled material allows."""
-    from negspace.reference import model_path, pairs_path, text_path
+    from negspace.reference import model_path, pairs_path, tasks_path, text_path
 
-    where = {"model": str(model_path()), "text": str(text_path()), "blimp": [str(pairs_path())], "limit": limit}
-    whole = configure({**where, **FIELDS, "analyses": {name: SETTINGS.get(name, {}) for name in ANALYSES}})
+    where = {"model": model_path(), "text": text_path(), "blimp": pairs_path(), "tasks": tasks_path()}
+    fields = {**{name: str(path) for name, path in where.items()}, **FIELDS, "limit": limit}
+    whole = configure({**fields, "analyses": {name: SETTINGS.get(name, {}) for name in ANALYSES}})
     kept = {name: whole.analyses[name] for name, own in sections(whole).items() if not analysis(name).lacks(own, whole)}
     return whole.model_copy(update={"analyses": kept})
 
