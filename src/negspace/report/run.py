@@ -15,11 +15,12 @@ from negspace.errors import RecordError
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.scan import Scan
 from negspace.runs.store import Store
-from negspace.studies.registry import analysis
+from negspace.studies.registry import ANALYSES, analysis
 from negspace.studies.tables import Tables
 
 SCAN_FILE = "scan.parquet"
 LOG_FILE = "run.log.jsonl"
+_ORDER = list(ANALYSES)  # the manifest has them by the alphabet
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +109,7 @@ def read_run(folder: str | Path) -> Run:
             analysis(name).families,
             tuple(tables.sentences(name)),
         )
-        for name, made in tables.by_analysis.items()
+        for name, made in sorted(tables.by_analysis.items(), key=lambda one: _ORDER.index(one[0]))
     }
     scan = Scan.load(store.folder / SCAN_FILE) if (store.folder / SCAN_FILE).exists() else None
     sets = [NeuronSet.load(path) for path in sorted((store.folder / "neurons").glob("*.json"))]
