@@ -97,7 +97,7 @@ COLUMNS = {
     },
 }
 """Table -> column -> meaning."""
-FAMILIES = {"differentiation": "all rows of one set"}
+FAMILIES = {"differentiation": "the measures of one set against one thing"}
 _WORDS = (
     "set", "measure", "against", "name", "branch", "kind", "sign", "overlap",
     *(f"{name}_{end}" for name in ("token", "before", "after", "upos", "dep") for end in ("first", "second")),
@@ -188,7 +188,8 @@ def _summary(neurons: pd.DataFrame, pairs: pd.DataFrame, options: Mapping[str, A
                     rows.append(_against_neurons(*parts_of, column, measure, f"{other} over matched", options))
         table = pd.DataFrame([{"set": role, **row} for row in rows if row is not None])
         if len(table):
-            table["p_holm"] = correct(table["p"].to_numpy(np.float64)).p
+            for _, some in table.groupby("against", sort=False).groups.items():
+                table.loc[some, "p_holm"] = correct(table.loc[some, "p"].to_numpy(np.float64)).p
             parts.append(table)
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS["differentiation"]))
 
