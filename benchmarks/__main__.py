@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-MODULES = ("bench_scan", "bench_wasserstein", "bench_intervene", "bench_pairs")
+MODULES = ("bench_scan", "bench_wasserstein", "bench_intervene", "bench_pairs", "bench_layers")
 RESULTS = Path(__file__).with_name("results.json")
 
 

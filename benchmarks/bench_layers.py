@@ -1,0 +1,162 @@
+"""The sweep over groups of layers, each alone and cumulatively, against one whole evaluation for every condition."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
+
+from negspace.intervention import intervene
+from negspace.models.load import wrap
+from negspace.models.model import Model
+from negspace.neurons import select
+from negspace.neurons.neuronset import NeuronSet, layout_of
+from negspace.score.pairs import minimal_pairs, prepare
+from negspace.score.perplexity import perplexity
+from negspace.score.sweep import Condition, sweep_pairs, sweep_perplexity
+from negspace.studies.layers import changes_of, group_layers
+from negspace.text.pairs import Pair, PairSet
+from negspace.text.source import Text, read_text
+from negspace.text.windows import make_windows
+
+Score = TypeVar("Score")
+
+TARGET = 0.65
+GROUPS = 8
+SHAPES = {
+    # name: vocabulary, hidden, layers, windows, pairs
+    "8 layers of 384, vocabulary 4,096": (4_096, 384, 8, 16, 120),
+    "8 layers of 384, vocabulary 50,304": (50_304, 384, 8, 4, 60),
+}
+"""Random weights. Every condition pays the output layer in full: 10% of the multiplications of a token in the first
+shape, as in Llama-3.1-8B (7%) or Pythia-410M (15%); 58% in the second, as in Pythia-70M, where no sweep saves much."""
+
+
+def measure(repeats: int = 3) -> list[dict[str, object]]:
+    """Median over repeats of the ratio of the two times, both made in turn; the scores must be the same bit for bit."""
+    rows = []
+    for shape, (vocabulary, hidden, layers, windows, pairs) in SHAPES.items():
+        model = _model(vocabulary, hidden, layers)
+        conditions = _conditions(model)
+        text = make_windows(_text(vocabulary, windows * 256), model.tokenizer, window=256)
+        sentences = prepare(model, _pairs(vocabulary, pairs))
+        works: dict[str, tuple[Callable[[], Sequence[object]], Callable[[], Sequence[object]]]] = {
+            "perplexity": (
+                lambda model=model, text=text, conditions=conditions: [
+                    score.nll for score in sweep_perplexity(model, text, conditions).scores
+                ],
+                lambda model=model, text=text, conditions=conditions: [
+                    score.nll for score in _each(conditions, lambda: perplexity(model, text))
+                ],
+            ),
+            "minimal pairs": (
+                lambda model=model, sentences=sentences, conditions=conditions: [
+                    score.items["good"] for score in sweep_pairs(model, sentences, conditions).scores
+                ],
+                lambda model=model, sentences=sentences, conditions=conditions: [
+                    score.items["good"] for score in _each(conditions, lambda: minimal_pairs(model, sentences.pairs))
+                ],
+            ),
+        }
+        for work, (sweep, whole) in works.items():
+            rows.append(_row(f"{work}, {shape}", sweep, whole, repeats))
+    return rows
+
+
+def _row(
+    name: str, sweep: Callable[[], Sequence[object]], whole: Callable[[], Sequence[object]], repeats: int
+) -> dict[str, object]:
+    ratios, seconds = [], []
+    for _ in range(repeats):
+        ours, swept = _timed(sweep)
+        theirs, alone = _timed(whole)
+        ratios.append(ours / theirs)
+        seconds.append(theirs)
+        same = all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(swept, alone, strict=True))
+        assert same, "a sweep's scores are those of each condition alone"
+    value = round(statistics.median(ratios), 3)
+    return {
+        "name": f"layer sweep, {GROUPS} groups / {2 * GROUPS} whole evaluations: {name}",
+        "value": value,
+        "target": f"<= {TARGET}",
+        "met": value <= TARGET,
+        "detail": (
+            f"{repeats} interleaved rounds ({min(ratios):.2f} to {max(ratios):.2f}), the same scores bit for bit; "
+            f"whole evaluations {statistics.median(seconds):.1f} s; {torch.get_num_threads()} threads"
+        ),
+    }
+
+
+def _timed(work: Callable[[], Sequence[object]]) -> tuple[float, Sequence[object]]:
+    began = time.perf_counter()
+    made = work()
+    return time.perf_counter() - began, made
+
+
+def _each(conditions: Sequence[Condition], score: Callable[[], Score]) -> list[Score]:
+    made: list[Score] = []
+    for condition in conditions:
+        with condition.open():
+            made.append(score())
+    return made
+
+
+def _conditions(model: Model) -> list[Condition]:
+    chosen = select.random(layout_of(model.sites), 0.01, seed=0)
+    groups = group_layers(range(model.layers), GROUPS)
+    return [
+        _condition(model, chosen.restrict(layers)) for layers in [*groups, *(range(group[-1] + 1) for group in groups)]
+    ]
+
+
+def _condition(model: Model, neurons: NeuronSet) -> Condition:
+    changes = changes_of(neurons, "zero_negative", model.layers)
+    return Condition(neurons.origin, changes, lambda: intervene(model, neurons, zero="negative"))
+
+
+def _model(vocabulary: int, hidden: int, layers: int) -> Model:
+    words = {"<s>": 0, **{f"w{number}": number for number in range(1, vocabulary)}}
+    core = Tokenizer(models.WordLevel(words, unk_token="<s>"))
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="<s>", unk_token="<s>")
+    config = GPTNeoXConfig(
+        vocab_size=vocabulary,
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden // 64,
+        intermediate_size=4 * hidden,
+        max_position_embeddings=512,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return wrap(GPTNeoXForCausalLM(config).eval(), tokenizer, name="random GPT-NeoX")
+
+
+def _words(vocabulary: int, count: int, seed: int) -> str:
+    return " ".join(f"w{number}" for number in np.random.default_rng(seed).integers(1, vocabulary, count))
+
+
+def _text(vocabulary: int, count: int) -> Text:
+    return read_text([_words(vocabulary, count, 0)], role="perplexity")
+
+
+def _pairs(vocabulary: int, count: int) -> PairSet:
+    """Pairs of eleven words that differ in the last but two, as BLiMP's mostly do late in the sentence."""
+    made = []
+    for index in range(count):
+        words = _words(vocabulary, 12, 1 + index).split()
+        made.append(
+            Pair(" ".join(words[:11]), " ".join([*words[:8], words[11], *words[9:11]]), "random", "random", index)
+        )
+    return PairSet("random pairs", "blimp", tuple(made))
+
+
+if __name__ == "__main__":
+    for row in measure():
+        print(row)
