@@ -35,7 +35,7 @@ def test_what_cannot_be_seen_is_shown_and_can_be_written(text: str) -> None:
 
 
 def test_controls_become_pictures_and_letters_stay() -> None:
-    assert visible("a\nb\tc\x00\x7f") == "a␊b␉c␀␡"
+    assert visible("a\nb\tc\x00\x7f") == "a↵b⇥c␀␡"
     assert visible("\u202e\ud800") == "⟨U+202E⟩⟨U+D800⟩"
     assert visible("naïve שלום 你好 👍 −½") == "naïve שלום 你好 👍 −½"
     assert visible_all({"a\x00": ["b\x07", 1, None]}) == {"a␀": ["b␇", 1, None]}

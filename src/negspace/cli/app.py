@@ -233,11 +233,9 @@ def report(
     from negspace.studies.tables import Tables
 
     several = []
-    made = []
     for folder in folders:
         store = Store(folder)
         tables = Tables(store)
-        made.append(tables)
         try:
             tables.write(store)
         except RecordError as error:

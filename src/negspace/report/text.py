@@ -14,10 +14,12 @@ _UNSEEN = re.compile(
     "\ud800-\udfff"  # halves of a surrogate pair, which no encoding can hold
     "\U000e0000-\U000e0fff]"  # tags, and further variation selectors
 )
+_KEYS = {0x0A: "↵", 0x09: "⇥"}
+"""Line feed and tab: as on keyboards, for they are frequent and few fonts have pictures of controls."""
 
 
 def visible(text: str) -> str:
-    """The text with controls as control pictures (␊) and other unseen characters as code points (⟨U+202E⟩).
+    """The text with controls as pictures (↵, ␀) and other unseen characters as code points (⟨U+202E⟩).
 
     The result holds no control character, no character that turns the direction of its neighbours, and no lone
     surrogate; it may be encoded in UTF-8. Letters of every script stay as they are.
@@ -43,6 +45,8 @@ def plotly_text(text: str) -> str:
 
 def _picture(match: re.Match[str]) -> str:
     code = ord(match[0])
+    if code in _KEYS:
+        return _KEYS[code]
     if code < 0x20:
         return chr(0x2400 + code)
     return "\u2421" if code == 0x7F else f"⟨U+{code:04X}⟩"

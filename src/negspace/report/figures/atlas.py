@@ -39,11 +39,15 @@ def _distributions(histograms: pd.DataFrame, atlas: pd.DataFrame) -> Figure:
         if rows.empty:
             continue
         found = densities(rows)
-        middles = (found["edges"][1:] + found["edges"][:-1]) / 2
+        # The outermost bins hold all that lies beyond them: no height of a curve.
+        inner = slice(1, -1)
+        middles = ((found["edges"][1:] + found["edges"][:-1]) / 2)[inner]
         series = (
             Series("pre-activations", "top", found["edges"], found["count"], mark="steps"),
-            Series("mixture", "series 1", middles, found["mixture"], mark="curve"),
-            Series("Gaussian of the same mean and deviation", "gaussian", middles, found["gaussian"], mark="curve"),
+            Series("mixture", "series 1", middles, found["mixture"][inner], mark="curve"),
+            Series(
+                "Gaussian of the same mean and deviation", "gaussian", middles, found["gaussian"][inner], mark="curve"
+            ),
         )
         title = f"{about['name']}: WD {about['wd']:.3f}, {int(about['modes'])} modes"
         zero = (Reference(0.0, "x"),)
