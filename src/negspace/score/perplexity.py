@@ -25,7 +25,7 @@ _LOGITS = 1 << 26
 """Logits of one forward pass: 256 MiB in float32, unless a single window gives more."""
 _BATCH_TOKENS = 8192
 """Most tokens of one forward pass; more gain nothing."""
-_FEW = 64
+_FEW = 16
 """Tokens of a window that stand for a batch where two ways to run the model are compared."""
 _CHUNK = 1 << 24
 """Logits turned into float32 at a time: 64 MiB."""
