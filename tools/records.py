@@ -33,7 +33,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 """Analysis -> its settings, where the documentation does with less than the default."""
 
 
-SHOWN = ("main_result", "controls", "dose", "rankings_5pct")
+SHOWN = ("main_result", "dissociation", "controls", "dose", "rankings_5pct", "parts_of_speech_upos")
 """Figures that the pages show."""
 
 
