@@ -42,13 +42,13 @@ class Resources(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    workers: int | None = Field(None, ge=1)
+    workers: int | None = Field(default=None, ge=1)
     """How many workers; as many as the cluster has room for."""
-    cpus: float = Field(1, gt=0)
+    cpus: float = Field(default=1, gt=0)
     """CPU cores of a worker; torch runs as many threads."""
-    gpus: float = Field(0, ge=0)
+    gpus: float = Field(default=0, ge=0)
     """GPUs of a worker, those among which `device_map` is to spread a model included."""
-    memory: int | None = Field(None, ge=1)
+    memory: int | None = Field(default=None, ge=1)
     """Bytes of main memory of a worker; not reserved."""
 
 
