@@ -162,13 +162,13 @@ def test_finds_planted_drivers(passages: Passages) -> None:
 def test_examples_show_the_text_and_its_activations(
     run: tuple[Path, Tables], activations: pd.DataFrame, passages: Passages
 ) -> None:
-    names = passages.tokens["name"].to_numpy()
+    names, texts = passages.tokens["name"].to_numpy(), passages.tokens["text"].to_numpy()
     for row in run[1]["atlas_examples"].itertuples():
         at = 48 * row.window + row.place
         context, values = json.loads(row.context), json.loads(row.activations)
         begin = at - row.focus
-        assert context == names[begin : begin + len(context)].tolist()
-        assert context[row.focus] == row.token == names[at]
+        assert context == texts[begin : begin + len(context)].tolist()
+        assert row.token == names[at]
         assert np.allclose(values, activations[row.name].to_numpy()[begin : begin + len(values)], atol=1e-4)
         assert row.activation == pytest.approx(values[row.focus], abs=1e-4)
     for _, part in run[1]["atlas_examples"].groupby(["name", "mode"]):

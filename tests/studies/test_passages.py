@@ -95,3 +95,17 @@ def test_refusals(model: Model, story: Path) -> None:
         make_passages(model, str(story), window=4096)
     with pytest.raises(TaggerError):
         make_passages(model, str(story), tagger="no_such_pipeline", window=64)
+
+
+def test_characters_of_several_tokens(model: Model, tmp_path: Path) -> None:
+    """The toy tokenizer splits every character beyond ASCII into its bytes."""
+    path = tmp_path / "text.txt"
+    path.write_text("The naïve café — 猫 sees the dogs.\n" * 20)
+    made = make_passages(model, str(path), tokens=10**6, window=64)
+    shown = ["".join(part) for part in made.tokens["text"].to_numpy().reshape(-1, 64).tolist()]
+    assert len(shown) > 10
+    assert all(text in path.read_text() for text in shown)  # one that ends within a character shows it whole
+    assert path.read_text().startswith(shown[0])
+    assert "猫" not in set(made.tokens["name"])
+    rows = made.tokens[made.tokens["text"] == "猫"]
+    assert (made.tokens["text"][rows.index[:5] + 1] == "").all()

@@ -136,7 +136,7 @@ def _driver(row: pd.Series) -> str:
 def _example(row: pd.Series) -> str:
     tokens = json.loads(row["context"])
     focus = int(row["focus"])
-    token = tokens[focus]
+    token = tokens[focus] or row["token"]  # the rest of a character has no text of its own
     inner = token.strip(" ")
     # Spaces stay outside the bold part: inside they would undo it.
     gaps = (token[: len(token) - len(token.lstrip(" "))], token[len(token.rstrip(" ")) :]) if inner else ("", "")

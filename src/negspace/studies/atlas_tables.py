@@ -169,7 +169,8 @@ def _examples(
     mixtures: Mapping[str, Mixture], activations: pd.DataFrame, tokens: pd.DataFrame, window: int, wanted: int
 ) -> pd.DataFrame:
     """Tokens from the lowest to the highest of each mode, each of another passage where there are enough."""
-    names, passage = tokens["name"].to_numpy(object), tokens["window"].to_numpy(np.int64)
+    names, texts = (tokens[column].to_numpy(object) for column in ("name", "text"))
+    passage = tokens["window"].to_numpy(np.int64)
     rows = []
     for name, made in mixtures.items():
         values = activations[name].to_numpy(np.float64)
@@ -193,7 +194,7 @@ def _examples(
                         "activation": values[token],
                         "upos": tokens["upos"].iat[token],
                         "dep": tokens["dep"].iat[token],
-                        "context": json.dumps(names[some].tolist(), ensure_ascii=False),
+                        "context": json.dumps(texts[some].tolist(), ensure_ascii=False),
                         "activations": _json(values[some]),
                         "focus": token - some.start,
                     }

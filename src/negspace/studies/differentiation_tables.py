@@ -126,14 +126,14 @@ def _pairs(items: pd.DataFrame, tokens: pd.DataFrame, about: pd.DataFrame, windo
     below = (table["a_first"] < 0).astype(int) + (table["a_second"] < 0).astype(int)
     table["sign"] = np.array(["PP", "PN", "NN"])[below.to_numpy(int)]
     table["apart"] = (table["a_first"] - table["a_second"]).abs() / table["std"]
-    names = tokens["name"].to_numpy(object)
+    names, texts = (tokens[column].to_numpy(object) for column in ("name", "text"))
     for end in ("first", "second"):
         at = table[end].to_numpy(np.int64)
         begin = at // window * window
         table[f"token_{end}"] = names[at]
-        table[f"before_{end}"] = ["".join(names[max(b, p - CONTEXT) : p]) for b, p in zip(begin, at, strict=True)]
+        table[f"before_{end}"] = ["".join(texts[max(b, p - CONTEXT) : p]) for b, p in zip(begin, at, strict=True)]
         table[f"after_{end}"] = [
-            "".join(names[p + 1 : min(b + window, p + 1 + CONTEXT)]) for b, p in zip(begin, at, strict=True)
+            "".join(texts[p + 1 : min(b + window, p + 1 + CONTEXT)]) for b, p in zip(begin, at, strict=True)
         ]
         for column in ("window", "place", "frequency", "upos", "dep"):
             table[f"{column}_{end}"] = tokens[column].to_numpy()[at]

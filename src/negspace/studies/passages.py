@@ -19,7 +19,7 @@ from negspace.runs.engine import Step
 from negspace.studies.analysis import Settings
 from negspace.studies.parts_of_speech import tagged_text
 from negspace.text.alignment import align, token_offsets
-from negspace.text.names import token_names
+from negspace.text.names import partial_tokens, token_names
 from negspace.text.source import Source, Text, read_text
 from negspace.text.tagged import Tagged, tag_text
 from negspace.text.windows import Bos, Windows, make_windows
@@ -78,7 +78,9 @@ COLUMNS = {
     "place": "place of the token in it, from 0",
     "at": "number of the passage among all windows of the text",
     "token": "id of the token",
-    "name": "the token as text",
+    "name": "what the token is called; see `token_names`",
+    "text": "what it adds to the passage: its name, but for a part of a character the whole of it, or nothing if the "
+    "token before it has that already",
     "special": "whether it is BOS, EOS or padding, which is run but not counted",
     "frequency": "how often the token occurs in all windows of the text",
     "upos": 'part of speech of its word, "" without one',
@@ -121,7 +123,7 @@ def make_passages(
     aligned = align(tagged, cut, model.tokenizer)
     ids, size = cut.tokens[chosen], int(cut.tokens.max()) + 1
     frequency = np.bincount(cut.tokens[~cut.special], minlength=size)
-    names = token_names(model.tokenizer, np.unique(ids))
+    names, partial = token_names(model.tokenizer, np.unique(ids)), partial_tokens(model.tokenizer, np.unique(ids))
     spot, place = np.indices(ids.shape)
     frame = pd.DataFrame(
         {
@@ -130,6 +132,7 @@ def make_passages(
             "at": chosen[spot.ravel()],
             "token": ids.ravel(),
             "name": [names[int(token)] for token in ids.ravel()],
+            "text": _pieces(stream.text, ids, aligned.start[chosen], aligned.end[chosen], names, partial),
             "special": cut.special[chosen].ravel(),
             "frequency": frequency[ids.ravel()],
             "upos": aligned.upos[chosen].ravel(),
@@ -223,6 +226,28 @@ def _tag(text: Text, cut: Windows, chosen: np.ndarray, model: Model, tagger: Any
     span = np.searchsorted(offsets, words.start, side="right") - 1
     shift = np.array([begin for begin, _ in spans])[span] - offsets[span]
     return replace(words, text=text, start=words.start + shift, end=words.end + shift)
+
+
+def _pieces(
+    text: str,
+    ids: np.ndarray,
+    start: np.ndarray,
+    end: np.ndarray,
+    names: Mapping[int, str],
+    partial: frozenset[int],
+) -> list[str]:
+    """What each token adds to its passage; all arrays are [windows, window]."""
+    pieces = []
+    for tokens, starts, ends in zip(ids.tolist(), start.tolist(), end.tolist(), strict=True):
+        before = None
+        for token, *span in zip(tokens, starts, ends, strict=True):
+            if token in partial:
+                pieces.append("" if span == before else text[span[0] : span[1]])
+                before = span
+            else:
+                pieces.append(names[token])
+                before = None
+    return pieces
 
 
 def _widened(text: str, begin: int, stop: int) -> tuple[int, int]:

@@ -25,10 +25,7 @@ def token_names(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> dict[
     names: dict[int, str] = {}
     taken: set[str] = set()
     for token in sorted({int(one) for one in ids}):
-        entry = str(tokenizer.convert_ids_to_tokens(token))
-        text = entry if token in tokenizer.all_special_ids else tokenizer.convert_tokens_to_string([entry])
-        if entry.startswith(_SPACE) and not text.startswith(" "):
-            text = " " + text
+        entry, text = _entry_and_text(tokenizer, token)
         name = entry if not text or _UNKNOWN in text else text
         for attempt in (name, entry, f"{entry} ({token})"):
             if attempt not in taken:
@@ -36,3 +33,15 @@ def token_names(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> dict[
                 taken.add(attempt)
                 break
     return names
+
+
+def partial_tokens(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> frozenset[int]:
+    """Those ids that are no text by themselves: bytes that make a character together with their neighbours."""
+    return frozenset(token for token in {int(one) for one in ids} if _UNKNOWN in _entry_and_text(tokenizer, token)[1])
+
+
+def _entry_and_text(tokenizer: PreTrainedTokenizerBase, token: int) -> tuple[str, str]:
+    """A token's entry in the vocabulary, and the text that it stands for by itself."""
+    entry = str(tokenizer.convert_ids_to_tokens(token))
+    text = entry if token in tokenizer.all_special_ids else tokenizer.convert_tokens_to_string([entry])
+    return entry, f" {text}" if entry.startswith(_SPACE) and not text.startswith(" ") else text
