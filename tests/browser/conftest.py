@@ -57,7 +57,7 @@ def open_report(chromium: Any, tmp_path: Path) -> Iterator[Callable[..., Opened]
 
     def open_it(*runs: Run, path: Path | None = None, **options: Any) -> Opened:
         context = chromium.new_context(viewport={"width": 1280, "height": 900}, **options)
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(60_000)
         page = context.new_page()
         one = Opened(page, path or write_report(runs, tmp_path / f"report-{len(opened)}.html"))
         own = one.path.as_uri()

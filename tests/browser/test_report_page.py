@@ -276,6 +276,11 @@ def test_print_shows_every_section_in_ink_on_white(open_report: Callable, plain_
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.locator("#panel-ablation figure svg.main-svg").count() > 0
     assert page.locator("#panel-ablation tbody tr").count() > 10
+    assert page.locator("#explorer tbody a").count() > 0
+    right = "Math.max(...[...document.querySelectorAll('.plots > div')].map((e) => e.getBoundingClientRect().right))"
+    assert page.evaluate(right) <= 720
+    drawn = "[...document.querySelectorAll('.plots > div')].every((e) => e.scrollWidth <= e.clientWidth + 1)"
+    assert page.evaluate(drawn)
     assert len(page.pdf()) > 50_000
     page.emulate_media(media="screen")
     page.evaluate("dispatchEvent(new Event('afterprint'))")

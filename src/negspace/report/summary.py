@@ -44,6 +44,10 @@ def headline(run: Run) -> str:
         return ""
     top = _top(summary, share)
     found = _comparisons(run, share)
+    if run.manifest.get("rectifies") and _intervention(run) == "zero_negative":
+        values = summary.loc[summary["role"] != "random mean", "perplexity"]
+        same = ", and does not" if values.nunique() == 1 else "; yet the scores differ"
+        return f"A no-op: every activation of this model is flat below zero, so zeroing negatives must change nothing{same}."
     if not found:
         return f"Perplexity is multiplied by {ratio(top['ratio'])} at p = {share * 100:.4g}%; no grammar was measured."
     plain, controls = found[0], found[1:]

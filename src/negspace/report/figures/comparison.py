@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 
 from negspace.report.figure import Axis, Figure, Panel, Series, numbers
+from negspace.report.figures import dose
 from negspace.report.figures.ablation import SUITES
+from negspace.report.figures.common import SCORES
 from negspace.report.figures.forest import Dots, forest, percent
 from negspace.report.run import Run
 from negspace.report.style import nth
@@ -32,6 +34,7 @@ def figures(runs: Sequence[Run]) -> list[Figure]:
     """Main effects at every share that two runs or more have, dissociations, and WD by depth."""
     made = _effects(runs)
     made += _dissociation(runs)
+    made += _dose(runs)
     depth = _depth(runs)
     return [*made, *([depth] if depth else [])]
 
@@ -73,8 +76,10 @@ def _effects(runs: Sequence[Run]) -> list[Figure]:
                 if values:
                     series.append(Dots(name, role, values, labels))
             rows = [run for run in tables if any(run in one.values for one in series)]
-            if rows:
+            if len(rows) > 1:
                 panels.append(forest(rows, series, label, title=title, zero=zero))
+        if not panels:
+            continue
         caption = "Each run against its own plain model, paired on the same items; bars are each run's intervals."
         name = f"comparison_{percent(share).replace('%', 'pct')}"
         title = f"Runs side by side, p = {percent(share)}"
@@ -106,6 +111,25 @@ def _dissociation(runs: Sequence[Run]) -> list[Figure]:
     )
     title = "Double dissociation, run by run"
     return [Figure("comparison_dissociation", title, caption, tuple(panels), min(2, len(panels)), wide=True)]
+
+
+def _dose(runs: Sequence[Run]) -> list[Figure]:
+    """The top sets' dose curves over one another."""
+    tables = {run.label: (run, table) for run in runs if (table := run.table("dose")) is not None}
+    if len(tables) < 2:
+        return []
+    panels = []
+    for score in SCORES:
+        parts = []
+        for number, (label, (run, table)) in enumerate(tables.items()):
+            own = table[(table["intervention"] == dose.main_intervention(run, table)) & (table["set"] == "top")]
+            rows = own[own["score"] == score]
+            if len(rows):
+                parts.append((label, nth(number), rows))
+        if parts:
+            panels.append(dose.curve_panel(parts, score, ()))
+    caption = "The top set of each run against its own plain model; bars are each run's intervals."
+    return [Figure("comparison_dose", "Dose, run by run", caption, tuple(panels), min(3, len(panels)), wide=True)]
 
 
 def _depth(runs: Sequence[Run]) -> Figure | None:

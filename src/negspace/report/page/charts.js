@@ -66,6 +66,9 @@ function drawPlot(host, spec, label) {
   host.setAttribute("role", "img");
   host.setAttribute("aria-label", label);
   const theme = currentTheme();
+  // plotly keeps the width that it has once drawn in.
+  if (host.drawnWidth && host.drawnWidth !== host.clientWidth) Plotly.purge(host);
+  host.drawnWidth = host.clientWidth;
   host.drawnIn = theme;
   const file = { ...plotConfig.toImageButtonOptions, filename: spec.name || "figure" };
   return Plotly.react(host, themed(spec.data, theme), layoutFor(spec, theme), { ...plotConfig, toImageButtonOptions: file });

@@ -1,5 +1,5 @@
 // A table that sorts, filters and scrolls through any number of rows: only the rows in view are in the document.
-const ROW = 30, WHOLE = 250, MOST_PIXELS = 8e6;
+const ROW = 30, WHOLE = 250, PRINTED = 40, MOST_PIXELS = 8e6; // PRINTED is in the style sheet as well
 
 function formatNumber(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "";
@@ -75,7 +75,8 @@ class Grid {
       this.scroller.style.height = "34rem";
     }
     if (this.link) this.scroller.addEventListener("keydown", (event) => this.onKey(event));
-    this.host.replaceChildren(this.scroller);
+    const cut = element("p", { class: "small print-only" }, `The first rows of ${formatNumber(this.count)}; all are in the file on the screen, and in the run's folder.`);
+    this.host.replaceChildren(this.scroller, this.count > PRINTED ? cut : "");
   }
 
   buildToolbar(toolbar) {

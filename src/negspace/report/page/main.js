@@ -70,22 +70,35 @@ function goTo(key) {
   else location.hash = key;
 }
 
+// The paper is narrower than the screen: figures take their width from the page that they are laid out on.
+function redrawFigures(panel) {
+  for (const place of panel.querySelectorAll("figure[data-figure]")) delete place.dataset.drawn;
+  for (const plot of panel.querySelectorAll(".lone")) delete plot.drawnIn;
+  drawFigures(panel);
+}
+
 function beforePrint() {
   if (printing) return;
   printing = true;
   document.documentElement.dataset.theme = "light";
+  document.documentElement.classList.add("printing");
+  if (explorer && !explorer.listing) explorer.list(0);
   for (const panel of document.querySelectorAll(".panel")) {
     panel.dataset.was = panel.hidden ? "hidden" : "shown";
     panel.hidden = false;
     drawTables(panel);
-    drawFigures(panel);
+    redrawFigures(panel);
   }
 }
 
 function afterPrint() {
   if (!printing) return;
   printing = false;
-  for (const panel of document.querySelectorAll(".panel")) panel.hidden = panel.dataset.was === "hidden";
+  document.documentElement.classList.remove("printing");
+  for (const panel of document.querySelectorAll(".panel")) {
+    panel.hidden = panel.dataset.was === "hidden";
+    for (const place of panel.querySelectorAll("figure[data-figure]")) delete place.dataset.drawn;
+  }
   applyTheme();
 }
 
