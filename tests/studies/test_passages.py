@@ -103,7 +103,7 @@ def test_characters_of_several_tokens(model: Model, tmp_path: Path) -> None:
     path.write_text("The naïve café — 猫 sees the dogs.\n" * 20)
     made = make_passages(model, str(path), tokens=10**6, window=64)
     shown = ["".join(part) for part in made.tokens["text"].to_numpy().reshape(-1, 64).tolist()]
-    assert len(shown) > 10
+    assert len(shown) == 8
     assert all(text in path.read_text() for text in shown)  # one that ends within a character shows it whole
     assert path.read_text().startswith(shown[0])
     assert "猫" not in set(made.tokens["name"])

@@ -234,7 +234,7 @@ def _pieces(
     start: np.ndarray,
     end: np.ndarray,
     names: Mapping[int, str],
-    partial: frozenset[int],
+    partial: Mapping[int, str],
 ) -> list[str]:
     """What each token adds to its passage; all arrays are [windows, window]."""
     pieces = []
@@ -242,12 +242,17 @@ def _pieces(
         before = None
         for token, *span in zip(tokens, starts, ends, strict=True):
             if token in partial:
-                pieces.append("" if span == before else text[span[0] : span[1]])
+                pieces.append("" if span == before else _with(partial[token], text[span[0] : span[1]]))
                 before = span
             else:
                 pieces.append(names[token])
                 before = None
     return pieces
+
+
+def _with(before: str, characters: str) -> str:
+    """Characters with the text that comes before them in a token; offsets leave white space out, and only that."""
+    return characters if characters.startswith(before) else before + characters
 
 
 def _widened(text: str, begin: int, stop: int) -> tuple[int, int]:

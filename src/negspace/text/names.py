@@ -35,9 +35,14 @@ def token_names(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> dict[
     return names
 
 
-def partial_tokens(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> frozenset[int]:
-    """Those ids that are no text by themselves: bytes that make a character together with their neighbours."""
-    return frozenset(token for token in {int(one) for one in ids} if _UNKNOWN in _entry_and_text(tokenizer, token)[1])
+def partial_tokens(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> dict[int, str]:
+    """Those ids that are no text by themselves: bytes that make a character together with their neighbours.
+
+    Returns:
+        Id -> the text before the part of a character, most often nothing or a space.
+    """
+    texts = {token: _entry_and_text(tokenizer, token)[1] for token in {int(one) for one in ids}}
+    return {token: text.partition(_UNKNOWN)[0] for token, text in texts.items() if _UNKNOWN in text}
 
 
 def _entry_and_text(tokenizer: PreTrainedTokenizerBase, token: int) -> tuple[str, str]:
