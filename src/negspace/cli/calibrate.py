@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,15 +76,12 @@ def _show(made: pd.DataFrame, rates: list[Rate]) -> None:
     from negspace.report.tables import rows
 
     console = output()
-    headings = ["model", "zeroed", "planted first", "perplexity", "grammar lost", "tasks lost", "contrast", "interval"]
-    headings += ["p", "verdict", "right?"]
-    sides = ["left", "left", "left", *("right",) * 6, "left", "left"]
+    headings = ["model", "zeroed", "first?", "perpl.", "grammar", "tasks", "contrast", "p", "verdict", "ok"]
+    sides = ["left", "left", "left", *("right",) * 5, "left", "left"]
     title = "Calibration: points lost under the top 1% (under the perplexity-matched control)"
     console.print(rows(title, list(zip(headings, sides, strict=True)), [_cells(row) for _, row in made.iterrows()]))
-    for _, row in made.iterrows():
-        if row["contrast"] != row["contrast"]:
-            text = f"note: no control for the {row['model']} model, zeroing {row['zero']}s: {row['control']}"
-            console.print(text, markup=False, soft_wrap=True)
+    for text in _notes(made):
+        console.print(text, markup=False, soft_wrap=True)
     if rates:
         body = [
             (
@@ -92,7 +91,7 @@ def _show(made: pd.DataFrame, rates: list[Rate]) -> None:
                 f"{one.nominal * 100:g}",
                 f"{one.rate * 100:.1f}",
                 "[{:.1f}, {:.1f}]".format(*(end * 100 for end in one.interval)),
-                "too often" if one.too_often else "",
+                "too often" if one.too_often else "" if one.allowed else "takes items as independent",
             )
             for one in rates
         ]
@@ -102,22 +101,35 @@ def _show(made: pd.DataFrame, rates: list[Rate]) -> None:
 
 
 def _cells(row: Any) -> tuple[str, ...]:
-    crossed = " (crossover)" if row["crossover"] else ""
-    compared = row["contrast"] == row["contrast"]
+    compared = math.isfinite(row["contrast"])
+    interval = f"[{row['low'] * 100:.1f}, {row['high'] * 100:.1f}]"
     return (
         row["model"],
-        f"{row['zero']}s",
-        f"all {row['planted']}" if row["first"] else f"no, down to rank {row['worst_rank']}",
-        f"x {row['ratio']:.3f}",
+        {"negative": "a < 0", "positive": "a > 0"}[row["zero"]],
+        "yes" if row["first"] else f"to {row['worst_rank']}",
+        f"x {row['ratio']:.2f}",
         _lost(row["grammar_drop"], row["grammar_control_drop"]),
         _lost(row["tasks_drop"], row["tasks_control_drop"]),
-        f"{row['contrast'] * 100:+.1f}" if compared else "",
-        f"[{row['low'] * 100:+.1f}, {row['high'] * 100:+.1f}]" if compared else "",
+        f"{row['contrast'] * 100:.1f} {interval}" if compared else "",
         ("<0.001" if row["p"] < 0.001 else f"{row['p']:.3f}") if compared else "",
-        row["verdict"] + crossed,
-        "yes" if row["ok"] else f"no: expected {row['expected']}",
+        row["verdict"] + ("*" if row["crossover"] else ""),
+        "yes" if row["ok"] else "no",
     )
 
 
+def _notes(made: pd.DataFrame) -> Iterator[str]:
+    """What the table has no room for."""
+    if made["crossover"].any():
+        yield "* with a crossover: grammar by itself loses more under the top set, the tasks under the control"
+    for _, row in made.iterrows():
+        which = f"{row['model']} model, zeroing {row['zero']}s"
+        if not math.isfinite(row["contrast"]):
+            yield f"{which}: no control and so no contrast ({row['control']})"
+        if row["verdict"] != row["expected"]:
+            yield f"{which}: {row['expected']} would be right"
+        if not row["first"]:
+            yield f"{which}: the planted neurons go down to rank {row['worst_rank']} of their layer"
+
+
 def _lost(top: float, control: float) -> str:
-    return f"{top * 100:.1f}" + (f" ({control * 100:.1f})" if control == control else "")
+    return f"{top * 100:.1f}" + (f" ({control * 100:.1f})" if math.isfinite(control) else "")

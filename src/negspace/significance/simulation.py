@@ -80,6 +80,8 @@ class Rate:
     """Studies in which it rejected."""
     studies: int
     """Studies in which it could be made."""
+    allowed: bool = True
+    """Whether the world is one that the test allows for; where not, its rate is shown and not held against it."""
 
     @property
     def rate(self) -> float:
@@ -94,8 +96,8 @@ class Rate:
 
     @property
     def too_often(self) -> bool:
-        """Whether the rate is above the level by more than chance: its interval lies above it."""
-        return self.interval[0] > self.nominal
+        """Whether the rate is above the level by more than chance, that is, its interval lies above it."""
+        return self.allowed and self.interval[0] > self.nominal
 
 
 def family(world: World, grammar: bool, rng: np.random.Generator) -> Outcomes:
@@ -185,6 +187,14 @@ def _perplexities(world: World, rng: np.random.Generator) -> dict[str, float]:
     }
 
 
+INDEPENDENT: Mapping[str, Callable[[World], bool]] = {
+    "accuracy: McNemar alone": lambda world: world.words == 1 and world.own == 0,
+    "double dissociation: any of the tasks": lambda world: world.words == 1,
+}
+"""Tests that take items as independent -> whether they are, in a world. No outcome is called a drop or a rise by
+McNemar's test alone; what is said of grammar against a single task rests on that task's items being independent."""
+
+
 def _seed(rng: np.random.Generator) -> int:
     return int(rng.integers(2**31))
 
@@ -217,5 +227,6 @@ def rates(
         for test in found[0]:
             p = np.array([one[test] for one in found])
             p = p[np.isfinite(p)]
-            made.append(Rate(test, world, alpha, int(np.count_nonzero(p <= alpha)), p.size))
+            allowed = test not in INDEPENDENT or INDEPENDENT[test](WORLDS[world])
+            made.append(Rate(test, world, alpha, int(np.count_nonzero(p <= alpha)), p.size, allowed))
     return made
