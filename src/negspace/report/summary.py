@@ -47,7 +47,8 @@ def headline(run: Run) -> str:
     if run.manifest.get("rectifies") and _intervention(run) == "zero_negative":
         values = summary.loc[summary["role"] != "random mean", "perplexity"]
         same = ", and does not" if values.nunique() == 1 else "; yet the scores differ"
-        return f"A no-op: every activation of this model is flat below zero, so zeroing negatives must change nothing{same}."
+        flat = "every activation of this model is flat below zero"
+        return f"A no-op: {flat}, so zeroing negatives must change nothing{same}."
     if not found:
         return f"Perplexity is multiplied by {ratio(top['ratio'])} at p = {share * 100:.4g}%; no grammar was measured."
     plain, controls = found[0], found[1:]
