@@ -108,4 +108,4 @@ def test_characters_of_several_tokens(model: Model, tmp_path: Path) -> None:
     assert path.read_text().startswith(shown[0])
     assert "猫" not in set(made.tokens["name"])
     rows = made.tokens[made.tokens["text"] == "猫"]
-    assert (made.tokens["text"][rows.index[:5] + 1] == "").all()
+    assert (made.tokens["text"][rows.index[:4] + 1] == "").all()
