@@ -85,8 +85,9 @@ class RayCluster:
         # Only a cluster of our own takes the option; its dashboard would open a port for nobody.
         own = {"include_dashboard": False} if self._address is None else {}
         try:
+            _knock(self._address)
             self._ray.init(address=self._address, log_to_driver=False, logging_level="ERROR", **own)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise ClusterError(
                 asked, str(error).splitlines()[0], "start one with `ray start --head`, or correct --ray-address"
             ) from error
@@ -297,6 +298,17 @@ def _open(answer: tuple[str, Any]) -> Any:
 _MEMORY = (
     "look at `ray logs` for why; if memory ran out, state what a worker needs under `resources:` in the study file"
 )
+
+
+def _knock(address: str | None) -> None:
+    """Ray waits for minutes at an address where nobody listens; a port that refuses is known at once.
+
+    Raises:
+        OSError: nobody listens there.
+    """
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 def _gone(cell: Cell, error: Exception) -> ClusterError:

@@ -15,6 +15,7 @@ from negspace.models.model import Model
 from negspace.runs.engine import Compute, Engine, LocalEngine, Progress
 from negspace.runs.ray_cluster import RayCluster
 from negspace.runs.store import Store
+from negspace.runs.surroundings import surroundings
 from negspace.studies.analysis import Analysis, Load, Settings
 from negspace.studies.config import Study
 from negspace.studies.lab import Lab
@@ -109,7 +110,13 @@ def run_study(
                 f"another configuration was run here (other {changed}); records that fit are used, tables are replaced"
             )
         store.write_file(STUDY_FILE, yaml.safe_dump(given, sort_keys=False, allow_unicode=True).encode())
-        store.log("start", model=study.model, fingerprint=facts.identity["fingerprint"], analyses=list(survey.read))
+        store.log(
+            "start",
+            model=study.model,
+            fingerprint=facts.identity["fingerprint"],
+            analyses=list(survey.read),
+            **surroundings(),
+        )
         with _engine(store, source, make_engine, progress, note) as engine:
             lab = Lab(study, facts, store, engine)
             if announce:

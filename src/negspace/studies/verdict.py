@@ -52,7 +52,7 @@ def verdicts(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
                 sentences.append(_grammar(kind, name, top, contrasts, alpha))
         if study["matched"]:
             sentences.append(_matched(book.part, share))
-    if book.manifest["rectifies"] and book.part["intervention"] == "zero_negative":
+    if book.manifest.get("rectifies") and book.part["intervention"] == "zero_negative":
         sentences.append(_noop(summary))
     return sentences + dissociation_tables.sentences(book, tables)
 
