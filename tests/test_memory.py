@@ -17,17 +17,21 @@ import json, resource, sys
 import torch
 import negspace as ns
 from negspace.memory import Frugal
+from negspace.text.source import read_text
+from negspace.text.windows import make_windows
 
 torch.set_num_threads(1)
 model = ns.load(sys.argv[1])
-text = open(sys.argv[2]).read() * 60
-plain = ns.perplexity(model, [text], window=64, batch=8)
+text = read_text([open(sys.argv[2]).read() * 60], role="perplexity")
+# Made before memory is short: a tokenizer that runs out of it ends the process.
+windows = make_windows(text, model.tokenizer, window=64, context=model.context)
+plain = ns.perplexity(model, windows, batch=8)
 pages = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 room = pages + 48 * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (room, room))
 notes = []
 frugal = Frugal(notes.append)
-made = frugal(lambda: ns.perplexity(model, [text], window=64, batch=100_000), "perplexity")
+made = frugal(lambda: ns.perplexity(model, windows, batch=100_000), "perplexity")
 print(json.dumps({"notes": notes, "same": bool(abs(made.nll - plain.nll).max() < 1e-5), "windows": made.windows}))
 """
 

@@ -150,7 +150,7 @@ def test_the_driver_killed_and_started_again(
 
 def test_what_a_worker_raises_arrives_as_it_was(fields: dict[str, Any], two_nodes: Any, tmp_path: Path) -> None:
     study = configure({**fields, "text": str(tmp_path / "absent.txt")})
-    with open_cluster(study, two_nodes) as cluster, pytest.raises(Exception, match=r"asked: .*absent\.txt") as error:
+    with open_cluster(study, two_nodes) as cluster, pytest.raises(Exception, match="no such file or folder") as error:
         run_study(study, tmp_path / "run", cluster=cluster)
     assert type(error.value).__name__ == "TextError"
     assert not (tmp_path / "run").exists()
