@@ -1,6 +1,6 @@
 """Models whose answer is known: agreement runs below zero through known neurons, above zero, or nowhere in particular.
 
-They are made, not trained, in a language made for them; see `models` for the three, `circuit` for how they work and
+They are built, in a language made for them; only what ordinary neurons write is fitted. See `models` for the three, `circuit` for how they work and
 `material` for what they are tested on.
 """
 
