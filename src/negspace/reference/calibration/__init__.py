@@ -1,7 +1,7 @@
 """Models whose answer is known: agreement runs below zero through known neurons, above zero, or nowhere in particular.
 
-They are built, in a language made for them; only what ordinary neurons write is fitted. See `models` for the three, `circuit` for how they work and
-`material` for what they are tested on.
+They are built, in a language made for them; only what ordinary neurons write is fitted. See `models` for the three,
+`circuit` for how they work and `material` for what they are tested on.
 """
 
 from negspace.reference.calibration.folder import Made, make
