@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,17 @@ class Opened:
         self.page.goto("about:blank")
         self.page.goto(f"{self.path.as_uri()}#{link}")
         self.page.wait_for_selector("html[data-ready]")
+
+    def until(self, condition: str, seconds: float = 60) -> None:
+        """Wait until a JavaScript expression is true.
+
+        Playwright's own `wait_for_function` evaluates its text inside the page, where the report's policy forbids it
+        from the second look on.
+        """
+        late = time.monotonic() + seconds
+        while not self.page.evaluate(condition):
+            assert time.monotonic() < late, f"not within {seconds:g} s: {condition}"
+            self.page.wait_for_timeout(50)
 
 
 @pytest.fixture(scope="session")

@@ -111,9 +111,7 @@ def test_legend_hides_a_series_in_every_panel(open_report: Callable, plain_repor
     before = figure.locator(".trace.scatter").count()
     figure.get_by_role("button", name="matched").click()
     assert figure.get_by_role("button", name="matched").get_attribute("aria-pressed") == "false"
-    opened.page.wait_for_function(
-        f"document.querySelectorAll('#ablation-main_result .trace.scatter').length < {before}"
-    )
+    opened.until(f"document.querySelectorAll('#ablation-main_result .trace.scatter').length < {before}")
     assert figure.locator(".trace.scatter").count() == before - 2
 
 
@@ -227,9 +225,7 @@ def test_two_hundred_thousand_neurons_load_in_two_seconds(open_report: Callable)
     assert page.locator("#explorer tbody tr").count() < 60
     scroller = page.locator("#explorer .scroller")
     scroller.evaluate("e => { e.scrollTop = e.scrollHeight / 2; }")
-    page.wait_for_function(
-        "document.querySelector('#explorer tbody tr:nth-child(2)').getAttribute('aria-rowindex') > 90000"
-    )
+    opened.until("document.querySelector('#explorer tbody tr:nth-child(2)').getAttribute('aria-rowindex') > 90000")
     scroller.evaluate("e => { e.scrollTop = e.scrollHeight; }")
     page.wait_for_selector("#explorer tr[aria-rowindex='200001']")
     began = time.perf_counter()
@@ -251,7 +247,7 @@ def test_more_rows_than_a_browser_can_lay_out_are_all_reached(open_report: Calla
     page.wait_for_selector("#explorer tr[aria-rowindex='300001']")
     scroller.evaluate("e => { e.scrollTop = e.scrollHeight / 2; }")
     row = "document.querySelector('#explorer tbody tr:nth-child(2)').getAttribute('aria-rowindex')"
-    page.wait_for_function(f"Math.abs({row} - 150000) < 500")
+    opened.until(f"Math.abs({row} - 150000) < 500")
 
 
 def test_dark_mode_follows_the_system_and_the_button(open_report: Callable, plain_report: Path) -> None:
@@ -263,7 +259,7 @@ def test_dark_mode_follows_the_system_and_the_button(open_report: Callable, plai
     assert page.evaluate(paper) == "rgb(26, 29, 33)"
     page.get_by_role("button", name="Theme").click()
     assert page.evaluate(ground) == "rgb(252, 252, 250)"
-    page.wait_for_function(f"{paper} === 'rgb(255, 255, 255)'")
+    opened.until(f"{paper} === 'rgb(255, 255, 255)'")
 
 
 def test_print_shows_every_section_in_ink_on_white(open_report: Callable, plain_report: Path) -> None:
@@ -303,7 +299,7 @@ def test_several_runs_stand_side_by_side(open_report: Callable) -> None:
     opened.go("neurons")
     assert page.locator("#explorer .count").inner_text() == "200 neurons"
     page.get_by_label("Run", exact=True).select_option(label="two")
-    page.wait_for_function("document.querySelector('#explorer .count').textContent === '240 neurons'")
+    opened.until("document.querySelector('#explorer .count').textContent === '240 neurons'")
     page.locator("#explorer tbody a").first.click()
     expect(page).to_have_url(re.compile(r"&run=2$"))
 
