@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import pandas as pd
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.scan import Scan, ScanInfo
 from negspace.report.run import History, Part, Run
+from negspace.stats.histogram import Histograms, kept, of_sample
+from negspace.stats.moments import moments_of
 from negspace.studies.ablation_columns import COLUMNS, FAMILIES
 
 HOSTILE = (
@@ -76,7 +79,18 @@ def scan_of(layers: int = 4, width: int = 50, seed: int = 0) -> Scan:
         regridded=0,
         versions={"negspace": "0", "torch": "2"},
     )
-    return Scan(pd.DataFrame(columns), info)
+    table = pd.DataFrame(columns)
+    return Scan(table, info, (), _histograms(table, layers, width, draw))
+
+
+def _histograms(table: pd.DataFrame, layers: int, width: int, draw: np.random.Generator) -> Histograms:
+    """Those that a scan would keep, of a few Gaussian tokens each."""
+    sites = [table["wd"].to_numpy()[begin : begin + width] for begin in range(0, layers * width, width)]
+    rows = np.concatenate([layer * width + chosen for layer, chosen in enumerate(kept(sites))])
+    about = table.iloc[rows]
+    sample = about["mean"].to_numpy() + about["std"].to_numpy() * draw.normal(0, 1, (256, len(rows)))
+    made = of_sample(sample, moments_of(sample), np.arange(len(rows)), 0)
+    return replace(made, rows=rows)
 
 
 def _accuracy(value: float, change: float | None) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -12,6 +14,7 @@ from negspace.errors import RecordError, SelectionError, StatisticsError, TextEr
 from negspace.models.load import wrap
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.scan import Scan, scan
+from negspace.stats.histogram import joined
 
 WORDS = " ".join(f"w{3 + (7 * n * n + n) % 90}" for n in range(3000))
 
@@ -126,3 +129,30 @@ def test_another_models_set_is_refused(stories260k, made):
     with pytest.raises(SelectionError, match="scan this model"):
         made.top(0.1).check(stories260k)
     assert isinstance(made.top(0.1), NeuronSet)
+
+
+def test_a_neuron_has_its_distribution_and_files_keep_it(model, made, tmp_path):
+    found = made.histogram(1, 5)
+    assert found.tokens == 1280
+    assert len(found.edges) == len(found.counts) + 1
+    row = made.table[(made.table["layer"] == 1) & (made.table["neuron"] == 5)].iloc[0]
+    below = found.below + found.counts[found.edges[:-1] < 0].sum()
+    assert below == round(row["fraction_negative"] * 1280)
+    back = Scan.load(made.save(tmp_path / "scan.parquet")).histogram(1, 5)
+    np.testing.assert_array_equal(back.counts, found.counts)
+    np.testing.assert_array_equal(back.edges, found.edges)
+    with pytest.raises(StatisticsError, match="no such neuron"):
+        made.histogram(9, 5)
+    bare = Scan(made.table, made.info)
+    assert Scan.load(bare.save(tmp_path / "bare.parquet")).histograms is None
+    with pytest.raises(StatisticsError, match="a scan that keeps those of 0 of"):
+        bare.histogram(1, 5)
+    with pytest.raises(StatisticsError, match="distribution"):
+        replace(made, histograms=joined([])).histogram(1, 5)
+
+
+def test_a_file_with_broken_histograms_is_refused(made, tmp_path):
+    broken = replace(made.histograms, rows=made.histograms.rows[:-1])
+    path = replace(made, histograms=broken).save(tmp_path / "scan.parquet")
+    with pytest.raises(RecordError, match="no histograms"):
+        Scan.load(path)

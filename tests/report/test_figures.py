@@ -37,8 +37,8 @@ def _like(run: Run, name: str, **study: Any) -> Run:
 def test_a_run_has_the_figures_of_its_tables() -> None:
     found = _by_name(made_up())
     assert list(found) == [
-        "wd_by_layer", "negative_share", "wd_against_md", "main_result", "contrasts", "blimp_by_phenomenon_1pct",
-        "matching",
+        "wd_by_layer", "distributions", "negative_share", "wd_against_md", "main_result", "contrasts",
+        "blimp_by_phenomenon_1pct", "matching",
     ]  # fmt: skip
     main = found["main_result"].panels[1]
     top = next(series for series in main.series if series.role == "top")
@@ -56,6 +56,32 @@ def test_wd_by_layer_holds_the_quantiles_of_each_layer() -> None:
     panel = _by_name(run)["wd_by_layer"].panels[0]
     largest = run.scan.table.groupby("layer")["wd"].max()
     np.testing.assert_allclose(panel.series[0].y, largest)
+
+
+def test_the_top_neurons_distributions_come_with_every_scan() -> None:
+    run = made_up(layers=4, width=2000)
+    assert run.scan is not None
+    assert run.scan.histograms is not None
+    assert len(run.scan.histograms) < 8000
+    figure = _by_name(run)["distributions"]
+    assert len(figure.panels) == 9
+    table = run.scan.table
+    best = [table.loc[row] for row in table.groupby("layer")["wd"].idxmax()]
+    for row in best:
+        name = f"{row['layer']}.{row['neuron']}, WD {row['wd']:.3f}"
+        panel = next(panel for panel in figure.panels if panel.title == name)
+        steps, bell = panel.series
+        found = run.scan.histogram(row["layer"], row["neuron"])
+        held = found.counts > 0
+        assert steps.y[steps.y > 0].tolist() == pytest.approx(found.density[held].tolist())
+        assert np.trapezoid(bell.y, bell.x) == pytest.approx(1, abs=0.01)
+        assert any(line.value == 0 and line.axis == "x" for line in panel.references)
+        assert panel.x.limits is not None
+        assert panel.x.limits[0] < 0 < panel.x.limits[1]
+    medians = [panel.title for panel in figure.panels if panel.title.startswith("median")]
+    assert len(medians) == 3
+    bare = replace(run, scan=replace(run.scan, histograms=None))
+    assert "distributions" not in _by_name(bare)
 
 
 def test_many_neurons_become_counts_that_lose_none() -> None:

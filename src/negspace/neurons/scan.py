@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,6 +23,7 @@ from negspace.neurons import select
 from negspace.neurons.neuronset import Layout, NeuronSet, layout_of
 from negspace.neurons.select import Share
 from negspace.stats.collect import Progress
+from negspace.stats.histogram import Histogram, Histograms
 from negspace.stats.measure import measure
 from negspace.text.source import Source, Text, read_text
 from negspace.text.windows import Bos, make_windows
@@ -81,6 +83,37 @@ class Scan:
     """What it was made of."""
     warnings: tuple[str, ...] = ()
     """What a reader must know: neurons that never vary, and the like; one sentence each."""
+    histograms: Histograms | None = None
+    """Of the top 1% of each layer by WD and as many at the median, at most 4,096 in all; of all neurons of a model that
+    has no more than 5,000. None in a scan that an earlier version wrote."""
+
+    def histogram(self, layer: int, neuron: int, expert: int = -1, branch: str | None = None) -> Histogram:
+        """Distribution of a neuron's pre-activation, where the scan keeps it: see `histograms`.
+
+        Args:
+            layer, neuron: as in the table.
+            expert: of a mixture of experts; -1 outside routed experts.
+            branch: "mlp", "experts" or "shared", where a layer has several neurons of these numbers.
+
+        Raises:
+            StatisticsError: the model has no such neuron, or the scan does not keep its distribution.
+        """
+        t = self.table
+        here = (t["layer"] == layer) & (t["expert"] == expert) & (t["neuron"] == neuron)
+        rows = np.flatnonzero(here if branch is None else here & (t["branch"] == branch))
+        asked = f"the distribution of layer {layer} neuron {neuron}{f' of expert {expert}' if expert >= 0 else ''}"
+        if len(rows) != 1:
+            found = "no such neuron" if not len(rows) else f"{len(rows)} of these numbers"
+            raise StatisticsError(asked, found, "give layer, neuron, expert and branch as in the scan's table")
+        found = None if self.histograms is None else self.histograms.of(int(rows[0]))
+        if found is None:
+            count = 0 if self.histograms is None else len(self.histograms)
+            raise StatisticsError(
+                asked,
+                f"a scan that keeps those of {count:,} of {len(t):,} neurons, and not this one's",
+                "take one of scan.table.iloc[scan.histograms.rows], or scan again if there are none",
+            )
+        return found
 
     def top(self, p: Share, by: str = "wd", layers: Iterable[int] | None = None) -> NeuronSet:
         """The ceil(p * (D - 1)) neurons of highest score in each site of D; see `select.top`."""
@@ -108,7 +141,8 @@ class Scan:
             RecordError: the file cannot be written.
         """
         made = pa.Table.from_pandas(self.table, preserve_index=False)
-        head = _Head(format=FORMAT, info=self.info, warnings=self.warnings).model_dump_json()
+        histograms = None if self.histograms is None else self.histograms.to_json()
+        head = _Head(format=FORMAT, info=self.info, warnings=self.warnings, histograms=histograms).model_dump_json()
         made = made.replace_schema_metadata({**(made.schema.metadata or {}), b"negspace": head.encode()})
         buffer = io.BytesIO()
         pq.write_table(made, buffer)
@@ -140,7 +174,11 @@ class Scan:
         neurons = sum(max(1, experts) * width for _, _, experts, width in read.info.layout)
         if content.num_rows != neurons:
             raise RecordError(asked, f"{content.num_rows:,} rows where the model has {neurons:,} neurons", todo)
-        return cls(content.to_pandas(), read.info, read.warnings)
+        try:
+            histograms = None if read.histograms is None else Histograms.from_json(read.histograms)
+        except ValueError as error:
+            raise RecordError(asked, str(error), todo) from error
+        return cls(content.to_pandas(), read.info, read.warnings, histograms)
 
 
 class _Head(BaseModel):
@@ -149,6 +187,7 @@ class _Head(BaseModel):
     format: Literal["negspace-scan/1"]
     info: ScanInfo
     warnings: tuple[str, ...]
+    histograms: dict[str, Any] | None = None
 
 
 def scan(
@@ -218,7 +257,7 @@ def scan(
         regridded=found.regridded,
         versions=_versions(),
     )
-    return Scan(found.table, info, found.warnings)
+    return Scan(found.table, info, found.warnings, found.histograms)
 
 
 def _versions() -> dict[str, str]:

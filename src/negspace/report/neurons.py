@@ -10,6 +10,8 @@ import numpy as np
 from negspace.report.details import details
 from negspace.report.figures.scan import member
 from negspace.report.run import Run
+from negspace.stats.histogram import Histograms
+from negspace.studies.chosen import names_of
 
 COLUMNS = {
     "wd": ("WD", "Wasserstein-1 distance of the standardised pre-activation from N(0, 1)"),
@@ -27,8 +29,13 @@ COLUMNS = {
 }
 """Statistic -> what to call it, and what it is."""
 
-WITHOUT = (
-    "This run holds nothing more about this neuron: tokens in context and distributions come with the atlas analysis."
+UNKNOWN = (
+    "The scan keeps the distributions of the neurons furthest from the Gaussian in each layer, and of as many at the "
+    "median; this neuron's is not among them."
+)
+MORE = (
+    "Tokens in context, modes, and what the neuron's ablation alone does come with the atlas analysis, the pairs that "
+    "it separates with that of differentiation, for the neurons chosen there; this is none of them."
 )
 
 
@@ -51,6 +58,10 @@ def explorer(run: Run) -> dict[str, Any] | None:
         elif table[key].notna().any():
             columns.append(_packed(key, label, meaning, table[key].to_numpy(), "f4"))
     known = details(run)
+    views = {"looked at closely": np.isin(names_of(table), list(known.pages))}
+    kept = run.scan.histograms
+    if kept is not None and len(kept) < len(table):
+        views["distribution kept"] = np.isin(np.arange(len(table)), kept.rows)
     return {
         "count": len(table),
         "branches": branches,
@@ -59,9 +70,16 @@ def explorer(run: Run) -> dict[str, Any] | None:
             {"name": name, "data": _text(np.packbits(member(run, one), bitorder="little"))}
             for name, one in sorted(run.sets.items(), key=lambda item: _order(item[0]))
         ],
+        "views": [
+            {"name": name, "data": _text(np.packbits(inside, bitorder="little"))}
+            for name, inside in views.items()
+            if inside.any()
+        ],
+        "histograms": None if kept is None else _histograms(kept),
         "details": known.pages,
         "words": known.words,
-        "without": WITHOUT,
+        "unknown": UNKNOWN,
+        "more": MORE,
     }
 
 
@@ -73,6 +91,12 @@ def _order(name: str) -> tuple[int, str]:
 def _packed(key: str, label: str, meaning: str, values: np.ndarray, kind: str) -> dict[str, Any]:
     made = np.ascontiguousarray(values).astype(f"<{kind}")
     return {"key": key, "label": label, "meaning": meaning, "type": kind, "data": _text(made)}
+
+
+def _histograms(kept: Histograms) -> dict[str, str]:
+    """Histograms as the page unpacks them: rows, left ends, widths, and the counts of one after the other."""
+    columns = {"rows": "u4", "low": "f4", "step": "f4", "counts": "u4"}
+    return {name: _text(np.ascontiguousarray(getattr(kept, name)).astype(f"<{kind}")) for name, kind in columns.items()}
 
 
 def _text(values: np.ndarray) -> str:

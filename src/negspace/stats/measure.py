@@ -15,9 +15,10 @@ from negspace.errors import StatisticsError
 from negspace.models.model import Model
 from negspace.models.site import Site
 from negspace.stats.collect import Gathered, PairSample, Progress, gather
+from negspace.stats.histogram import Histograms, joined, kept, of_sample, of_sketch
 from negspace.stats.moments import Moments, moments_of, moments_of_sketch
 from negspace.stats.shape import bimodality, kurtosis, skewness
-from negspace.stats.sketch import Grid
+from negspace.stats.sketch import Grid, Sketch
 from negspace.stats.wasserstein import Distances, exact, from_sketch
 from negspace.text.windows import Windows
 
@@ -45,12 +46,18 @@ class Measured:
     """What a reader must know; one sentence each."""
     regridded: int
     """Neurons whose pilot was not representative and that were sketched again on a second pass."""
+    histograms: Histograms
+    """Of the neurons furthest from the Gaussian and of some at the median; of all in a small model."""
 
 
 @dataclass(frozen=True, eq=False)
 class _SiteResult:
     moments: Moments
     distances: Distances
+    again: NDArray[np.bool_] | None = None
+    """[size] neurons that were sketched again; None: no neuron of the site."""
+    second: Sketch | None = None
+    """Their sketch, which holds the others of the site as well."""
 
 
 def measure(
@@ -99,7 +106,8 @@ def measure(
         [_rows(site, r, d) for site, r, d in zip(gathered.sites, results, _md(gathered), strict=True)],
         ignore_index=True,
     )
-    return Measured(table, _warnings(gathered, table, windows, regridded, pairs), regridded)
+    warnings = _warnings(gathered, table, windows, regridded, pairs)
+    return Measured(table, warnings, regridded, _histograms(gathered, results))
 
 
 def _site_result(gathered: Gathered, position: int) -> _SiteResult:
@@ -164,9 +172,39 @@ def _regrid(
         found, old = from_sketch(sketch, moments), results[position]
         flags = coarse[position]
         results[position] = _SiteResult(
-            _chosen(Moments, flags, moments, old.moments), _chosen(Distances, flags, found, old.distances)
+            _chosen(Moments, flags, moments, old.moments),
+            _chosen(Distances, flags, found, old.distances),
+            flags,
+            sketch,
         )
     return results, int(sum(flags.sum() for flags in coarse))
+
+
+def _histograms(gathered: Gathered, results: Sequence[_SiteResult]) -> Histograms:
+    """Histograms of the neurons whose are kept, each from what its distance was made of."""
+    parts: list[Histograms] = []
+    first = 0
+    chosen = kept([result.distances.wd for result in results])
+    for position, (site, result, neurons) in enumerate(zip(gathered.sites, results, chosen, strict=True)):
+        samples, sketch = gathered.samples[position], gathered.sketches[position]
+        if samples is not None:
+            width = site.width
+            for expert, sample in enumerate(samples):
+                mine = neurons[neurons // width == expert] % width
+                moments = _part(result.moments, slice(expert * width, (expert + 1) * width))
+                parts.append(of_sample(sample, moments, mine, first + expert * width))
+        elif sketch is not None:
+            again = np.zeros(site.size, bool) if result.again is None else result.again
+            parts.append(of_sketch(sketch, result.moments, neurons[~again[neurons]], first))
+            if result.second is not None:
+                parts.append(of_sketch(result.second, result.moments, neurons[again[neurons]], first))
+        first += site.size
+    return joined(parts)
+
+
+def _part(moments: Moments, where: slice) -> Moments:
+    """Moments of some of the neurons."""
+    return Moments(*(getattr(moments, field.name)[where] for field in fields(Moments)))
 
 
 def _md(gathered: Gathered) -> list[NDArray[np.float64]]:

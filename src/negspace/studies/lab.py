@@ -15,6 +15,7 @@ from negspace.neurons.scan import Scan, ScanInfo
 from negspace.runs.cell import Cell, Record
 from negspace.runs.engine import Engine
 from negspace.runs.store import Store
+from negspace.stats.histogram import Histograms
 from negspace.studies.analysis import Load
 from negspace.studies.config import Study
 from negspace.studies.workbench import VERSIONS, Facts
@@ -89,7 +90,8 @@ class Lab:
             versions=dict(record.versions),
             **record.results["info"],
         )
-        return Scan(record.items, info, tuple(record.results["warnings"]))
+        histograms = Histograms.from_json(record.results["histograms"])
+        return Scan(record.items, info, tuple(record.results["warnings"]), histograms)
 
     def score(self, what: str, label: str, change: Change = PLAIN) -> Cell:
         """A cell that scores "perplexity", a suite of minimal pairs or "tasks" under a change.

@@ -39,7 +39,7 @@ from negspace.text.source import Text, read_text
 from negspace.text.windows import Windows, make_windows
 
 # Version of what a cell of each kind computes; raise it whenever the same spec comes to give another result.
-VERSIONS = {"scan": 1, "perplexity": 1, "pairs": 1, "tasks": 1}
+VERSIONS = {"scan": 2, "perplexity": 1, "pairs": 1, "tasks": 1}
 _CHARACTERS = 4  # rough characters of a token, for estimates of time only
 _ACCURACIES = ("acc", "acc_norm", "acc_bytes", "exact_match")
 _INTERNAL = ("model", "text", "versions")
@@ -132,6 +132,10 @@ class Workbench:
         self._given = model is not None
         if model is not None:
             self.model = model
+
+    def listen(self, note: Callable[[str], None] | None) -> None:
+        """Have a function called with one sentence each time that batches had to become smaller."""
+        self.frugal.note = note
 
     def make_room(self, leave: Callable[[], None]) -> None:
         """Drop the study's model, so that another is not in memory beside it; one that was given stays.
@@ -294,7 +298,13 @@ def scan_model(bench: Workbench, model: Model, cell: Cell, step: Step) -> tuple[
     )
     # Names of files and folders stay out of the record: it depends on contents only.
     info = made.info.model_dump(mode="json")
-    return {"info": {k: v for k, v in info.items() if k not in _INTERNAL}, "warnings": made.warnings}, made.table
+    assert made.histograms is not None
+    results = {
+        "info": {k: v for k, v in info.items() if k not in _INTERNAL},
+        "warnings": made.warnings,
+        "histograms": made.histograms.to_json(),
+    }
+    return results, made.table
 
 
 def _perplexity(bench: Workbench, cell: Cell, step: Step) -> tuple[Mapping[str, Any], pd.DataFrame]:

@@ -8,22 +8,25 @@ import numpy as np
 import pandas as pd
 
 from negspace.neurons.neuronset import NeuronSet
-from negspace.report.figure import Axis, Figure, Grid, Numbers, Panel, Series, numbers
+from negspace.neurons.scan import Scan
+from negspace.report.figure import Axis, Figure, Grid, Numbers, Panel, Reference, Series, numbers
 from negspace.report.run import Run
+from negspace.stats.histogram import Histogram
 from negspace.studies.chosen import neuron_name
 
 _MOST_POINTS = 6000
 _BINS = (90, 70)
+_TOPS, _MEDIANS = 6, 3
 
 
 def figures(run: Run) -> list[Figure]:
-    """WD by layer, the negative share, and WD against MD; none for a run without a scan."""
+    """WD by layer, distributions of single neurons, the negative share, and WD against MD; none without a scan."""
     if run.scan is None or run.scan.table["wd"].isna().all():
         return []
     table = run.scan.table
     top = _top(run)
     chosen = member(run, top) if top is not None else np.zeros(len(table), bool)
-    made = [_by_layer(table), _negative(table, chosen, top)]
+    made = [_by_layer(table), *_distributions(run.scan), _negative(table, chosen, top)]
     if table["md"].notna().any():
         made.append(_against_md(table, chosen, top))
     return made
@@ -61,6 +64,54 @@ def _by_layer(table: pd.DataFrame) -> Figure:
         "of a layer."
     )
     return Figure("wd_by_layer", "Distance from the Gaussian, by layer", caption, (panel,))
+
+
+def _distributions(scan: Scan) -> list[Figure]:
+    """Single neurons, as far as the scan keeps their histograms: the first by WD, and some at the median."""
+    kept = scan.histograms
+    if kept is None or not len(kept):
+        return []
+    wd = scan.table["wd"]
+    layers = scan.table["layer"]
+    turns = wd.groupby(layers).rank(ascending=False, method="first")
+    order = pd.DataFrame({"turn": turns, "wd": wd}).iloc[kept.rows].sort_values(["turn", "wd"], ascending=[True, False])
+    tops = list(order.index[:_TOPS])
+    off = (wd - wd.groupby(layers).transform("median")).abs().iloc[kept.rows].drop(tops)
+    nearest = [own.idxmin() for _, own in off.groupby(layers)]
+    spaced = np.unique(np.linspace(0, len(nearest) - 1, min(_MEDIANS, len(nearest))).round().astype(int))
+    medians = [nearest[place] for place in spaced]
+    panels = []
+    for row in (*tops, *medians):
+        found = kept.of(int(row))
+        assert found is not None
+        panels.append(_distribution(scan.table.loc[row], found, "" if row in tops else "median of its layer: "))
+    caption = (
+        "Pre-activations of single neurons over the tokens of the text: those of largest WD, the layers taking turns, "
+        "and for contrast some at the median of their layer. The vertical line is zero, left of which the intervention "
+        "acts; what lies beyond four standard deviations is not drawn."
+    )
+    title = "The top neurons' distributions"
+    return [Figure("distributions", title, caption, tuple(panels), columns=min(3, len(panels)), wide=True)]
+
+
+def _distribution(about: pd.Series, found: Histogram, beside: str) -> Panel:
+    mean, std = float(about["mean"]), float(about["std"])
+    # Empty bins at the ends say nothing, but zero and the bulk of the Gaussian have to be in the picture.
+    held = np.flatnonzero(found.counts)
+    inside = slice(held[0], held[-1] + 1) if len(held) else slice(0, 0)
+    edges = found.edges[inside.start : inside.stop + 1]
+    low, high = min(0.0, mean - 3 * std, float(edges[0])), max(0.0, mean + 3 * std, float(edges[-1]))
+    pad = 0.02 * (high - low)
+    x = np.linspace(low, high, 161)
+    bell = np.exp(-0.5 * ((x - mean) / std) ** 2) / (std * np.sqrt(2 * np.pi))
+    steps = ("pre-activations, at the median", "rest") if beside else ("pre-activations, of the top", "top")
+    series = (
+        Series(*steps, edges, found.density[inside], mark="steps"),
+        Series("Gaussian of the same mean and deviation", "gaussian", x, bell, mark="curve"),
+    )
+    title = f"{beside}{name(about)}, WD {about['wd']:.3f}"
+    axis = Axis("pre-activation", limits=(low - pad, high + pad))
+    return Panel(axis, Axis("density"), series, title, (Reference(0.0, "x", "zero"),))
 
 
 def _negative(table: pd.DataFrame, chosen: np.ndarray, top: NeuronSet | None) -> Figure:

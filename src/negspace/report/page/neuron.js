@@ -1,10 +1,12 @@
 // A neuron's page: its statistics, distribution, modes, tokens in context, pairs, and what its ablation alone does.
 function neuronPage(explorer, neurons, row) {
   const id = neurons.id(row), detail = neurons.detail(id);
-  const sets = neurons.sets.filter((_, place) => neurons.inSet(place, row)).map((one) => element("span", { class: "chip" }, one.name));
+  const known = detail.histogram || neurons.histogram(row);
+  const sets = neurons.sets.slice(0, neurons.chips).filter((_, place) => neurons.inSet(place, row)).map((one) => element("span", { class: "chip" }, one.name));
   const page = element("div", { class: "neuron" }, explorer.pager(neurons, row),
     element("div", { class: "head" }, element("h2", {}, `Neuron ${id}`), element("span", {}, ...sets)), cards(neurons, row));
-  if (detail.histogram) page.append(...histogram(id, detail.histogram, neurons, row));
+  if (known) page.append(...histogram(id, known, neurons, row));
+  else if (neurons.spec.histograms) page.append(element("p", { class: "small" }, neurons.spec.unknown));
   for (const text of detail.texts || []) page.append(element("p", {}, text));
   if (detail.contexts && detail.contexts.length) page.append(...contexts(detail.contexts));
   if (detail.pairs && detail.pairs.length) page.append(...pairs(detail.pairs));
@@ -14,7 +16,7 @@ function neuronPage(explorer, neurons, row) {
     page.append(host);
     new Grid(host, { label: `${table.title}, neuron ${id}`, columns: tableColumns(table), count: table.rows });
   }
-  if (!Object.keys(detail).length) page.append(element("p", { class: "small" }, neurons.spec.without));
+  if (!Object.keys(detail).length) page.append(element("p", { class: "small" }, neurons.spec.more));
   return page;
 }
 
@@ -50,12 +52,12 @@ function place(share, layer) {
 }
 
 // Density of the pre-activation, the Gaussian of its mean and standard deviation, and the line at zero.
-function histogram(id, { edges, density, modes }, neurons, row) {
+function histogram(id, { edges, density, modes, beyond }, neurons, row) {
   const mean = neurons.at("mean", row), std = neurons.at("std", row);
   const outline = { x: [], y: [] };
   density.forEach((value, place) => { outline.x.push(edges[place], edges[place + 1]); outline.y.push(value, value); });
   const gauss = { x: [], y: [] };
-  const [from, to] = [edges[0], edges[edges.length - 1]];
+  const from = Math.min(0, mean - 3 * std, edges[0]), to = Math.max(0, mean + 3 * std, edges[edges.length - 1]);
   for (let step = 0; step <= 240; step += 1) {
     const x = from + ((to - from) * step) / 240;
     gauss.x.push(x);
@@ -66,7 +68,7 @@ function histogram(id, { edges, density, modes }, neurons, row) {
     { type: "scatter", mode: "lines", name: "Gaussian of the same mean and deviation", meta: { role: "gaussian" }, ...gauss, line: { color: "role:gaussian", dash: "dash", width: 1.5 }, hoverinfo: "skip" },
   ];
   const layout = {
-    xaxis: { type: "linear", title: { text: "pre-activation" } }, yaxis: { type: "linear", title: { text: "density" }, rangemode: "tozero" },
+    xaxis: { type: "linear", title: { text: "pre-activation" }, range: [from - 0.02 * (to - from), to + 0.02 * (to - from)] }, yaxis: { type: "linear", title: { text: "density" }, rangemode: "tozero" },
     shapes: [{ type: "line", xref: "x", yref: "y domain", x0: 0, x1: 0, y0: 0, y1: 1, line: { color: "role:ink", width: 1.5 } }],
     annotations: [{ text: "zero", x: 0, y: 1, yref: "y domain", yanchor: "bottom", showarrow: false, font: { size: 11 } }],
   };
@@ -80,7 +82,8 @@ function histogram(id, { edges, density, modes }, neurons, row) {
   plot.label = `Distribution of the pre-activations of neuron ${id}`;
   plot.className = "lone";
   plot.legend = legend;
-  return [element("h3", {}, "Distribution"), legend, host];
+  const far = beyond ? element("p", { class: "small" }, `${formatNumber(Number((100 * beyond).toPrecision(2)))}% of the tokens lie beyond what is drawn.`) : null;
+  return [element("h3", {}, "Distribution"), legend, host, far].filter(Boolean);
 }
 
 // Negative and positive differ by the underline (double, single) and the sign on hover, not by colour alone.

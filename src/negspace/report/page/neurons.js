@@ -1,4 +1,5 @@
 // The neuron explorer: all neurons of a run in a table, and a page for each.
+const KEPT = { rows: "u4", low: "f4", step: "f4", counts: "u4" };
 const READERS = { f4: Float32Array, i2: Int16Array, u2: Uint16Array, u4: Uint32Array, u1: Uint8Array };
 
 function unpack(type, text) {
@@ -13,7 +14,8 @@ class Neurons {
     this.spec = spec;
     this.count = spec.count;
     this.columns = new Map(spec.columns.map((column) => [column.key, this.column(column)]));
-    this.sets = spec.sets.map((one) => ({ name: one.name, data: unpack("u1", one.data) }));
+    this.sets = [...spec.sets, ...spec.views].map((one) => ({ name: one.name, data: unpack("u1", one.data) }));
+    this.chips = spec.sets.length; // those after them say what the run knows of a neuron, not where it belongs
   }
 
   column(spec) {
@@ -36,6 +38,23 @@ class Neurons {
   inSet(set, row) { return (this.sets[set].data[row >> 3] >> (row & 7)) & 1; }
 
   detail(id) { return this.spec.details[id] || {}; }
+
+  // The histogram that the scan keeps of a neuron: edges, densities, and the share of tokens beyond them; null if none.
+  histogram(row) {
+    if (!this.spec.histograms) return null;
+    const { rows, low, step, counts } = this.kept || (this.kept = Object.fromEntries(Object.entries(KEPT).map(([key, type]) => [key, unpack(type, this.spec.histograms[key])])));
+    let first = 0, last = rows.length;
+    while (first < last) {
+      const middle = (first + last) >> 1;
+      if (rows[middle] < row) first = middle + 1;
+      else last = middle;
+    }
+    if (rows[first] !== row) return null;
+    const size = counts.length / rows.length, own = counts.subarray(first * size, (first + 1) * size), inner = own.subarray(1, size - 1);
+    const tokens = own.reduce((sum, count) => sum + count, 0), from = inner.findIndex((count) => count > 0), to = inner.findLastIndex((count) => count > 0);
+    const edges = Array.from({ length: to - from + 2 }, (_, place) => low[first] + (from + place) * step[first]);
+    return { edges, density: Array.from(inner.subarray(from, to + 1), (count) => count / (tokens * step[first])), beyond: (own[0] + own[size - 1]) / tokens };
+  }
 }
 
 const OPERATORS = { "<=": (a, b) => a <= b, ">=": (a, b) => a >= b, "<": (a, b) => a < b, ">": (a, b) => a > b, "=": (a, b) => a === b };
