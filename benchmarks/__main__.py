@@ -1,27 +1,48 @@
-"""Run the benchmarks and write benchmarks/results.json: `python -m benchmarks [name ...]`.
+"""Run the benchmarks and write their results: `python -m benchmarks [name ...] [--device cuda] [--shape pythia-1.4b]`.
 
-Every figure is a ratio of two times measured in turn in one run, so that a machine's speed and its drift cancel.
+Every time is a ratio of two measured in turn in one run, so that a machine's speed and its drift cancel. Each module
+runs in a process of its own, and one that fails leaves a row that says so. All modules together write
+benchmarks/results.json on the CPU and results-DEVICE-SHAPE.json elsewhere, and the tables of README.md and docs/.
 """
 
 from __future__ import annotations
 
-import importlib
+import argparse
+import inspect
 import json
 import os
 import platform
+import runpy
 import sys
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
-MODULES = ("bench_scan", "bench_wasserstein", "bench_intervene", "bench_pairs", "bench_layers")
-RESULTS = Path(__file__).with_name("results.json")
+from benchmarks.child import ROOT, call, function
+from benchmarks.place import HERE, Place
+from benchmarks.row import Row, failed
+from benchmarks.shapes import SHAPES, shape_of
+from negspace.models.load import DTYPES
+
+MODULES = (
+    "bench_scan",
+    "bench_wasserstein",
+    "bench_intervene",
+    "bench_pairs",
+    "bench_layers",
+    "bench_matching",
+    "bench_scaling",
+)
+FOLDER = Path(__file__).parent
+PEERS = ("lm-eval", "minicons", "nnsight", "transformer-lens", "transformers", "scipy")
 
 
-def machine() -> dict[str, object]:
-    """What the figures were measured on."""
+def machine(place: Place = HERE) -> dict[str, Any]:
+    """What the figures were measured on and against."""
     cpu = next(
         (line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
         platform.processor(),
@@ -31,36 +52,87 @@ def machine() -> dict[str, object]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        **place.as_json(),
+        "dtype": place.dtype or shape_of(place).dtype,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "platform": platform.platform(),
+        "versions": {name: _version(name) for name in PEERS},
     }
+
+
+def rows_of(name: str, place: dict[str, Any]) -> list[dict[str, Any]]:
+    """A module's rows as JSON, measured in this process; modules without a `place` know the CPU only."""
+    measure = function(f"benchmarks.{name}:measure")
+    where = Place(**place)
+    placed = "place" in inspect.signature(measure).parameters
+    if where.on_gpu and not placed:
+        return []
+    made = measure(place=where) if placed else measure()
+    return [found.as_json() if isinstance(found, Row) else found for found in made]
+
+
+def results_path(place: Place) -> Path:
+    """Where the results of a place are kept."""
+    return FOLDER / ("results.json" if place == HERE else f"results-{place.device.replace(':', '')}-{place.shape}.json")
+
+
+def run(names: list[str], place: Place, console: Console) -> tuple[list[dict[str, Any]], bool]:
+    """The rows of some modules, and whether all of them ended well."""
+    rows: list[dict[str, Any]] = []
+    whole = True
+    for name in names:
+        console.print(f"[dim]{name} ...[/dim]")
+        try:
+            rows += call("benchmarks.__main__:rows_of", name, place.as_json())
+        except Exception as error:  # the other modules' rows are worth having whatever befell this one
+            whole = False
+            rows.append(failed(name, error).as_json())
+    return rows, whole
+
+
+def table(rows: list[dict[str, Any]]) -> Table:
+    """The rows for the terminal."""
+    made = Table("work", "measured", "target", "met", "detail")
+    for row in rows:
+        value = "not measured" if row["value"] is None else f"{row['value']:g}"
+        made.add_row(row["name"], value, row["target"], {True: "yes", False: "no", None: ""}[row["met"]], row["detail"])
+    return made
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(MODULES)}; all, unless told otherwise")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
+    parser.add_argument("--shape", default="small", choices=SHAPES, help="of the model, at random weights")
+    parser.add_argument("--dtype", choices=DTYPES, help="of its weights; the shape's own unless told otherwise")
+    parser.add_argument("--out", type=Path, help="where to write the results, of some modules too")
+    asked = parser.parse_args(arguments)
+    unknown = sorted(set(asked.names) - set(MODULES))
+    if unknown:
+        parser.error(f"unknown benchmark {', '.join(unknown)}; there are {', '.join(MODULES)}")
+    place, console = Place(asked.device, asked.shape, asked.dtype), Console()
+    rows, whole = run(asked.names or list(MODULES), place, console)
+    # Some of the modules, or a run that shows only that the code works, must not replace a whole table.
+    path = asked.out or (None if asked.names or place.tiny else results_path(place))
+    if path is not None:
+        path.write_text(json.dumps({"machine": machine(place), "targets": rows}, indent=2) + "\n", encoding="utf-8")
+    console.print(table(rows))
+    if path is not None and asked.out is None:
+        runpy.run_path(str(ROOT / "tools" / "readme.py"))["main"]([])
+    return 0 if whole else 1
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def _lines(path: str) -> list[str]:
     file = Path(path)
     return file.read_text().splitlines() if file.exists() else []
-
-
-def main(names: list[str]) -> int:
-    unknown = set(names) - set(MODULES)
-    if unknown:
-        print(f"unknown benchmark {', '.join(sorted(unknown))}; there are {', '.join(MODULES)}", file=sys.stderr)
-        return 2
-    console = Console()
-    targets: list[dict[str, object]] = []
-    for name in names or MODULES:
-        console.print(f"[dim]{name} ...[/dim]")
-        targets.extend(importlib.import_module(f"benchmarks.{name}").measure())
-    if not names:
-        RESULTS.write_text(json.dumps({"machine": machine(), "targets": targets}, indent=2) + "\n")
-    table = Table("work", "measured", "target", "met", "detail")
-    for row in targets:
-        table.add_row(
-            *(str(row[key]) for key in ("name", "value", "target")), "yes" if row["met"] else "no", str(row["detail"])
-        )
-    console.print(table)
-    return 0
 
 
 if __name__ == "__main__":

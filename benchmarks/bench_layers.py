@@ -12,6 +12,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
+from benchmarks.row import Row, row
 from negspace.intervention import intervene
 from negspace.models.load import wrap
 from negspace.models.model import Model
@@ -38,7 +39,7 @@ SHAPES = {
 shape, as in Llama-3.1-8B (7%) or Pythia-410M (15%); 58% in the second, as in Pythia-70M, where no sweep saves much."""
 
 
-def measure(repeats: int = 3) -> list[dict[str, object]]:
+def measure(repeats: int = 3) -> list[Row]:
     """Median over repeats of the ratio of the two times, both made in turn; the scores must be the same bit for bit."""
     rows = []
     for shape, (vocabulary, hidden, layers, windows, pairs) in SHAPES.items():
@@ -69,9 +70,7 @@ def measure(repeats: int = 3) -> list[dict[str, object]]:
     return rows
 
 
-def _row(
-    name: str, sweep: Callable[[], Sequence[object]], whole: Callable[[], Sequence[object]], repeats: int
-) -> dict[str, object]:
+def _row(name: str, sweep: Callable[[], Sequence[object]], whole: Callable[[], Sequence[object]], repeats: int) -> Row:
     ratios, seconds = [], []
     for _ in range(repeats):
         ours, swept = _timed(sweep)
@@ -80,17 +79,13 @@ def _row(
         seconds.append(theirs)
         same = all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(swept, alone, strict=True))
         assert same, "a sweep's scores are those of each condition alone"
-    value = round(statistics.median(ratios), 3)
-    return {
-        "name": f"layer sweep, {GROUPS} groups / {2 * GROUPS} whole evaluations: {name}",
-        "value": value,
-        "target": f"<= {TARGET}",
-        "met": value <= TARGET,
-        "detail": (
-            f"{repeats} interleaved rounds ({min(ratios):.2f} to {max(ratios):.2f}), the same scores bit for bit; "
-            f"whole evaluations {statistics.median(seconds):.1f} s; {torch.get_num_threads()} threads"
-        ),
-    }
+    return row(
+        f"layer sweep, {GROUPS} groups / {2 * GROUPS} whole evaluations: {name}",
+        statistics.median(ratios),
+        ("<=", TARGET),
+        f"{repeats} interleaved rounds ({min(ratios):.2f} to {max(ratios):.2f}), the same scores bit for bit; "
+        f"whole evaluations {statistics.median(seconds):.1f} s; {torch.get_num_threads()} threads",
+    )
 
 
 def _timed(work: Callable[[], Sequence[object]]) -> tuple[float, Sequence[object]]:
@@ -155,8 +150,3 @@ def _pairs(vocabulary: int, count: int) -> PairSet:
             Pair(" ".join(words[:11]), " ".join([*words[:8], words[11], *words[9:11]]), "random", "random", index)
         )
     return PairSet("random pairs", "blimp", tuple(made))
-
-
-if __name__ == "__main__":
-    for row in measure():
-        print(row)
