@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
+from safetensors.torch import load_file, save_file
 
 from negspace.errors import ClusterError, StudyError
 from negspace.runs.ray_cluster import RayCluster
@@ -146,6 +148,22 @@ def test_the_driver_killed_and_started_again(
     assert snapshot(out) == local
     # A record that was whole when the driver died may lack its line in the log; none may have two.
     assert set(computed(out).values()) == {1}
+
+
+def test_a_series_of_checkpoints(fields: dict[str, Any], two_nodes: Any, tmp_path: Path) -> None:
+    """Two checkpoints at a time, with the bytes of one after the other."""
+    for step in (0, 10, 20, 30):
+        folder = Path(shutil.copytree(fields["model"], tmp_path / f"step{step}"))
+        weights = load_file(folder / "model.safetensors")
+        changed = {name: value * (1 + step / 100) for name, value in weights.items()}
+        save_file(changed, folder / "model.safetensors", {"format": "pt"})
+    training = {"revisions": [str(tmp_path / "step*")]}
+    study = configure({**fields, "model": str(tmp_path / "step30"), "analyses": {"training": training}})
+    run_study(study, tmp_path / "local")
+    with open_cluster(study, two_nodes) as cluster:
+        run_study(study, tmp_path / "run", cluster=cluster)
+    assert snapshot(tmp_path / "run") == snapshot(tmp_path / "local")
+    assert set(computed(tmp_path / "run").values()) == {1}
 
 
 def test_what_a_worker_raises_arrives_as_it_was(fields: dict[str, Any], two_nodes: Any, tmp_path: Path) -> None:

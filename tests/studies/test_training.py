@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import shutil
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from negspace.errors import StudyError
 from negspace.intervention import intervene
 from negspace.models.load import load
 from negspace.neurons.scan import Scan, scan
+from negspace.runs.cell import Cell, Record
+from negspace.runs.engine import LocalEngine
 from negspace.runs.store import Store
 from negspace.score.perplexity import perplexity
 from negspace.significance.interval import LEVEL
@@ -226,6 +229,33 @@ def test_a_finished_run_loads_no_checkpoint(
     assert (folder / "run.json").read_bytes() == manifest
     for name in Training.columns:
         pd.testing.assert_frame_equal(again[name], before[name])
+
+
+def test_several_workers_take_a_checkpoint_each(
+    first_run: tuple[Path, Tables, Loads], fields: dict[str, Any], run_folder: Path, tmp_path: Path
+) -> None:
+    """Whatever computes three cells at a time is handed cells of three checkpoints, and the bytes are the same."""
+    batches: list[list[str]] = []
+
+    class Wide(LocalEngine):
+        width = 3
+
+        def run(self, cells: Sequence[Cell]) -> list[Record]:
+            batches.append([cell.place for cell in cells])
+            return super().run(cells)
+
+    def make(store: Store, compute: Any) -> LocalEngine:
+        return Wide(store, compute)
+
+    run_study(study_of(fields, run_folder), tmp_path / "run", make_engine=make)
+    early = {str(run_folder / f"step{step}") for step in STEPS[:3]}
+    assert [set(places) for places in batches].count(early) == 4  # met, scanned, scored, compared
+    made, usual = (
+        {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.*") if path.suffix != ".jsonl"}
+        for folder in (tmp_path / "run", first_run[0])
+    )
+    made.pop(".lock"), usual.pop(".lock")
+    assert made == usual
 
 
 def test_only_the_checkpoint_that_lacks_a_record_is_loaded_again(

@@ -8,8 +8,9 @@ from negspace.runs.cell import Cell, Record
 from negspace.runs.engine import Interrupted, Progress, on_sigint, recorded
 from negspace.runs.store import Store
 
-Work = Callable[[Sequence[Cell], Callable[[Cell, bytes], None], Callable[[], bool]], None]
-"""work(cells, accept, stopping): accept(cell, packed record) for each as it is done; stopping() -> hand out no more."""
+Work = Callable[[Sequence[Cell], Callable[[Cell, bytes], None], Callable[[], bool], Callable[[str], None]], None]
+"""work(cells, accept, stopping, note): accept(cell, packed record) for each as it is done; stopping() -> hand out no
+more; note(sentence) for what a worker has to say."""
 
 
 class ClusterEngine:
@@ -20,6 +21,7 @@ class ClusterEngine:
         store: where records are; held by this process.
         progress: called after each cell.
         note: called with one sentence for what the user should know at once.
+        width: cells that are computed at a time.
     """
 
     def __init__(
@@ -28,8 +30,10 @@ class ClusterEngine:
         store: Store,
         progress: Callable[[Progress], None] | None = None,
         note: Callable[[str], None] | None = None,
+        width: int = 1,
     ) -> None:
         self._work, self._store, self._progress, self._note = work, store, progress, note
+        self.width = width
         self._stop = False
         self._computed = self._reused = self._expected = 0
         self._done = self._expected_cost = 0.0
@@ -65,7 +69,7 @@ class ClusterEngine:
                 )
 
         if missing:
-            self._work(missing, accept, lambda: self._stop)
+            self._work(missing, accept, lambda: self._stop, self._note or (lambda _: None))
         if self._stop:
             raise Interrupted(self._computed, left + self._expected)
         return [record for cell in cells if (record := found[cell.key]) is not None]

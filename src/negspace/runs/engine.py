@@ -54,6 +54,9 @@ class Progress:
 class Engine(Protocol):
     """Whatever can compute cells: this process, or a cluster."""
 
+    width: int
+    """Cells that are computed at a time."""
+
     def expect(self, cells: int, cost: float) -> None:
         """Say how many cells, and of what cost, will come beyond those handed in so far; for estimates only."""
         ...
@@ -73,6 +76,8 @@ class LocalEngine:
     While it is entered as a context, SIGINT (Ctrl-C) or SIGTERM lets the current cell finish and then raises
     `Interrupted`; a second one stops at once, which loses the current cell only.
     """
+
+    width = 1
 
     def __init__(
         self,

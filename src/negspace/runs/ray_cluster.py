@@ -6,7 +6,7 @@ import importlib
 import os
 import socket
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from negspace.errors import ClusterError, NegspaceError
 from negspace.runs.cell import Cell, Record
 from negspace.runs.cluster_engine import ClusterEngine
 from negspace.runs.engine import Progress, Step, versions
+from negspace.runs.places import choose
 from negspace.runs.store import Store, pack
 
 ATTEMPTS = 3
@@ -32,6 +33,8 @@ class Bench(Protocol):
     def survey(self) -> Any: ...
 
     def rate(self) -> float: ...
+
+    def listen(self, note: Callable[[str], None]) -> None: ...
 
 
 class Resources(Protocol):
@@ -123,15 +126,22 @@ class RayCluster:
         note: Callable[[str], None] | None = None,
     ) -> ClusterEngine:
         """An engine that computes on these workers and records in a store of this process."""
-        return ClusterEngine(self.work, store, progress, note)
+        return ClusterEngine(self.work, store, progress, note, width=len(self._workers))
 
-    def work(self, cells: Sequence[Cell], accept: Callable[[Cell, bytes], None], stopping: Callable[[], bool]) -> None:
+    def work(
+        self,
+        cells: Sequence[Cell],
+        accept: Callable[[Cell, bytes], None],
+        stopping: Callable[[], bool],
+        note: Callable[[str], None],
+    ) -> None:
         """Compute cells on whatever workers there are; a cell whose worker is lost is given to another.
 
         Args:
             cells: what to compute, each once.
             accept: called with each cell's record as bytes, in the order in which they are done.
             stopping: whether to hand out no more.
+            note: called with what a worker has to say to the user.
 
         Raises:
             ClusterError: no worker for ten minutes, or a cell that takes down worker after worker.
@@ -163,17 +173,23 @@ class RayCluster:
                 worker.busy = None
                 if not stopping():
                     self._hand_out(waiting)  # so that no worker waits for the disk of this process
-                accept(cell, _open(answer))
+                made, notes = answer
+                for sentence in notes:
+                    note(f"worker {worker.pid}: {sentence}")
+                accept(cell, _open(made))
             self._check_alive()
 
     def _hand_out(self, waiting: deque[Cell]) -> None:
-        """Give idle workers cells, to each one of the place that it is at if there is one."""
-        for worker in self._workers:
-            if worker.ready and worker.busy is None and waiting:
-                cell = next((cell for cell in waiting if cell.place == worker.place), waiting[0])
-                waiting.remove(cell)
-                worker.busy, worker.place = cell, cell.place
-                worker.refs.append(worker.actor.compute.remote(cell))
+        """Give idle workers cells: first to those that have the model for one, then to the others."""
+        here = {cell.place for cell in waiting}
+        ready = [worker for worker in self._workers if worker.ready]
+        for worker in sorted(ready, key=lambda worker: worker.place not in here):
+            if worker.busy is None:
+                cell = choose(worker.place, waiting, Counter(one.place for one in ready))
+                if cell is not None:
+                    waiting.remove(cell)
+                    worker.busy, worker.place = cell, cell.place
+                    worker.refs.append(worker.actor.compute.remote(cell))
 
     def _room(self, asked: str) -> int:
         """How many workers to start."""
@@ -258,6 +274,8 @@ class Worker:
 
     def __init__(self, make_bench: Callable[[], Bench]) -> None:
         self._bench = make_bench()
+        self._notes: list[str] = []
+        self._bench.listen(self._notes.append)
 
     def hello(self) -> tuple[int, str, dict[str, str]]:
         """This process's number, its host and the versions of its software; the answer means that the worker is up."""
@@ -267,14 +285,15 @@ class Worker:
         """What a method of the bench returns, or what it raised."""
         return _guarded(lambda: getattr(self._bench, what)())
 
-    def compute(self, cell: Cell) -> tuple[str, Any]:
-        """The packed record of a cell, or what computing it raised."""
+    def compute(self, cell: Cell) -> tuple[tuple[str, Any], list[str]]:
+        """The packed record of a cell, or what computing it raised; and what the user should know of it."""
 
         def made() -> bytes:
             results, items = self._bench.compute(cell, lambda *_: None)
             return pack(Record(cell.key, cell.kind, cell.spec, results, items, versions()))
 
-        return _guarded(made)
+        self._notes.clear()
+        return _guarded(made), list(self._notes)
 
 
 def _guarded(call: Callable[[], Any]) -> tuple[str, Any]:

@@ -158,7 +158,7 @@ def _engine(
 ) -> Engine:
     if isinstance(source, RayCluster):
         return source.engine(store, progress, note)
-    source.frugal.note = note
+    source.listen(note)
     return make(store, source.compute) if make else LocalEngine(store, source.compute, progress, note)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -51,21 +51,15 @@ class TrainingSettings(Settings):
 
 
 @dataclass(frozen=True, eq=False)
-class _Point:
-    """A checkpoint that has been met."""
+class _Coming:
+    """A checkpoint that is to be met."""
 
     checkpoint: Checkpoint
     """Where it lies and what it holds."""
     own: bool
     """Whether it is the study's model, whose cells are those of the other analyses."""
     following: Checkpoint | None
-    """The one that will be loaded after it."""
-    identity: Mapping[str, Any]
-    """What results on it depend on."""
-    scan: Scan
-    """Its scan."""
-    scan_key: str
-    """Key of the scan's record."""
+    """The one that its worker will load after it."""
 
     @property
     def place(self) -> Place:
@@ -76,6 +70,23 @@ class _Point:
     def inputs(self) -> dict[str, Any]:
         """What a handler needs to open it."""
         return {"checkpoint": None if self.own else self.checkpoint, "following": self.following}
+
+    @property
+    def worker(self) -> str:
+        """What a worker should have open for its cells."""
+        return "" if self.own else self.place.path
+
+
+@dataclass(frozen=True, eq=False)
+class _Point(_Coming):
+    """A checkpoint that has been met and scanned."""
+
+    identity: Mapping[str, Any]
+    """What results on it depend on."""
+    scan: Scan
+    """Its scan."""
+    scan_key: str
+    """Key of the scan's record."""
 
 
 class Training(Analysis[TrainingSettings]):
@@ -156,30 +167,44 @@ class Training(Analysis[TrainingSettings]):
         seen: dict[str, str] = {}
         done: list[dict[str, Any]] = []
         drifts: dict[str, Any] = {}
-        for number, (checkpoint, own) in enumerate(order):
-            left = (len(order) - number - 1) / len(order)
+        # One checkpoint for each worker at a time, so that each of them is opened by one worker and not by all.
+        width = self.lab.engine.width
+        for wave in [order[:1], *(order[at : at + width] for at in range(1, len(order), width))]:
+            number = order.index(wave[0])
+            left = (len(order) - number - len(wave)) / len(order)
             self.lab.expect(Load(round(whole.cells * left), whole.tokens * left))
-            following = next((one for one, mine in order[number + 1 :] if not mine), None)
-            met = self._meet(checkpoint, own, following)
-            fingerprint, name = met["identity"]["fingerprint"], checkpoint.place.name
-            if fingerprint in seen:
-                why = f"{name} holds the very weights of {seen[fingerprint]}, in other files"
-                if self.settings.on_duplicate == "refuse":
-                    raise StudyError(f"a series of {len(order)} checkpoints", why, _TODO)
-                skipped.append({"name": name, "step": checkpoint.place.step, "why": why})
-                continue
-            self._same_kind(checkpoint.place, met, context if last else met["context"])
-            seen[fingerprint] = name
-            point = self._scanned(checkpoint, own, following, met["identity"])
+            coming = [
+                _Coming(one, own, next((other for other, mine in order[at + len(wave) :] if not mine), None))
+                for at, (one, own) in enumerate(wave, start=number)
+            ]
+            met: list[tuple[_Coming, Mapping[str, Any]]] = []
+            for one, found in zip(coming, self._meet(coming), strict=True):
+                fingerprint, place = found["identity"]["fingerprint"], one.checkpoint.place
+                if fingerprint in seen:
+                    why = f"{place.name} holds the very weights of {seen[fingerprint]}, in other files"
+                    if self.settings.on_duplicate == "refuse":
+                        raise StudyError(f"a series of {len(order)} checkpoints", why, _TODO)
+                    skipped.append({"name": place.name, "step": place.step, "why": why})
+                    continue
+                context = found["context"] if context is None else context
+                self._same_kind(place, found, context)
+                seen[fingerprint] = place.name
+                met.append((one, found["identity"]))
+            points = self._scanned(met)
             if last is None:
-                last, context, sets = point, met["context"], self._sets(point.scan)
-                drifts[name] = {"last": self._drift(last, last, sets)}  # zero throughout; keeps the last one's weights
-            done.append(self._scored(point, sets))
-            if point is not last:
-                drifts[name] = {"last": self._drift(point, last, sets)}
-                if before is not None:
-                    drifts[before.place.name]["next"] = self._drift(before, point, sets)
-                before = point
+                last, sets = points[0], self._sets(points[0].scan)
+            done += self._scored(points, sets)
+            turned: list[tuple[str, str, Cell]] = []
+            for point in points:
+                # That of the last one is zero throughout, and keeps its weights.
+                turned.append((point.place.name, "last", self._drift(point, last, sets, point)))
+                if point is not last:
+                    if before is not None:
+                        turned.append((before.place.name, "next", self._drift(before, point, sets, point)))
+                    before = point
+            self.lab.run([cell for _, _, cell in turned])
+            for name, to, cell in turned:
+                drifts.setdefault(name, {})[to] = cell.key
         if before is not None:
             drifts[before.place.name]["next"] = drifts[before.place.name]["last"]
         self._enough(len(done))
@@ -202,21 +227,24 @@ class Training(Analysis[TrainingSettings]):
                 "a study of training", "fewer than two checkpoints that differ", "name more of them, or mend the copies"
             )
 
-    def _meet(self, checkpoint: Checkpoint, own: bool, following: Checkpoint | None) -> dict[str, Any]:
-        """Identity, layout and context of a checkpoint, from its record where there is one."""
+    def _meet(self, coming: Sequence[_Coming]) -> list[dict[str, Any]]:
+        """Identity, layout and context of each checkpoint, from its record where there is one."""
         facts, study = self.lab.facts, self.lab.study
-        spec = {
-            "version": _VERSIONS["checkpoint"],
-            "files": checkpoint.contents.identity,
-            "dtype": study.dtype,
-            "trust_remote_code": study.trust_remote_code,
-            **{name: facts.identity[name] for name in ("device", "torch", "transformers")},
-        }
-        inputs = {"checkpoint": None if own else checkpoint, "following": following}
-        cell = Cell("checkpoint", spec, f"{checkpoint.place.name}: load", place=_worker(inputs), inputs=inputs)
-        record = self.lab.run([cell])[0]
-        layout = tuple(tuple(row) for row in record.items[["path", "layer", "experts", "width"]].to_numpy().tolist())
-        return {**record.results, "layout": layout}
+        cells = []
+        for one in coming:
+            spec = {
+                "version": _VERSIONS["checkpoint"],
+                "files": one.checkpoint.contents.identity,
+                "dtype": study.dtype,
+                "trust_remote_code": study.trust_remote_code,
+                **{name: facts.identity[name] for name in ("device", "torch", "transformers")},
+            }
+            cells.append(Cell("checkpoint", spec, f"{one.place.name}: load", place=one.worker, inputs=one.inputs))
+        met = []
+        for record in self.lab.run(cells):
+            table = record.items[["path", "layer", "experts", "width"]]
+            met.append({**record.results, "layout": tuple(tuple(row) for row in table.to_numpy().tolist())})
+        return met
 
     def _same_kind(self, place: Place, met: Mapping[str, Any], context: int | None) -> None:
         """Refuse a checkpoint whose figures could not be compared with the others'."""
@@ -230,18 +258,27 @@ class Training(Analysis[TrainingSettings]):
             found = f"a context of {met['context']} tokens, where the last checkpoint has {context}"
             raise StudyError(asked, found, "leave it out, or make a series of those with one context")
 
-    def _scanned(
-        self, checkpoint: Checkpoint, own: bool, following: Checkpoint | None, identity: Mapping[str, Any]
-    ) -> _Point:
-        if own:
-            return _Point(checkpoint, own, following, identity, self.lab.scan, self.lab.scan_cell.key)
+    def _scanned(self, met: Sequence[tuple[_Coming, Mapping[str, Any]]]) -> list[_Point]:
+        """The checkpoints, each given with its identity, and their scans."""
         base = self.lab.scan_cell
-        inputs = {"checkpoint": checkpoint, "following": following}
-        spec = {**base.spec, "model": identity}
-        cell = Cell(
-            "checkpoint_scan", spec, f"{checkpoint.place.name}: scan", base.cost, place=_worker(inputs), inputs=inputs
-        )
-        return _Point(checkpoint, own, following, identity, self._scan(self.lab.run([cell])[0], checkpoint), cell.key)
+        cells = [
+            base
+            if one.own
+            else Cell(
+                "checkpoint_scan",
+                {**base.spec, "model": identity},
+                f"{one.place.name}: scan",
+                base.cost,
+                place=one.worker,
+                inputs=one.inputs,
+            )
+            for one, identity in met
+        ]
+        points = []
+        for (one, identity), cell, record in zip(met, cells, self.lab.run(cells), strict=True):
+            scan = self.lab.scan if one.own else self._scan(record, one.checkpoint)
+            points.append(_Point(one.checkpoint, one.own, one.following, identity, scan, cell.key))
+        return points
 
     def _scan(self, record: Record, checkpoint: Checkpoint) -> Scan:
         place, facts = checkpoint.place, self.lab.facts
@@ -266,43 +303,48 @@ class Training(Analysis[TrainingSettings]):
         seeded = {f"random, seed {seed}": one for seed, one in zip(self.seeds, drawn, strict=True)}
         return {"cohort": cohort, "sample": sample, **seeded}
 
-    def _scored(self, point: _Point, sets: Mapping[str, NeuronSet]) -> dict[str, Any]:
-        """Score the plain checkpoint and all its conditions."""
+    def _scored(self, points: Sequence[_Point], sets: Mapping[str, NeuronSet]) -> list[dict[str, Any]]:
+        """Score each plain checkpoint and all its conditions."""
         s = self.lab.study
-        conditions: list[tuple[str, int | None, NeuronSet | None]] = [
-            ("baseline", None, None),
-            ("fixed cohort", None, sets["cohort"]),
-            ("moving cohort", None, point.scan.top(self.share, by=s.by, layers=s.layers)),
-            *(("random", seed, sets[f"random, seed {seed}"]) for seed in self.seeds),
-        ]
         cells: dict[str, Cell] = {}
-        rows = []
-        for role, seed, neurons in conditions:
-            kept = neurons
-            if neurons is not None and Intervention(s.intervention).needs_means:
-                kept = with_means(neurons, point.scan)
-            keys = {}
-            for score in self.scores:
-                cell = self._score(point, score, role if seed is None else f"{role}, seed {seed}", kept)
-                cells.setdefault(cell.key, cell)
-                keys[score] = cell.key
-            rows.append(
+        parts = []
+        for point in points:
+            conditions: list[tuple[str, int | None, NeuronSet | None]] = [
+                ("baseline", None, None),
+                ("fixed cohort", None, sets["cohort"]),
+                ("moving cohort", None, point.scan.top(self.share, by=s.by, layers=s.layers)),
+                *(("random", seed, sets[f"random, seed {seed}"]) for seed in self.seeds),
+            ]
+            rows = []
+            for role, seed, neurons in conditions:
+                kept = neurons
+                if neurons is not None and Intervention(s.intervention).needs_means:
+                    kept = with_means(neurons, point.scan)
+                keys = {}
+                for score in self.scores:
+                    cell = self._score(point, score, role if seed is None else f"{role}, seed {seed}", kept)
+                    cells.setdefault(cell.key, cell)
+                    keys[score] = cell.key
+                rows.append(
+                    {
+                        "role": role,
+                        "seed": seed,
+                        "neurons": 0 if kept is None else len(kept),
+                        "left_out": 0 if neurons is None or kept is None else len(neurons) - len(kept),
+                        "cells": keys,
+                    }
+                )
+            parts.append(
                 {
-                    "role": role,
-                    "seed": seed,
-                    "neurons": 0 if kept is None else len(kept),
-                    "left_out": 0 if neurons is None or kept is None else len(neurons) - len(kept),
-                    "cells": keys,
+                    "name": point.place.name,
+                    "step": point.place.step,
+                    "fingerprint": point.identity["fingerprint"],
+                    "scan": point.scan_key,
+                    "conditions": rows,
                 }
             )
         self.lab.run(list(cells.values()))
-        return {
-            "name": point.place.name,
-            "step": point.place.step,
-            "fingerprint": point.identity["fingerprint"],
-            "scan": point.scan_key,
-            "conditions": rows,
-        }
+        return parts
 
     def _score(self, point: _Point, score: str, label: str, neurons: NeuronSet | None) -> Cell:
         label = f"{point.place.name}, {label}"
@@ -316,10 +358,10 @@ class Training(Analysis[TrainingSettings]):
             inputs["neurons"] = neurons
             if Intervention(name).needs_means:
                 spec["scan"], inputs["scan"] = point.scan_key, point.scan
-        return Cell(f"checkpoint_{base.kind}", spec, base.label, base.cost, place=_worker(inputs), inputs=inputs)
+        return Cell(f"checkpoint_{base.kind}", spec, base.label, base.cost, place=point.worker, inputs=inputs)
 
-    def _drift(self, first: _Point, second: _Point, sets: Mapping[str, NeuronSet]) -> str:
-        """Key of the record of how far input weights have turned from one checkpoint to another."""
+    def _drift(self, first: _Point, second: _Point, sets: Mapping[str, NeuronSet], at: _Point) -> Cell:
+        """How far input weights have turned from one checkpoint to another; `at` is the one that is open."""
         cohort, sample = sets["cohort"], sets["sample"]
         spec = {
             "version": _VERSIONS["drift"],
@@ -335,9 +377,7 @@ class Training(Analysis[TrainingSettings]):
             "sample": sample,
         }
         label = f"{first.place.name}: input weights against {second.place.name}"
-        cell = Cell("drift", spec, label, inputs=inputs)
-        self.lab.run([cell])
-        return cell.key
+        return Cell("drift", spec, label, place=at.worker, inputs=inputs)
 
     @classmethod
     def tabulate(cls, book: Book) -> dict[str, pd.DataFrame]:
@@ -346,12 +386,6 @@ class Training(Analysis[TrainingSettings]):
     @classmethod
     def sentences(cls, book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
         return training_words.sentences(book, tables)
-
-
-def _worker(inputs: Mapping[str, Any]) -> str:
-    """What a worker should have open for a cell."""
-    checkpoint: Checkpoint | None = inputs["checkpoint"]
-    return "" if checkpoint is None else checkpoint.place.path
 
 
 def _checkpoint(one: Mapping[str, Any]) -> Checkpoint:

@@ -92,6 +92,7 @@ def _at_checkpoint(kind: str, data: str) -> Handler:
         model = series(bench).model(bench, cell.inputs["checkpoint"], cell.inputs["following"])
         other = Workbench(bench.study, model=model)
         setattr(other, data, held)
+        other.frugal = bench.frugal  # what memory allows is said, and remembered from one checkpoint to the next
         return other.compute(Cell(kind, cell.spec, cell.label, inputs=cell.inputs), step)
 
     return compute
