@@ -36,7 +36,7 @@ check: $(VENV)/.dev  ## style, types and the direction of imports
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.bench  ## measure against plain transformers, scipy, lm-evaluation-harness and minicons
+bench: $(VENV)/.bench  ## measure against what people would use instead; writes the tables of the README and the docs
 	$(BIN)/python -m benchmarks
 
 docs: $(VENV)/.dev  ## the documentation into site/, every warning an error

@@ -24,18 +24,20 @@ def call(target: str, *arguments: Any, settings: Mapping[str, str] | None = None
         settings: environment variables of the process, beside this one's own.
 
     Raises:
-        RuntimeError: the process did not end well; with the last line that it wrote to standard error.
+        RuntimeError: the function raised, or the process did not end well; it says what happened.
     """
     with TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
         command = [sys.executable, "-m", "benchmarks.child", target, json.dumps(arguments), str(result)]
         surroundings = {**os.environ, **(settings or {})}
         run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=surroundings)
-        if run.returncode:
-            lines = [line.strip() for line in run.stderr.splitlines() if line.strip()]
-            last = lines[-1] if lines else f"ended with {run.returncode} and no word"
-            raise RuntimeError(f"{target}: {last}")
-        return json.loads(result.read_text(encoding="utf-8"))
+        if not result.exists():
+            last = ["", *filter(None, map(str.strip, run.stderr.splitlines()))][-1]
+            raise RuntimeError(f"{target}: ended with status {run.returncode}. {last}")
+        made = json.loads(result.read_text(encoding="utf-8"))
+    if "error" in made:
+        raise RuntimeError(f"{target}: {made['error']}")
+    return made["value"]
 
 
 def function(target: str) -> Any:
@@ -46,7 +48,10 @@ def function(target: str) -> Any:
 
 def main(target: str, arguments: str, result: str) -> None:
     """What the fresh process does."""
-    made = function(target)(*json.loads(arguments))
+    try:
+        made = {"value": function(target)(*json.loads(arguments))}
+    except Exception as error:
+        made = {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"}
     Path(result).write_text(json.dumps(made), encoding="utf-8")
 
 

@@ -2,8 +2,8 @@
 
 A block stands between `<!-- name -->` and `<!-- /name -->`. The demo's figures come from docs/records/demo.json, made
 from the run folder RUN of `negspace demo --out RUN` when one is given; the benchmarks' from benchmarks/results.json,
-which `make bench` writes; those of `study:ANALYSIS` from docs/records/study.json (tools/records.py) and those of
-`figures:NAME` from docs/records/figures.json (tools/figures.py).
+those of `benchmarks:all` from the results of other devices too (`make bench`); those of `study:ANALYSIS` from
+docs/records/study.json (tools/records.py) and those of `figures:NAME` from docs/records/figures.json (tools/figures.py).
 """
 
 from __future__ import annotations
@@ -31,15 +31,33 @@ def _change(row: dict[str, Any], column: str, form: str, scale: int = 1) -> str:
     return shown if low is None else f"{shown} [{form.format(scale * low)}, {form.format(scale * high)}]"
 
 
-def benchmarks() -> str:
-    """The benchmark table, with the machine it was measured on."""
-    results = json.loads((ROOT / "benchmarks" / "results.json").read_text())
-    rows = [
-        [row["name"], str(row["value"]), row["target"], "yes" if row["met"] else "no"] for row in results["targets"]
-    ]
-    machine = results["machine"]
-    where = f"Measured on {machine['cores']} cores of {machine['cpu']}, torch {machine['torch']}."
-    return _table(["work", "measured", "target", "met"], rows) + "\n\n" + where
+def benchmarks(which: str = "") -> str:
+    """The rows of the README with the machine they were measured on; of `all`, every row of every machine and how."""
+    folder = ROOT / "benchmarks"
+    if not which:
+        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        shown = [_measured(row) for row in results["targets"] if row.get("readme", True)]
+        return _table(["work", "measured", "target", "met"], shown) + "\n\n" + _machine(results["machine"])
+    parts = []
+    for path in [folder / "results.json", *sorted(folder.glob("results-*.json"))]:
+        results = json.loads(path.read_text(encoding="utf-8"))
+        rows = [[*_measured(row), row.get("detail", "").replace("|", "\\|")] for row in results["targets"]]
+        parts += [_machine(results["machine"]), _table(["work", "measured", "target", "met", "how"], rows)]
+    return "\n\n".join(parts)
+
+
+def _measured(row: dict[str, Any]) -> list[str]:
+    value = "not measured" if row["value"] is None else f"{row['value']:g}"
+    return [row["name"], value, row["target"], {True: "yes", False: "no", None: ""}[row["met"]]]
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    """A machine, in a sentence."""
+    device = machine.get("device", "cpu")
+    model = f", models of the shape {machine['shape']} in {machine['dtype']}" if machine.get("shape") else ""
+    where = f"{machine['cores']} cores of {machine['cpu']}"
+    on = where if device == "cpu" else f"{machine['gpu']} ({device}) with {where}"
+    return f"Measured on {on}, torch {machine['torch']}{model}."
 
 
 def demo() -> str:
@@ -105,7 +123,7 @@ def block(name: str) -> str:
     kind, _, what = name.partition(":")
     if kind in ("study", "figures"):
         return {"study": study, "figures": figure}[kind](what)
-    return {"demo": demo, "benchmarks": benchmarks}[kind]()
+    return benchmarks(what) if kind == "benchmarks" else demo()
 
 
 BLOCK = re.compile(r"(<!-- (?P<name>[a-z]+(?::[a-z_]+)?) -->\n).*?(<!-- /(?P=name) -->)", re.DOTALL)
