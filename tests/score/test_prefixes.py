@@ -6,9 +6,14 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from negspace.score.prefixes import build_forest, cut_packs
+from negspace.score.prefixes import build_forest, cut, lay_out
 
 _SEQUENCES = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=9), min_size=1, max_size=60)
+
+
+def _continued(sequences: list[list[int]]) -> set[tuple[int, ...]]:
+    """The proper prefixes: what must be read to predict what comes after it."""
+    return {tuple(s[:end]) for s in sequences for end in range(1, len(s))}
 
 
 @given(_SEQUENCES)
@@ -22,32 +27,51 @@ def test_rows_are_the_distinct_sequences_in_order(sequences: list[list[int]]) ->
 
 @given(_SEQUENCES)
 @settings(max_examples=150, deadline=None)
-def test_nodes_are_the_distinct_prefixes(sequences: list[list[int]]) -> None:
-    prefixes = {tuple(s[:end]) for s in sequences for end in range(1, len(s) + 1)}
-    assert build_forest(sequences).nodes == len(prefixes)
+def test_nodes_are_the_distinct_prefixes_that_are_continued(sequences: list[list[int]]) -> None:
+    assert build_forest(sequences).nodes == len(_continued(sequences))
+
+
+@given(_SEQUENCES, st.integers(1, 30))
+@settings(max_examples=150, deadline=None)
+def test_packs_take_every_row_once_largest_first(sequences: list[list[int]], size: int) -> None:
+    forest = build_forest(sequences)
+    packs = cut(forest, size)
+    rows = [row for start, stop in zip(packs.starts, packs.stops, strict=True) for row in range(start, stop)]
+    assert sorted(rows) == list(range(len(forest.lengths)))
+    assert list(packs.nodes) == sorted(packs.nodes, reverse=True)
+    assert packs.nodes.max() <= max(size, int(forest.lengths.max()))
+    assert packs.nodes.sum() >= forest.nodes
 
 
 @given(_SEQUENCES, st.integers(1, 30))
 @settings(max_examples=200, deadline=None)
-def test_packs_hold_every_row_once_with_true_paths_and_true_ancestors(sequences: list[list[int]], size: int) -> None:
+def test_a_layout_holds_every_prefix_once_with_true_ancestors_and_paths(sequences: list[list[int]], size: int) -> None:
     forest = build_forest(sequences)
-    seen: list[list[int]] = []
-    for pack in cut_packs(forest, size):
-        assert pack.first == len(seen)
-        assert len(pack.tokens) <= max(size, int(forest.lengths.max()))
-        ancestors = [_ancestors(pack.parent, node) for node in range(len(pack.tokens))]
-        for node, above in enumerate(ancestors):
-            by_interval = {a for a in range(len(pack.tokens)) if a <= node < pack.end[a]}
-            assert by_interval == {*above, node}
-            assert pack.depth[node] == len(above)
-        prefixes = {tuple(pack.tokens[[*reversed(above), node]]) for node, above in enumerate(ancestors)}
-        assert len(prefixes) == len(pack.tokens), "a prefix is stored twice in one pack"
-        seen.extend(pack.tokens[[*reversed(ancestors[node]), node]].tolist() for node in pack.last)
-    assert seen == [row[:length].tolist() for row, length in zip(forest.tokens, forest.lengths, strict=True)]
+    packs = cut(forest, size)
+    made = lay_out(forest, packs.starts, packs.stops)
+    # The last row of a pack may end where another pack's goes on; there the cut counts one node too many.
+    assert np.all(made.used.sum(1) <= packs.nodes)
+    lines = np.nonzero(made.used)[0]
+    slot = np.nonzero(made.used)[1]
+    for line, (start, stop) in enumerate(zip(packs.starts, packs.stops, strict=True)):
+        own = [forest.tokens[row, : forest.lengths[row]].tolist() for row in range(start, stop)]
+        prefixes = [_prefix(made, line, node) for node in range(int(made.used[line].sum()))]
+        assert sorted(prefixes) == sorted(_continued(own)), "each that is needed, and once"
+        for column in range(made.used.shape[1]):
+            if not made.used[line, column]:
+                assert made.end[line, column] == column + 1
+    for place, row in enumerate(made.rows):
+        path = [edge for edge in made.path[:, place] if edge < len(made.target)]
+        assert len(path) == forest.lengths[row] - 1
+        whole = forest.tokens[row, : forest.lengths[row]].tolist()
+        for step, edge in enumerate(path):
+            source = made.source[edge]
+            assert _prefix(made, lines[source], slot[source]) == tuple(whole[: step + 1])
+            assert made.target[edge] == whole[step + 1]
 
 
-def _ancestors(parent: np.ndarray, node: int) -> list[int]:
-    above = []
-    while (node := int(parent[node])) >= 0:
-        above.append(node)
-    return above
+def _prefix(made, line: int, node: int) -> tuple[int, ...]:  # noqa: ANN001
+    """The tokens that a node of a line sees, by the rule that the attention mask follows."""
+    seen = [a for a in range(node + 1) if node < made.end[line, a] and made.used[line, a]]
+    assert made.depth[line, seen].tolist() == list(range(len(seen)))
+    return tuple(made.tokens[line, seen].tolist())

@@ -1,8 +1,8 @@
 """The one log-probability kernel: how probable a language model finds each of many short token sequences.
 
-Three things make it fast without changing a score: a sequence that occurs twice runs once; a prefix that sequences
-share runs once (packed trees under a four-dimensional attention mask); and the output layer sees only the positions
-whose next token is asked for. Models that cannot take such a mask (ALiBi, recurrent layers, some attention kernels) are
+Four things make it fast without changing a score: a sequence that occurs twice runs once; a prefix that sequences share
+runs once (packed trees under a four-dimensional attention mask); a sequence's last token, which nothing follows, does not
+run at all; and padding does not reach the output layer. Models that cannot take such a mask (ALiBi, recurrent layers, some attention kernels) are
 run in batches of equal length instead; which of the two holds is decided by comparing both on some of the sequences.
 """
 
@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 from negspace.errors import NonFiniteScore, ScoreError
 from negspace.memory import fitted
 from negspace.score.batch import Batch
-from negspace.score.prefixes import Forest, Pack, build_forest, cut_packs
+from negspace.score.prefixes import Forest, build_forest, cut, lay_out
 
 Progress = Callable[[int, int, str], None]
 Method = Literal["auto", "tree", "buckets"]
@@ -30,6 +30,8 @@ _PACK = 96
 """Nodes of a tree. Attention costs the square of it; shorter packs repeat more prefixes."""
 _LOGIT_BYTES = 1 << 25
 """Memory for one batch of float32 logits."""
+_CHUNK = {True: 1 << 20, False: 1 << 28}
+"""Bytes of float32 logits that are summed at once: on the CPU, elsewhere."""
 _PROOF = 24
 """Sequences on which the tree is compared with plain batches before it is trusted."""
 _FEW = 64
@@ -101,7 +103,7 @@ class LogProbs:
 
     def tokens(self, forest: Forest) -> int:
         """Tokens of all its batches, less those that packs of a tree repeat."""
-        return forest.nodes if self._settle(forest) == "tree" else int(forest.lengths[forest.lengths > 1].sum())
+        return forest.nodes if self._settle(forest) == "tree" else int((forest.lengths - 1).sum())
 
     def scored(self, forest: Forest, totals: np.ndarray) -> Scored:
         """The scores of the sequences of a forest from the totals of its rows, float64 [distinct].
@@ -159,88 +161,59 @@ class LogProbs:
         # A single token predicts nothing: its total stays 0.
         for length in np.unique(forest.lengths[forest.lengths > 1]):
             members = np.flatnonzero(forest.lengths == length)
-            step = max(1, self.batch_tokens // int(length))
+            step = max(1, self.batch_tokens // int(length - 1))
             for start in range(0, len(members), step):
                 rows = members[start : start + step]
                 yield self._bucket(rows, torch.from_numpy(forest.tokens[rows, :length].astype(np.int64)))
 
     def _bucket(self, rows: np.ndarray, ids: torch.Tensor) -> Batch:
         device = _input_device(self.module)
-        keep = torch.ones(ids.shape, dtype=torch.bool)
-        keep[:, -1] = False
-        targets = ids[:, 1:].reshape(-1, 1)
+        keep = torch.ones((len(rows), ids.shape[1] - 1), dtype=torch.bool)
+        targets = ids[:, 1:].reshape(-1)
 
         def forward(lines: int | None = None) -> torch.Tensor:
-            return self._logits(keep[:lines], input_ids=ids[:lines].to(device))
+            return self._logits(keep[:lines], input_ids=ids[:lines, :-1].to(device))
 
         def read(logits: torch.Tensor) -> np.ndarray:
-            values = _log_probabilities(logits, torch.arange(len(targets)), targets[:, 0])
+            values = _log_probabilities(logits, torch.arange(len(targets)), targets)
             return values.view(len(rows), -1).double().sum(1).numpy()
 
-        lines = max(1, _FEW // ids.shape[1])
-        return Batch(forward, lambda: forward(lines), read, rows, ids.numel())
+        lines = max(1, _FEW // keep.shape[1])
+        return Batch(forward, lambda: forward(lines), read, rows, keep.numel())
 
     def _trees(self, forest: Forest) -> Iterator[Batch]:
-        """Packs of shared prefixes, several to a batch."""
-        batch: list[Pack] = []
-        widest = 0
-        for pack in cut_packs(forest, _PACK):
-            nodes = len(pack.tokens)
-            if batch and (len(batch) + 1) * max(widest, nodes) > self.batch_tokens:
-                yield self._packs(batch)
-                batch, widest = [], 0
-            batch.append(pack)
-            widest = max(widest, nodes)
-        yield self._packs(batch)
+        """Packs of shared prefixes, those of about one size side by side."""
+        packs = cut(forest, _PACK)
+        start = 0
+        while start < len(packs.nodes) and packs.nodes[start]:
+            stop = start + max(1, self.batch_tokens // int(packs.nodes[start]))
+            yield self._packs(forest, packs.starts[start:stop], packs.stops[start:stop])
+            start = stop
 
-    def _packs(self, packs: list[Pack]) -> Batch:
+    def _packs(self, forest: Forest, starts: np.ndarray, stops: np.ndarray) -> Batch:
         device, dtype = _input_device(self.module), next(self.module.parameters()).dtype
-        width = max(len(pack.tokens) for pack in packs)
-        ids = np.zeros((len(packs), width), np.int64)
-        depth = np.zeros((len(packs), width), np.int64)
-        # A slot beyond a pack's nodes sees itself alone, so that its softmax is defined; nobody sees it.
-        end = np.tile(np.arange(1, width + 1), (len(packs), 1))
-        keep = np.zeros((len(packs), width), bool)
-        for line, pack in enumerate(packs):
-            nodes = len(pack.tokens)
-            ids[line, :nodes] = pack.tokens
-            depth[line, :nodes] = pack.depth
-            end[line, :nodes] = pack.end
-            keep[line, pack.parent[pack.depth > 0]] = True
-        slots = torch.arange(width)
-        ends = torch.from_numpy(end)
+        made = lay_out(forest, starts, stops)
+        width = made.used.shape[1]
+        slots, ends = torch.arange(width), torch.from_numpy(made.end)
         sees = (slots[None, None, :] <= slots[None, :, None]) & (slots[None, :, None] < ends[:, None, :])
         mask = torch.zeros(sees.shape, dtype=dtype).masked_fill_(~sees, torch.finfo(dtype).min)
-        kept = torch.from_numpy(keep)
+        used = torch.from_numpy(made.used)
         inputs = {
-            "input_ids": torch.from_numpy(ids).to(device),
-            "position_ids": torch.from_numpy(depth).to(device),
+            "input_ids": torch.from_numpy(made.tokens).to(device),
+            "position_ids": torch.from_numpy(made.depth).to(device),
             "attention_mask": mask[:, None].to(device),
         }
 
-        # Line of the logits that belongs to each kept node, in the order in which the mask was flattened.
-        line_of = np.cumsum(keep.ravel()).reshape(keep.shape) - 1
-        sources = [line_of[line, pack.parent[pack.depth > 0]] for line, pack in enumerate(packs)]
-        targets = [pack.tokens[pack.depth > 0] for pack in packs]
-
         def forward(lines: int | None = None) -> torch.Tensor:
-            return self._logits(kept[:lines], **{name: value[:lines] for name, value in inputs.items()})
+            return self._logits(used[:lines], **{name: value[:lines] for name, value in inputs.items()})
 
         def read(logits: torch.Tensor) -> np.ndarray:
-            values = _log_probabilities(
-                logits, torch.from_numpy(np.concatenate(sources)), torch.from_numpy(np.concatenate(targets))
-            ).double()
-            totals, start = [], 0
-            for pack, source in zip(packs, sources, strict=True):
-                node = np.zeros(len(pack.tokens))
-                node[pack.depth > 0] = values[start : start + len(source)].numpy()
-                start += len(source)
-                totals.append(_path_sums(node, pack)[pack.last])
-            return np.concatenate(totals)
+            values = _log_probabilities(logits, torch.from_numpy(made.source), torch.from_numpy(made.target))
+            # Added step by step from the first token on, so that a total does not depend on its neighbours' lengths.
+            return np.add.reduce(np.append(values.double().numpy(), 0.0)[made.path], axis=0)
 
-        rows = np.concatenate([pack.first + np.arange(len(pack.last)) for pack in packs])
         lines = max(1, _FEW // width)
-        return Batch(forward, lambda: forward(lines), read, rows, sum(len(pack.tokens) for pack in packs))
+        return Batch(forward, lambda: forward(lines), read, made.rows, int(made.used.sum()))
 
     def _logits(self, keep: torch.Tensor, **inputs: Any) -> torch.Tensor:
         """Logits [kept positions, vocabulary] of one forward pass, the output layer run at the kept positions only."""
@@ -265,20 +238,14 @@ def forest_of(sequences: Sequence[Sequence[int]]) -> Forest:
     return build_forest(sequences)
 
 
-def _path_sums(values: np.ndarray, pack: Pack) -> np.ndarray:
-    """Sum of `values` (float64 [nodes]) from the root to each node: one step a depth, since parents come first."""
-    sums = values.copy()
-    for depth in range(1, int(pack.depth.max()) + 1):
-        here = np.flatnonzero(pack.depth == depth)
-        sums[here] += sums[pack.parent[here]]
-    return sums
-
-
 def _log_probabilities(logits: torch.Tensor, rows: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """log softmax(logits[row])[target] for each (row, target), float32 on the CPU."""
     rows, targets = rows.to(logits.device), targets.to(logits.device)
     chosen = logits[rows, targets].float()
-    return (chosen - torch.logsumexp(logits.float(), dim=-1)[rows]).cpu()
+    # Bit by bit: a processor's cache holds what is read twice, and float32 copies of coarser logits stay small.
+    step = max(1, _CHUNK[logits.device.type == "cpu"] // (4 * logits.shape[-1]))
+    norms = torch.cat([torch.logsumexp(some.float(), dim=-1) for some in logits.split(step)])
+    return (chosen - norms[rows]).cpu()
 
 
 def _input_device(module: PreTrainedModel) -> torch.device:

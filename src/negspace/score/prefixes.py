@@ -1,14 +1,16 @@
 """Prefixes shared by many sequences, laid out so that a network runs each of them once.
 
-Sorted sequences form a forest: two sentences that begin alike share their first nodes. The forest is cut into packs of
-a bounded number of nodes; inside a pack, node `a` is an ancestor of node `b` exactly if `a <= b < end[a]` (preorder),
-and that is all an attention mask needs to know.
+Sorted sequences form a forest: two sentences that begin alike share their first nodes. What a network must see of it are
+the prefixes that some sequence continues; the last token of a sequence is predicted and never read. The forest is cut
+into packs of a bounded number of such nodes; inside a pack, node `a` is an ancestor of node `b` exactly if
+`a <= b < end[a]` (preorder), and that is all an attention mask needs to know.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -28,28 +30,56 @@ class Forest:
     where: np.ndarray
     """int64 [sequences]: the row that holds each of the given sequences."""
 
+    @cached_property
+    def read(self) -> np.ndarray:
+        """int64 [distinct]: leading tokens of a row that a network must see: all but the last, and that one too where
+        the next row goes on after it."""
+        goes_on = np.append(self.shared[1:] >= self.lengths[:-1], False)
+        return self.lengths - 1 + goes_on
+
+    @cached_property
+    def fresh(self) -> np.ndarray:
+        """int64 [distinct]: those of them that no row before it has."""
+        return np.maximum(self.read - self.shared, 0)
+
     @property
     def nodes(self) -> int:
-        """Distinct prefixes: the tokens that a network must see when nothing is run twice."""
-        return int((self.lengths - self.shared).sum())
+        """Distinct prefixes that are continued: the tokens that a network must see when nothing is run twice."""
+        return int(self.fresh.sum())
 
 
 @dataclass(frozen=True)
-class Pack:
-    """A few consecutive rows of a forest, their shared prefixes stored once, in preorder."""
+class Cut:
+    """A forest in packs of consecutive rows, in the order of their size, largest first."""
 
-    first: int
-    """First row of the forest in this pack; `paths` has a line for each row from there on."""
+    starts: np.ndarray
+    """int64 [packs]: first row of each."""
+    stops: np.ndarray
+    """int64 [packs]: one past its last row."""
+    nodes: np.ndarray
+    """int64 [packs]: nodes of each, a prefix that another pack has as well included."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Some packs side by side, one a line, their nodes in preorder."""
+
+    rows: np.ndarray
+    """int64 [rows]: rows of the forest, pack after pack."""
     tokens: np.ndarray
-    """int64 [nodes]."""
+    """int64 [packs, widest]; 0 beyond a pack's nodes."""
     depth: np.ndarray
-    """int64 [nodes]: position of the node in its sequences."""
-    parent: np.ndarray
-    """int64 [nodes]: the node before it; -1 at depth 0."""
+    """int64 [packs, widest]: position of each node in its sequences."""
     end: np.ndarray
-    """int64 [nodes]: one past the last node that has this node among its ancestors."""
-    last: np.ndarray
-    """int64 [rows]: the node at which each row ends."""
+    """int64 [packs, widest]: one past the last node of the line that has this one among its ancestors, or is it."""
+    used: np.ndarray
+    """bool [packs, widest]: which slots hold nodes."""
+    source: np.ndarray
+    """int64 [edges]: the node, counted over the used slots, that predicts a token."""
+    target: np.ndarray
+    """int64 [edges]: that token."""
+    path: np.ndarray
+    """int64 [longest - 1, rows]: the edges from the first token of each row to its last; len(target) beyond it."""
 
 
 def build_forest(sequences: Sequence[Sequence[int]]) -> Forest:
@@ -75,40 +105,78 @@ def build_forest(sequences: Sequence[Sequence[int]]) -> Forest:
     return Forest(rows, lengths, shared, where.astype(np.int64).ravel())
 
 
-def cut_packs(forest: Forest, size: int) -> Iterator[Pack]:
+def cut(forest: Forest, size: int) -> Cut:
     """Cut a forest into packs of at most `size` nodes (more only where a single row is longer).
 
     A row that opens a pack brings its whole prefix along, so that no pack depends on another.
     """
-    fresh = (forest.lengths - forest.shared).tolist()
-    lengths = forest.lengths.tolist()
-    start, count = 0, 0
-    for row, (new, whole) in enumerate(zip(fresh, lengths, strict=True)):
-        if row > start and count + new > size:
-            yield _pack(forest, start, row)
-            start, count = row, 0
-        count += whole if row == start else new
-    yield _pack(forest, start, len(lengths))
+    before = np.concatenate([[0], np.cumsum(forest.fresh)])
+    starts, stops, nodes = [], [], []
+    start, rows = 0, len(forest.lengths)
+    while start < rows:
+        repeated = int(forest.read[start] - forest.fresh[start])
+        room = size - repeated + int(before[start])
+        stop = max(start + 1, int(np.searchsorted(before, room, side="right")) - 1)
+        starts.append(start)
+        stops.append(stop)
+        nodes.append(int(before[stop] - before[start]) + repeated)
+        start = stop
+    order = np.argsort(-np.array(nodes), kind="stable")
+    return Cut(np.array(starts)[order], np.array(stops)[order], np.array(nodes)[order])
 
 
-def _pack(forest: Forest, start: int, stop: int) -> Pack:
-    lengths = forest.lengths[start:stop]
-    width = int(lengths.max())
-    rows = forest.tokens[start:stop, :width]
-    shared = forest.shared[start:stop].copy()
-    shared[0] = 0
-    columns = np.arange(width)
-    fresh = (columns >= shared[:, None]) & (columns < lengths[:, None])
+def lay_out(forest: Forest, starts: np.ndarray, stops: np.ndarray) -> Layout:
+    """Lay packs out side by side.
 
-    # Number the fresh cells in reading order (preorder); a shared cell takes the number of the cell above it.
-    numbers = np.where(fresh, np.cumsum(fresh).reshape(fresh.shape) - 1, 0)
-    source = np.maximum.accumulate(np.where(fresh, np.arange(len(rows))[:, None], 0), axis=0)
-    paths = np.take_along_axis(numbers, source, axis=0)
+    Args:
+        starts, stops: int64 [packs], rows of the forest that each pack holds.
+    """
+    sizes = stops - starts
+    first = np.cumsum(sizes) - sizes
+    line = np.repeat(np.arange(len(starts)), sizes)
+    rows = np.arange(len(line)) - first[line] + starts[line]
+    lengths, shared = forest.lengths[rows], forest.shared[rows]
+    shared[first] = 0
+    longest = int(lengths.max())
+    tokens, column = forest.tokens[rows, :longest], np.arange(longest)
 
-    row_of, depth = np.nonzero(fresh)
-    last = paths[np.arange(len(rows)), lengths - 1]
-    parent = np.where(depth > 0, paths[row_of, np.maximum(depth - 1, 0)], -1)
-    end = np.arange(1, len(depth) + 1)
-    inside = columns < lengths[:, None]
-    np.maximum.at(end, paths[inside], np.broadcast_to(last[:, None] + 1, paths.shape)[inside])
-    return Pack(start, rows[fresh].astype(np.int64), depth, parent, end, last)
+    inside = column < lengths[:, None]
+    fresh = inside & (column >= shared[:, None])
+    read = fresh & ((column < lengths[:, None] - 1) | np.append(shared[1:] >= lengths[:-1], False)[:, None])
+    # A cell that is not fresh stands for the one above it that is.
+    origin = np.maximum.accumulate(np.where(fresh, np.arange(len(rows))[:, None], 0), axis=0)
+
+    # Nodes are numbered in reading order, which is preorder; those of a line go on from the line before.
+    node = np.take_along_axis(np.where(read, np.cumsum(read).reshape(read.shape) - 1, 0), origin, axis=0)
+    row, depth = np.nonzero(read)
+    count = np.bincount(line[row], minlength=len(starts))
+    begin = np.cumsum(count) - count
+    end = np.zeros(len(row), np.int64)
+    continued = column[:-1] < lengths[:, None] - 1
+    # All that follows an ancestor up to the last row that passes through it lies below it; where an index comes again,
+    # the later row's value stands.
+    so_far = np.cumsum(read.sum(axis=1))[:, None]
+    end[node[:, :-1][continued]] = np.broadcast_to(so_far, continued.shape)[continued]
+
+    edge = fresh[:, 1:]
+    number = np.where(edge, np.cumsum(edge).reshape(edge.shape) - 1, 0)
+    path = np.where(inside[:, 1:], np.take_along_axis(number, origin[:, 1:], axis=0), edge.sum())
+
+    used = np.arange(max(1, int(count.max(initial=0)))) < count[:, None]
+
+    def spread(values: np.ndarray, empty: np.ndarray | int = 0) -> np.ndarray:
+        made = np.zeros(used.shape, np.int64) + empty
+        made[used] = values
+        return made
+
+    return Layout(
+        rows=rows,
+        tokens=spread(tokens[read]),
+        depth=spread(depth),
+        # A slot beyond a pack's nodes sees itself alone, so that its softmax is defined; nobody sees it.
+        end=spread(end - begin[line[row]], np.arange(1, used.shape[1] + 1)),
+        used=used,
+        source=node[:, :-1][edge],
+        target=tokens[:, 1:][edge].astype(np.int64),
+        path=np.ascontiguousarray(path.T),
+    )

@@ -32,7 +32,7 @@ from negspace.studies.dose import with_means
 from negspace.studies.lab import Change
 from negspace.studies.workbench import Workbench
 
-VERSION = 1
+VERSION = 2
 """Version of what a cell of the kind "layers" computes; raise it whenever a spec comes to give another result."""
 
 Family = Literal["alone", "cumulative"]
