@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from negspace.errors import StatisticsError
-from negspace.stats.accumulate import Accumulator, _TorchState
+from negspace.stats.accumulate import Accumulator
 from negspace.stats.sketch import SUMS, Grid, Sketch
+from negspace.stats.torch_kernel import TorchState
 
 
 def data(tokens: int = 3000, neurons: int = 37, seed: int = 0) -> torch.Tensor:
@@ -26,7 +27,7 @@ def grid_of(a: torch.Tensor, reach: float = 3.0, repeat: int = 1) -> Grid:
 
 def by_torch(grid: Grid, experts: int = 1) -> Accumulator:
     accumulator = Accumulator(grid, experts)
-    accumulator._torch = _TorchState(grid, torch.device("cpu"))
+    accumulator._state = TorchState(grid, torch.device("cpu"))
     return accumulator
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from negspace.stats.sketch import BINS, COUNT_SHIFT, LARGEST_SUM, PART_BITS, WORD_BITS, WORDS
+from negspace.stats.sketch import BINS, COUNT_SHIFT, LARGEST_SUM, PART_BITS, TOO_LARGE, UNDEFINED, WORD_BITS, WORDS
 
 _COLUMNS = 16  # neurons of a tile: sixteen float32 make one cache line
 _ROWS = 512  # tokens of a tile: its 32 KB of float32 and the bins in use stay near the first-level cache
@@ -41,6 +41,7 @@ def accumulate(
     bins: Any,
     sums: Any,
     tallies: Any,
+    marks: Any,
 ) -> int:
     """Add rows of activations to the sketch arrays, in place.
 
@@ -57,9 +58,10 @@ def accumulate(
         bins: int64 [experts * width, 512], words of count and sum of parts.
         sums: int64 [experts * width, 7, 3], fixed-point sums (see `sketch.SUMS`).
         tallies: int64 [experts * width, 4] (see `sketch.TALLIES`).
+        marks: int32 [experts * width], what was wrong: `sketch.TOO_LARGE` and `sketch.UNDEFINED`.
 
     Returns:
-        0, or 1 when a value or a sum was not finite or too large for the fixed point; the arrays are then of no use.
+        0, or 1 when a neuron was marked; its sums are then of no use.
     """
     width = activations.shape[1]
     blocks = (width + _COLUMNS - 1) // _COLUMNS
@@ -135,6 +137,7 @@ def accumulate(
                     total = totals[k]
                     if not abs(total) < LARGEST_SUM:
                         bad = 1
+                        marks[neuron] |= TOO_LARGE if np.isfinite(s1) else UNDEFINED
                         total = 0.0
                     high = np.trunc(total / WORDS[0])
                     total -= high * WORDS[0]  # exact: the words are powers of two, and all have the sign of the total

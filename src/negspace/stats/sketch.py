@@ -31,6 +31,8 @@ LARGEST_SUM = 2.0**140
 """Sums of this size and more do not fit."""
 MOST_TOKENS = 1 << (63 - COUNT_SHIFT)
 """Tokens from which on a bin's word might overflow (134 million)."""
+TOO_LARGE, UNDEFINED = 1, 2
+"""Bits of what an update finds wrong with a neuron: a sum that does not fit, activations that are not finite."""
 REACH = 8.0
 """Half the width of a grid, in standard deviations of the pilot."""
 
