@@ -1,85 +1,175 @@
-"""Minimal pairs: our scores against lm-evaluation-harness's and minicons' for the same sentences, in turn."""
+"""Minimal pairs, all of BLiMP's and of TSE's: our scores against the harness's, minicons', a loop's, and the forward.
+
+All score the same sentences after one prefix token, from their text on, and must come to the same log-probabilities. The
+plain forward is the floor of whoever runs every sentence: all tokens, in batches of equal length, without a score.
+"""
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
-import statistics
-import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from tokenizers import ByteLevelBPETokenizer
-from transformers import AutoModelForCausalLM, AutoTokenizer, GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from negspace.errors import NegspaceError
+from benchmarks.memory import peak
+from benchmarks.place import HERE, Place
+from benchmarks.row import Relation, Row, failed, row
+from benchmarks.shapes import random_module, shape_of
+from benchmarks.timing import seconds_of
 from negspace.models.load import wrap
 from negspace.models.model import Model
-from negspace.score.pairs import minimal_pairs
+from negspace.reference import model_path, pairs_path
+from negspace.score.pairs import encode_pairs, minimal_pairs
 from negspace.text.pairs import PairSet, read_pairs
 
-_BATCHES = (16, 64, 256)
+Score = Callable[[Sequence[str]], np.ndarray]
+"""Sums of the log-probabilities of sentences, float64 [sentences], in nats."""
+
+BATCHES = (16, 64, 256)
 """Batch sizes that the other libraries may choose from: each runs at its fastest."""
+TRIED = 512
+"""Sentences on which they choose."""
+PART = 16
+"""minicons, the loop and the plain forward run every so many-th sentence, and their time is taken times this: they
+gain nothing from more of them. The harness, which sorts its requests, and we have all."""
+TOLERANCE = 2e-3
+"""Nats by which two scores of a sentence may differ, in float32."""
+
+TARGETS: dict[str, dict[str, tuple[Relation, float]]] = {
+    "blimp": {"lm-eval": (">=", 1.9), "minicons": (">=", 2.4), "loop": (">=", 3), "forward": ("<=", 0.70)},
+    "tse": {"lm-eval": (">=", 6), "forward": ("<=", 0.18)},
+}
+"""Suite -> what is measured -> target."""
+NAMES = {"lm-eval": "lm-evaluation-harness", "minicons": "minicons", "loop": "one sentence at a time"}
 
 
-def measure(data: str | Path | None = None, limit: int = 20, repeats: int = 5) -> list[dict[str, object]]:
-    """Time ours, the harness and minicons on the same pairs, interleaved; a value is the median of the ratios.
+@dataclass(frozen=True)
+class Work:
+    """Something to time."""
 
-    Args:
-        data: folder of BLiMP; by default the one beside the checkout, or else the pairs in the package.
-        limit: pairs of each paradigm.
-        repeats: rounds of all three.
-    """
-    pairs = read_pairs(data or _default_data(), limit=limit)
-    model = _model(pairs)
+    run: Score
+    """The work, on sentences."""
+    every: int = 1
+    """It runs every so many-th sentence."""
+
+    def seconds(self, sentences: Sequence[str], device: str) -> tuple[float, np.ndarray]:
+        """Seconds for all sentences, and the scores of those that it ran."""
+        made: list[np.ndarray] = []
+        part = sentences[:: self.every]
+        spent = seconds_of(lambda: made.append(self.run(part)), device)
+        return spent * len(sentences) / len(part), made[0]
+
+
+def measure(place: Place = HERE) -> list[Row]:
+    """Rows of each suite, then peaks of memory. The model is the bundled one, or has the shape that is asked for."""
+    logging.disable(logging.WARNING)  # the harness tells of every model that it is given
+    rows: list[Row] = []
+    for suite, targets in TARGETS.items():
+        try:
+            pairs = read(suite, 4 if place.tiny else None)
+        except FileNotFoundError as error:
+            rows += [failed(name(suite, what), error, target, readme=True) for what, target in targets.items()]
+            continue
+        rows += against(place, suite, pairs)
+    return rows + memory(place)
+
+
+def against(place: Place, suite: str, pairs: PairSet) -> list[Row]:
+    """One suite: ours first and last, the others between."""
+    model = model_of(place)
     sentences = [sentence for pair in pairs for sentence in (pair.good, pair.bad)]
-    ours = _ours(model, pairs)
-    others = {"lm-evaluation-harness": _harness(model), "minicons": _minicons(model)}
-
-    expected = ours()
-    best: dict[str, int] = {}
-    worst: dict[str, float] = {}
-    for name, run in others.items():
-        seconds = {}
-        for batch in _BATCHES:
-            began = time.perf_counter()
-            values = run(sentences, batch)
-            seconds[batch] = time.perf_counter() - began
-        worst[name] = float(np.abs(np.array(values) - expected).max())
-        best[name] = min(seconds, key=seconds.__getitem__)
-
-    ratios: dict[str, list[float]] = {name: [] for name in others}
-    for _ in range(repeats):
-        mine = _seconds(ours)
-        for name, run in others.items():
-            ratios[name].append(mine / _seconds(lambda run=run, name=name: run(sentences, best[name])))
-    return [
-        {
-            "name": f"minimal pairs / {name}",
-            "value": round(statistics.median(ratios[name]), 3),
-            "target": "<= 1.00",
-            "met": statistics.median(ratios[name]) <= 1,
-            "detail": (
-                f"{len(pairs)} pairs of {pairs.name}, {repeats} interleaved rounds "
-                f"({min(ratios[name]):.2f} to {max(ratios[name]):.2f}), {name} at its best batch size of {best[name]}; "
-                f"scores differ by {worst[name]:.1e} nats at most"
-            ),
-        }
-        for name in others
-    ]
+    expected = ours(model, pairs)()
+    first = seconds_of(ours(model, pairs), place.device)
+    found: dict[str, tuple[float, str] | Exception] = {}
+    for what in TARGETS[suite]:
+        try:
+            found[what] = _timed(place, what, model, sentences, expected)
+        except Exception as error:  # not installed, or not up to this model: the other rows stand
+            found[what] = error
+    last = seconds_of(ours(model, pairs), place.device)
+    mine = (first + last) / 2
+    rows = []
+    for what, target in TARGETS[suite].items():
+        got = found[what]
+        if isinstance(got, Exception):
+            rows.append(failed(name(suite, what), got, target, readme=True))
+            continue
+        theirs, detail = got
+        value = mine / theirs if what == "forward" else theirs / mine
+        rows.append(
+            row(
+                name(suite, what),
+                value,
+                target,
+                f"{len(pairs):,} pairs; ours {first:.1f} s before and {last:.1f} s after, {detail}; {model.source.name}",
+                readme=True,
+            )
+        )
+    return rows
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
+def _timed(place: Place, what: str, model: Model, sentences: list[str], expected: np.ndarray) -> tuple[float, str]:
+    """Seconds of a peer, or of the plain forward, for all sentences; and what to say of it."""
+    if what == "forward":
+        spent, _ = Work(forward(model), PART).seconds(sentences, place.device)
+        return spent, f"the plain forward {spent:.1f} s (every {PART}th sentence, times {PART})"
+    if what == "loop":
+        work, best = Work(loop(model), PART), 1
+    else:
+        make = {"lm-eval": harness, "minicons": minicons}[what]
+        some = sentences[:: max(1, len(sentences) // TRIED)]
+        tried = {batch: Work(make(model, batch)).seconds(some, place.device)[0] for batch in BATCHES}
+        best = min(tried, key=tried.__getitem__)
+        work = Work(make(model, best), 1 if what == "lm-eval" else PART)
+    spent, values = work.seconds(sentences, place.device)
+    off = float(np.abs(values - expected[:: work.every]).max())
+    limit = TOLERANCE if model.module.dtype == torch.float32 else 1.0
+    assert off <= limit, f"scores differ by {off:.2g} nats, more than {limit:g}"
+    part = f" (every {work.every}th sentence, times {work.every})" if work.every > 1 else ""
+    batched = f" in batches of {best}, its best" if best > 1 else ""
+    return spent, f"{NAMES[what]}{batched} {spent:.1f} s{part}; scores differ by {off:.1e} nats at most"
 
 
-def _ours(model: Model, pairs: PairSet) -> Callable[[], np.ndarray]:
+def name(suite: str, what: str) -> str:
+    """What a row is called."""
+    title = {"blimp": "BLiMP", "tse": "TSE"}[suite]
+    if what == "forward":
+        return f"{title}: ours / plain forward over all tokens, unpadded"
+    return f"{title}: {NAMES[what]} / ours"
+
+
+def memory(place: Place) -> list[Row]:
+    """Peak memory of ours and of the harness on a part of BLiMP."""
+    title = "minimal pairs, peak memory: lm-evaluation-harness / ours"
+    try:
+        theirs, mine = (peak("benchmarks.bench_pairs:prepare", place, what) for what in ("lm-eval", "ours"))
+    except Exception as error:
+        return [failed(title, error)]
+    return [row(title, theirs.bytes / max(1, mine.bytes), detail=f"above the loaded model: {theirs}, ours {mine}")]
+
+
+def prepare(place: Place, what: str) -> Callable[[], object]:
+    """Ten pairs of each paradigm under "ours" or "lm-eval", ready to run; a few have been."""
+    model = model_of(place)
+    pairs = read("blimp", 1 if place.tiny else 10)
+    if what == "ours":
+        ours(model, pairs.sample(1))()
+        return ours(model, pairs)
+    run = harness(model, 64)
+    sentences = [sentence for pair in pairs for sentence in (pair.good, pair.bad)]
+    run(sentences[:64])
+    return lambda: run(sentences)
+
+
+def ours(model: Model, pairs: PairSet) -> Callable[[], np.ndarray]:
+    """Our scores, good and bad in turn."""
+
     def run() -> np.ndarray:
         items = minimal_pairs(model, pairs, protocol="lm-eval", score="sum").items
         return items[["good", "bad"]].to_numpy().ravel()
@@ -87,93 +177,104 @@ def _ours(model: Model, pairs: PairSet) -> Callable[[], np.ndarray]:
     return run
 
 
-def _harness(model: Model) -> Callable[[list[str], int], list[float]]:
+def harness(model: Model, batch: int) -> Score:
+    """lm-evaluation-harness's requests for log-likelihoods."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from lm_eval.api.instance import Instance
         from lm_eval.models.huggingface import HFLM
 
-        scorer = HFLM(pretrained=model.module, tokenizer=model.tokenizer, max_length=model.context)
+        scorer = HFLM(pretrained=model.module, tokenizer=model.tokenizer, max_length=model.context, batch_size=batch)
 
-    def run(sentences: list[str], batch: int) -> list[float]:
-        scorer.batch_size_per_gpu = batch
+    def run(sentences: Sequence[str]) -> np.ndarray:
         requests = [
             Instance(request_type="loglikelihood", doc={}, arguments=("", sentence), idx=index)
             for index, sentence in enumerate(sentences)
         ]
-        return [value for value, _ in scorer.loglikelihood(requests, disable_tqdm=True)]
+        return np.array([value for value, _ in scorer.loglikelihood(requests, disable_tqdm=True)])
 
     return run
 
 
-def _minicons(model: Model) -> Callable[[list[str], int], list[float]]:
+def minicons(model: Model, batch: int) -> Score:
+    """minicons' scores of batches of sentences."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from minicons.scorer import IncrementalLMScorer
 
-        scorer = IncrementalLMScorer(model.module, "cpu", tokenizer=model.tokenizer)
+        scorer = IncrementalLMScorer(model.module, str(model.device), tokenizer=model.tokenizer)
 
-    def run(sentences: list[str], batch: int) -> list[float]:
+    def run(sentences: Sequence[str]) -> np.ndarray:
         values: list[float] = []
         for start in range(0, len(sentences), batch):
-            some = sentences[start : start + batch]
+            some = list(sentences[start : start + batch])
             values += scorer.sequence_score(some, reduction=lambda x: x.sum().item(), bos_token=True)
-        return values
+        return np.array(values)
 
     return run
 
 
-def _default_data() -> Path:
-    beside = Path(os.environ.get("NEGSPACE_SHARED", Path(__file__).parents[2] / "shared")) / "data" / "blimp"
+def loop(model: Model) -> Score:
+    """The way of the published code: a forward pass, a log-softmax and a look-up for each sentence in turn."""
+    prefix = _prefix(model)
+
+    def run(sentences: Sequence[str]) -> np.ndarray:
+        values = []
+        with torch.no_grad():
+            for sentence in sentences:
+                ids = torch.tensor([[prefix, *model.tokenizer(sentence)["input_ids"]]], device=model.device)
+                logp = torch.log_softmax(model.module(input_ids=ids).logits[0, :-1].float(), dim=-1)
+                values.append(logp.gather(1, ids[0, 1:, None]).sum().item())
+        return np.array(values)
+
+    return run
+
+
+def forward(model: Model) -> Score:
+    """The plain forward over all tokens, in batches of equal length; the scores are nobody's."""
+
+    def run(sentences: Sequence[str]) -> np.ndarray:
+        by_length: dict[int, list[list[int]]] = {}
+        prefix = _prefix(model)
+        for ids in model.tokenizer(list(sentences))["input_ids"]:
+            by_length.setdefault(len(ids) + 1, []).append([prefix, *ids])
+        with torch.inference_mode():
+            for alike in by_length.values():
+                for start in range(0, len(alike), 64):
+                    ids = torch.tensor(alike[start : start + 64], device=model.device)
+                    _ = model.module(input_ids=ids, use_cache=False).logits
+        return np.zeros(len(sentences))
+
+    return run
+
+
+def _prefix(model: Model) -> int:
+    tokenizer = model.tokenizer
+    return int(tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id)
+
+
+def read(suite: str, limit: int | None) -> PairSet:
+    """BLiMP or TSE from beside the checkout (or NEGSPACE_SHARED); BLiMP's place is taken by the bundled pairs.
+
+    Raises:
+        FileNotFoundError: no TSE.
+    """
+    beside = Path(os.environ.get("NEGSPACE_SHARED", Path(__file__).parents[2] / "shared")) / "data" / suite
     if beside.is_dir():
-        return beside
-    from negspace.reference import pairs_path
-
-    return pairs_path()
-
-
-def _model(pairs: PairSet) -> Model:
-    """The bundled model; before there is one, a random GPT-NeoX of its size with a tokenizer of the pairs' own text."""
-    # A loaded copy of its own: minicons sets the padding token of the tokenizer that it is given.
-    try:
-        from negspace.reference import model_path
-
-        path = str(model_path())
-    except (ImportError, NegspaceError):
-        return wrap(*_random_model(pairs), name="random GPT-NeoX")
-    module = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
-    return wrap(module, AutoTokenizer.from_pretrained(path), name="bundled")
+        return read_pairs(beside, limit=limit)
+    if suite == "tse":
+        raise FileNotFoundError("no TSE beside the checkout; set NEGSPACE_SHARED to a folder with data/tse")
+    return read_pairs(pairs_path(), limit=limit)
 
 
-def _random_model(pairs: PairSet) -> tuple[GPTNeoXForCausalLM, PreTrainedTokenizerFast]:
-    core = ByteLevelBPETokenizer()
-    core.train_from_iterator(
-        (text for pair in pairs for text in (pair.good, pair.bad)),
-        vocab_size=4096,
-        special_tokens=["<|endoftext|>"],
-        show_progress=False,
-    )
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core._tokenizer, bos_token="<|endoftext|>", eos_token="<|endoftext|>"
-    )
-    config = GPTNeoXConfig(
-        vocab_size=4096,
-        hidden_size=192,
-        num_hidden_layers=6,
-        num_attention_heads=6,
-        intermediate_size=768,
-        max_position_embeddings=512,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return GPTNeoXForCausalLM(config).eval(), tokenizer
+def model_of(place: Place) -> Model:
+    """The bundled model on the CPU; elsewhere the place's shape at random weights, with the bundled tokenizer.
 
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", help="folder of BLiMP")
-    parser.add_argument("--limit", type=int, default=20, help="pairs of each paradigm")
-    parser.add_argument("--repeats", type=int, default=5, help="interleaved rounds")
-    logging.disable(logging.WARNING)
-    for row in measure(**vars(parser.parse_args())):
-        print(row)
+    A copy of its own: minicons sets the padding token of the tokenizer that it is given.
+    """
+    path = str(model_path())
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    if place.shape in ("tiny", "small"):
+        module = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval().to(place.device)
+        return wrap(module, tokenizer, name="the bundled GELU model")
+    return wrap(random_module(place), tokenizer, name=shape_of(place).about)

@@ -105,15 +105,20 @@ def shape_of(place: Place) -> Shape:
 
 
 def random_model(place: Place) -> Model:
-    """A model of the place's shape; the same weights each time on one kind of device."""
+    """A model of the place's shape, with a tokenizer of as many words as it knows."""
+    module = random_module(place)
+    return wrap(module, word_tokenizer(module.config.vocab_size), f"{place.shape}, random weights")
+
+
+def random_module(place: Place) -> Any:
+    """A module of the place's shape; the same weights each time on one kind of device."""
     shape = shape_of(place)
     config = shape.config()
     dtype = DTYPES[place.dtype or shape.dtype]
     # Made where it runs and in its own dtype: 8 billion weights in float32 would fit neither twice nor through a bus.
     with torch.random.fork_rng(devices=[place.device] if place.on_gpu else []), torch.device(place.device):
         torch.manual_seed(0)
-        module = AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
-    return wrap(module, word_tokenizer(config.vocab_size), f"{place.shape}, random weights")
+        return AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
 
 
 def word_tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:

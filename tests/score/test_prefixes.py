@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from negspace.score.prefixes import build_forest, cut, lay_out
+from negspace.score.prefixes import Layout, build_forest, cut, lay_out
 
 _SEQUENCES = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=9), min_size=1, max_size=60)
 
@@ -70,7 +70,7 @@ def test_a_layout_holds_every_prefix_once_with_true_ancestors_and_paths(sequence
             assert made.target[edge] == whole[step + 1]
 
 
-def _prefix(made, line: int, node: int) -> tuple[int, ...]:  # noqa: ANN001
+def _prefix(made: Layout, line: int, node: int) -> tuple[int, ...]:
     """The tokens that a node of a line sees, by the rule that the attention mask follows."""
     seen = [a for a in range(node + 1) if node < made.end[line, a] and made.used[line, a]]
     assert made.depth[line, seen].tolist() == list(range(len(seen)))

@@ -1,9 +1,10 @@
 """The one log-probability kernel: how probable a language model finds each of many short token sequences.
 
-Four things make it fast without changing a score: a sequence that occurs twice runs once; a prefix that sequences share
-runs once (packed trees under a four-dimensional attention mask); a sequence's last token, which nothing follows, does not
-run at all; and padding does not reach the output layer. Models that cannot take such a mask (ALiBi, recurrent layers, some attention kernels) are
-run in batches of equal length instead; which of the two holds is decided by comparing both on some of the sequences.
+Four things make it fast without changing a score: a sequence that occurs twice runs once; a prefix that sequences
+share runs once (packed trees under a four-dimensional attention mask); a sequence's last token, which nothing follows,
+does not run at all; and padding does not reach the output layer. Models that cannot take such a mask (ALiBi, recurrent
+layers, some attention kernels) are run in batches of equal length instead; which of the two holds is decided by
+comparing both on some of the sequences.
 """
 
 from __future__ import annotations

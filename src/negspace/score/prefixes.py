@@ -1,8 +1,8 @@
 """Prefixes shared by many sequences, laid out so that a network runs each of them once.
 
-Sorted sequences form a forest: two sentences that begin alike share their first nodes. What a network must see of it are
-the prefixes that some sequence continues; the last token of a sequence is predicted and never read. The forest is cut
-into packs of a bounded number of such nodes; inside a pack, node `a` is an ancestor of node `b` exactly if
+Sorted sequences form a forest: two sentences that begin alike share their first nodes. What a network must see of it
+are the prefixes that some sequence continues; the last token of a sequence is predicted and never read. The forest is
+cut into packs of a bounded number of such nodes; inside a pack, node `a` is an ancestor of node `b` exactly if
 `a <= b < end[a]` (preorder), and that is all an attention mask needs to know.
 """
 
