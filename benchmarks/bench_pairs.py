@@ -1,7 +1,7 @@
 """Minimal pairs, all of BLiMP's and of TSE's: our scores against the harness's, minicons', a loop's, and the forward.
 
-All score the same sentences after one prefix token, from their text on, and must come to the same log-probabilities. The
-plain forward is the floor of whoever runs every sentence: all tokens, in batches of equal length, without a score.
+All score the same sentences after one prefix token, from their text on, and must come to the same log-probabilities.
+The plain forward is the floor of whoever runs every sentence: all tokens, in batches of equal length, without a score.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from benchmarks.timing import seconds_of
 from negspace.models.load import wrap
 from negspace.models.model import Model
 from negspace.reference import model_path, pairs_path
-from negspace.score.pairs import encode_pairs, minimal_pairs
+from negspace.score.pairs import minimal_pairs
 from negspace.text.pairs import PairSet, read_pairs
 
 Score = Callable[[Sequence[str]], np.ndarray]
@@ -107,7 +107,8 @@ def against(place: Place, suite: str, pairs: PairSet) -> list[Row]:
                 name(suite, what),
                 value,
                 target,
-                f"{len(pairs):,} pairs; ours {first:.1f} s before and {last:.1f} s after, {detail}; {model.source.name}",
+                f"{len(pairs):,} pairs; ours {first:.1f} s before and {last:.1f} s after, {detail}; "
+                f"{model.source.name}",
                 readme=True,
             )
         )

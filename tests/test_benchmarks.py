@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from benchmarks import __main__ as suite
-from benchmarks import bench_layers, bench_matching, bench_scan
+from benchmarks import bench_layers, bench_matching, bench_pairs, bench_scan, bench_wasserstein
 from benchmarks.child import call
 from benchmarks.memory import measured
 from benchmarks.place import HERE, Place
@@ -170,6 +170,23 @@ def test_a_search_without_a_match_has_not_met_the_target(monkeypatch: pytest.Mon
 def test_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_layers, "SHAPES", {"tiny": (64, 64, 8, 1, 2)})
     check([found.as_json() for found in bench_layers.measure(repeats=1)])
+
+
+def test_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_pairs, "PART", 4)
+    rows = [found.as_json() for found in bench_pairs.measure(TINY)]
+    check(rows)
+    measured_ones = [found["name"] for found in rows if found["value"] is not None]
+    assert "BLiMP: lm-evaluation-harness / ours" in measured_ones
+    assert "BLiMP: one sentence at a time / ours" in measured_ones
+    if find_spec("minicons") is None:
+        assert "BLiMP: minicons / ours" not in measured_ones
+
+
+def test_the_sketch_is_as_near_as_its_row_says() -> None:
+    rows = bench_wasserstein.distance(1, 12)
+    check([found.as_json() for found in rows])
+    assert rows[1].met
 
 
 def test_every_module_is_in_the_suite() -> None:
