@@ -184,6 +184,24 @@ def test_without_a_control_there_is_no_contrast(made: Run, study: Study) -> None
     assert said == ["Double dissociation at the top 30%: cannot be tested, there is no matched control."]
 
 
+@pytest.mark.parametrize(
+    ("verdict", "crossover", "words"),
+    [
+        ("established", True, ": established, with a crossover; contrast"),
+        ("established", False, ": established, without a crossover (weaker evidence: "),
+        ("not established", False, ": not established; contrast"),
+        ("reversed", False, ": reversed; contrast"),
+    ],
+)
+def test_an_established_verdict_says_whether_it_crosses_over(
+    made: Run, verdict: str, crossover: bool, words: str
+) -> None:
+    table = made[1].all["dissociation"].assign(verdict=verdict, crossover=crossover, matched=True)
+    said = sentences(made[1].books["ablation"], {**made[1].all, "dissociation": table})
+    assert said
+    assert all(words in sentence for sentence in said)
+
+
 def test_the_command_line_runs_and_reports_it(made: Run, fields: dict[str, Any], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(made[0], folder)

@@ -189,6 +189,7 @@ def gather(
         by_path = dict(zip((site.path for site in chosen), collectors, strict=True))
         kept = _Kept(pairs) if pairs is not None and len(pairs.positions) else None
         counted: NDArray[np.bool_] = np.empty(0, bool)
+        rows: NDArray[np.int64] | None = None
         tokens_of: dict[str, torch.Tensor] = {}
 
         def on_rows(site: Site, tokens: torch.Tensor) -> None:
@@ -200,13 +201,12 @@ def gather(
 
         def on_activation(site: Site, a: torch.Tensor, experts: torch.Tensor | None) -> None:
             if experts is None:
-                rows = None if counted.all() else np.flatnonzero(counted)
                 by_path[site.path].add(a, rows, None)
                 if kept is not None:
                     kept.keep("a", site, a)
             else:
-                rows = np.flatnonzero(counted[tokens_of[site.path].cpu().numpy()])
-                by_path[site.path].add(a, rows, experts.cpu().numpy())
+                routed = np.flatnonzero(counted[tokens_of[site.path].cpu().numpy()])
+                by_path[site.path].add(a, routed, experts.cpu().numpy())
 
         watch = on_inputs if kept is not None else None
         with torch.no_grad(), tap(model, before=on_activation, sites=chosen, inputs=watch, rows=on_rows):
@@ -214,6 +214,7 @@ def gather(
                 if begin == stop:
                     continue
                 counted = ~windows.special[begin:stop].reshape(-1)
+                rows = None if counted.all() else np.flatnonzero(counted)
                 if kept is not None:
                     kept.turn(begin * window, stop * window)
                 run(torch.from_numpy(windows.tokens[begin:stop]).to(model.device))
@@ -235,28 +236,38 @@ class _Kept:
 
     def __init__(self, pairs: PairSample) -> None:
         self._pairs = pairs
-        self._rows = self._slots = np.empty(0, np.int64)
+        self._rows, self._slots = torch.empty(0, dtype=torch.int64), np.empty(0, np.int64)
+        self._held: list[tuple[tuple[str, str], torch.Tensor]] = []
         self._kept: dict[tuple[str, str], NDArray[np.float32]] = {}
 
     def turn(self, begin: int, stop: int) -> None:
         """Say which tokens the next forward pass holds."""
-        self._rows, self._slots = self._pairs.within(begin, stop)
+        self._bring_home()
+        rows, self._slots = self._pairs.within(begin, stop)
+        self._rows = torch.from_numpy(rows)
 
     def keep(self, what: str, site: Site, values: torch.Tensor) -> None:
         """Keep the paired tokens' rows of one call."""
+        if len(self._rows) == 0:
+            return
         flat = values.detach().reshape(-1, values.shape[-1])
-        key = what, site.path
-        if key not in self._kept:
-            self._kept[key] = np.empty((len(self._pairs.slots), flat.shape[1]), np.float32)
-        rows = flat[torch.from_numpy(self._rows).to(flat.device)]
-        self._kept[key][self._slots] = rows.float().cpu().numpy()
+        self._held.append(((what, site.path), flat[self._rows.to(flat.device)].float()))
 
     def difficulty(self, site: Site) -> Difficulty | None:
         """The site's mapping difficulty, and its sample given back."""
+        self._bring_home()
         x, a = self._kept.pop(("x", site.path), None), self._kept.pop(("a", site.path), None)
         if x is None or a is None:
             return None
         return difficulty(x.reshape(2, -1, x.shape[1]), a.reshape(2, -1, a.shape[1]))
+
+    def _bring_home(self) -> None:
+        """Copy to the host what the last pass kept: once it is over, since each copy waits for the device."""
+        for key, values in self._held:
+            if key not in self._kept:
+                self._kept[key] = np.empty((len(self._pairs.slots), values.shape[1]), np.float32)
+            self._kept[key][self._slots] = values.cpu().numpy()
+        self._held.clear()
 
 
 def pilot_grid(

@@ -214,9 +214,13 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     return found
 
 
+_ONE_SIDED = "without a crossover (weaker evidence: a control that harms everything more can come out so, too)"
+"""What is said of an interaction in which not both families go their way; see docs/analyses/calibration.md."""
+
+
 def _sentence(label: str, row: pd.Series, single: pd.DataFrame) -> str:
     caveat = "" if row["matched"] else " (control nearest, not matched)"
-    crossed = {"established": ", with a crossover" if row["crossover"] else ", without a crossover"}
+    crossed = {"established": ", with a crossover" if row["crossover"] else f", {_ONE_SIDED}"}
     text = (
         f"{label}, {_SUITES[row['suite']]} against {len(single)} tasks: {row['verdict']}"
         f"{crossed.get(row['verdict'], '')}{caveat}; contrast {_points(row['contrast'])} points "
