@@ -76,13 +76,13 @@ def best(timings: Sequence[Timing], workers: int) -> Timing:
     return min((one for one in timings if one.workers == workers), key=lambda one: one.cells)
 
 
-def study_times(counts: Sequence[int], rounds: int = 2, limit: int = 20) -> list[Timing]:
+def study_times(counts: Sequence[int], rounds: int = 2, limit: int = 10) -> list[Timing]:
     """Times of one study of the bundled model for each number of workers, in turn, round after round.
 
     Args:
         counts: numbers of workers.
         rounds: runs of each.
-        limit: pairs of each paradigm.
+        limit: pairs of each paradigm; four times as many windows of perplexity.
     """
     return [_study_time(workers, limit) for _ in range(rounds) for workers in counts]
 
@@ -131,7 +131,7 @@ def _study(limit: int, **fields: Any) -> Study:
 
 
 def _study_time(workers: int, limit: int) -> Timing:
-    study = _study(limit, resources={"workers": workers, "cpus": 1}, tasks=())
+    study = _study(limit, perplexity_windows=4 * limit, tasks=(), resources={"workers": workers, "cpus": 1})
     with TemporaryDirectory() as folder:
         began = time.perf_counter()
         with RayCluster(partial(workbench, study), study.resources) as cluster:

@@ -107,8 +107,10 @@ def test_records_are_of_the_bundled_model(name: str) -> None:
 def test_figures_are_those_that_the_tools_draw() -> None:
     import figures
     import records
+    import scaling
 
     wanted = {f"{name}.svg" for name in figures.DRAWN} | {f"study/{name}.svg" for name in records.SHOWN}
+    wanted.add(scaling.FIGURE.name)
     there = {path.relative_to(DOCS / "figures").as_posix() for path in (DOCS / "figures").rglob("*.svg")}
     assert there == wanted
     shown = {Path(found).name for text in TEXTS.values() for found in re.findall(r"\(\S*figures/(\S+\.svg)\)", text)}

@@ -3,7 +3,8 @@
 A block stands between `<!-- name -->` and `<!-- /name -->`. The demo's figures come from docs/records/demo.json, made
 from the run folder RUN of `negspace demo --out RUN` when one is given; the benchmarks' from benchmarks/results.json,
 those of `benchmarks:all` from the results of other devices too (`make bench`); those of `study:ANALYSIS` from
-docs/records/study.json (tools/records.py) and those of `figures:NAME` from docs/records/figures.json (tools/figures.py).
+docs/records/study.json (tools/records.py), those of `figures:NAME` from docs/records/figures.json (tools/figures.py),
+those of `scaling:PART` from docs/records/scaling.json (tools/scaling.py).
 """
 
 from __future__ import annotations
@@ -114,6 +115,66 @@ def figure(name: str) -> str:
     return f"*The bundled model: MD against WD. Rank correlation by layer, from the first: {shown}.*"
 
 
+def scaling(part: str) -> str:
+    """A part of the page on scaling: what was measured, what is assumed, or what is projected."""
+    record = _record("scaling")
+    found, made = record["measured"], record["projection"]
+    if part == "measured":
+        runs = [
+            [str(one["workers"]), f"{one['cells']:.1f}", f"{one['whole']:.1f}", f"{one['start']:.1f}"]
+            for one in sorted(found["workers"], key=lambda one: one["workers"])
+        ]
+        head = ["workers", "cells, s", "whole study, s", "start-up before it, s"]
+        machine = found["machine"]
+        where = (
+            f"{found['workers'][0]['count']} cells, {found['limit']} pairs of each paradigm; measured on "
+            f"{machine['cores']} cores of {machine['processor']}, torch {machine['torch']}, at a load of "
+            f"{machine['load_before']} before."
+        )
+        gain = (
+            f"Two workers do {2 * found['efficiency']:.2f} times what one does: efficiency {found['efficiency']:.2f}."
+        )
+        return "\n\n".join([_table(head, runs), where, gain])
+    if part == "units":
+        rows = [[name, f"{value:.2f}"] for name, value in found["units"].items()]
+        head = ["cells of", "cost of a planned token / token of a plain forward pass"]
+        rate, load = found["forward_tokens_per_second"], found["load_seconds"]
+        where = f"The plain pass reads {rate:,.0f} tokens a second on one core; the model loads in {load:.2f} s."
+        return "\n\n".join([_table(head, rows), where])
+    if part == "assumptions":
+        rows = [
+            [f"`{name}`", f"{one['value']:,.6g}", one["unit"], one["why"]] for name, one in made["assumptions"].items()
+        ]
+        return _table(["name", "value", "unit", "reason"], rows)
+    if part == "hours":
+        rows = [
+            [dtype, gpus, _hours(one["low"]), _hours(one["high"])]
+            for dtype, by_gpus in made["hours"].items()
+            for gpus, one in by_gpus.items()
+        ]
+        head = ["weights", "GPUs", "projected hours, longest units first", "projected hours, study after study"]
+        return _table(head, rows)
+    rows = [
+        [
+            one["name"],
+            f"{one['parameters'] / 1e9:.3g}",
+            str(one["checkpoints"] or ""),
+            f"{one['cells']:,}",
+            f"{one['tokens'] / 1e9:.2f}",
+            *map(_hours, one["hours"].values()),
+        ]
+        for one in made["models"]
+    ]
+    dtypes = [f"projected GPU hours, {dtype}" for dtype in made["hours"]]
+    head = ["model", "parameters, 10⁹", "checkpoints", "cells", "tokens, 10⁹", *dtypes]
+    return _table(head, rows)
+
+
+def _hours(value: float) -> str:
+    """Three digits."""
+    return f"{float(f'{value:.3g}'):,g}"
+
+
 def _record(name: str) -> dict[str, Any]:
     return json.loads((ROOT / "docs" / "records" / f"{name}.json").read_text(encoding="utf-8"))
 
@@ -121,8 +182,8 @@ def _record(name: str) -> dict[str, Any]:
 def block(name: str) -> str:
     """The content of the block of a name."""
     kind, _, what = name.partition(":")
-    if kind in ("study", "figures"):
-        return {"study": study, "figures": figure}[kind](what)
+    if kind in ("study", "figures", "scaling"):
+        return {"study": study, "figures": figure, "scaling": scaling}[kind](what)
     return benchmarks(what) if kind == "benchmarks" else demo()
 
 
