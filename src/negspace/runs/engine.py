@@ -7,11 +7,12 @@ import platform
 import signal
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Self
 
 import pandas as pd
 
@@ -51,33 +52,94 @@ class Progress:
     """The cell at hand."""
 
 
-class Engine(Protocol):
-    """Whatever can compute cells: this process, or a cluster."""
+class Engine(ABC):
+    """Computes cells: reads what is recorded, has the rest computed and recorded, and counts.
 
-    width: int
-    """Cells that are computed at a time."""
+    While it is entered as a context, SIGINT (Ctrl-C) or SIGTERM lets what is being computed finish and then raises
+    `Interrupted`; a second one stops at once, which loses the cells at hand only.
 
-    def expect(self, cells: int, cost: float) -> None:
-        """Say how many cells, and of what cost, will come beyond those handed in so far; for estimates only."""
-        ...
-
-    def run(self, cells: Sequence[Cell]) -> list[Record]:
-        """Records of the cells, in their order."""
-        ...
-
-    def __enter__(self) -> Engine: ...
-
-    def __exit__(self, *exc: object) -> None: ...
-
-
-class LocalEngine:
-    """Computes cells one after the other in this process.
-
-    While it is entered as a context, SIGINT (Ctrl-C) or SIGTERM lets the current cell finish and then raises
-    `Interrupted`; a second one stops at once, which loses the current cell only.
+    Args:
+        store: where records are; held by this process, which alone writes.
+        progress: called as cells are computed.
+        note: called with one sentence for what the user should know at once.
     """
 
     width = 1
+    """Cells that are computed at a time."""
+    _waits_for = "the current cell"
+
+    def __init__(
+        self,
+        store: Store,
+        progress: Callable[[Progress], None] | None = None,
+        note: Callable[[str], None] | None = None,
+    ) -> None:
+        self._store = store
+        self._progress = progress
+        self._note = note or (lambda _: None)
+        self._stop = False
+        self._computed = self._reused = self._expected = self._left = 0
+        self._done = self._expected_cost = self._cost = 0.0
+
+    def expect(self, cells: int, cost: float) -> None:
+        """Say how many cells, and of what cost, will come beyond those handed in so far; for estimates only."""
+        self._expected, self._expected_cost = cells, cost
+
+    def run(self, cells: Sequence[Cell]) -> list[Record]:
+        """Records of the cells, in their order; those not recorded yet are computed, once each.
+
+        Raises:
+            Interrupted: SIGINT came; all that was computed is recorded.
+            RecordError: a record cannot be written.
+        """
+        found = {cell.key: recorded(self._store, cell, self._note) for cell in cells}
+        missing = list({cell.key: cell for cell in cells if found[cell.key] is None}.values())
+        self._reused += len(found) - len(missing)
+        self._left, self._cost = len(missing), sum(cell.cost for cell in missing)
+
+        def written(cell: Cell, **how: Any) -> None:
+            # Read back what counts: the caller sees what a resumed run would, NaN as None and all.
+            found[cell.key] = self._store.require(cell.key)
+            self._store.log("computed", key=cell.key, kind=cell.kind, cell=cell.label, **how)
+            self._computed += 1
+            self._left -= 1
+            self._done += cell.cost
+            self._cost -= cell.cost
+
+        if missing:
+            self._make(missing, written)
+        if self._stop:
+            raise Interrupted(self._computed, self._left + self._expected)
+        return [record for cell in cells if (record := found[cell.key]) is not None]
+
+    @abstractmethod
+    def _make(self, cells: Sequence[Cell], written: Callable[..., None]) -> None:
+        """Compute cells, write a record of each and then call written(cell, **what the log should say beside); no
+        further one once `_stop` is set."""
+
+    def _report(self, cell: Cell, part: float = 0.0) -> None:
+        """Tell the progress, with a part of a cell done."""
+        if self._progress:
+            done = self._done + part * cell.cost
+            total = self._done + self._cost + self._expected_cost
+            waiting = self._left + self._expected
+            self._progress(Progress(self._computed, self._reused, waiting, done, total, cell.label))
+
+    def __enter__(self) -> Self:
+        self._signals = on_sigint(self._ask_to_stop)
+        self._signals.__enter__()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._signals.__exit__(None, None, None)
+
+    def _ask_to_stop(self) -> None:
+        self._stop = True
+        self._note(f"stopping after {self._waits_for}; press Ctrl-C again to stop at once")
+
+
+class LocalEngine(Engine):
+    """Computes cells one after the other in this process."""
 
     def __init__(
         self,
@@ -86,82 +148,31 @@ class LocalEngine:
         progress: Callable[[Progress], None] | None = None,
         note: Callable[[str], None] | None = None,
     ) -> None:
-        self._store = store
+        super().__init__(store, progress, note)
         self._compute = compute
-        self._progress = progress
-        self._note = note
-        self._stop = False
-        self._computed = self._reused = self._expected = 0
-        self._done = self._expected_cost = 0.0
 
-    def expect(self, cells: int, cost: float) -> None:
-        """Say how many cells, and of what cost, will come beyond those handed in so far; for estimates only."""
-        self._expected, self._expected_cost = cells, cost
-
-    def run(self, cells: Sequence[Cell]) -> list[Record]:
-        """Records of the cells, in their order; those not recorded yet are computed and recorded one by one.
-
-        Raises:
-            Interrupted: SIGINT came; all that was computed is recorded.
-            RecordError: a record cannot be written.
-        """
-        found = {cell.key: recorded(self._store, cell, self._note) for cell in cells}
-        missing = [cell for key, cell in {cell.key: cell for cell in cells}.items() if found[key] is None]
-        left, cost = len(missing), sum(cell.cost for cell in missing)
-        self._reused += len(found) - left
-        for cell in missing:
+    def _make(self, cells: Sequence[Cell], written: Callable[..., None]) -> None:
+        for cell in cells:
             if self._stop:
-                raise Interrupted(self._computed, left + self._expected)
-            found[cell.key] = self._make(cell, left, cost)
-            left, cost = left - 1, cost - cell.cost
-        if self._stop:
-            raise Interrupted(self._computed, self._expected)
-        return [record for cell in cells if (record := found[cell.key]) is not None]
+                return
+            self._report(cell)
+            began = time.perf_counter()
 
-    def __enter__(self) -> LocalEngine:
-        self._signals = on_sigint(self._ask_to_stop)
-        self._signals.__enter__()
-        return self
+            def step(done: int, total: int, _: str, cell: Cell = cell) -> None:
+                self._report(cell, done / max(1, total))
 
-    def __exit__(self, *exc: object) -> None:
-        self._signals.__exit__(None, None, None)
-
-    def _make(self, cell: Cell, left: int, cost: float) -> Record:
-        def report(part: float) -> None:
-            if self._progress:
-                done = self._done + part * cell.cost
-                total = self._done + cost + self._expected_cost
-                waiting = left + self._expected
-                self._progress(Progress(self._computed, self._reused, waiting, done, total, cell.label))
-
-        report(0.0)
-        began = time.perf_counter()
-        results, items = self._compute(cell, lambda done, total, _: report(done / max(1, total)))
-        record = Record(cell.key, cell.kind, cell.spec, results, items, versions())
-        self._store.write(record)
-        # Read back what counts: the caller sees what a resumed run would, NaN as None and all.
-        written = self._store.require(cell.key)
-        self._store.log(
-            "computed", key=cell.key, kind=cell.kind, cell=cell.label, seconds=round(time.perf_counter() - began, 3)
-        )
-        self._computed += 1
-        self._done += cell.cost
-        return written
-
-    def _ask_to_stop(self) -> None:
-        self._stop = True
-        if self._note:
-            self._note("stopping after the current cell; press Ctrl-C again to stop at once")
+            results, items = self._compute(cell, step)
+            self._store.write(Record(cell.key, cell.kind, cell.spec, results, items, versions()))
+            written(cell, seconds=round(time.perf_counter() - began, 3))
 
 
-def recorded(store: Store, cell: Cell, note: Callable[[str], None] | None = None) -> Record | None:
+def recorded(store: Store, cell: Cell, note: Callable[[str], None]) -> Record | None:
     """The record of a cell; None, and a note, where it is damaged; None where there is none."""
     try:
         return store.read(cell)
     except Damaged as error:
         store.log("damaged", key=cell.key, kind=cell.kind, why=str(error))
-        if note:
-            note(f"the record of {cell.label or cell.kind} is damaged ({error}); it is computed again")
+        note(f"the record of {cell.label or cell.kind} is damaged ({error}); it is computed again")
         return None
 
 
