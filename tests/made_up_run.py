@@ -159,6 +159,17 @@ def ablation_part(groups: tuple[str, ...] = ("agreement", "islands"), name: str 
     return Part("ablation", "Ablation", tables, COLUMNS, FAMILIES, said)
 
 
+def dissociated(part: Part, verdict: str, crossover: bool) -> Part:
+    """The main study with a double dissociation of a verdict."""
+    rows = [
+        {"share": 0.01, "suite": "blimp", "against": against, "matched": True, "contrast": 0.06, "low": 0.01}
+        | {"high": 0.11, "p_holm": 0.01, "verdict": verdict, "crossover": crossover, "detectable": 0.05}
+        | {"grammar_drop": 0.08, "grammar_control_drop": 0.03, "other_drop": 0.01, "other_control_drop": 0.02}
+        for against in ("all tasks", "copying")
+    ]
+    return replace(part, tables={**part.tables, "dissociation": pd.DataFrame(rows)})
+
+
 def pairs_part(names: tuple[str, ...], tokens: tuple[str, ...]) -> Part:
     """Pairs of one neuron each, with the given texts as tokens and contexts."""
     from negspace.studies.differentiation_tables import COLUMNS as PAIRS

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from made_up_run import HOSTILE, NOT_LETTERS, TABLED, ablation_part, made_up
+from made_up_run import HOSTILE, NOT_LETTERS, TABLED, ablation_part, dissociated, made_up
 from negspace.report.text import visible
 
 pytestmark = pytest.mark.browser
@@ -164,6 +164,42 @@ def test_every_neuron_has_a_page_with_a_permanent_link(open_report: Callable, pl
     assert "There is no neuron 9.9" in page.locator("#explorer").inner_text()
 
 
+def test_a_neuron_that_no_analysis_looked_at_has_its_distribution(open_report: Callable, plain_report: Path) -> None:
+    opened = open_report(path=plain_report)
+    opened.go("neuron=1.5")
+    page = opened.page
+    assert page.locator("#explorer .lone svg.main-svg").count() > 0
+    assert "zero" in page.locator("#explorer .lone .annotation-text").all_text_contents()
+    assert page.locator("#explorer .legend button").all_inner_texts() == [
+        "pre-activations",
+        "Gaussian of the same mean and deviation",
+    ]
+    assert "come with the atlas analysis" in page.locator("#explorer").inner_text()
+
+
+def test_the_distribution_of_a_neuron_is_the_one_that_the_scan_keeps(open_report: Callable) -> None:
+    run = made_up(layers=4, width=2000)
+    assert run.scan is not None
+    assert run.scan.histograms is not None
+    opened = open_report(run)
+    row = int(run.scan.histograms.rows[7])
+    opened.go(f"neuron={row // 2000}.{row % 2000}")
+    drawn = opened.page.locator("#explorer .lone").evaluate("e => [e.data[0].x, e.data[0].y]")
+    found = run.scan.histogram(row // 2000, row % 2000)
+    held = found.counts.nonzero()[0]
+    inside = slice(held[0], held[-1] + 1)
+    assert drawn[1][::2] == pytest.approx(found.density[inside].tolist(), rel=1e-4)
+    assert drawn[0][::2] == pytest.approx(found.edges[inside].tolist(), abs=1e-4)
+    without = next(one for one in range(2000) if one not in set(run.scan.histograms.rows.tolist()))
+    opened.go(f"neuron=0.{without}")
+    assert opened.page.locator("#explorer .lone").count() == 0
+    assert "this neuron's is not among them" in opened.page.locator("#explorer").inner_text()
+    opened.go("neurons")
+    opened.page.get_by_label("Set").select_option(label="distribution kept")
+    kept = f"{len(run.scan.histograms)} of 8,000 neurons"
+    assert opened.page.locator("#explorer .count").inner_text() == kept
+
+
 def test_rows_are_walked_by_keyboard(open_report: Callable, plain_report: Path) -> None:
     opened = open_report(path=plain_report)
     opened.go("neurons")
@@ -281,6 +317,51 @@ def test_print_shows_every_section_in_ink_on_white(open_report: Callable, plain_
     page.emulate_media(media="screen")
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert page.locator(".panel:visible").count() == 1
+
+
+def test_paper_holds_all_rows_or_says_how_many_it_leaves_out(open_report: Callable, plain_report: Path) -> None:
+    opened = open_report(path=plain_report)
+    page = opened.page
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    host = page.locator("[data-table='ablation-table-summary']")
+    bands = host.locator(".paper table")
+    assert bands.count() > 1
+    heads = [text for band in bands.all() for text in band.locator("th").all_inner_texts()]
+    assert {"condition", "perplexity [interval]", "blimp change [interval]", "blimp ties"} <= set(heads)
+    for band in bands.all():
+        assert band.locator("tbody tr").count() == 6
+        assert band.evaluate("e => e.offsetWidth") <= 700
+    assert host.locator(".print-only").inner_text() == ""
+    assert page.locator("#explorer .paper tbody tr").count() == 60 * page.locator("#explorer .paper table").count()
+    assert page.locator("#explorer .print-only").first.inner_text() == (
+        "Printed here: the first 60 of 200 rows, in the order shown on the screen. The other 140 are in scan.parquet "
+        "of the run's folder, and in this report on the screen."
+    )
+    assert page.locator(".scroller:visible").count() == 0
+    page.emulate_media(media="screen")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.locator(".paper").count() == 0
+    opened.page.get_by_role("tab", name="Ablation", exact=True).click()
+    expect(host.locator(".scroller")).to_be_visible()
+
+
+def test_names_of_axes_and_panels_stay_inside(open_report: Callable) -> None:
+    groups = ("a_phenomenon_whose_name_is_quite_long", "islands")
+    opened = open_report(made_up("m", parts=(dissociated(ablation_part(groups=groups), "established", False),)))
+    outside = """[...document.querySelectorAll('.panel:not([hidden]) .plots > div')].flatMap((plot) => {
+      const box = plot.getBoundingClientRect();
+      return [...plot.querySelectorAll('.xtitle, .ytitle, .gtitle, .ytick text')].filter((one) => {
+        const own = one.getBoundingClientRect();
+        const across = own.left < box.left - 1 || own.right > box.right + 1;
+        return across || own.top < box.top - 1 || own.bottom > box.bottom + 1;
+      }).map((one) => one.textContent);
+    })"""
+    for width in (1280, 390):
+        opened.page.set_viewport_size({"width": width, "height": 800})
+        for link in ("scan", "ablation"):
+            opened.go(link)
+            assert opened.page.evaluate(outside) == [], (width, link)
 
 
 def test_narrow_screens_do_not_scroll_sideways(open_report: Callable, plain_report: Path) -> None:

@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from made_up_run import HOSTILE, TABLED, ablation_part, made_up
+from made_up_run import HOSTILE, TABLED, ablation_part, dissociated, made_up
 from negspace.errors import RecordError
 from negspace.report import mpl, plotly
 from negspace.report.export import export
 from negspace.report.figure import Axis, Figure, Grid, Panel, Reference, Series, log_ticks, written
 from negspace.report.figures import comparison, paper
+from negspace.report.figures.common import beside
 from negspace.report.figures.forest import Dots, forest
 from negspace.report.figures.training import place_of, step_axis
 from negspace.report.run import Run
 from negspace.report.sections import figures_of
-from negspace.report.style import DASHES, STYLES
+from negspace.report.style import DASHES, STYLES, nth
 
 
 def _by_name(run: Run) -> dict[str, Figure]:
@@ -78,7 +79,7 @@ def test_the_top_neurons_distributions_come_with_every_scan() -> None:
         assert any(line.value == 0 and line.axis == "x" for line in panel.references)
         assert panel.x.limits is not None
         assert panel.x.limits[0] < 0 < panel.x.limits[1]
-    medians = [panel.title for panel in figure.panels if panel.title.startswith("median")]
+    medians = [panel.title for panel in figure.panels if "(median)" in panel.title]
     assert len(medians) == 3
     bare = replace(run, scan=replace(run.scan, histograms=None))
     assert "distributions" not in _by_name(bare)
@@ -201,6 +202,68 @@ def test_files_are_whole_alike_each_time_and_of_the_papers_width(tmp_path: Path)
     assert b"CreationDate" not in pdf
     assert first["main_result.svg"].lstrip().startswith(b"<?xml")
     assert first["main_result.png"].startswith(b"\x89PNG")
+
+
+def _long(names: list[str], wide: bool) -> Figure:
+    x = np.array([1.0, 2.0])
+    series = tuple(Series(name, nth(place), x, x + place, mark="line") for place, name in enumerate(names))
+    return Figure("f", "t", "c", (Panel(Axis("x"), Axis("y"), series),), wide=wide)
+
+
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["a", "b"],
+        ["top 5%", "random 5%, mean of 2", "bottom 50.07%, matched to top 5%"],
+        [f"checkpoint number {number} of a long name" for number in range(8)],
+        ["word " * 40, "letters" * 40],
+    ],
+)
+def test_legends_lie_inside_the_figure_and_below_its_panels(names: list[str], wide: bool) -> None:
+    with mpl.matplotlib.rc_context(mpl._SETTINGS):
+        canvas = mpl._canvas(_long(names, wide))
+        canvas.draw_without_rendering()
+        (legend,) = canvas.legends
+        renderer = canvas.canvas.get_renderer()  # type: ignore[attr-defined]
+        box, panel = legend.get_window_extent(renderer), canvas.axes[0].get_tightbbox(renderer)
+    assert legend.texts[0].get_text().startswith(names[0].split()[0][:20])
+    assert box.x0 >= 0
+    assert box.x1 <= canvas.bbox.width
+    assert box.y0 >= 0
+    assert panel is not None
+    assert box.y1 <= panel.y0
+    assert canvas.get_size_inches()[0] == pytest.approx(6.75 if wide else 3.25)
+
+
+def test_every_text_of_a_figure_lies_inside_it() -> None:
+    run = made_up("m", parts=(dissociated(ablation_part(groups=("a_phenomenon_of_a_long_name",)), "reversed", False),))
+    for figure in [*_by_name(run).values(), *comparison.figures([run, made_up("another")])]:
+        with mpl.matplotlib.rc_context(mpl._SETTINGS):
+            canvas = mpl._canvas(figure)
+            canvas.draw_without_rendering()
+            for axes in canvas.axes:
+                if not axes.get_visible():
+                    continue
+                box = axes.get_tightbbox(canvas.canvas.get_renderer())  # type: ignore[attr-defined]
+                assert box is not None
+                assert box.x0 >= -0.5, figure.name
+                assert box.x1 <= canvas.bbox.width + 0.5, figure.name
+                assert box.y1 <= canvas.bbox.height + 0.5, figure.name
+
+
+def test_intervals_of_several_series_stand_beside_one_another() -> None:
+    x = np.array([1.0, 10.0, 100.0])
+    bare = Series("bare", "rest", x, x, mark="line")
+    held = [Series(name, "top", x, x, x - 1, x + 1, mark="line") for name in "abc"]
+    moved = beside([*held, bare], Axis("share", log=True))
+    assert moved[3] is bare
+    assert moved[1].x.tolist() == x.tolist()
+    assert (moved[0].x < x).all()
+    assert (moved[2].x > x).all()
+    assert moved[2].x / x == pytest.approx(np.full(3, moved[2].x[0]))
+    assert moved[0].labels == ("share 1", "share 10", "share 100")
+    assert beside([held[0], bare], Axis("share"))[0] is held[0]
 
 
 def test_hostile_names_are_drawn_as_text(tmp_path: Path) -> None:

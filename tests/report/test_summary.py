@@ -6,9 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import pandas as pd
+import pytest
 
-from made_up_run import ablation_part, made_up
+from made_up_run import ablation_part, dissociated, made_up
+from negspace.report.figures.dissociation import CAVEAT
 from negspace.report.run import Part, Run
+from negspace.report.sections import figures_of
 from negspace.report.summary import headline, main_share, paragraphs
 
 
@@ -52,6 +55,28 @@ def test_a_rectifying_model_is_called_a_no_op_and_a_difference_in_it_is_not_hidd
     assert headline(run).endswith("must change nothing; yet the scores differ.")
     run.parts["ablation"].tables["summary"]["perplexity"] = 20.0
     assert headline(run).endswith("must change nothing, and does not.")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "crossover", "said", "warned"),
+    [
+        ("established", False, "established, without a crossover", True),
+        ("established", True, "established, with a crossover", False),
+        ("not established", False, "not established", False),
+    ],
+)
+def test_established_without_a_crossover_is_said_to_be_unspecific(
+    verdict: str, crossover: bool, said: str, warned: bool
+) -> None:
+    run = made_up(parts=(dissociated(ablation_part(), verdict, crossover),))
+    assert headline(run).endswith(f"the double dissociation is {said}.")
+    (text,) = paragraphs(run)
+    assert f"is {said}: a contrast of +6.0 points" in text
+    assert (CAVEAT in text) == warned
+    made = {figure.name: figure for figure in figures_of(run)["ablation"]}
+    assert made["dissociation"].panels[0].title.endswith(said)
+    for name in ("dissociation", "dissociation_contrasts"):
+        assert made[name].notes == ((CAVEAT,) if warned else ())
 
 
 def test_the_paragraph_has_the_numbers() -> None:

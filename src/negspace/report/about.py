@@ -33,6 +33,8 @@ def asked(run: Run) -> Rows:
         ("protocol", str(study.get("protocol", "")) if any(kind in data for kind in ("blimp", "tse")) else ""),
         ("intervals", f"{run.level}; {study['draws']:,} resamples; p-values Holm-corrected"),
         ("seed", str(study["seed"])),
+        ("software", _software(run)),
+        ("machine", _machine(run)),
         ("computed", _time(run)),
     ]
     return [(name, value) for name, value in rows if value]
@@ -99,6 +101,23 @@ def _time(run: Run) -> str:
     if seconds < 100:
         return f"{day}{seconds:.0f} s"
     return f"{day}{seconds / 60:.0f} min" if seconds < 6000 else f"{day}{seconds / 3600:.1f} h"
+
+
+def _software(run: Run) -> str:
+    """Versions of what decides a result, with the commit of a source checkout."""
+    here, model = run.history.surroundings, run.manifest["model"]
+    own = run.scan.info.versions.get("negspace", "") if run.scan else ""
+    git = f" (git {here['git']})" if here.get("git") else ""
+    named = [("negspace", own + git), *((name, str(model.get(name) or "")) for name in ("torch", "transformers"))]
+    return ", ".join(f"{name} {version}" for name, version in named if version)
+
+
+def _machine(run: Run) -> str:
+    """Processor and accelerators of the last start."""
+    here = run.history.surroundings
+    cores = f"{here['cores']} cores" if here.get("cores") else ""
+    found = [*here.get("gpus", ()), here.get("processor") or here.get("machine"), cores]
+    return ", ".join(str(one) for one in found if one)
 
 
 def _when(time: str) -> str:

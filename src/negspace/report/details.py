@@ -78,8 +78,12 @@ def _atlas(found: Details, run: Run) -> None:
             found.add(name, "contexts", [_context(row) for _, row in own["atlas_examples"].iterrows()])
         for key, title in _TABLES.items():
             if len(own.get(key, ())):
-                part = own[key].drop(columns=list(KEY_COLUMNS), errors="ignore").head(_MOST_ROWS)
-                found.add(name, "tables", [view(title, part, columns[key])])
+                part = own[key].drop(columns=list(KEY_COLUMNS), errors="ignore")
+                cut = (
+                    f" (the first {_MOST_ROWS} of {len(part):,} rows; all are in tables/{key}.csv of the run's folder)"
+                )
+                said = title + (cut if len(part) > _MOST_ROWS else "")
+                found.add(name, "tables", [view(said, part.head(_MOST_ROWS), columns[key])])
         drivers = own.get("atlas_drivers")
         if drivers is not None and len(drivers):
             lifted = drivers[(drivers["lift"] > 1) & (drivers["p_bh"] < run.study["alpha"])]

@@ -22,6 +22,8 @@ FORMATS = ("pdf", "png", "svg")
 COLUMN, PAGE = 3.25, 6.75
 """Widths in inches: one column of a paper, and its page."""
 _ROW, _LEAST, _REST = 0.145, 1.25, 0.62
+_MARGIN, _TRIES = 0.02, 5
+"""Inches that a legend keeps from the figure's edge; how often a name is wrapped anew that is still too long."""
 _SETTINGS: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
@@ -70,10 +72,10 @@ def _canvas(figure: Figure) -> Canvas:
     columns = min(figure.columns, len(figure.panels)) if wide else 1
     lines = [figure.panels[start : start + columns] for start in range(0, len(figure.panels), columns)]
     heights = [max(_height(panel, width / columns) for panel in line) for line in lines]
-    handles = _legend(figure)
-    legend = 0.18 * int(np.ceil(len(handles) / (4 if wide else 2))) + 0.06 if handles else 0.0
-    canvas = Canvas(figsize=(width, sum(heights) + legend), layout="constrained")
+    canvas = Canvas(figsize=(width, sum(heights)), layout="constrained")
     FigureCanvasAgg(canvas)
+    legend = _place_legend(canvas, _legend(figure), 4 if wide else 2)
+    canvas.set_size_inches(width, sum(heights) + legend)
     engine: Any = canvas.get_layout_engine()
     below = legend / (sum(heights) + legend)
     engine.set(rect=(0.006, below, 0.988, 1 - below), w_pad=0.05)
@@ -86,18 +88,47 @@ def _canvas(figure: Figure) -> Canvas:
                     axis.tick_params("y", labelleft=False)
             else:
                 axis.set_visible(False)
-    if handles:
-        canvas.legend(
+    return canvas
+
+
+def _place_legend(canvas: Canvas, handles: list[tuple[Any, str]], most: int) -> float:
+    """Put the legend below the panels, in as many columns as fit; a name that is too long for one is set in lines.
+
+    Args:
+        most: columns at most.
+
+    Returns:
+        Its height in inches; 0 without handles.
+    """
+    if not handles:
+        return 0.0
+    room = canvas.bbox.width - 2 * _MARGIN * canvas.dpi
+    labels = [plain(label) for _, label in handles]
+    width = height = 0.0
+    one_too_wide = False
+    for columns in (*range(min(len(handles), most), 0, -1), *(1 for _ in range(_TRIES))):
+        if one_too_wide:
+            longest = max(len(line) for label in labels for line in label.splitlines())
+            fitting = max(8, int(longest * min(1.0, room / width)) - 3)
+            labels = [textwrap.fill(" ".join(label.split()), fitting) for label in labels]
+        for earlier in canvas.legends[:]:
+            earlier.remove()
+        legend = canvas.legend(
             handles=[handle for handle, _ in handles],
-            labels=[plain(label) for _, label in handles],
+            labels=labels,
             loc="lower center",
-            ncols=min(len(handles), 4 if wide else 2),
+            ncols=columns,
             frameon=False,
             handlelength=2.4,
             columnspacing=1.4,
             borderaxespad=0.1,
         )
-    return canvas
+        box = legend.get_window_extent(canvas.canvas.get_renderer())  # type: ignore[attr-defined]
+        width, height = box.width, box.height
+        if width <= room:
+            break
+        one_too_wide = columns == 1
+    return height / canvas.dpi + _MARGIN
 
 
 def _height(panel: Panel, width: float) -> float:

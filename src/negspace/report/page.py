@@ -113,7 +113,9 @@ def _blocks(runs: Sequence[Run], made: Sequence[Section]) -> dict[str, Any]:
     }
     for section in made:
         for table in section.tables:
-            blocks[f"data-{section.key}-table-{table.name}"] = view(table.title, table.table, table.meanings)
+            blocks[f"data-{section.key}-table-{table.name}"] = view(
+                table.title, table.table, table.meanings, table.source
+            )
     if any(section.explorer for section in made):
         for place, run in enumerate(run for run in runs if run.scan is not None):
             blocks[f"neurons-{place}"] = explorer(run)

@@ -53,7 +53,8 @@ def _axis(axis: Axis, panel: Panel, direction: Direction) -> dict[str, Any]:
             "tickvals": [place for place, _ in ticks],
             "ticktext": [plotly_text(text) for _, text in ticks],
             "zeroline": False,
-            "tickangle": 40 if axis.slanted else "auto",
+            "tickangle": -40 if axis.slanted else "auto",
+            "ticklabeloverflow": "allow",
         }
     if axis.limits:
         made["range"] = [float(np.log10(end)) if axis.log else float(end) for end in axis.limits]

@@ -59,6 +59,8 @@ class TableView:
     """Column -> meaning."""
     family: str = ""
     """Over what its p-values are corrected; empty: they are not, or the columns say it."""
+    source: str = ""
+    """Where its rows are beside the report, in words; empty: nowhere."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,13 +157,20 @@ def _tables(part: Part) -> list[TableView]:
         TableView(
             name,
             name.replace("_", " ").capitalize(),
-            table,
+            _without_constants(table),
             part.columns.get(name, {}),
             part.families.get(name, ""),
+            f"tables/{name}.csv of the run's folder",
         )
         for name, table in part.tables.items()
         if len(table)
     ]
+
+
+def _without_constants(table: pd.DataFrame) -> pd.DataFrame:
+    """The table without the columns that only mixtures of experts need, where it tells of none."""
+    dense = {"branch": "mlp", "expert": -1}
+    return table.drop(columns=[name for name, value in dense.items() if name in table and (table[name] == value).all()])
 
 
 _LAYERS = {

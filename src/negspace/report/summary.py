@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from negspace.report.figures.dissociation import CAVEAT, unspecific, verdict
 from negspace.report.run import Run
 from negspace.studies.verdict import judge, ratio
 
@@ -68,7 +69,7 @@ def headline(run: Run) -> str:
     table = run.table("dissociation")
     if table is not None:
         rows = table[(table["share"] == share) & (table["against"] == "all tasks")]
-        verdicts = list(dict.fromkeys(rows["verdict"]))
+        verdicts = list(dict.fromkeys(verdict(row) for _, row in rows.iterrows()))
         if verdicts:
             said += f"; the double dissociation is {' and '.join(verdicts)}"
     return f"{said}."
@@ -156,11 +157,13 @@ def _dissociation(run: Run, share: float) -> list[str]:
     for _, row in table[(table["share"] == share) & (table["against"] == "all tasks")].iterrows():
         said.append(
             f"The double dissociation between {_SUITES[str(row['suite'])]} and tasks that are not about grammar is "
-            f"{row['verdict']}: a contrast of {row['contrast'] * 100:+.1f} points"
+            f"{verdict(row)}: a contrast of {row['contrast'] * 100:+.1f} points"
             f"{_range(row['low'], row['high'], lambda end: f'{end * 100:+.1f}')}; "
             f"{row['detectable'] * 100:.1f} points could have been detected."
         )
-    return said
+        if unspecific(row.to_frame().T):
+            said.append(CAVEAT)
+    return list(dict.fromkeys(said))
 
 
 def _larger(run: Run, summary: pd.DataFrame, share: float) -> list[str]:

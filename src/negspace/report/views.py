@@ -11,10 +11,13 @@ import pandas as pd
 _ENDS = ("low", "high")
 
 
-def view(title: str, table: pd.DataFrame, meanings: Mapping[str, str]) -> dict[str, Any]:
+def view(title: str, table: pd.DataFrame, meanings: Mapping[str, str], source: str = "") -> dict[str, Any]:
     """A table as a JSON value for the page's grid.
 
     `x`, `x_low`, `x_high` become one column, and so do a column and the plain `low`, `high` that follow it.
+
+    Args:
+        source: where its rows are beside the page, in words; empty: nowhere.
     """
     columns, used = [], set()
     names = list(table.columns)
@@ -25,7 +28,7 @@ def view(title: str, table: pd.DataFrame, meanings: Mapping[str, str]) -> dict[s
         if ends:
             used.update(ends)
         columns.append(_column(table, name, ends, meanings))
-    return {"title": title, "rows": len(table), "columns": columns}
+    return {"title": title, "rows": len(table), "columns": columns, "source": source}
 
 
 def _interval(names: list[str], place: int) -> tuple[str, str] | None:

@@ -44,7 +44,7 @@ def _distributions(histograms: pd.DataFrame, atlas: pd.DataFrame) -> Figure:
         middles = ((found["edges"][1:] + found["edges"][:-1]) / 2)[inner]
         series = (
             Series("pre-activations", "top", found["edges"], found["count"], mark="steps"),
-            Series("mixture", "series 1", middles, found["mixture"][inner], mark="curve"),
+            Series("mixture", "series 2", middles, found["mixture"][inner], mark="curve"),
             Series(
                 "Gaussian of the same mean and deviation", "gaussian", middles, found["gaussian"][inner], mark="curve"
             ),
@@ -53,11 +53,11 @@ def _distributions(histograms: pd.DataFrame, atlas: pd.DataFrame) -> Figure:
         zero = (Reference(0.0, "x"),)
         panels.append(Panel(Axis("pre-activation"), Axis("density"), series, title, zero))
     caption = (
-        "Pre-activations of the neurons furthest from Gaussian, on the passages of the atlas. The vertical line is "
-        "zero, left of which the intervention acts."
+        "Pre-activations of the neurons furthest from Gaussian, on the passages of the atlas, and the mixture of "
+        "Gaussians fitted to them. The vertical line is zero, left of which the intervention acts."
     )
     columns = min(3, len(panels))
-    title = "The top neurons' distributions"
+    title = "The top neurons' modes"
     return Figure("atlas_distributions", title, caption, tuple(panels), columns, wide=True)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
-from negspace.report.figure import Numbers, numbers
+from negspace.report.figure import Axis, Numbers, Series, numbers
 
 SCORES = {"perplexity": "Perplexity", "blimp": "BLiMP", "tse": "TSE"}
 """Score -> what to call it."""
@@ -53,3 +55,30 @@ def estimates(
 def scaled(rows: pd.DataFrame, column: str, scale: float) -> Numbers:
     """A column in a figure's unit."""
     return numbers(rows[column]) * scale
+
+
+def beside(series: Sequence[Series], axis: Axis, step: float = 0.012) -> tuple[Series, ...]:
+    """Series over one axis, moved sideways a little where several have intervals, which would cover one another.
+
+    Args:
+        series: each with its places in `x`.
+        axis: the horizontal axis.
+        step: from one series to the next, as a share of the places' range.
+
+    Returns:
+        The same series; what is said on hover are the true places.
+    """
+    moved = [one for one in series if one.low is not None]
+    places = np.concatenate([one.x for one in moved]) if moved else np.zeros(0)
+    places = np.log10(places) if axis.log else places
+    if len(moved) < 2 or not len(places) or np.ptp(places) == 0:
+        return tuple(series)
+    made = []
+    for one in series:
+        if one.low is None:
+            made.append(one)
+            continue
+        shift = (moved.index(one) - (len(moved) - 1) / 2) * step * float(np.ptp(places))
+        labels = one.labels or tuple(f"{axis.label} {value:.4g}" for value in one.x)
+        made.append(replace(one, x=one.x * 10**shift if axis.log else one.x + shift, labels=labels))
+    return tuple(made)

@@ -11,6 +11,7 @@ from negspace.report.figure import Axis, Figure, Panel, Series, numbers
 from negspace.report.figures import dose
 from negspace.report.figures.ablation import SUITES
 from negspace.report.figures.common import SCORES
+from negspace.report.figures.dissociation import CAVEAT, unspecific, verdict
 from negspace.report.figures.forest import Dots, forest, percent
 from negspace.report.run import Run
 from negspace.report.style import nth
@@ -101,7 +102,7 @@ def _dissociation(runs: Sequence[Run]) -> list[Figure]:
                 if len(rows):
                     row = rows.iloc[0]
                     values[run] = (row["contrast"] * 100, row["low"] * 100, row["high"] * 100)
-                    labels[run] = str(row["verdict"])
+                    labels[run] = verdict(row)
             if values:
                 series.append(Dots(SUITES[suite], ("top", "series 2")[number], values, labels))
         panels.append(forest(list(tables), series, "interaction contrast (points)", title=f"p = {percent(share)}"))
@@ -109,8 +110,10 @@ def _dissociation(runs: Sequence[Run]) -> list[Figure]:
         "(Grammar lost - tasks lost) under the top set, minus the same under the matched control. Right of the line: "
         "grammar suffers more from the top set than other tasks do."
     )
-    title = "Double dissociation, run by run"
-    return [Figure("comparison_dissociation", title, caption, tuple(panels), min(2, len(panels)), wide=True)]
+    title, columns = "Double dissociation, run by run", min(2, len(panels))
+    whole = [table[table["against"] == "all tasks"] for table in tables.values()]
+    notes = (CAVEAT,) if any(unspecific(rows) for rows in whole) else ()
+    return [Figure("comparison_dissociation", title, caption, tuple(panels), columns, wide=True, notes=notes)]
 
 
 def _dose(runs: Sequence[Run]) -> list[Figure]:

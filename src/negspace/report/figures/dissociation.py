@@ -11,6 +11,12 @@ from negspace.report.figures.forest import Dots, forest, percent
 from negspace.report.run import Run
 
 _ALL = "all tasks"
+CAVEAT = (
+    "Without a crossover, “established” is not specific: families of items lose accuracy at different rates, so a "
+    "control that merely does more of the same harm to everything can give it. Read it beside the baselines and the "
+    "random sets."
+)
+"""What a reader must know where the verdict is established and grammar and tasks do not cross over."""
 
 
 def figures(run: Run) -> list[Figure]:
@@ -47,7 +53,7 @@ def _interaction(run: Run, table: pd.DataFrame) -> Figure:
                 mark="line",
             ),
         ]
-        title = f"p = {percent(row['share'])}, {SUITES[row['suite']]}: {row['verdict']}"
+        title = f"p = {percent(row['share'])}, {SUITES[row['suite']]}: {verdict(row)}"
         panels.append(
             Panel(
                 Axis("ablated", ticks=ticks, limits=(-0.25, 1.25)),
@@ -62,7 +68,24 @@ def _interaction(run: Run, table: pd.DataFrame) -> Figure:
         "the top set more steeply than the line of the tasks; its interval is in the next figure."
     )
     title = "Double dissociation"
-    return Figure("dissociation", title, caption, tuple(panels), columns=min(len(panels), 3), wide=True)
+    columns = min(len(panels), 3)
+    return Figure("dissociation", title, caption, tuple(panels), columns, wide=True, notes=_notes(whole))
+
+
+def verdict(row: pd.Series) -> str:
+    """A row's verdict; an established one with whether there is a crossover."""
+    if row["verdict"] != "established":
+        return str(row["verdict"])
+    return f"established, {'with' if row['crossover'] else 'without'} a crossover"
+
+
+def unspecific(rows: pd.DataFrame) -> bool:
+    """Whether any of the verdicts is established without a crossover."""
+    return bool(((rows["verdict"] == "established") & ~rows["crossover"].fillna(False).astype(bool)).any())
+
+
+def _notes(rows: pd.DataFrame) -> tuple[str, ...]:
+    return (CAVEAT,) if unspecific(rows) else ()
 
 
 def _contrasts(run: Run, table: pd.DataFrame) -> Figure:
@@ -78,7 +101,7 @@ def _contrasts(run: Run, table: pd.DataFrame) -> Figure:
                 for a in rows
                 if a in part.index
             }
-            labels = {a: str(part.loc[a, "verdict"]) for a in values}
+            labels = {a: verdict(part.loc[a]) for a in values}
             series.append(Dots(SUITES[str(suite)], ("top", "series 2")[number % 2], values, labels))
         panels.append(forest(rows, series, "interaction contrast (points)", title=f"p = {percent(share)}"))
     caption = (
@@ -86,7 +109,8 @@ def _contrasts(run: Run, table: pd.DataFrame) -> Figure:
         f"{run.level} intervals. Right of the line: grammar suffers more from the top set than the tasks do."
     )
     columns = min(len(panels), 2)
-    return Figure("dissociation_contrasts", "The interaction contrast", caption, tuple(panels), columns, wide=True)
+    title = "The interaction contrast"
+    return Figure("dissociation_contrasts", title, caption, tuple(panels), columns, wide=True, notes=_notes(table))
 
 
 def _tasks(run: Run, table: pd.DataFrame) -> list[Figure]:

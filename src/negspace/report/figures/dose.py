@@ -10,6 +10,7 @@ from negspace.report.figures import paper
 from negspace.report.figures.common import (
     INTERVENTIONS,
     SCORES,
+    beside,
     change_label,
     estimates,
     scaled,
@@ -60,10 +61,11 @@ def curve_panel(parts: list[tuple[str, str, pd.DataFrame]], score: str, referenc
         x, y = numbers(rows["share"]) * 100, scaled(rows, "change", unit(score))
         series.append(Series(name, role, x, y, low, high, mark="line", labels=labels))
     most = max((float(np.nanmax(one.y)) for one in series if len(one.y)), default=1.0)
+    axis = Axis("neurons of each layer (%)", log=True)
     return Panel(
-        Axis("neurons of each layer (%)", log=True),
+        axis,
         Axis(change_label(score), log=score == "perplexity" and most > 3),
-        tuple(series),
+        beside(series, axis),
         SCORES[score],
         (Reference(zero(score), "y"), *references),
     )

@@ -7,7 +7,7 @@ import pandas as pd
 
 from negspace.report.figure import Axis, Figure, Grid, Panel, Reference, Series, numbers
 from negspace.report.figures import paper
-from negspace.report.figures.common import SCORES, change_label, scaled, scores_of, unit, zero
+from negspace.report.figures.common import SCORES, beside, change_label, scaled, scores_of, unit, zero
 from negspace.report.figures.forest import percent
 from negspace.report.run import Run
 
@@ -55,7 +55,7 @@ def _effects(run: Run, table: pd.DataFrame, share: float) -> Figure:
             x_axis = Axis("layers", ticks=ticks, slanted=len(names) > 6)
             y_axis = Axis(change_label(score))
             title = f"{SCORES[score]}, {words}"
-            panels.append(Panel(x_axis, y_axis, tuple(series), title, (Reference(zero(score), "y"),)))
+            panels.append(Panel(x_axis, y_axis, beside(series, x_axis), title, (Reference(zero(score), "y"),)))
     caption = (
         f"Change against the plain model, with {run.level} intervals, when only the chosen neurons of these layers are "
         "ablated."

@@ -13,7 +13,7 @@ _MOST = 40
 
 
 def figures(run: Run) -> list[Figure]:
-    """Excess surprisal by part of speech and by dependency label, most excess first."""
+    """Excess surprisal by part of speech and by dependency label, those of most excess under the top set first."""
     table = run.table("parts_of_speech")
     if table is None:
         return []
@@ -23,7 +23,7 @@ def figures(run: Run) -> list[Figure]:
         part = table[table["kind"] == kind]
         if part.empty:
             continue
-        tags = list(part.groupby("tag")["excess"].max().sort_values(ascending=False).index)
+        tags = _ordered(part)
         shown = tags[:_MOST]
         dots = [
             Dots(name, role, {r["tag"]: (r["excess"], r["low"], r["high"]) for _, r in rows.iterrows()}, _counts(rows))
@@ -36,6 +36,13 @@ def figures(run: Run) -> list[Figure]:
         panel = forest(shown, dots, "excess surprisal (nats a token)")
         made.append(Figure(f"parts_of_speech_{kind}", f"Excess surprisal by {words}", caption, (panel,)))
     return made
+
+
+def _ordered(part: pd.DataFrame) -> list[str]:
+    """Tags by their excess under the top set; those that it lacks last."""
+    tops = part[part["role"] == "top"] if "role" in part.columns else part
+    first = list(tops.sort_values("excess", ascending=False, kind="stable")["tag"])
+    return [*first, *sorted(set(part["tag"]) - set(first))]
 
 
 def _series(table: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:

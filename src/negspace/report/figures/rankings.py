@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from negspace.report.figure import Axis, Figure, Grid, Panel, Reference, Series, numbers
-from negspace.report.figures.common import SCORES, change_label, estimates, scores_of, unit, zero
+from negspace.report.figures.common import SCORES, beside, change_label, estimates, scores_of, unit, zero
 from negspace.report.figures.forest import Dots, forest, percent
 from negspace.report.figures.scan import layer_axis
 from negspace.report.run import Run
@@ -127,7 +127,8 @@ def _correlations(run: Run, table: pd.DataFrame) -> list[Figure]:
             ends = (numbers(rows["low"]), numbers(rows["high"]))
             series.append(Series(f"WD and {NAMES[other]}", nth(number), x, y, *ends, mark="line"))
     if series:
-        panel = Panel(layer_axis(series[0].x), Axis("Spearman's ρ"), tuple(series), references=(Reference(0.0, "y"),))
+        axis = layer_axis(series[0].x)
+        panel = Panel(axis, Axis("Spearman's ρ"), beside(series, axis), references=(Reference(0.0, "y"),))
         caption = f"Over the neurons of each layer, with {run.level} intervals."
         made.append(Figure("rankings_by_layer", "WD and the other statistics, by layer", caption, (panel,)))
     return made

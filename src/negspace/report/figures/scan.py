@@ -10,6 +10,7 @@ import pandas as pd
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.scan import Scan
 from negspace.report.figure import Axis, Figure, Grid, Numbers, Panel, Reference, Series, numbers
+from negspace.report.figures.common import beside
 from negspace.report.run import Run
 from negspace.stats.histogram import Histogram
 from negspace.studies.chosen import neuron_name
@@ -84,7 +85,7 @@ def _distributions(scan: Scan) -> list[Figure]:
     for row in (*tops, *medians):
         found = kept.of(int(row))
         assert found is not None
-        panels.append(_distribution(scan.table.loc[row], found, "" if row in tops else "median of its layer: "))
+        panels.append(_distribution(scan.table.loc[row], found, "" if row in tops else " (median)"))
     caption = (
         "Pre-activations of single neurons over the tokens of the text: those of largest WD, the layers taking turns, "
         "and for contrast some at the median of their layer. The vertical line is zero, left of which the intervention "
@@ -94,7 +95,7 @@ def _distributions(scan: Scan) -> list[Figure]:
     return [Figure("distributions", title, caption, tuple(panels), columns=min(3, len(panels)), wide=True)]
 
 
-def _distribution(about: pd.Series, found: Histogram, beside: str) -> Panel:
+def _distribution(about: pd.Series, found: Histogram, note: str) -> Panel:
     mean, std = float(about["mean"]), float(about["std"])
     # Empty bins at the ends say nothing, but zero and the bulk of the Gaussian have to be in the picture.
     held = np.flatnonzero(found.counts)
@@ -104,12 +105,12 @@ def _distribution(about: pd.Series, found: Histogram, beside: str) -> Panel:
     pad = 0.02 * (high - low)
     x = np.linspace(low, high, 161)
     bell = np.exp(-0.5 * ((x - mean) / std) ** 2) / (std * np.sqrt(2 * np.pi))
-    steps = ("pre-activations, at the median", "rest") if beside else ("pre-activations, of the top", "top")
+    steps = ("pre-activations, at the median", "rest") if note else ("pre-activations, of the top", "top")
     series = (
         Series(*steps, edges, found.density[inside], mark="steps"),
         Series("Gaussian of the same mean and deviation", "gaussian", x, bell, mark="curve"),
     )
-    title = f"{beside}{name(about)}, WD {about['wd']:.3f}"
+    title = f"{name(about)}{note}, WD {about['wd']:.3f}"
     axis = Axis("pre-activation", limits=(low - pad, high + pad))
     return Panel(axis, Axis("density"), series, title, (Reference(0.0, "x", "zero"),))
 
@@ -139,7 +140,8 @@ def _negative(table: pd.DataFrame, chosen: np.ndarray, top: NeuronSet | None) ->
                     mark="line",
                 )
             )
-        panels.append(Panel(layer_axis(layers), Axis(label, limits=(0, 1)), tuple(series), title=""))
+        axis = layer_axis(layers)
+        panels.append(Panel(axis, Axis(label, limits=(0, 1)), beside(series, axis), title=""))
     caption = (
         "Medians over neurons, bars from the lower to the upper quartile. Left: the part of the distance that lies "
         "below a pre-activation of zero. Right: how often the pre-activation is negative."

@@ -7,7 +7,7 @@ import pandas as pd
 
 from negspace.report.figure import Axis, Figure, Numbers, Panel, Reference, Series, numbers
 from negspace.report.figures import paper
-from negspace.report.figures.common import SCORES, change_label, scaled, scores_of, unit, zero
+from negspace.report.figures.common import SCORES, beside, change_label, scaled, scores_of, unit, zero
 from negspace.report.run import Run
 
 _CONDITIONS = {
@@ -80,8 +80,8 @@ def _cohort(run: Run, table: pd.DataFrame) -> Figure:
         _line("share by chance", "rest", table, ("in_top_chance",)),
     )
     panels = (
-        Panel(axis, Axis("WD from the Gaussian"), wd, references=paper.emergence(run)),
-        Panel(axis, Axis("share, or ρ"), stable),
+        Panel(axis, Axis("WD from the Gaussian"), beside(wd, axis), references=paper.emergence(run)),
+        Panel(axis, Axis("share, or ρ"), beside(stable, axis)),
     )
     caption = (
         f"The cohort is the top set of the last checkpoint; bars: {run.level} intervals. Right: how much of it is in "
@@ -100,7 +100,7 @@ def _drift(run: Run, table: pd.DataFrame) -> Figure:
             _line("others (mean)", "rest", rows, ("rest_mean", "rest_low", "rest_high")),
         )
         title = f"to the {against} checkpoint"
-        panels.append(Panel(axis, Axis("1 - cos of input weights"), series, title))
+        panels.append(Panel(axis, Axis("1 - cos of input weights"), beside(series, axis), title))
     caption = f"How far the neurons' input weights still turn, with {run.level} intervals."
     return Figure("training_drift", "When the weights settle", caption, tuple(panels), columns=2, wide=True)
 
@@ -134,7 +134,7 @@ def _harm(run: Run, table: pd.DataFrame) -> Figure:
                 columns = ("change", "change_low", "change_high")
                 series.append(_line(condition, role, rows, columns, unit(score)))
         references = (Reference(zero(score), "y"),)
-        panels.append(Panel(axis, Axis(change_label(score)), tuple(series), SCORES[score], references))
+        panels.append(Panel(axis, Axis(change_label(score)), beside(series, axis), SCORES[score], references))
     caption = (
         f"Change against the same checkpoint's plain model, with {run.level} intervals: under the ablation of the last "
         "checkpoint's top set, of each checkpoint's own, and of random neurons."

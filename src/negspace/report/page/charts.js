@@ -35,7 +35,27 @@ function themed(value, theme) {
   return made;
 }
 
-function layoutFor(spec, theme) {
+// A text in lines that fit a width in pixels, for characters of a mean width.
+function wrapped(text, width, character) {
+  const most = Math.max(12, Math.floor(width / character)), lines = [""];
+  for (const word of text.split(" ")) {
+    const line = lines.at(-1);
+    if (line && unescaped(line).length + 1 + unescaped(word).length > most) lines.push(word);
+    else lines[lines.length - 1] = line ? `${line} ${word}` : word;
+  }
+  return lines;
+}
+
+// The width at which the numbers in the cells of a matrix do not overlap; 0 for other panels. A screen that is narrower
+// scrolls within the panel; on paper the numbers are left to the table.
+function widthOf(spec) {
+  const matrix = spec.data.find((trace) => trace.texttemplate);
+  if (!matrix) return 0;
+  const longest = (texts) => Math.max(0, ...(texts || []).map((text) => text.length));
+  return 120 + 6.6 * longest(spec.layout.yaxis.ticktext) + matrix.x.length * 6 * longest(matrix.text.flat());
+}
+
+function layoutFor(spec, theme, width) {
   const ink = cssColour("--ink"), muted = cssColour("--muted"), line = cssColour("--line"), card = cssColour("--card");
   const axis = {
     gridcolor: line, zeroline: false, linecolor: muted, tickcolor: muted, automargin: true, ticks: "outside", ticklen: 4,
@@ -46,14 +66,25 @@ function layoutFor(spec, theme) {
     const own = layout[name];
     layout[name] = { ...axis, ...own, title: { ...axis.title, ...own.title } };
   }
-  const title = layout.title ? { ...layout.title, font: { size: 13.5 }, x: 0.02, xanchor: "left", y: 1, yanchor: "top", pad: { t: 12 } } : undefined;
+  const lines = layout.title ? wrapped(layout.title.text, width - 24, 7.4) : [];
+  // Rows of panels are to fit a sheet of paper; where an axis has rows of its own, they need their height.
+  const height = (printing && spec.height === PANEL ? 250 : spec.height) + 17 * Math.max(0, lines.length - 1);
+  const title = layout.title ? { ...layout.title, text: lines.join("<br>"), font: { size: 13.5 }, x: 0.02, xanchor: "left", y: 1, yanchor: "top", pad: { t: 12 } } : undefined;
+  const top = title ? 27 + 17 * lines.length : 26;
+  // What names an axis has no more room than the axis is long; names of rows take theirs from the other one.
+  const names = Math.max(0, ...(layout.yaxis.ticktext || []).map((text) => unescaped(text).length));
+  const across = wrapped(layout.xaxis.title.text, width - 24 - Math.max(56, 6.6 * names), 7), upright = wrapped(layout.yaxis.title.text, height - top - 50, 7);
+  layout.xaxis.title.text = across.join("<br>");
+  layout.yaxis.title.text = upright.join("<br>");
   return {
     ...layout, title, showlegend: false, paper_bgcolor: card, plot_bgcolor: card, font: { color: ink, family: cssColour("--sans"), size: 12 },
-    margin: { l: 56, r: 18, t: title ? 44 : 26, b: 50 }, height: spec.height, hovermode: "closest",
+    margin: { l: 56, r: 18, t: top, b: 50 + 15 * (across.length - 1) }, height, hovermode: "closest",
     hoverlabel: { bgcolor: card, bordercolor: muted, font: { color: ink, size: 12 }, align: "left" },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: muted, activecolor: ink },
   };
 }
+
+const PANEL = 330; // height of a panel whose axes are numbers
 
 const plotConfig = {
   displaylogo: false, responsive: true, showTips: false,
@@ -71,7 +102,9 @@ function drawPlot(host, spec, label) {
   host.drawnWidth = host.clientWidth;
   host.drawnIn = theme;
   const file = { ...plotConfig.toImageButtonOptions, filename: spec.name || "figure" };
-  return Plotly.react(host, themed(spec.data, theme), layoutFor(spec, theme), { ...plotConfig, toImageButtonOptions: file });
+  const data = themed(spec.data, theme), width = Math.max(host.clientWidth, printing ? 0 : widthOf(spec));
+  if (widthOf(spec) > width) data.forEach((trace) => delete trace.texttemplate);
+  return Plotly.react(host, data, { ...layoutFor(spec, theme, width), width: width > host.clientWidth ? width : undefined }, { ...plotConfig, toImageButtonOptions: file });
 }
 
 function element(tag, attributes, ...children) {

@@ -1,5 +1,9 @@
 // A table that sorts, filters and scrolls through any number of rows: only the rows in view are in the document.
-const ROW = 30, WHOLE = 250, PRINTED = 40, MOST_PIXELS = 8e6; // PRINTED is in the style sheet as well
+const ROW = 30, WHOLE = 250, MOST_PIXELS = 8e6;
+// On paper: tables of at most so many rows are printed whole, of others so many rows; pixels across the page, and of the
+// widest text and of the rows' numbers; and how large a cell's content and padding are, of which the first is in type that
+// is smaller than on the screen.
+const PRINT_ALL = 120, PRINTED = 60, PAPER = 670, PRINT_TEXT = 200, PRINT_NUMBER = 36, CONTENT = 0.72, SCREEN_PAD = 24, PAPER_PAD = 11;
 
 function formatNumber(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "";
@@ -23,7 +27,11 @@ function decimalsOf(values) {
   const typical = sizes[sizes.length >> 1];
   // Quantities of different kinds in one column have no decimals in common.
   if (sizes[Math.floor(sizes.length * 0.9)] > 200 * sizes[Math.floor(sizes.length * 0.1)]) return null;
-  return typical < 1e-5 || typical >= 1e6 ? null : Math.max(0, Math.min(7, 3 - Math.floor(Math.log10(typical))));
+  if (typical < 1e-5 || typical >= 1e6) return null;
+  let decimals = Math.max(0, Math.min(7, 3 - Math.floor(Math.log10(typical))));
+  // Zeros at the end that all have say nothing; only where all numbers were looked at.
+  while (step === 1 && decimals > 0 && sizes.every((size) => Math.abs(size - Number(size.toFixed(decimals - 1))) < 1e-7 * size)) decimals -= 1;
+  return decimals;
 }
 
 function formatFixed(value, decimals) {
@@ -41,8 +49,10 @@ const missing = (value) => value === null || value === undefined || Number.isNaN
 
 class Grid {
   // columns: {key, label, meaning, kind: "number" | "text" | "p" | "interval", value(row), text(row), width}
-  constructor(host, { label, columns, count, link, sort, toolbar, matches }) {
-    Object.assign(this, { host, label, columns, count, link, matches });
+  // source: where all rows are beside this page, in words
+  constructor(host, { label, columns, count, link, sort, toolbar, matches, source }) {
+    Object.assign(this, { host, label, columns, count, link, matches, source });
+    host.grid = this;
     this.sorting = sort || null;
     this.active = 0;
     this.order = new Uint32Array(count);
@@ -75,8 +85,51 @@ class Grid {
       this.scroller.style.height = "34rem";
     }
     if (this.link) this.scroller.addEventListener("keydown", (event) => this.onKey(event));
-    const cut = element("p", { class: "small print-only" }, `The first rows of ${formatNumber(this.count)}; all are in the file on the screen, and in the run's folder.`);
-    this.host.replaceChildren(this.scroller, this.count > PRINTED ? cut : "");
+    this.cut = element("p", { class: "small print-only" });
+    this.host.replaceChildren(this.scroller, this.cut);
+  }
+
+  // On paper nothing scrolls: all rows of a table, or the first of a long one and how many are left out; and columns
+  // that are too many for the page's width stand below one another, with the rows numbered.
+  print(printing) {
+    if (this.paper) this.paper.remove();
+    this.paper = null;
+    if (printing) {
+      const rows = this.order.length, left = rows > PRINT_ALL ? rows - PRINTED : 0;
+      this.cut.textContent = left > 0 ? `Printed here: the first ${PRINTED} of ${formatNumber(rows)} rows, in the order shown on the screen. The other ${formatNumber(left)} are in ${[this.source, "this report on the screen"].filter(Boolean).join(", and in ")}.` : "";
+      const shown = Array.from(left > 0 ? this.order.subarray(0, PRINTED) : this.order), bands = this.bands();
+      this.paper = element("div", { class: "paper" }, ...bands.map((band) => this.band(band, shown, bands.length > 1)));
+      this.scroller.before(this.paper);
+    }
+    this.scroller.hidden = printing;
+    if (!printing) this.draw(true);
+  }
+
+  // Numbers of the columns that stand side by side on paper; the first column stands in each band.
+  bands() {
+    const wide = this.columns.map((column, place) => {
+      const screen = (this.whole && this.heads[place].offsetWidth) || 16 * (column.width || 8);
+      const width = CONTENT * (screen - SCREEN_PAD) + PAPER_PAD;
+      return column.kind === "text" ? Math.min(PRINT_TEXT, width) : width;
+    });
+    if (wide.reduce((sum, width) => sum + width, 0) <= PAPER) return [this.columns.map((_, place) => place)];
+    const bands = [];
+    let used = Infinity;
+    for (let place = 1; place < wide.length; place += 1) {
+      if (used + wide[place] > PAPER) {
+        bands.push([0]);
+        used = PRINT_NUMBER + wide[0];
+      }
+      bands.at(-1).push(place);
+      used += wide[place];
+    }
+    return bands;
+  }
+
+  band(places, rows, numbered) {
+    const head = element("tr", {}, numbered ? element("th", { scope: "col" }, "row") : null, ...places.map((place) => element("th", { scope: "col", class: this.columns[place].kind === "text" ? "text" : "" }, this.columns[place].label)));
+    const body = rows.map((row, at) => element("tr", {}, numbered ? element("td", { class: "interval" }, String(at + 1)) : null, ...places.map((place) => this.cell(row, place))));
+    return element("table", {}, element("thead", {}, head), element("tbody", {}, ...body));
   }
 
   buildToolbar(toolbar) {
@@ -165,22 +218,23 @@ class Grid {
     return element("tr", { class: "spacer", "aria-hidden": "true" }, cell);
   }
 
+  cell(row, number) {
+    const column = this.columns[number], cell = element("td", { class: column.kind === "text" ? "text" : "" });
+    if (column.kind === "interval") {
+      const [value, range] = column.parts(row);
+      cell.append(value);
+      if (range) cell.append(" ", element("span", { class: "interval" }, range));
+    } else {
+      cell.textContent = column.text(row);
+      if (column.kind === "text" && cell.textContent.length > 40) cell.title = cell.textContent;
+    }
+    return cell;
+  }
+
   row(row, place) {
     const cells = this.columns.map((column, number) => {
-      const cell = element("td", { class: column.kind === "text" ? "text" : "" });
-      if (number === 0 && this.link) {
-        const link = element("a", { href: this.link(row), tabindex: place === this.active ? "0" : "-1" });
-        link.textContent = column.text(row);
-        cell.append(link);
-      } else if (column.kind === "interval") {
-        const [value, range] = column.parts(row);
-        cell.append(value);
-        if (range) cell.append(" ", element("span", { class: "interval" }, range));
-      } else {
-        cell.textContent = column.text(row);
-        if (column.kind === "text" && cell.textContent.length > 40) cell.title = cell.textContent;
-      }
-      return cell;
+      if (number !== 0 || !this.link) return this.cell(row, number);
+      return element("td", {}, element("a", { href: this.link(row), tabindex: place === this.active ? "0" : "-1" }, column.text(row)));
     });
     return element("tr", { "aria-rowindex": place + 2 }, ...cells);
   }
@@ -247,6 +301,6 @@ function drawTables(root) {
     if (place.dataset.drawn) continue;
     place.dataset.drawn = "yes";
     const spec = JSON.parse(document.getElementById(`data-${place.dataset.table}`).textContent);
-    new Grid(place.querySelector(".grid"), { label: spec.title, columns: tableColumns(spec), count: spec.rows, toolbar: place.querySelector(".toolbar") });
+    new Grid(place.querySelector(".grid"), { label: spec.title, columns: tableColumns(spec), count: spec.rows, toolbar: place.querySelector(".toolbar"), source: spec.source });
   }
 }

@@ -77,6 +77,10 @@ function redrawFigures(panel) {
   drawFigures(panel);
 }
 
+function printTables(panel, printing) {
+  for (const place of panel.querySelectorAll(".grid")) if (place.grid) place.grid.print(printing);
+}
+
 function beforePrint() {
   if (printing) return;
   printing = true;
@@ -87,6 +91,7 @@ function beforePrint() {
     panel.dataset.was = panel.hidden ? "hidden" : "shown";
     panel.hidden = false;
     drawTables(panel);
+    printTables(panel, true);
     redrawFigures(panel);
   }
 }
@@ -98,6 +103,7 @@ function afterPrint() {
   for (const panel of document.querySelectorAll(".panel")) {
     panel.hidden = panel.dataset.was === "hidden";
     for (const place of panel.querySelectorAll("figure[data-figure]")) delete place.dataset.drawn;
+    printTables(panel, false);
   }
   applyTheme();
 }

@@ -74,7 +74,9 @@ function histogram(id, { edges, density, modes, beyond }, neurons, row) {
   };
   (modes || []).forEach((mode, place) => {
     layout.shapes.push({ type: "line", xref: "x", yref: "y domain", x0: mode.mean, x1: mode.mean, y0: 0, y1: 1, line: { color: "role:random", width: 1, dash: "dot" } });
-    layout.annotations.push({ text: `mode ${place + 1}: ${(100 * mode.weight).toFixed(0)}%`, x: mode.mean, y: 0.92 - 0.08 * (place % 3), yref: "y domain", xanchor: "left", showarrow: false, font: { size: 11, color: "role:random" } });
+    // Beyond the middle the names stand left of their lines, where there is room for them.
+    const side = mode.mean > (from + to) / 2 ? "right" : "left";
+    layout.annotations.push({ text: `mode ${place + 1}: ${(100 * mode.weight).toFixed(0)}%`, x: mode.mean, y: 0.96 - 0.09 * (place % 5), yref: "y domain", xanchor: side, showarrow: false, font: { size: 11, color: "role:random" } });
   });
   const host = element("div", { class: "plots", "data-columns": "1" }), plot = element("div"), legend = element("div", { class: "legend" });
   host.append(plot);

@@ -107,7 +107,7 @@ class Explorer {
     this.host.replaceChildren(this.listing);
     const columns = this.gridColumns(neurons);
     const wd = columns.findIndex((column) => column.key === "wd");
-    this.grid = new Grid(place, { label: "Neurons", columns, count: neurons.count, sort: { place: wd, sign: -1 }, link: (row) => `#neuron=${neurons.id(row)}${this.suffix()}` });
+    this.grid = new Grid(place, { label: "Neurons", columns, count: neurons.count, sort: { place: wd, sign: -1 }, source: "scan.parquet of the run's folder", link: (row) => `#neuron=${neurons.id(row)}${this.suffix()}` });
     const told = (kept) => { this.counter.textContent = kept === neurons.count ? `${formatNumber(kept)} neurons` : `${formatNumber(kept)} of ${formatNumber(neurons.count)} neurons`; };
     this.grid.onRefresh = told;
     told(neurons.count);
