@@ -1,8 +1,9 @@
-"""Make what the documentation quotes and shows: `python tools/records.py RUN [--limit PAIRS]`.
+"""Make what the documentation quotes and shows: `python tools/records.py FOLDER [--limit PAIRS]`.
 
-Runs a small study of all analyses on the bundled model into the folder RUN (or goes on with it), and keeps what the
-pages quote in docs/records/study.json, and the figures of `negspace figures RUN` in docs/figures/study. Then `python
-tools/readme.py` writes the sentences into the pages. A test fails when the bundled model is no longer the recorded one.
+Runs a small study of the bundled model into FOLDER/study and one of the bundled training series into FOLDER/training
+(or goes on with them), and keeps what the pages quote in docs/records/study.json, and some figures as `negspace
+figures` draws them in docs/figures/study. Then `python tools/readme.py` writes the sentences into the pages. A test
+fails when the bundled model or series is no longer the recorded one.
 """
 
 from __future__ import annotations
@@ -29,51 +30,64 @@ FIELDS: dict[str, Any] = {"shares": [SHARE], "random": 2, "tolerance": 0.001, "w
 SETTINGS: dict[str, dict[str, Any]] = {
     "dose": {"points": 5, "lowest": 0.01, "random": 2},
     "controls": {"residual_windows": 8, "evaluations": 8},
+    "atlas": {"neurons": 12, "ablate_alone": 6},
 }
 """Analysis -> its settings, where the documentation does with less than the default."""
+SHOWN = {
+    "study": (
+        "main_result", "dissociation", "controls", "dose", "rankings_5pct", "parts_of_speech_upos", "layers_5pct",
+        "differentiation", "atlas_distributions",
+    ),
+    "training": ("training_wd", "training_harm"),
+}  # fmt: skip
+"""Study -> its figures that the pages show."""
 
 
-SHOWN = ("main_result", "dissociation", "controls", "dose", "rankings_5pct", "parts_of_speech_upos")
-"""Figures that the pages show."""
+def studies(limit: int) -> dict[str, Study]:
+    """The studies of the documentation: every analysis that the bundled material allows, and the training series."""
+    from negspace.reference import checkpoints, model_path, pairs_path, series_path, tasks_path, text_path
 
-
-def study(limit: int) -> Study:
-    """The study of the documentation: every analysis that the bundled material allows."""
-    from negspace.reference import model_path, pairs_path, tasks_path, text_path
-
-    where = {"model": model_path(), "text": text_path(), "blimp": pairs_path(), "tasks": tasks_path()}
-    fields = {**{name: str(path) for name, path in where.items()}, **FIELDS, "limit": limit}
+    data = {"text": str(text_path()), "blimp": str(pairs_path()), **FIELDS, "limit": limit}
+    fields = {**data, "model": str(model_path()), "tasks": str(tasks_path())}
     whole = configure({**fields, "analyses": {name: SETTINGS.get(name, {}) for name in ANALYSES}})
     kept = {name: whole.analyses[name] for name, own in sections(whole).items() if not analysis(name).lacks(own, whole)}
-    return whole.model_copy(update={"analyses": kept})
-
-
-def record(run: Path) -> dict[str, Any]:
-    """What the pages quote of a run: nothing that names a machine."""
-    tables = Tables(Store(run))
-    names = ("shares", "by", "zero", "mode", "random", "tolerance", "windows", "limit", "draws", "seed")
+    training = {"training": {"revisions": [str(series_path())]}}
     return {
-        "fingerprint": tables.manifest["identity"]["fingerprint"],
-        "study": {name: tables.manifest["study"][name] for name in names},
-        "sentences": {name: tables.sentences(name) for name in tables.books},
+        "study": whole.model_copy(update={"analyses": kept}),
+        "training": configure({**data, "model": str(series_path() / checkpoints()[-1]), "analyses": training}),
     }
 
 
+def record(folder: Path) -> dict[str, Any]:
+    """What the pages quote of the finished runs: nothing that names a machine."""
+    names = ("shares", "by", "zero", "mode", "random", "tolerance", "windows", "limit", "draws", "seed")
+    made: dict[str, Any] = {"fingerprints": {}, "studies": {}, "sentences": {}}
+    for which in SHOWN:
+        tables = Tables(Store(folder / which))
+        made["fingerprints"][which] = tables.manifest["identity"]["fingerprint"]
+        made["studies"][which] = {name: tables.manifest["study"][name] for name in names}
+        made["sentences"] |= {name: tables.sentences(name) for name in tables.books}
+    return made
+
+
 def main() -> None:
-    """Run the study, keep its sentences and draw its figures."""
+    """Run the studies, keep their sentences and draw their figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("run", type=Path)
+    parser.add_argument("folder", type=Path)
     parser.add_argument("--limit", type=int, default=10, help="pairs of each paradigm")
     given = parser.parse_args()
-    run_study(study(given.limit), given.run, note=print)
-    folder = ROOT / "docs" / "records"
-    (folder / "study.json").write_text(json.dumps(record(given.run), indent=1, ensure_ascii=False) + "\n", "utf-8")
+    given.folder.mkdir(parents=True, exist_ok=True)
+    for which, study in studies(given.limit).items():
+        run_study(study, given.folder / which, note=print)
+    records = ROOT / "docs" / "records" / "study.json"
+    records.write_text(json.dumps(record(given.folder), indent=1, ensure_ascii=False) + "\n", "utf-8")
     figures = ROOT / "docs" / "figures" / "study"
     figures.mkdir(parents=True, exist_ok=True)
-    for made in figures_of(read_runs([given.run])[0]).values():
-        for figure in made:
-            if figure.name in SHOWN:
-                (figures / f"{figure.name}.svg").write_bytes(draw(figure, "svg"))
+    for which, names in SHOWN.items():
+        for made in figures_of(read_runs([given.folder / which])[0]).values():
+            for figure in made:
+                if figure.name in names:
+                    (figures / f"{figure.name}.svg").write_bytes(draw(figure, "svg"))
 
 
 if __name__ == "__main__":
