@@ -143,9 +143,11 @@ class Scan:
         made = pa.Table.from_pandas(self.table, preserve_index=False)
         histograms = None if self.histograms is None else self.histograms.to_json()
         head = _Head(format=FORMAT, info=self.info, warnings=self.warnings, histograms=histograms).model_dump_json()
-        made = made.replace_schema_metadata({**(made.schema.metadata or {}), b"negspace": head.encode()})
         buffer = io.BytesIO()
-        pq.write_table(made, buffer)
+        with pq.ParquetWriter(buffer, made.schema) as writer:
+            writer.write_table(made)
+            # Not in the schema's metadata, which a file holds twice.
+            writer.add_key_value_metadata({"negspace": head})
         return write_whole(Path(path), buffer.getvalue())
 
     @classmethod
@@ -157,12 +159,13 @@ class Scan:
         """
         asked, todo = f"the scan in {path}", "give a file that Scan.save or `negspace scan --out` wrote"
         try:
-            content = pq.read_table(io.BytesIO(Path(path).read_bytes()))
+            file = pq.ParquetFile(io.BytesIO(Path(path).read_bytes()))
+            content = file.read()
         except OSError as error:  # pyarrow's own complaints are OSErrors too, or ArrowInvalid
             raise RecordError(asked, str(error.strerror or error), todo) from error
         except pa.ArrowException as error:
             raise RecordError(asked, f"no Parquet file ({error})", todo) from error
-        head = (content.schema.metadata or {}).get(b"negspace")
+        head = (file.metadata.metadata or {}).get(b"negspace")
         if head is None:
             raise RecordError(asked, "a Parquet file without a scan's metadata", todo)
         try:
