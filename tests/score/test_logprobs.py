@@ -26,10 +26,12 @@ from transformers import (
     MixtralForCausalLM,
     OPTConfig,
     OPTForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
     PreTrainedModel,
 )
 
-from negspace.errors import ScoreError
+from negspace.errors import NonFiniteScore, ScoreError
 from negspace.score import logprobs
 from negspace.score.logprobs import LogProbs
 
@@ -90,7 +92,10 @@ MODELS: dict[str, tuple[Callable[[], PreTrainedModel], str]] = {
 
 def _build(name: str) -> PreTrainedModel:
     torch.manual_seed(0)
-    model = MODELS[name][0]().eval()
+    return _livelier(MODELS[name][0]().eval())
+
+
+def _livelier(model: PreTrainedModel) -> PreTrainedModel:
     with torch.no_grad():  # default initialisation is too close to uniform to tell a wrong score from a right one
         for parameter in model.parameters():
             if parameter.ndim > 1:
@@ -148,6 +153,81 @@ def test_a_model_whose_trees_are_wrong_falls_back(monkeypatch: pytest.MonkeyPatc
     scored = LogProbs(model).score(sequences)
     assert scored.method == "buckets"
     np.testing.assert_allclose(scored.total[:5], [_plain(model, s) for s in sequences[:5]], atol=1e-4)
+
+
+def test_a_window_that_only_long_sequences_outgrow_is_found_out() -> None:
+    torch.manual_seed(0)
+    window = MistralConfig(**_SHAPE, **_IDS, num_key_value_heads=2, sliding_window=12)
+    model = _livelier(MistralForCausalLM(window).eval())
+    generator = np.random.default_rng(0)
+    short = [[0, *generator.integers(1, 61, generator.integers(2, 8)).tolist()] for _ in range(400)]
+    long = [[0, *generator.integers(1, 61, 40).tolist()] for _ in range(2)]
+    assert LogProbs(model).score(short).method == "tree"
+    scored = LogProbs(model).score([*short, *long])
+    assert scored.method == "buckets"
+    expected = [_plain(model, sequence) for sequence in long]
+    np.testing.assert_allclose(scored.total[-2:], expected, atol=1e-4, rtol=0)
+
+
+def test_frequencies_that_follow_the_longest_position_are_those_of_each_sequence_alone() -> None:
+    torch.manual_seed(0)
+    half = _SHAPE["hidden_size"] // _SHAPE["num_attention_heads"] // 2
+    rope = {"rope_type": "longrope", "rope_theta": 10_000.0, "original_max_position_embeddings": 20}
+    rope |= {"short_factor": [1.0] * half, "long_factor": [4.0] * half}
+    model = _livelier(
+        Phi3ForCausalLM(Phi3Config(**_SHAPE, **_IDS, original_max_position_embeddings=20, rope_parameters=rope)).eval()
+    )
+    generator = np.random.default_rng(0)
+    sequences = [[0, *generator.integers(1, 61, length).tolist()] for length in (*range(2, 30), 19, 20, 21)]
+    scored = LogProbs(model).score(sequences)
+    assert scored.method == "buckets"
+    np.testing.assert_allclose(scored.total, [_plain(model, one) for one in sequences], atol=1e-4, rtol=0)
+    short = [sequence for sequence in sequences if len(sequence) <= 20]
+    again = LogProbs(model).score(short)
+    assert again.method == "tree"
+    np.testing.assert_allclose(again.total, [_plain(model, one) for one in short], atol=1e-4, rtol=0)
+
+
+def test_a_model_that_looks_at_the_whole_length_is_run_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, sequences = _build("gpt_neox"), _sequences()
+    forward = model.forward
+
+    def scaled(input_ids: torch.Tensor, **inputs: object) -> object:
+        made = forward(input_ids=input_ids, **inputs)
+        made.logits = made.logits * (1 + input_ids.shape[1] / 50)
+        return made
+
+    monkeypatch.setattr(model, "forward", scaled)
+    scored = LogProbs(model).score(sequences)
+    assert scored.method == "buckets"
+    np.testing.assert_allclose(scored.total, [_plain(model, one) for one in sequences], atol=1e-4, rtol=0)
+
+
+def test_too_little_memory_for_the_proof_does_not_choose_the_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = _build("gpt_neox")
+    forward = model.forward
+
+    def hungry(attention_mask: torch.Tensor | None = None, **inputs: object) -> object:
+        if attention_mask is not None:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(**inputs)
+
+    monkeypatch.setattr(model, "forward", hungry)
+    with pytest.raises(torch.OutOfMemoryError):
+        LogProbs(model).score(_sequences())
+
+
+def test_what_is_not_finite_in_one_sequence_is_not_laid_to_its_neighbours() -> None:
+    model = _build("gpt_neox")
+    with torch.no_grad():
+        model.gpt_neox.embed_in.weight[60] = float("nan")
+    sequences = [[token if token < 60 else 59 for token in one] for one in _sequences()]
+    wrong = len(sequences)
+    sequences.append([*sequences[0], 60, 5])
+    scorer = LogProbs(model, method="tree")
+    with pytest.raises(NonFiniteScore, match=f"sequence {wrong} has log-probability nan .and 0 more") as error:
+        scorer.score(sequences)
+    assert error.value.index == wrong
 
 
 def test_hooks_of_others_take_effect_and_none_stay_behind() -> None:

@@ -39,8 +39,20 @@ def test_packs_take_every_row_once_largest_first(sequences: list[list[int]], siz
     rows = [row for start, stop in zip(packs.starts, packs.stops, strict=True) for row in range(start, stop)]
     assert sorted(rows) == list(range(len(forest.lengths)))
     assert list(packs.nodes) == sorted(packs.nodes, reverse=True)
-    assert packs.nodes.max() <= max(size, int(forest.lengths.max()))
     assert packs.nodes.sum() >= forest.nodes
+    in_order = sorted(zip(packs.starts.tolist(), packs.stops.tolist(), packs.nodes.tolist(), strict=True))
+    for start, stop, nodes in in_order:
+        room = max(size, int(forest.read[start]))
+        assert nodes <= room
+        if stop < len(forest.lengths):
+            assert nodes + forest.fresh[stop] > room, "the next row would not have fitted"
+
+
+def test_rows_that_share_more_than_a_pack_are_one_pack() -> None:
+    forest = build_forest([[*range(1, 151), last] for last in range(10)])
+    packs = cut(forest, 96)
+    assert packs.nodes.tolist() == [150]
+    assert lay_out(forest, packs.starts, packs.stops).used.sum() == 150
 
 
 @given(_SEQUENCES, st.integers(1, 30))

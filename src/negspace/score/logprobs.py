@@ -2,9 +2,10 @@
 
 Four things make it fast without changing a score: a sequence that occurs twice runs once; a prefix that sequences
 share runs once (packed trees under a four-dimensional attention mask); a sequence's last token, which nothing follows,
-does not run at all; and padding does not reach the output layer. Models that cannot take such a mask (ALiBi, recurrent
-layers, some attention kernels) are run in batches of equal length instead; which of the two holds is decided by
-comparing both on some of the sequences.
+does not run at all; and padding does not reach the output layer. Models that cannot take such a mask (ALiBi, windows of
+attention shorter than the sequences, recurrent layers, some kernels) are run in batches of equal length instead; models
+whose logits depend on a sequence's length are run to its end. Which of these hold is decided by comparison with plain
+passes over some of the sequences, the longest among them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from negspace.errors import NonFiniteScore, ScoreError
-from negspace.memory import fitted
+from negspace.memory import fitted, is_out_of_memory
+from negspace.models.lengths import steady_length
 from negspace.score.batch import Batch
 from negspace.score.prefixes import Forest, build_forest, cut, lay_out
 
@@ -34,7 +36,9 @@ _LOGIT_BYTES = 1 << 25
 _CHUNK = {True: 1 << 20, False: 1 << 28}
 """Bytes of float32 logits that are summed at once: on the CPU, elsewhere."""
 _PROOF = 24
-"""Sequences on which the tree is compared with plain batches before it is trusted."""
+"""Sequences, spread over all, on which the tree is compared with plain batches before it is trusted."""
+_LONGEST = 4
+"""As many of the longest are compared as well: what a window or a position cannot reach shows in them."""
 _FEW = 64
 """Tokens of a batch that stand for it where two ways to run the model are compared; whole lines, one at least."""
 _PROOF_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
@@ -53,13 +57,23 @@ class Scored:
     """How the network was run."""
 
 
+@dataclass(frozen=True)
+class Way:
+    """How the network is run on the sequences of a forest."""
+
+    method: Literal["tree", "buckets"]
+    """Shared prefixes, or batches of equal length."""
+    to_end: bool
+    """Whether each sequence is run to its last token, which is needed for its length only."""
+
+
 class LogProbs:
     """Scores token sequences with a causal language model, exactly as one plain forward pass a sequence would.
 
     Args:
         module: a causal language model of transformers, in evaluation mode; hooks set on it by others take effect.
         method: "tree" shares prefixes, "buckets" batches sequences of equal length, "auto" takes the tree where it
-            reproduces the buckets' scores on some of the given sequences.
+            reproduces plain passes over some of the given sequences.
         batch_tokens: most tokens in one forward pass; by default as many as keep the logits within 32 MiB.
     """
 
@@ -67,6 +81,8 @@ class LogProbs:
         self.module = module
         self.method: Method = method
         self.batch_tokens = fitted(batch_tokens or self._default_batch_tokens())
+        self._steady = steady_length(module.config)
+        self._settled: tuple[Forest, Way] | None = None
 
     def score(self, sequences: Sequence[Sequence[int]], progress: Progress | None = None) -> Scored:
         """Sum the log-probabilities of the tokens of each sequence, given the tokens before them.
@@ -93,18 +109,37 @@ class LogProbs:
                 done = min(whole, done + batch.done)
                 if progress:
                     progress(done, whole, "sequences")
-        return self.scored(forest, totals)
+        return self.scored(forest, self.finite(forest, totals))
 
     def batches(self, forest: Forest) -> Iterator[Batch]:
         """The forward passes that a forest takes; each reads the totals of some of its rows, float64 [rows].
 
         To be called, and gone through, under `torch.inference_mode`: the first call may compare the methods.
         """
-        return self._trees(forest) if self._settle(forest) == "tree" else self._buckets(forest)
+        way = self.way(forest)
+        return self._trees(forest) if way.method == "tree" else self._buckets(forest, way.to_end)
 
     def tokens(self, forest: Forest) -> int:
-        """Tokens of all its batches, less those that packs of a tree repeat."""
-        return forest.nodes if self._settle(forest) == "tree" else int((forest.lengths - 1).sum())
+        """Tokens of all its batches, less those that packs of a tree repeat and those that predict nothing."""
+        return forest.nodes if self.way(forest).method == "tree" else int((forest.lengths - 1).sum())
+
+    def finite(self, forest: Forest, totals: np.ndarray) -> np.ndarray:
+        """The totals of a forest's rows, those that are not finite scored again apart from each other.
+
+        What is not finite in one sequence reaches all that share its pack: zero times NaN is NaN. To be called under
+        the hooks under which the totals came about.
+        """
+        bad = np.flatnonzero(~np.isfinite(totals))
+        if len(bad) == 0 or self.way(forest).method == "buckets":
+            return totals
+        alone = forest_of([forest.tokens[row, : forest.lengths[row]].tolist() for row in bad])
+        again = np.zeros(len(alone.lengths))
+        with torch.inference_mode():
+            for batch in self._buckets(alone, to_end=False):
+                again[batch.rows] = batch.read(batch.forward())
+        made = totals.copy()
+        made[bad] = again[alone.where]
+        return made
 
     def scored(self, forest: Forest, totals: np.ndarray) -> Scored:
         """The scores of the sequences of a forest from the totals of its rows, float64 [distinct].
@@ -121,66 +156,81 @@ class LogProbs:
                 "check the model's weights and dtype: float16 overflows where float32 or bfloat16 do not",
                 index,
             )
-        return Scored(totals[forest.where], (forest.lengths - 1)[forest.where], self._settle(forest))
+        return Scored(totals[forest.where], (forest.lengths - 1)[forest.where], self.way(forest).method)
 
     def _default_batch_tokens(self) -> int:
         vocabulary = int(self.module.config.get_text_config(decoder=True).vocab_size)
         return max(256, min(16_384, _LOGIT_BYTES // (4 * vocabulary)))
 
-    def _settle(self, forest: Forest) -> Literal["tree", "buckets"]:
-        """The method to use on these sequences; "auto" becomes "tree" only if the tree passes its proof."""
-        if self.method == "auto":
-            self.method = "tree" if self._proven(forest) else "buckets"
-        return self.method
+    def way(self, forest: Forest) -> Way:
+        """How the network is run on these sequences; "auto" is a tree only where that passes its proof."""
+        if self._settled is None or self._settled[0] is not forest:
+            made = self._prove(forest) if self.method == "auto" else Way(self.method, to_end=False)
+            self._settled = forest, made
+        return self._settled[1]
 
-    def _proven(self, forest: Forest) -> bool:
-        """Whether trees give the buckets' scores on sequences spread over the forest, neighbours in twos."""
+    def _prove(self, forest: Forest) -> Way:
+        """Compare the ways with plain passes on sequences spread over the forest, in twos, and on the longest."""
         count = len(forest.lengths)
-        pairs = np.unique(np.linspace(0, max(0, count - 2), _PROOF // 2).astype(int))
-        rows = np.unique(np.concatenate([pairs, np.minimum(pairs + 1, count - 1)]))
+        spread = np.unique(np.linspace(0, max(0, count - 2), _PROOF // 2).astype(int))
+        longest = np.argsort(forest.lengths, kind="stable")[-_LONGEST:]
+        ones = np.concatenate([spread, np.maximum(longest - 1, 0), longest])
+        rows = np.unique(np.concatenate([ones, np.minimum(spread + 1, count - 1)]))
         sample = build_forest([forest.tokens[row, : forest.lengths[row]].tolist() for row in rows])
-        results = []
-        for run in (self._buckets, self._trees):
-            totals = np.zeros(len(sample.lengths))
-            try:
-                for batch in run(sample):
-                    totals[batch.rows] = batch.read(batch.forward())
-            except (RuntimeError, TypeError, ValueError, IndexError, AttributeError):
-                # A model that refuses the mask or the position ids runs in buckets; a fault of the plain pass is real.
-                if run == self._buckets:
-                    raise
-                return False
-            results.append(totals)
+        plain = self._totals(sample, self._buckets(sample, to_end=True))
         dtype = next(self.module.parameters()).dtype
         allowed = _PROOF_TOLERANCE.get(dtype, 0.05 * sample.lengths)
-        return bool(np.all(np.abs(results[0] - results[1]) <= allowed))
+
+        def same(batches: Iterator[Batch]) -> bool:
+            return bool(np.all(np.abs(self._totals(sample, batches) - plain) <= allowed))
+
+        # Frequencies that follow the longest sequence of a batch would follow it for all of a tree.
+        if forest.lengths.max() <= self._steady:
+            try:
+                if same(self._trees(sample)):
+                    return Way("tree", to_end=False)
+            except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+                # A model that refuses the mask or the position ids runs in buckets; but too little memory for it would
+                # choose the method, and with it the last bits, by chance.
+                if is_out_of_memory(error):
+                    raise
+        return Way("buckets", to_end=not same(self._buckets(sample, to_end=False)))
+
+    def _totals(self, forest: Forest, batches: Iterator[Batch]) -> np.ndarray:
+        totals = np.zeros(len(forest.lengths))
+        for batch in batches:
+            totals[batch.rows] = batch.read(batch.forward())
+        return totals
 
     # -- the two ways to run the network --------------------------------------------------------------------------
 
-    def _buckets(self, forest: Forest) -> Iterator[Batch]:
+    def _buckets(self, forest: Forest, to_end: bool) -> Iterator[Batch]:
         """Sequences of one length at a time: no padding, hence no mask, hence nothing that could depend on either."""
         # A single token predicts nothing: its total stays 0.
         for length in np.unique(forest.lengths[forest.lengths > 1]):
             members = np.flatnonzero(forest.lengths == length)
-            step = max(1, self.batch_tokens // int(length - 1))
+            run = int(length) if to_end or length > self._steady else int(length) - 1
+            step = max(1, self.batch_tokens // run)
             for start in range(0, len(members), step):
                 rows = members[start : start + step]
-                yield self._bucket(rows, torch.from_numpy(forest.tokens[rows, :length].astype(np.int64)))
+                yield self._bucket(rows, torch.from_numpy(forest.tokens[rows, :length].astype(np.int64)), run)
 
-    def _bucket(self, rows: np.ndarray, ids: torch.Tensor) -> Batch:
+    def _bucket(self, rows: np.ndarray, ids: torch.Tensor, run: int) -> Batch:
+        """Sequences [rows, length], their first `run` tokens run."""
         device = _input_device(self.module)
-        keep = torch.ones((len(rows), ids.shape[1] - 1), dtype=torch.bool)
+        keep = torch.ones((len(rows), run), dtype=torch.bool)
+        keep[:, ids.shape[1] - 1 :] = False
         targets = ids[:, 1:].reshape(-1)
 
         def forward(lines: int | None = None) -> torch.Tensor:
-            return self._logits(keep[:lines], input_ids=ids[:lines, :-1].to(device))
+            return self._logits(keep[:lines], input_ids=ids[:lines, :run].to(device))
 
         def read(logits: torch.Tensor) -> np.ndarray:
             values = _log_probabilities(logits, torch.arange(len(targets)), targets)
             return values.view(len(rows), -1).double().sum(1).numpy()
 
-        lines = max(1, _FEW // keep.shape[1])
-        return Batch(forward, lambda: forward(lines), read, rows, keep.numel())
+        lines = max(1, _FEW // run)
+        return Batch(forward, lambda: forward(lines), read, rows, len(targets))
 
     def _trees(self, forest: Forest) -> Iterator[Batch]:
         """Packs of shared prefixes, those of about one size side by side."""
@@ -211,7 +261,8 @@ class LogProbs:
         def read(logits: torch.Tensor) -> np.ndarray:
             values = _log_probabilities(logits, torch.from_numpy(made.source), torch.from_numpy(made.target))
             # Added step by step from the first token on, so that a total does not depend on its neighbours' lengths.
-            return np.add.reduce(np.append(values.double().numpy(), 0.0)[made.path], axis=0)
+            steps = np.append(values.double().numpy(), 0.0)[made.path]
+            return np.add.accumulate(np.vstack([np.zeros(len(made.rows)), steps]), axis=0)[-1]
 
         lines = max(1, _FEW // width)
         return Batch(forward, lambda: forward(lines), read, made.rows, int(made.used.sum()))

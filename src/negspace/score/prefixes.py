@@ -40,7 +40,7 @@ class Forest:
     @cached_property
     def fresh(self) -> np.ndarray:
         """int64 [distinct]: those of them that no row before it has."""
-        return np.maximum(self.read - self.shared, 0)
+        return self.read - self.shared
 
     @property
     def nodes(self) -> int:
@@ -57,7 +57,8 @@ class Cut:
     stops: np.ndarray
     """int64 [packs]: one past its last row."""
     nodes: np.ndarray
-    """int64 [packs]: nodes of each, a prefix that another pack has as well included."""
+    """int64 [packs]: nodes of each, a prefix that another pack has as well included; one more than there are where a
+    pack's last row goes on in the next."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,8 @@ def build_forest(sequences: Sequence[Sequence[int]]) -> Forest:
 
     shared = np.zeros(len(rows), np.int64)
     if len(rows) > 1:
-        same = (rows[1:] == rows[:-1]) & (rows[1:] != _PAD)
-        shared[1:] = np.where(same.all(axis=1), same.shape[1], np.argmin(same, axis=1))
+        # Distinct rows differ somewhere; where one begins the other, at its padding.
+        shared[1:] = np.argmin((rows[1:] == rows[:-1]) & (rows[1:] != _PAD), axis=1)
     return Forest(rows, lengths, shared, where.astype(np.int64).ravel())
 
 
@@ -115,8 +116,9 @@ def cut(forest: Forest, size: int) -> Cut:
     start, rows = 0, len(forest.lengths)
     while start < rows:
         repeated = int(forest.read[start] - forest.fresh[start])
-        room = size - repeated + int(before[start])
-        stop = max(start + 1, int(np.searchsorted(before, room, side="right")) - 1)
+        # A row that is longer than a pack has one to itself, and takes along all that adds nothing to it.
+        room = max(size, int(forest.read[start])) - repeated + int(before[start])
+        stop = int(np.searchsorted(before, room, side="right")) - 1
         starts.append(start)
         stops.append(stop)
         nodes.append(int(before[stop] - before[start]) + repeated)

@@ -251,6 +251,8 @@ def sweep_pairs(
     scores = []
     for condition, values in zip(conditions, totals, strict=True):
         try:
+            with condition.open():
+                values = scorer.finite(forest, values)
             scores.append(prepared.scores(scorer.scored(forest, values)))
         except NonFiniteScore as error:
             raise _under(condition, prepared.blame(error)) from error

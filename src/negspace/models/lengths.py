@@ -1,0 +1,42 @@
+"""Models whose logits depend on how long the sequence is, beyond what causal attention sees."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_STRETCHED = ("dynamic", "longrope")
+"""Rotary embeddings that transformers chooses by the largest position of the input."""
+
+
+def steady_length(config: Any) -> float:
+    """Longest sequence in which a token's logits do not depend on the tokens after it, infinity for most models.
+
+    Dynamic and long rotary embeddings take other frequencies, for all positions, once a sequence is longer than those
+    that the model was first trained on. Then a sequence must be run to its end, and by itself.
+
+    Args:
+        config: of a transformers model; those of parts of it are looked at as well.
+    """
+    found = [math.inf]
+    text = config.get_text_config(decoder=True)
+    for rope in _ropes(getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None)):
+        if str(rope.get("rope_type", rope.get("type", "default"))).startswith(_STRETCHED):
+            known = (rope.get("original_max_position_embeddings"), *(getattr(text, name, None) for name in _LIMITS))
+            found.append(min((float(one) for one in known if one), default=0.0))
+    return min(found)
+
+
+_LIMITS = ("original_max_position_embeddings", "max_position_embeddings")
+
+
+def _ropes(parameters: Any) -> Iterator[Mapping[str, Any]]:
+    """Each set of rotary parameters: the only one, or one for each type of layer."""
+    if not isinstance(parameters, Mapping):
+        return
+    if any(isinstance(value, Mapping) for value in parameters.values()):
+        for value in parameters.values():
+            yield from _ropes(value)
+    else:
+        yield parameters
