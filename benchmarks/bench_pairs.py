@@ -10,7 +10,6 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,7 @@ from benchmarks.timing import seconds_of
 from negspace.models.load import wrap
 from negspace.models.model import Model
 from negspace.reference import model_path, pairs_path
+from negspace.score.logprobs import LogProbs
 from negspace.score.pairs import minimal_pairs
 from negspace.text.pairs import PairSet, read_pairs
 
@@ -36,8 +36,8 @@ BATCHES = (16, 64, 256)
 TRIED = 512
 """Sentences on which they choose."""
 PART = 16
-"""minicons, the loop and the plain forward run every so many-th sentence, and their time is taken times this: they
-gain nothing from more of them. The harness, which sorts its requests, and we have all."""
+"""minicons and the loop run every so many-th pair, and the plain forward every so many-th of its batches; their time is
+taken times this, since they gain nothing from more of them. The harness, which sorts its requests, and we have all."""
 TOLERANCE = 2e-3
 """Nats by which two scores of a sentence may differ, in float32."""
 
@@ -49,35 +49,22 @@ TARGETS: dict[str, dict[str, tuple[Relation, float]]] = {
 NAMES = {"lm-eval": "lm-evaluation-harness", "minicons": "minicons", "loop": "one sentence at a time"}
 
 
-@dataclass(frozen=True)
-class Work:
-    """Something to time."""
-
-    run: Score
-    """The work, on sentences."""
-    every: int = 1
-    """It runs every so many-th sentence."""
-
-    def seconds(self, sentences: Sequence[str], device: str) -> tuple[float, np.ndarray]:
-        """Seconds for all sentences, and the scores of those that it ran."""
-        made: list[np.ndarray] = []
-        part = sentences[:: self.every]
-        spent = seconds_of(lambda: made.append(self.run(part)), device)
-        return spent * len(sentences) / len(part), made[0]
-
-
 def measure(place: Place = HERE) -> list[Row]:
     """Rows of each suite, then peaks of memory. The model is the bundled one, or has the shape that is asked for."""
+    before = logging.root.manager.disable
     logging.disable(logging.WARNING)  # the harness tells of every model that it is given
     rows: list[Row] = []
-    for suite, targets in TARGETS.items():
-        try:
-            pairs = read(suite, 4 if place.tiny else None)
-        except FileNotFoundError as error:
-            rows += [failed(name(suite, what), error, target, readme=True) for what, target in targets.items()]
-            continue
-        rows += against(place, suite, pairs)
-    return rows + memory(place)
+    try:
+        for suite, targets in TARGETS.items():
+            try:
+                pairs = read(suite, 4 if place.tiny else None)
+            except FileNotFoundError as error:
+                rows += [failed(name(suite, what), error, target, readme=True) for what, target in targets.items()]
+                continue
+            rows += against(place, suite, pairs)
+        return rows + memory(place)
+    finally:
+        logging.disable(before)
 
 
 def against(place: Place, suite: str, pairs: PairSet) -> list[Row]:
@@ -118,23 +105,24 @@ def against(place: Place, suite: str, pairs: PairSet) -> list[Row]:
 def _timed(place: Place, what: str, model: Model, sentences: list[str], expected: np.ndarray) -> tuple[float, str]:
     """Seconds of a peer, or of the plain forward, for all sentences; and what to say of it."""
     if what == "forward":
-        spent, _ = Work(forward(model), PART).seconds(sentences, place.device)
-        return spent, f"the plain forward {spent:.1f} s (every {PART}th sentence, times {PART})"
-    if what == "loop":
-        work, best = Work(loop(model), PART), 1
-    else:
-        make = {"lm-eval": harness, "minicons": minicons}[what]
-        some = sentences[:: max(1, len(sentences) // TRIED)]
-        tried = {batch: Work(make(model, batch)).seconds(some, place.device)[0] for batch in BATCHES}
-        best = min(tried, key=tried.__getitem__)
-        work = Work(make(model, best), 1 if what == "lm-eval" else PART)
-    spent, values = work.seconds(sentences, place.device)
-    off = float(np.abs(values - expected[:: work.every]).max())
+        spent = forward(place, model, sentences)
+        return spent, f"the plain forward {spent:.1f} s (every {PART}th batch, in proportion to its tokens)"
+    every = np.arange(len(sentences))
+    if what != "lm-eval":  # both sentences of a pair
+        every = every[every // 2 % PART == 0]
+    part = [sentences[place] for place in every]
+    batches, make = (BATCHES, MAKERS[what]) if what in MAKERS else ((1,), lambda model, _: loop(model))
+    some = part[:: max(1, len(part) // TRIED) | 1]  # an odd step, which meets good and bad sentences
+    runs = {batch: make(model, batch) for batch in batches}
+    tried = {batch: seconds_of(lambda run=run: run(some), place.device) for batch, run in runs.items()}
+    best, made = min(tried, key=tried.__getitem__), []
+    spent = seconds_of(lambda: made.append(runs[best](part)), place.device) * len(sentences) / len(part)
+    off = float(np.abs(made[0] - expected[every]).max())
     limit = TOLERANCE if model.module.dtype == torch.float32 else 1.0
     assert off <= limit, f"scores differ by {off:.2g} nats, more than {limit:g}"
-    part = f" (every {work.every}th sentence, times {work.every})" if work.every > 1 else ""
-    batched = f" in batches of {best}, its best" if best > 1 else ""
-    return spent, f"{NAMES[what]}{batched} {spent:.1f} s{part}; scores differ by {off:.1e} nats at most"
+    share = f" (every {PART}th pair, times {PART})" if len(part) < len(sentences) else ""
+    batched = f" in batches of {best}, its best" if len(batches) > 1 else ""
+    return spent, f"{NAMES[what]}{batched} {spent:.1f} s{share}; scores differ by {off:.1e} nats at most"
 
 
 def name(suite: str, what: str) -> str:
@@ -231,22 +219,33 @@ def loop(model: Model) -> Score:
     return run
 
 
-def forward(model: Model) -> Score:
-    """The plain forward over all tokens, in batches of equal length; the scores are nobody's."""
+MAKERS = {"lm-eval": harness, "minicons": minicons}
+"""Peers that take batches, and what makes each of (model, batch size)."""
 
-    def run(sentences: Sequence[str]) -> np.ndarray:
-        by_length: dict[int, list[list[int]]] = {}
-        prefix = _prefix(model)
-        for ids in model.tokenizer(list(sentences))["input_ids"]:
-            by_length.setdefault(len(ids) + 1, []).append([prefix, *ids])
+
+def forward(place: Place, model: Model, sentences: Sequence[str]) -> float:
+    """Seconds of the plain forward over all tokens of the sentences, in batches of equal length, as large as ours."""
+    by_length: dict[int, list[list[int]]] = {}
+    prefix = _prefix(model)
+    for ids in model.tokenizer(list(sentences))["input_ids"]:
+        by_length.setdefault(len(ids) + 1, []).append([prefix, *ids])
+    budget = LogProbs(model.module).batch_tokens
+    batches = [
+        alike[start : start + max(1, budget // length)]
+        for length, alike in by_length.items()
+        for start in range(0, len(alike), max(1, budget // length))
+    ]
+    chosen = batches[:: 1 if place.tiny else PART]
+
+    def run() -> None:
         with torch.inference_mode():
-            for alike in by_length.values():
-                for start in range(0, len(alike), 64):
-                    ids = torch.tensor(alike[start : start + 64], device=model.device)
-                    _ = model.module(input_ids=ids, use_cache=False).logits
-        return np.zeros(len(sentences))
+            for batch in chosen:
+                _ = model.module(input_ids=torch.tensor(batch, device=model.device), use_cache=False).logits
 
-    return run
+    def tokens(some: Sequence[list[list[int]]]) -> int:
+        return sum(len(batch) * len(batch[0]) for batch in some)
+
+    return seconds_of(run, place.device) * tokens(batches) / tokens(chosen)
 
 
 def _prefix(model: Model) -> int:
