@@ -18,7 +18,8 @@ from negspace.models.load import wrap
 from negspace.models.model import Model
 from negspace.neurons import select
 from negspace.neurons.neuronset import NeuronSet, layout_of
-from negspace.score.pairs import minimal_pairs, prepare
+from negspace.score.logprobs import LogProbs
+from negspace.score.pairs import PairScores, prepare
 from negspace.score.perplexity import perplexity
 from negspace.score.sweep import Condition, sweep_pairs, sweep_perplexity
 from negspace.studies.layers import changes_of, group_layers
@@ -40,13 +41,19 @@ shape, as in Llama-3.1-8B (7%) or Pythia-410M (15%); 58% in the second, as in Py
 
 
 def measure(repeats: int = 3) -> list[Row]:
-    """Median over repeats of the ratio of the two times, both made in turn; the scores must be the same bit for bit."""
+    """Median over repeats of the ratio of the two times, both made in turn; the scores must be the same bit for bit.
+
+    The whole evaluations have their data encoded once, as the sweep has, and are spared its proof that prefixes can be
+    shared.
+    """
     rows = []
     for shape, (vocabulary, hidden, layers, windows, pairs) in SHAPES.items():
         model = _model(vocabulary, hidden, layers)
         conditions = _conditions(model)
         text = make_windows(_text(vocabulary, windows * 256), model.tokenizer, window=256)
         sentences = prepare(model, _pairs(vocabulary, pairs))
+        sequences = sentences.sequences
+        alone = LogProbs(model.module, method=LogProbs(model.module).score(sequences).method)
         works: dict[str, tuple[Callable[[], Sequence[object]], Callable[[], Sequence[object]]]] = {
             "perplexity": (
                 lambda model=model, text=text, conditions=conditions: [
@@ -58,10 +65,10 @@ def measure(repeats: int = 3) -> list[Row]:
             ),
             "minimal pairs": (
                 lambda model=model, sentences=sentences, conditions=conditions: [
-                    score.items["good"] for score in sweep_pairs(model, sentences, conditions).scores
+                    _values(score) for score in sweep_pairs(model, sentences, conditions).scores
                 ],
-                lambda model=model, sentences=sentences, conditions=conditions: [
-                    score.items["good"] for score in _each(conditions, lambda: minimal_pairs(model, sentences.pairs))
+                lambda alone=alone, sequences=sequences, sentences=sentences, conditions=conditions: [
+                    _values(score) for score in _each(conditions, lambda: sentences.scores(alone.score(sequences)))
                 ],
             ),
         }
@@ -86,6 +93,11 @@ def _row(name: str, sweep: Callable[[], Sequence[object]], whole: Callable[[], S
         f"{repeats} interleaved rounds ({min(ratios):.2f} to {max(ratios):.2f}), the same scores bit for bit; "
         f"whole evaluations {statistics.median(seconds):.1f} s; {torch.get_num_threads()} threads",
     )
+
+
+def _values(scores: PairScores) -> np.ndarray:
+    """float64 [pairs, 2]: scores of the good and of the bad sentences."""
+    return scores.items[["good", "bad"]].to_numpy()
 
 
 def _timed(work: Callable[[], Sequence[object]]) -> tuple[float, Sequence[object]]:

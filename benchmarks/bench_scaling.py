@@ -35,6 +35,8 @@ ANALYSES = {"ablation": {}, "dose": {"points": 5, "random": 2}}
 SHARE = 0.05
 WINDOW, WINDOWS = 128, 128
 """Windows of the scan, and of the plain pass that costs are compared with."""
+WARMING = 600.0
+"""Seconds in which every worker must have been seen at work, before the study that is timed."""
 KINDS = {"scan": "scan", "perplexity": "perplexity", "blimp": "minimal pairs", "tasks": "tasks"}
 """What the planner prices -> what to call it."""
 
@@ -156,8 +158,10 @@ def _warm(cluster: RayCluster, study: Study, folder: Path, workers: int) -> None
     def look(_: Progress) -> None:
         seen.update(cluster.busy)
 
-    turn = 0
+    began, turn = time.monotonic(), 0
     while len(seen) < workers:
+        if turn and time.monotonic() - began > WARMING:
+            raise RuntimeError(f"{len(seen)} of {workers} workers computed a cell within {WARMING:.0f} seconds")
         turn += 1
         again = {**small, "random": 2 * workers, "seed": 1000 * turn, "limit": 1}
         run_study(study.model_copy(update=again), folder / f"warm{turn}", cluster=cluster, progress=look)

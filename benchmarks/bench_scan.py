@@ -21,7 +21,7 @@ from benchmarks.row import Relation, Row, failed, row
 from benchmarks.shapes import about, random_model, random_windows, shape_of
 from benchmarks.timing import in_turn, seconds_of
 from negspace.models.model import Model
-from negspace.stats.collect import gather
+from negspace.stats.collect import base_forward, gather
 from negspace.stats.measure import Measured
 from negspace.stats.measure import measure as measure_neurons
 from negspace.text.windows import Windows
@@ -56,7 +56,7 @@ def against_forward(place: Place) -> list[Row]:
     """The whole scan (the pass, WD with its bound, moments, shape, the table) against the plain forward.
 
     The plain forward computes the logits, as anyone's would; the scan has no use for them and leaves the output layer
-    out.
+    out. A last row has the forward leave it out as well: what the statistics alone cost.
     """
     model, cut, batch = random_model(place), random_windows(place), shape_of(place).batch
     warm(model, place)
@@ -64,6 +64,7 @@ def against_forward(place: Place) -> list[Row]:
     times = in_turn(
         {
             "plain": lambda: forward(model, cut, batch),
+            "base": lambda: forward(model, cut, batch, logits=False),
             **{
                 name: lambda pairs=pairs: measure_neurons(model, cut, batch=batch, md_pairs=pairs)
                 for name, pairs in names.items()
@@ -74,16 +75,28 @@ def against_forward(place: Place) -> list[Row]:
         device=place.device,
     )
     limit: tuple[Relation, float] = ("<=", 1.10 if place.on_gpu else 1.20)
-    return [
+    size = f"over {cut.tokens.size:,} tokens, {neurons_of(model):,} neurons"
+    spent = {name: f"{times.median(name):.2f} s" for name in times.seconds}
+    rows = [
         row(
             f"{_SCAN}, {name} / plain forward",
             times.ratio(name, "plain"),
             limit,
-            f"{times.range(name, 'plain')} over {cut.tokens.size:,} tokens, {neurons_of(model):,} neurons; "
-            f"plain {times.median('plain'):.2f} s, the scan {times.median(name):.2f} s; {about(place)}",
+            f"{times.range(name, 'plain')} {size}; plain {spent['plain']}, the scan {spent[name]}; "
+            f"the plain one computes logits, the scan leaves the output layer out; {about(place)}",
             readme=pairs > 0,
         )
         for name, pairs in names.items()
+    ]
+    (full,) = (name for name, pairs in names.items() if pairs)
+    return [
+        *rows,
+        row(
+            f"{_SCAN}, {full} / forward without the output layer",
+            times.ratio(full, "base"),
+            detail=f"{times.range(full, 'base')} {size}; the forward {spent['base']}, the scan {spent[full]}; "
+            f"{about(place)}",
+        ),
     ]
 
 
@@ -186,12 +199,13 @@ def sketch_size(place: Place) -> list[Row]:
     ]
 
 
-def forward(model: Model, windows: Windows, batch: int) -> None:
-    """The plain forward pass over all windows."""
+def forward(model: Model, windows: Windows, batch: int, *, logits: bool = True) -> None:
+    """The plain forward pass over all windows; without logits the one that a scan makes, with nothing attached."""
+    run = (lambda ids: model.module(input_ids=ids, use_cache=False).logits) if logits else base_forward(model)
     with torch.no_grad():
         for begin in range(0, len(windows), batch):
             ids: Any = torch.from_numpy(windows.tokens[begin : begin + batch]).to(model.device)
-            _ = model.module(input_ids=ids, use_cache=False).logits
+            run(ids)
 
 
 def keep_all(model: Model, windows: Windows, batch: int) -> dict[str, NDArray[np.float32]]:

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from benchmarks import __main__ as suite
-from benchmarks import bench_layers, bench_matching, bench_pairs, bench_scan, bench_wasserstein
+from benchmarks import bench_layers, bench_matching, bench_pairs, bench_scaling, bench_scan, bench_wasserstein
 from benchmarks.child import call
 from benchmarks.memory import measured
 from benchmarks.place import HERE, Place
@@ -124,6 +124,21 @@ def test_scan() -> None:
     check(rows)
     assert all(found["value"] is not None for found in rows), rows
     assert {"<= 1.2", "<= 1.05", "<= 4500", "> 1", ""} == {found["target"] for found in rows}
+    (bare,) = (found for found in rows if found["name"].endswith("/ forward without the output layer"))
+    assert bare["target"] == ""
+    assert all("leaves the output layer out" in found["detail"] for found in rows if "/ plain fo" in found["name"])
+
+
+def test_the_forward_without_logits_leaves_the_output_layer_out() -> None:
+    model, cut = random_model(TINY), random_windows(TINY, 2)
+    calls: list[int] = []
+    head = model.module.get_output_embeddings()
+    assert head is not None
+    with head.register_forward_hook(lambda *_: calls.append(1)):
+        bench_scan.forward(model, cut, 2, logits=False)
+        assert not calls
+        bench_scan.forward(model, cut, 2)
+        assert calls
 
 
 def test_a_part_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,6 +187,32 @@ def test_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     check([found.as_json() for found in bench_layers.measure(repeats=1)])
 
 
+def test_whole_evaluations_of_layers_are_spared_what_the_sweep_does_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sentences are encoded once for both sides, and every whole evaluation runs exactly the passes of a plain one."""
+    from negspace.score import logprobs, pairs
+
+    encoded: list[int] = []
+    encode = pairs.encode_pairs
+    monkeypatch.setattr(pairs, "encode_pairs", lambda *given, **more: (encoded.append(1), encode(*given, **more))[1])
+    monkeypatch.setattr(bench_layers, "SHAPES", {"tiny": (64, 64, 8, 1, 2)})
+    passes: list[int] = []
+    own = logprobs.LogProbs._logits
+    monkeypatch.setattr(logprobs.LogProbs, "_logits", lambda *given, **more: (passes.append(1), own(*given, **more))[1])
+    whole: list[int] = []
+    each = bench_layers._each
+
+    def counted(*given: Any) -> list[Any]:
+        before = len(passes)
+        made = each(*given)
+        whole.append(len(passes) - before)
+        return made
+
+    monkeypatch.setattr(bench_layers, "_each", counted)
+    bench_layers.measure(repeats=1)
+    assert len(encoded) == 1
+    assert whole == [0, 2 * bench_layers.GROUPS]  # of perplexity, which has another kernel, and of one batch of pairs
+
+
 def test_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_pairs, "PART", 4)
     rows = [found.as_json() for found in bench_pairs.measure(TINY)]
@@ -181,6 +222,26 @@ def test_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "BLiMP: one sentence at a time / ours" in measured_ones
     if find_spec("minicons") is None:
         assert "BLiMP: minicons / ours" not in measured_ones
+
+
+def test_a_worker_that_never_works_ends_the_warming(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Cluster:
+        busy: ClassVar[dict[int, str]] = {7: "a cell"}
+
+    runs: list[int] = []
+
+    def run(*_: Any, progress: Any = None, **__: Any) -> None:
+        runs.append(1)
+        assert len(runs) < 100
+        if progress:
+            progress(None)
+
+    monkeypatch.setattr(bench_scaling, "run_study", run)
+    monkeypatch.setattr(bench_scaling, "WARMING", 0.0)
+    study: Any = bench_scaling._study(1)
+    with pytest.raises(RuntimeError, match="1 of 2 workers computed a cell"):
+        bench_scaling._warm(Cluster(), study, tmp_path, 2)  # type: ignore[arg-type]
+    bench_scaling._warm(Cluster(), study, tmp_path, 1)  # type: ignore[arg-type]
 
 
 def test_the_sketch_is_as_near_as_its_row_says() -> None:
@@ -227,9 +288,9 @@ def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("name", ["bench_scan", "bench_intervene", "bench_matching"])
+@pytest.mark.parametrize("name", ["bench_scan", "bench_intervene", "bench_matching", "bench_pairs"])
 def test_on_a_gpu(name: str) -> None:
     rows = call("benchmarks.__main__:rows_of", name, Place("cuda", "tiny").as_json())
     check(rows)
-    peers = ("nnsight", "TransformerLens")  # which may not be there
+    peers = ("nnsight", "TransformerLens", "lm-evaluation-harness", "minicons", "TSE")  # which may not be there
     assert all(found["value"] is not None for found in rows if not any(peer in found["name"] for peer in peers))
