@@ -286,14 +286,17 @@ class Worker:
         return _guarded(lambda: getattr(self._bench, what)())
 
     def compute(self, cell: Cell) -> tuple[tuple[str, Any], list[str]]:
-        """The packed record of a cell, or what computing it raised; and what the user should know of it."""
+        """The packed record of a cell, or what computing it raised; and what the user should know of it, and of what
+        this worker was asked before."""
 
         def made() -> bytes:
             results, items = self._bench.compute(cell, lambda *_: None)
             return pack(Record(cell.key, cell.kind, cell.spec, results, items, versions()))
 
+        answer = _guarded(made)
+        notes = list(self._notes)
         self._notes.clear()
-        return _guarded(made), list(self._notes)
+        return answer, notes
 
 
 def _guarded(call: Callable[[], Any]) -> tuple[str, Any]:
