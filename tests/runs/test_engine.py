@@ -1,20 +1,21 @@
-"""The local engine: computes what is missing, in order, once; stops when asked; estimates what is left."""
+"""The engines: what is missing is computed, in order, once; they stop when asked, and estimate what is left."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from negspace.runs.cell import Cell
-from negspace.runs.engine import Interrupted, LocalEngine, Progress, Step
-from negspace.runs.store import Store
+from negspace.runs.cell import Cell, Record
+from negspace.runs.cluster_engine import ClusterEngine
+from negspace.runs.engine import Interrupted, LocalEngine, Progress, Step, versions
+from negspace.runs.store import Store, pack
 
 CELLS = [Cell("square", {"n": n}, f"square of {n}", cost=10.0) for n in range(4)]
 
@@ -101,6 +102,20 @@ def test_progress_counts_what_is_left_and_leaves_out_what_was_recorded(store: St
     engine = LocalEngine(store, Squares(), seen.append)
     engine.expect(1, 30.0)
     engine.run(CELLS)
-    assert [(p.computed, p.reused, p.left) for p in seen] == [(0, 2, 3), (0, 2, 3), (1, 2, 2), (1, 2, 2)]
-    assert [(p.done, p.total) for p in seen] == [(0, 50), (5, 50), (10, 50), (15, 50)]
-    assert seen[0].label == "square of 2"
+    # Each as it begins, at half and once it is recorded.
+    counts = [(p.computed, p.reused, p.left) for p in seen]
+    assert counts == [(0, 2, 3), (0, 2, 3), (1, 2, 2), (1, 2, 2), (1, 2, 2), (2, 2, 1)]
+    assert [(p.done, p.total) for p in seen] == [(0, 50), (5, 50), (10, 50), (10, 50), (15, 50), (20, 50)]
+    assert [p.label for p in seen] == ["square of 2"] * 3 + ["square of 3"] * 3
+
+
+def test_a_cluster_tells_of_each_cell_once_it_is_recorded(store: Store) -> None:
+    def work(cells: Sequence[Cell], accept: Callable[[Cell, bytes], None], *_: object) -> None:
+        for cell in reversed(cells):
+            results, items = Squares()(cell, lambda *_: None)
+            accept(cell, pack(Record(cell.key, cell.kind, cell.spec, results, items, versions())))
+
+    seen: list[Progress] = []
+    ClusterEngine(work, store, seen.append).run(CELLS)
+    assert [(p.computed, p.left, p.done) for p in seen] == [(1, 3, 10), (2, 2, 20), (3, 1, 30), (4, 0, 40)]
+    assert [p.label for p in seen] == [f"square of {n}" for n in (3, 2, 1, 0)]

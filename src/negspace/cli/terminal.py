@@ -54,7 +54,8 @@ class Bar:
 
     def run(self, now: RunProgress) -> None:
         """Show where a run of cells stands."""
-        count = f"{now.computed + now.reused + 1} of about {now.computed + now.reused + now.left} cells"
+        cells = now.computed + now.reused + now.left
+        count = f"{min(now.computed + now.reused + 1, cells)} of about {cells} cells"
         self._show(now.done, now.total, now.label, count)
 
     def steps(self, done: int, total: int, what: str) -> None:

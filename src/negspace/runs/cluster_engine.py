@@ -40,6 +40,5 @@ class ClusterEngine(Engine):
         def accept(cell: Cell, data: bytes) -> None:
             self._store.accept(cell.key, data)
             written(cell)
-            self._report(cell)
 
         self._work(cells, accept, lambda: self._stop, self._note)

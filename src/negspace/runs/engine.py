@@ -26,10 +26,10 @@ Compute = Callable[[Cell, Step], tuple[Mapping[str, Any], pd.DataFrame]]
 
 
 class Interrupted(Exception):
-    """The user asked to stop (SIGINT); the cell at hand was finished and everything is recorded."""
+    """The user asked to stop (SIGINT); cells that were being computed were finished, and everything is recorded."""
 
     def __init__(self, computed: int, left: int) -> None:
-        super().__init__(f"stopped after the current cell; {computed} computed and saved, about {left} left")
+        super().__init__(f"stopped; what was begun is finished: {computed} computed and saved, about {left} left")
         self.computed = computed
         self.left = left
 
@@ -39,17 +39,17 @@ class Progress:
     """Where a run stands."""
 
     computed: int
-    """Cells computed by this process."""
+    """Cells computed by this run."""
     reused: int
     """Cells that were recorded already."""
     left: int
     """Cells that remain, as far as they are known."""
     done: float
-    """Cost of what this process has computed, the part of the cell at hand included."""
+    """Cost of what this run has computed, the known part of a cell that is being computed included."""
     total: float
     """Cost of what it has computed and will have to, as far as that is known."""
     label: str
-    """The cell at hand."""
+    """The cell that is being computed, or that was just recorded; of a cluster's cells the latter only is told."""
 
 
 class Engine(ABC):
@@ -60,7 +60,7 @@ class Engine(ABC):
 
     Args:
         store: where records are; held by this process, which alone writes.
-        progress: called as cells are computed.
+        progress: called after each cell is recorded; in this process also as it begins and goes on.
         note: called with one sentence for what the user should know at once.
     """
 
@@ -105,6 +105,7 @@ class Engine(ABC):
             self._left -= 1
             self._done += cell.cost
             self._cost -= cell.cost
+            self._report(cell)
 
         if missing:
             self._make(missing, written)
