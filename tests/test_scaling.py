@@ -59,6 +59,17 @@ def test_the_record_was_measured_on_one_worker_and_on_two(record: dict[str, Any]
     assert set(found["units"]) == set(UNITS)
 
 
+def test_the_record_is_no_quick_trial(record: dict[str, Any]) -> None:
+    import scaling
+
+    found = record["measured"]
+    again = "run python tools/scaling.py, then python tools/readme.py"
+    assert found["rounds"] >= scaling.ROUNDS, again
+    assert found["limit"] >= scaling.LIMIT, again
+    runs = [timing["workers"] for timing in found["workers"]]
+    assert runs.count(1) == runs.count(2) == found["rounds"]
+
+
 def test_models_have_the_published_sizes() -> None:
     import projection
 
@@ -124,6 +135,19 @@ def test_a_study_by_hand() -> None:
     rest = made.seconds - made.opening
     assert eight["high"] == pytest.approx((made.opening + rest * (0.25 + 0.75 / 8)) / 3600)
     assert made.seconds / 8 / 0.8 / 3600 <= eight["low"]
+
+
+@pytest.mark.parametrize("efficiency", [0.3, 0.5, 0.9])
+def test_more_gpus_are_never_slower_than_one(efficiency: float) -> None:
+    """Not even where two workers took longer than one: the work need not be shared."""
+    import projection
+
+    measured = projection.Measured(UNITS, efficiency, 0.1)
+    works = [projection.work(shape, projection.Assumptions(), measured, 1e14) for shape in projection.GRID[:2]]
+    one, *more = (projection.hours(works, gpus, measured) for gpus in (1, 2, 8, 64))
+    for found in more:
+        assert found["high"] <= one["high"] * (1 + 1e-12)
+        assert found["low"] <= one["low"] * (1 + 1e-12)
 
 
 def test_small_models_are_bound_by_their_launches() -> None:

@@ -142,8 +142,9 @@ class Measured:
 
     @property
     def serial(self) -> float:
-        """Share of the work that a second worker did not shorten, by Amdahl's law: t2 / t1 = s + (1 - s) / 2."""
-        return max(0.0, 1 / self.efficiency - 1)
+        """Share of the work that a second worker did not shorten, by Amdahl's law: t2 / t1 = s + (1 - s) / 2; all of it
+        where two took longer than one, which need not share the work."""
+        return min(1.0, max(0.0, 1 / self.efficiency - 1))
 
 
 @dataclass(frozen=True)
@@ -294,7 +295,9 @@ def hours(works: Sequence[Work], gpus: int, measured: Measured) -> dict[str, flo
         return {"work": whole / 3600, "low": whole / 3600, "high": whole / 3600}
     serial = measured.serial
     after = sum(one.opening + (one.seconds - one.opening) * (serial + (1 - serial) / gpus) for one in works)
-    return {"work": whole / 3600, "low": longest_first(units, gpus) / measured.efficiency / 3600, "high": after / 3600}
+    # Where sharing costs more than it saves, one GPU does it all.
+    low = min(whole, longest_first(units, gpus) / measured.efficiency)
+    return {"work": whole / 3600, "low": low / 3600, "high": after / 3600}
 
 
 def project(measured: Measured, assumed: Assumptions | None = None, grid: Sequence[Shape] = GRID) -> dict[str, Any]:

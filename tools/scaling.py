@@ -28,6 +28,8 @@ from projection import GPUS, Measured, project  # noqa: E402
 
 RECORD = ROOT / "docs" / "records" / "scaling.json"
 FIGURE = ROOT / "docs" / "figures" / "scaling.svg"
+ROUNDS, LIMIT = 2, 10
+"""Runs of each measurement, and pairs of each paradigm in the study that is timed; a test refuses a record of fewer."""
 
 
 def measure(rounds: int, limit: int) -> dict[str, Any]:
@@ -83,8 +85,8 @@ def main() -> None:
     """Measure unless told not to, project, record and draw."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--project", action="store_true", help="keep the measured figures of the record")
-    parser.add_argument("--rounds", type=int, default=2, help="runs of each measurement")
-    parser.add_argument("--limit", type=int, default=10, help="pairs of each paradigm in the study that is timed")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="runs of each measurement")
+    parser.add_argument("--limit", type=int, default=LIMIT, help="pairs of each paradigm in the study that is timed")
     given = parser.parse_args()
     found = json.loads(RECORD.read_text("utf-8"))["measured"] if given.project else measure(given.rounds, given.limit)
     record: dict[str, Any] = {"measured": found}
