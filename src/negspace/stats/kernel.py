@@ -143,9 +143,9 @@ def accumulate(
                     total -= high * WORDS[0]  # exact: the words are powers of two, and all have the sign of the total
                     middle = np.trunc(total / WORDS[1])
                     low = np.trunc((total - middle * WORDS[1]) / WORDS[2])
-                    last = sums[neuron, k, 2] + np.int64(low)
-                    next_ = sums[neuron, k, 1] + np.int64(middle) + (last >> WORD_BITS)
-                    sums[neuron, k, 0] += np.int64(high) + (next_ >> WORD_BITS)
-                    sums[neuron, k, 1] = next_ & word_mask
-                    sums[neuron, k, 2] = last & word_mask
+                    third = sums[neuron, k, 2] + np.int64(low)
+                    second = sums[neuron, k, 1] + np.int64(middle) + (third >> WORD_BITS)
+                    sums[neuron, k, 0] += np.int64(high) + (second >> WORD_BITS)
+                    sums[neuron, k, 1] = second & word_mask
+                    sums[neuron, k, 2] = third & word_mask
     return bad
