@@ -252,6 +252,24 @@ def test_every_text_of_a_figure_lies_inside_it() -> None:
                 assert box.y1 <= canvas.bbox.height + 0.5, figure.name
 
 
+def test_names_of_axes_are_no_longer_than_the_axes() -> None:
+    x = np.array([1.0, 2.0])
+    label = "a quantity whose name is longer than the axis that it stands beside"
+    series = (Series("s", "top", x, x), Series("t", "random", x, x))
+    with mpl.matplotlib.rc_context(mpl._SETTINGS):
+        canvas = mpl._canvas(Figure("f", "t", "c", (Panel(Axis(label), Axis(label), series),)))
+        canvas.draw_without_rendering()
+        (axes,) = canvas.axes
+        renderer = canvas.canvas.get_renderer()  # type: ignore[attr-defined]
+        for own in (axes.xaxis.label, axes.yaxis.label):
+            box = own.get_window_extent(renderer)
+            assert " ".join(own.get_text().split()) == label
+            assert box.x0 >= 0
+            assert box.y0 >= 0
+            assert box.x1 <= canvas.bbox.width
+            assert box.y1 <= canvas.bbox.height
+
+
 def test_intervals_of_several_series_stand_beside_one_another() -> None:
     x = np.array([1.0, 10.0, 100.0])
     bare = Series("bare", "rest", x, x, mark="line")

@@ -144,10 +144,10 @@ class Scan:
         histograms = None if self.histograms is None else self.histograms.to_json()
         head = _Head(format=FORMAT, info=self.info, warnings=self.warnings, histograms=histograms).model_dump_json()
         buffer = io.BytesIO()
-        with pq.ParquetWriter(buffer, made.schema) as writer:
+        # Arrow's own copy of the schema would hold the histograms a second time.
+        with pq.ParquetWriter(buffer, made.schema, store_schema=False) as writer:
             writer.write_table(made)
-            # Not in the schema's metadata, which a file holds twice.
-            writer.add_key_value_metadata({"negspace": head})
+            writer.add_key_value_metadata({**(made.schema.metadata or {}), b"negspace": head.encode()})
         return write_whole(Path(path), buffer.getvalue())
 
     @classmethod
@@ -159,13 +159,12 @@ class Scan:
         """
         asked, todo = f"the scan in {path}", "give a file that Scan.save or `negspace scan --out` wrote"
         try:
-            file = pq.ParquetFile(io.BytesIO(Path(path).read_bytes()))
-            content = file.read()
+            content = pq.read_table(io.BytesIO(Path(path).read_bytes()))
         except OSError as error:  # pyarrow's own complaints are OSErrors too, or ArrowInvalid
             raise RecordError(asked, str(error.strerror or error), todo) from error
         except pa.ArrowException as error:
             raise RecordError(asked, f"no Parquet file ({error})", todo) from error
-        head = (file.metadata.metadata or {}).get(b"negspace")
+        head = (content.schema.metadata or {}).get(b"negspace")
         if head is None:
             raise RecordError(asked, "a Parquet file without a scan's metadata", todo)
         try:

@@ -22,8 +22,9 @@ FORMATS = ("pdf", "png", "svg")
 COLUMN, PAGE = 3.25, 6.75
 """Widths in inches: one column of a paper, and its page."""
 _ROW, _LEAST, _REST = 0.145, 1.25, 0.62
-_MARGIN, _TRIES = 0.02, 5
-"""Inches that a legend keeps from the figure's edge; how often a name is wrapped anew that is still too long."""
+_MARGIN, _TRIES, _SHORTEST = 0.02, 5, 8
+"""Inches that a legend keeps from the figure's edge; how often a name that is too long is wrapped anew, and into lines
+of how few characters."""
 _SETTINGS: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
@@ -88,7 +89,29 @@ def _canvas(figure: Figure) -> Canvas:
                     axis.tick_params("y", labelleft=False)
             else:
                 axis.set_visible(False)
+    _wrap_names(canvas)
     return canvas
+
+
+def _wrap_names(canvas: Canvas) -> None:
+    """Set what names an axis in lines where it is longer than the axis."""
+    renderer = canvas.canvas.get_renderer()  # type: ignore[attr-defined]
+    for _ in range(_TRIES):  # lines take room from the panels, whose axes become shorter
+        canvas.draw_without_rendering()
+        fitting = True
+        for axes in canvas.axes:
+            for label, length, way in (
+                (axes.xaxis.label, axes.bbox.width, "width"),
+                (axes.yaxis.label, axes.bbox.height, "height"),
+            ):
+                size = getattr(label.get_window_extent(renderer), way)
+                longest = max(map(len, label.get_text().splitlines()), default=0)
+                if size > length and longest > _SHORTEST:
+                    most = max(_SHORTEST, min(longest - 1, int(longest * length / size)))
+                    label.set_text(textwrap.fill(" ".join(label.get_text().split()), most, break_long_words=False))
+                    fitting = False
+        if fitting:
+            return
 
 
 def _place_legend(canvas: Canvas, handles: list[tuple[Any, str]], most: int) -> float:
@@ -151,7 +174,10 @@ def _panel(axes: Any, panel: Panel) -> None:
             axes.axhspan(place - 0.5, place + 0.5, color="#f3f4f3", linewidth=0, zorder=0)
     if panel.title:
         width = axes.figure.get_size_inches()[0] / max(1, axes.get_gridspec().ncols)
-        axes.set_title("\n".join(textwrap.wrap(plain(panel.title), int(width * 15))), loc="left")
+        # What names a line across stands between the panel and its title.
+        named = any(one.axis == "x" and one.label for one in panel.references)
+        wrapped = textwrap.wrap(plain(panel.title), int(width * 15))
+        axes.set_title("\n".join(wrapped), loc="left", pad=11 if named else None)
 
 
 def _series(axes: Any, series: Series) -> None:

@@ -89,7 +89,7 @@ def _distributions(scan: Scan) -> list[Figure]:
     caption = (
         "Pre-activations of single neurons over the tokens of the text: those of largest WD, the layers taking turns, "
         "and for contrast some at the median of their layer. The vertical line is zero, left of which the intervention "
-        "acts; what lies beyond four standard deviations is not drawn."
+        "acts; what lies beyond a histogram's 64 bins, as a rule four standard deviations either side, is not drawn."
     )
     title = "The top neurons' distributions"
     return [Figure("distributions", title, caption, tuple(panels), columns=min(3, len(panels)), wide=True)]

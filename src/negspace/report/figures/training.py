@@ -44,7 +44,7 @@ def step_axis(steps: Numbers) -> Axis:
     if len(ticks) > _MANY:  # one a power of ten, and the ends
         powers = [10.0**power for power in range(int(np.log10(positive[0])), int(np.log10(positive[-1])) + 1)]
         ticks = [*(ticks[:1] if steps[0] == 0 else []), *((power, f"{power:,.0f}") for power in powers)]
-    return Axis("training step", log=True, ticks=tuple(ticks))
+    return Axis("training step", log=True, ticks=tuple(ticks), slanted=len(ticks) > 6)
 
 
 def place_of(steps: Numbers, first: float) -> Numbers:
