@@ -52,6 +52,29 @@ def test_a_sketch_gives_what_counting_gives(shift: float) -> None:
             assert below_zero == (a[:, column] < 0).sum()
 
 
+@pytest.mark.parametrize(
+    ("shift", "spread"), [(0.0, 2.6), (0.0, 1.0), (7.5, 1.0), (-7.5, 1.5), (30.0, 0.5), (3.3, 4.0)]
+)
+@pytest.mark.parametrize("start", [0.0, 0.37, 5.2, -40.0])
+def test_what_lies_beyond_a_sketch_s_grid_is_in_no_bin(start: float, spread: float, shift: float) -> None:
+    """A pilot that misjudged mean and deviation: the bins stay on its grid, and each count is that of counting."""
+    draw = np.random.default_rng(4)
+    a = draw.normal(start + shift, spread, (5000, 1)).astype(np.float32)
+    grid = Grid.around(np.array([start]), np.ones(1))
+    sketch = _sketched(a, grid)
+    found = of_sketch(sketch, moments_of_sketch(sketch), np.zeros(1, np.int64), 0).of(0)
+    assert found is not None
+    ends = grid.edges()[0, [0, -1]]
+    assert ends[0] - 1e-4 <= found.edges[0] < found.edges[-1] <= ends[1] + 1e-4
+    values = a[:, 0].astype(np.float64)
+    assert abs(found.below - (values < found.edges[0]).sum()) <= 2
+    assert abs(found.above - (values >= found.edges[-1]).sum()) <= 2
+    assert np.abs(found.counts - np.histogram(values, found.edges)[0]).sum() <= 4
+    assert found.tokens == 5000
+    if found.edges[0] < -1e-3 and found.edges[-1] > 1e-3:
+        assert 0.0 in found.edges
+
+
 def test_a_sample_gives_what_counting_gives() -> None:
     a = np.random.default_rng(1).normal(-1, 2, (3000, 2))
     found = of_sample(a, moments_of(a), np.array([1]), 0).of(1)

@@ -173,6 +173,16 @@ def test_trajectories_are_those_of_plain_scans(
     assert (final["in_top"], final["jaccard"], final["rho_last"]) == (1, 1, pytest.approx(1))
 
 
+def test_only_the_study_s_own_scan_keeps_histograms(first_run: tuple[Path, Tables, Loads]) -> None:
+    out, tables, _ = first_run
+    store, own = Store(out), tables.manifest["scan"]
+    keys = [one["scan"] for one in tables.manifest["analyses"]["training"]["checkpoints"]]
+    assert keys.count(own) == 1
+    assert len(set(keys)) == len(keys) > 1
+    for key in keys:
+        assert ("histograms" in store.require(key).results) == (key == own)
+
+
 def test_drift_is_that_of_the_weights_in_the_files(
     first_run: tuple[Path, Tables, Loads], fields: dict[str, Any], run_folder: Path
 ) -> None:

@@ -1,7 +1,9 @@
 """Histograms of single neurons, small enough to keep: those furthest from the Gaussian, and some at the median.
 
 A histogram is taken from the neuron's sketch (or its sample), in bins of an eighth of its standard deviation, over
-eight standard deviations around its mean. Zero is an edge of its bins, so that what lies below it can be read off.
+eight standard deviations around its mean. Zero is an edge of its bins, so that what lies below it can be read off. A
+sketch knows nothing of where tokens beyond its grid lie: a histogram of one stays on the grid, shifted or with narrower
+bins if need be.
 """
 
 from __future__ import annotations
@@ -20,10 +22,13 @@ from negspace.stats.sketch import Sketch
 BINS = 64
 """Bins of a histogram."""
 PER_DEVIATION = 8
-"""Bins in a standard deviation: exactly for samples; for sketches to the nearest multiple of their own, finer bins."""
+"""Bins in a standard deviation: exactly for samples; for sketches to the nearest multiple of their own, finer bins, as
+far as all BINS fit on the grid."""
 SHARE, LEAST = 0.01, 8
 """Of each site so large a share of its neurons is kept from the top by distance, but at least so many; as many again
 around the median."""
+_MERGED = (FINE + 1) // (BINS + 1)
+"""So many of a sketch's bins make one at most: all BINS then fit on its grid, wherever zero has to be an edge."""
 MOST = 4096
 """So many are kept of a model in all, shared out evenly among its sites, but no fewer than LEAST in each half."""
 SMALL = 5000
@@ -126,7 +131,7 @@ def kept(distances: Sequence[NDArray[np.float64]]) -> list[NDArray[np.int64]]:
 
 
 def of_sketch(sketch: Sketch, moments: Moments, neurons: NDArray[np.int64], first: int) -> Histograms:
-    """Histograms of some neurons of a site, from its sketch.
+    """Histograms of some neurons of a site, from its sketch; their bins lie on its grid.
 
     Args:
         sketch: of the site.
@@ -137,16 +142,18 @@ def of_sketch(sketch: Sketch, moments: Moments, neurons: NDArray[np.int64], firs
     part = sketch.take(neurons)
     mean, std = moments.mean[neurons], moments.std[neurons]
     fine, origin = part.grid.step, part.grid.origin.astype(np.float64)
-    merged = np.maximum(1, np.rint(std / PER_DEVIATION / fine)).astype(np.int64)
+    merged = np.clip(np.rint(std / PER_DEVIATION / fine), 1, _MERGED).astype(np.int64)
     zero = np.rint(-origin / fine).astype(np.int64)
     # In fine bins from the edge at zero, so that a whole number of merged ones lies between it and the first.
     wanted = (mean - origin) / fine - BINS // 2 * merged
     start = zero + merged * np.floor((wanted - zero) / merged).astype(np.int64)
+    room = FINE - BINS * merged
+    start = np.clip(start, zero % merged, room - (room - zero) % merged)
     edges = start[:, None] + merged[:, None] * np.arange(BINS + 1)
     running = np.zeros((len(neurons), FINE + 1), np.int64)
     np.cumsum(part.counts(), axis=1, out=running[:, 1:])
     running += part.tally("below")[:, None]
-    at = np.take_along_axis(running, np.clip(edges, 0, FINE), axis=1)
+    at = np.take_along_axis(running, edges, axis=1)
     counts = np.concatenate((at[:, :1], np.diff(at, axis=1), part.tally("tokens")[:, None] - at[:, -1:]), axis=1)
     return Histograms(first + neurons, origin + start * fine, merged * fine, counts)
 

@@ -77,6 +77,7 @@ class Lab:
             "md_pairs": s.md_pairs,
             "exact": s.exact,
             "seed": s.seed,
+            "histograms": True,
         }
         return self.cell("scan", VERSIONS["scan"], options, "scan", self.cost("scan"))
 

@@ -259,14 +259,14 @@ class Training(Analysis[TrainingSettings]):
             raise StudyError(asked, found, "leave it out, or make a series of those with one context")
 
     def _scanned(self, met: Sequence[tuple[_Coming, Mapping[str, Any]]]) -> list[_Point]:
-        """The checkpoints, each given with its identity, and their scans."""
+        """The checkpoints, each given with its identity, and their scans; only the study's own keeps histograms."""
         base = self.lab.scan_cell
         cells = [
             base
             if one.own
             else Cell(
                 "checkpoint_scan",
-                {**base.spec, "model": identity},
+                {**base.spec, "model": identity, "histograms": False},
                 f"{one.place.name}: scan",
                 base.cost,
                 place=one.worker,

@@ -39,7 +39,7 @@ from negspace.text.source import Text, read_text
 from negspace.text.windows import Windows, make_windows
 
 # Version of what a cell of each kind computes; raise it whenever the same spec comes to give another result.
-VERSIONS = {"scan": 2, "perplexity": 1, "pairs": 2, "tasks": 1}
+VERSIONS = {"scan": 3, "perplexity": 1, "pairs": 2, "tasks": 1}
 _CHARACTERS = 4  # rough characters of a token, for estimates of time only
 _ACCURACIES = ("acc", "acc_norm", "acc_bytes", "exact_match")
 _INTERNAL = ("model", "text", "versions")
@@ -281,7 +281,8 @@ def _scan(bench: Workbench, cell: Cell, step: Step) -> tuple[Mapping[str, Any], 
 
 
 def scan_model(bench: Workbench, model: Model, cell: Cell, step: Step) -> tuple[Mapping[str, Any], pd.DataFrame]:
-    """Scan a model as a cell says, on the study's text for statistics."""
+    """Scan a model as a cell says, on the study's text for statistics; with histograms or, where nobody looks at them,
+    without."""
     spec = cell.spec
     made = scan(
         model,
@@ -298,12 +299,13 @@ def scan_model(bench: Workbench, model: Model, cell: Cell, step: Step) -> tuple[
     )
     # Names of files and folders stay out of the record: it depends on contents only.
     info = made.info.model_dump(mode="json")
-    assert made.histograms is not None
-    results = {
+    results: dict[str, Any] = {
         "info": {k: v for k, v in info.items() if k not in _INTERNAL},
         "warnings": made.warnings,
-        "histograms": made.histograms.to_json(),
     }
+    if spec["histograms"]:
+        assert made.histograms is not None
+        results["histograms"] = made.histograms.to_json()
     return results, made.table
 
 
