@@ -28,7 +28,7 @@ demo: $(VENV)/.run  ## the whole job on the bundled model, offline, in a few min
 	$(BIN)/negspace demo
 
 test: $(VENV)/.dev  ## all tests that need no network and no GPU
-	$(BIN)/python -m pytest -q -n 2 -m "not gpu and not hub"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not gpu and not hub"
 
 check: $(VENV)/.dev  ## style, types and the direction of imports
 	$(BIN)/ruff check .
