@@ -2,12 +2,14 @@
 
 Every time is a ratio of two measured in turn in one run, so that a machine's speed and its drift cancel. Each module
 runs in a process of its own, and one that fails leaves a row that says so. All modules together write
-benchmarks/results.json on the CPU and results-DEVICE-SHAPE.json elsewhere, and the tables of README.md and docs/.
+benchmarks/results.json on the CPU and results-DEVICE-SHAPE.json elsewhere, and the tables of README.md and docs/; some
+modules write nothing, or with --update their own rows, which must come from the same machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import inspect
 import json
 import os
@@ -84,11 +86,20 @@ def run(names: list[str], place: Place, console: Console) -> tuple[list[dict[str
     for name in names:
         console.print(f"[dim]{name} ...[/dim]")
         try:
-            rows += call("benchmarks.__main__:rows_of", name, place.as_json())
+            settings = getattr(importlib.import_module(f"benchmarks.{name}"), "SETTINGS", None)
+            made = call("benchmarks.__main__:rows_of", name, place.as_json(), settings=settings)
         except Exception as error:  # the other modules' rows are worth having whatever befell this one
             whole = False
-            rows.append(failed(name, error).as_json())
+            made = [failed(name, error).as_json()]
+        rows += [{**row, "module": name} for row in made]
     return rows, whole
+
+
+def updated(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of a file of results, with these in place of their modules' own; in the suite's order."""
+    anew = {row["module"] for row in rows}
+    kept = [row for row in json.loads(path.read_text(encoding="utf-8"))["targets"] if row.get("module") not in anew]
+    return sorted([*kept, *rows], key=lambda row: MODULES.index(row["module"]))
 
 
 def table(rows: list[dict[str, Any]]) -> Table:
@@ -107,6 +118,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--shape", default="small", choices=SHAPES, help="of the model, at random weights")
     parser.add_argument("--dtype", choices=DTYPES, help="of its weights; the shape's own unless told otherwise")
     parser.add_argument("--out", type=Path, help="where to write the results, of some modules too")
+    parser.add_argument("--update", action="store_true", help="put the named modules' rows in place of older ones")
     asked = parser.parse_args(arguments)
     unknown = sorted(set(asked.names) - set(MODULES))
     if unknown:
@@ -114,7 +126,9 @@ def main(arguments: list[str]) -> int:
     place, console = Place(asked.device, asked.shape, asked.dtype), Console()
     rows, whole = run(asked.names or list(MODULES), place, console)
     # Some of the modules, or a run that shows only that the code works, must not replace a whole table.
-    path = asked.out or (None if asked.names or place.tiny else results_path(place))
+    path = asked.out or (None if (asked.names and not asked.update) or place.tiny else results_path(place))
+    if asked.update and path is not None and path.exists():
+        rows = updated(path, rows)
     if path is not None:
         path.write_text(json.dumps({"machine": machine(place), "targets": rows}, indent=2) + "\n", encoding="utf-8")
     console.print(table(rows))

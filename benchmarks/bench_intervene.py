@@ -25,6 +25,9 @@ from negspace.models.model import Model
 from negspace.neurons import select
 from negspace.neurons.neuronset import NeuronSet, layout_of
 
+SETTINGS = {"MALLOC_MMAP_THRESHOLD_": str(1 << 32), "MALLOC_TRIM_THRESHOLD_": str(1 << 33)}
+"""glibc then keeps what is freed. Else a third of a small model's pass goes into taking the same pages from the kernel
+again and again, more in one thread than in another, and hides differences of a few percent."""
 SHARES = (0.01, 0.20)
 """Of each layer's neurons, at random."""
 HALF = 0.5

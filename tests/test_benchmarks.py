@@ -258,7 +258,7 @@ def test_every_module_is_in_the_suite() -> None:
 def test_the_suite_keeps_what_could_be_measured(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def one(_: str, name: str, place: dict[str, Any]) -> list[dict[str, Any]]:
+    def one(_: str, name: str, place: dict[str, Any], **__: Any) -> list[dict[str, Any]]:
         if name == "bench_pairs":
             raise RuntimeError("killed")
         return [row(f"{name} on {place['device']}", 2.0, (">", 1), "well").as_json()]
@@ -267,11 +267,31 @@ def test_the_suite_keeps_what_could_be_measured(
     out = tmp_path / "results.json"
     assert suite.main(["bench_scan", "bench_pairs", "bench_matching", "--out", str(out)]) == 1
     made = json.loads(out.read_text())
+    assert [found.pop("module") for found in made["targets"]] == ["bench_scan", "bench_pairs", "bench_matching"]
     check(made["targets"][:1] + made["targets"][2:])
     assert [found["value"] for found in made["targets"]] == [2.0, None, 2.0]
     assert "killed" in made["targets"][1]["detail"]
     assert made["machine"].items() >= {"device": "cpu", "shape": "small", "dtype": "float32"}.items()
     assert "not measured" in capsys.readouterr().out
+
+
+def test_some_modules_replace_their_own_rows_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    value = 1.0
+
+    def one(_: str, name: str, *__: Any, **___: Any) -> list[dict[str, Any]]:
+        return [row(name, value, (">", 1.5), "well").as_json()]
+
+    monkeypatch.setattr(suite, "call", one)
+    out = tmp_path / "results.json"
+    suite.main(["bench_pairs", "bench_scan", "bench_layers", "--out", str(out)])
+    value = 2.0
+    suite.main(["bench_pairs", "--update", "--out", str(out)])
+    made = json.loads(out.read_text())["targets"]
+    assert [(found["module"], found["value"]) for found in made] == [
+        ("bench_scan", 1.0),
+        ("bench_pairs", 2.0),
+        ("bench_layers", 1.0),
+    ]
 
 
 def test_results_of_a_gpu_have_a_file_of_their_own() -> None:

@@ -47,3 +47,27 @@ def test_long_texts_are_neither_cut_nor_warned_about(caplog):
     with caplog.at_level(logging.WARNING):
         assert len(encode(tokenizer, ["the dog " * 500])[0]) == 1000
     assert not caplog.records
+
+
+@pytest.mark.parametrize("special", [False, True])
+@pytest.mark.parametrize("make", [toys.plain, toys.with_bos, toys.with_both])
+def test_many_texts_are_encoded_as_each_alone(make, special):
+    tokenizer = make()
+    tokenizer.backend_tokenizer.enable_truncation(8)
+    tokenizer.backend_tokenizer.enable_padding()
+    words = ("the", "dog", "cat", "barks", ".", "<s>")
+    texts = [" ".join(words[(row * step) % 6] for step in range(1 + row % 12)) for row in range(700)]
+    made = encode(tokenizer, texts, special=special)
+    assert made == [tokenizer(text, add_special_tokens=special).input_ids for text in texts]
+
+
+def test_a_tokenizer_that_is_more_than_its_core_is_asked_itself():
+    class Reversed(type(toys.plain())):
+        def __call__(self, texts, **options):
+            return super().__call__([" ".join(reversed(text.split())) for text in texts], **options)
+
+    tokenizer = toys.plain()
+    tokenizer.__class__ = Reversed
+    texts = [f"the {'dog' if row % 2 else 'cat'} barks" for row in range(600)]
+    assert encode(tokenizer, texts) == tokenizer(texts).input_ids
+    assert encode(tokenizer, texts) != encode(toys.plain(), texts)

@@ -238,9 +238,10 @@ def encode_pairs(
             encoded[sentence] = Encoded(tuple(ids), 1)
         else:
             encoded[sentence] = Encoded((*prefix, *ids), len(prefix))
-    for pair in pairs:
-        for which, sentence in (("good", pair.good), ("bad", pair.bad)):
-            _check_length(encoded[sentence], pair, which, sentence, context)
+    if not all(_fits(one, context) for one in encoded.values()):
+        for pair in pairs:
+            for which, sentence in (("good", pair.good), ("bad", pair.bad)):
+                _check_length(encoded[sentence], pair, which, sentence, context)
     return [encoded[pair.good] for pair in pairs], [encoded[pair.bad] for pair in pairs]
 
 
@@ -255,6 +256,11 @@ def _prefix(tokenizer: PreTrainedTokenizerBase, protocol: Protocol, probe: str) 
             "use protocol='paper', or set the tokenizer's bos_token",
         )
     return (int(token),)  # type: ignore[arg-type]
+
+
+def _fits(encoded: Encoded, context: int | None) -> bool:
+    length = len(encoded.tokens)
+    return length > max(1, encoded.lead) and (context is None or length <= context)
 
 
 def _check_length(encoded: Encoded, pair: Pair, which: str, sentence: str, context: int | None) -> None:

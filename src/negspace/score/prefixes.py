@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 
@@ -89,9 +90,9 @@ def build_forest(sequences: Sequence[Sequence[int]]) -> Forest:
     Args:
         sequences: token ids, each sequence of length 1 or more.
     """
-    lengths = np.fromiter((len(sequence) for sequence in sequences), np.int64, len(sequences))
+    lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
     table = np.full((len(sequences), int(lengths.max())), _PAD, np.int32)
-    flat = np.fromiter((token for sequence in sequences for token in sequence), np.int32, int(lengths.sum()))
+    flat = np.fromiter(chain.from_iterable(sequences), np.int32, int(lengths.sum()))
     table[np.arange(table.shape[1]) < lengths[:, None]] = flat
 
     # Big-endian bytes of non-negative numbers sort as the numbers do; the pad (shifted to 0) sorts a prefix first.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -43,6 +44,23 @@ def surround(tokenizer: PreTrainedTokenizerBase, probe: str = "The cat") -> Surr
 
 def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, special: bool = False) -> list[list[int]]:
     """Token ids of each text, never cut or padded; with the tokenizer's own special tokens only where asked."""
+    if len(texts) <= _MANY or not getattr(tokenizer, "is_fast", False):
+        return _encode(tokenizer, texts, special)
+    # What transformers makes of each text beside its ids takes as long as the ids. The first texts go through it, which
+    # also sets the tokenizer to neither cut nor pad; the others do not, if that comes to the same.
+    first = _encode(tokenizer, texts[:_MANY], special)
+    core: Any = tokenizer.backend_tokenizer  # pyright: ignore[reportAttributeAccessIssue]
+    if [found.ids for found in core.encode_batch_fast(list(texts[:_MANY]), add_special_tokens=special)] != first:
+        return first + _encode(tokenizer, texts[_MANY:], special)
+    rest = core.encode_batch_fast(list(texts[_MANY:]), add_special_tokens=special)
+    return first + [found.ids for found in rest]
+
+
+_MANY = 256
+"""Texts from which on it pays to ask the tokenizer's core for the ids alone."""
+
+
+def _encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], special: bool) -> list[list[int]]:
     # verbose=False: a stream longer than the model's context is expected here, since windows are cut from it.
     encoding = tokenizer(
         list(texts),
