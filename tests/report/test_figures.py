@@ -17,8 +17,8 @@ from negspace.report import mpl, plotly
 from negspace.report.export import export
 from negspace.report.figure import Axis, Figure, Grid, Panel, Reference, Series, log_ticks, written
 from negspace.report.figures import comparison, paper
-from negspace.report.figures.common import beside
 from negspace.report.figures.forest import Dots, forest
+from negspace.report.figures.scores import beside
 from negspace.report.figures.training import place_of, step_axis
 from negspace.report.run import Run
 from negspace.report.sections import figures_of

@@ -10,9 +10,9 @@ import pandas as pd
 from negspace.report.figure import Axis, Figure, Panel, Series, numbers
 from negspace.report.figures import dose
 from negspace.report.figures.ablation import SUITES
-from negspace.report.figures.common import SCORES
 from negspace.report.figures.dissociation import CAVEAT, unspecific, verdict
 from negspace.report.figures.forest import Dots, forest, percent
+from negspace.report.figures.scores import SCORES
 from negspace.report.run import Run
 from negspace.report.style import nth
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from negspace.report.figure import Axis, Figure, Panel, Series, numbers
-from negspace.report.figures.common import SCORES, change_label, estimates, scores_of, unit, zero
 from negspace.report.figures.forest import Dots, forest, shorten
 from negspace.report.figures.scan import layer_axis
+from negspace.report.figures.scores import SCORES, change_label, estimates, scores_of, unit, zero
 from negspace.report.run import Run
 from negspace.report.style import nth
 

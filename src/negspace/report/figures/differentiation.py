@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from negspace.report.figure import Figure
-from negspace.report.figures.common import estimates
 from negspace.report.figures.forest import Dots, forest
+from negspace.report.figures.scores import estimates
 from negspace.report.run import Run
 
 _MEASURES = {

@@ -7,7 +7,8 @@ import pandas as pd
 
 from negspace.report.figure import Axis, Figure, Grid, Panel, Reference, Series, numbers
 from negspace.report.figures import paper
-from negspace.report.figures.common import (
+from negspace.report.figures.forest import Dots, forest, percent
+from negspace.report.figures.scores import (
     INTERVENTIONS,
     SCORES,
     beside,
@@ -18,7 +19,6 @@ from negspace.report.figures.common import (
     unit,
     zero,
 )
-from negspace.report.figures.forest import Dots, forest, percent
 from negspace.report.run import Run
 
 SETS = (

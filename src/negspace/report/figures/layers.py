@@ -7,8 +7,8 @@ import pandas as pd
 
 from negspace.report.figure import Axis, Figure, Grid, Panel, Reference, Series, numbers
 from negspace.report.figures import paper
-from negspace.report.figures.common import SCORES, beside, change_label, scaled, scores_of, unit, zero
 from negspace.report.figures.forest import percent
+from negspace.report.figures.scores import SCORES, beside, change_label, scaled, scores_of, unit, zero
 from negspace.report.run import Run
 
 _FAMILIES = {"alone": "each group alone", "cumulative": "all groups up to it"}

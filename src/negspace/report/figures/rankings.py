@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from negspace.report.figure import Axis, Figure, Grid, Panel, Reference, Series, numbers
-from negspace.report.figures.common import SCORES, beside, change_label, estimates, scores_of, unit, zero
 from negspace.report.figures.forest import Dots, forest, percent
 from negspace.report.figures.scan import layer_axis
+from negspace.report.figures.scores import SCORES, beside, change_label, estimates, scores_of, unit, zero
 from negspace.report.run import Run
 from negspace.report.style import nth
 

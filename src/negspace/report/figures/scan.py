@@ -10,7 +10,7 @@ import pandas as pd
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.scan import Scan
 from negspace.report.figure import Axis, Figure, Grid, Numbers, Panel, Reference, Series, numbers
-from negspace.report.figures.common import beside
+from negspace.report.figures.scores import beside
 from negspace.report.run import Run
 from negspace.stats.histogram import Histogram
 from negspace.studies.chosen import neuron_name

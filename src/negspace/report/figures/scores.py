@@ -1,4 +1,4 @@
-"""What the figures of several analyses share: names of scores and changes, and units."""
+"""How the figures of several analyses name, scale and place scores and their changes."""
 
 from __future__ import annotations
 
