@@ -9,6 +9,10 @@ from dataclasses import dataclass
 
 import torch
 
+REST = 0.25
+"""Seconds of rest before a work: threads of numpy's linear algebra go on spinning for a tenth of a second after they
+have been used, on a core that the next work needs (seen with OpenBLAS: scipy's distance cost the sketch a core)."""
+
 
 @dataclass(frozen=True)
 class Times:
@@ -66,8 +70,9 @@ def in_turn(
 
 
 def seconds_of(work: Callable[[], object], device: str | torch.device = "cpu") -> float:
-    """Seconds of a work, with all that it started on the device done."""
+    """Seconds of a work, after a rest, and with all that it started on the device done."""
     wait_for(device)
+    time.sleep(REST)
     began = time.perf_counter()
     work()
     wait_for(device)

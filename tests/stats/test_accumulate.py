@@ -87,6 +87,18 @@ def test_compiled_and_torch_updates_agree(dtype):
     assert_equal(compiled.sketch(), reference.sketch())
 
 
+@pytest.mark.parametrize("neurons", [1, 7, 8, 16, 63, 64, 65, 130])
+@pytest.mark.parametrize("tokens", [1, 8, 511, 513, 1030])
+def test_whatever_the_shape_every_value_is_counted_once(tokens, neurons):
+    a = data(tokens, neurons)
+    grid = Grid.around(np.zeros(neurons), np.full(neurons, 2.0))
+    order = np.random.default_rng(1).permutation(tokens)[: max(1, tokens - 2)]
+    compiled, reference = Accumulator(grid), by_torch(grid)
+    for accumulator in (compiled, reference):
+        accumulator.update(a, order)
+    assert_equal(compiled.sketch(), reference.sketch())
+
+
 def test_experts_own_their_rows():
     a, experts = data(), np.random.default_rng(1).integers(0, 4, 3000)
     grid = grid_of(a, repeat=4)

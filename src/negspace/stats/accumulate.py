@@ -22,7 +22,6 @@ from negspace.stats.torch_kernel import TorchState
 if TYPE_CHECKING:
     from negspace.stats.triton_kernel import TritonState
 
-_COLUMNS = 16  # neurons of one task of the kernel
 _FEWEST = 1 << 18  # activations below which a second thread costs more than it saves
 
 
@@ -111,12 +110,12 @@ class Accumulator:
         pool: ThreadPoolExecutor | None,
         threads: int,
     ) -> bool:
-        from negspace.stats.kernel import accumulate  # numba loads slowly and is needed on the CPU only
+        from negspace.stats.kernel import COLUMNS, accumulate  # numba loads slowly and is needed on the CPU only
 
         wide = flat if flat.dtype in (torch.float32, torch.float64) else flat.float()
         activations = wide.contiguous().numpy()
         grid, made, marks = self.grid, self._sketch, self._marks
-        tasks = self.experts * -(-self.width // _COLUMNS)
+        tasks = self.experts * -(-self.width // COLUMNS)
 
         def run(first: int, last: int) -> int:
             return accumulate(

@@ -12,9 +12,15 @@ import numba
 import numpy as np
 
 from negspace.stats.sketch import BINS, COUNT_SHIFT, LARGEST_SUM, PART_BITS, TOO_LARGE, UNDEFINED, WORD_BITS, WORDS
+from negspace.stats.transpose import SIDE, transpose_block
 
-_COLUMNS = 16  # neurons of a tile: sixteen float32 make one cache line
-_ROWS = 512  # tokens of a tile: its 32 KB of float32 and the bins in use stay near the first-level cache
+COLUMNS = 16
+"""Neurons of a task."""
+_TOGETHER = (
+    4  # tasks of a tile, whose rows are then four cache lines long: to wait for four is hardly more than for one
+)
+_ROWS = 512  # tokens of a tile, which then fits a second-level cache; a neuron's row of it and its bins fit the first
+_PAD = 16  # keeps the rows of a tile off each other's places in the cache, as rows of a power of two would not be
 _REORDER: Any = {"reassoc", "contract", "nsz"}  # lets sums vectorise; NaN and infinity keep their meaning
 
 
@@ -25,6 +31,19 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # numba found no writable place for its cache
         return numba.njit(**options)(function)
+
+
+@_compiled
+def _turn(activations: Any, order: Any, top: int, rows: int, column: int, columns: int, tile: Any) -> None:
+    """tile[:columns, :rows] = activations[order[top:top + rows], column:column + columns].T"""
+    whole_rows, whole_columns = rows - rows % SIDE, columns - columns % SIDE
+    for i in range(0, whole_rows, SIDE):
+        for j in range(0, whole_columns, SIDE):
+            transpose_block(activations, order, top + i, column + j, tile, j, i)  # pyright: ignore[reportCallIssue]
+    for i in range(rows):
+        row = order[top + i]
+        for j in range(whole_columns if i < whole_rows else 0, columns):
+            tile[j, i] = activations[row, column + j]
 
 
 @_compiled
@@ -45,14 +64,14 @@ def accumulate(
 ) -> int:
     """Add rows of activations to the sketch arrays, in place.
 
-    The work is cut into tasks of one expert and 16 neurons each; this call does the tasks from `first` to below `last`,
-    so that several threads can share the work without touching each other's neurons.
+    The work is cut into tasks of one expert and 16 neurons each; this call does those from `first` to below `last`, so
+    that several threads can share the work without touching each other's neurons.
 
     Args:
         activations: float [rows, width], C-contiguous.
         order: int64 [n], the rows to read, grouped by expert.
         starts: int64 [experts + 1]; expert e owns order[starts[e]:starts[e + 1]] (a dense site has one expert).
-        first, last: range of tasks, out of experts * ceil(width / 16).
+        first, last: range of tasks, out of experts * ceil(width / COLUMNS).
         origin, scale: float32 [experts * width], left end of the grid and parts of a bin per unit of activation.
         pivot, per_unit: float64 [experts * width], the powers are those of (a - pivot) * per_unit.
         bins: int64 [experts * width, 512], words of count and sum of parts.
@@ -64,8 +83,8 @@ def accumulate(
         0, or 1 when a neuron was marked; its sums are then of no use.
     """
     width = activations.shape[1]
-    blocks = (width + _COLUMNS - 1) // _COLUMNS
-    tile = np.empty((_COLUMNS, _ROWS), activations.dtype)
+    blocks = (width + COLUMNS - 1) // COLUMNS
+    tile = np.empty((_TOGETHER * COLUMNS, _ROWS + _PAD), activations.dtype)
     place = np.empty(_ROWS, np.int32)
     end = np.float32(BINS << PART_BITS)
     shift, mask = np.uint32(PART_BITS), np.uint32((1 << PART_BITS) - 1)
@@ -74,21 +93,17 @@ def accumulate(
     zero = activations.dtype.type(0)
     totals = np.empty(7, np.float64)
     bad = 0
-    for task in range(first, last):
+    task = first
+    while task < last:
         expert = task // blocks
-        column = (task % blocks) * _COLUMNS
-        columns = min(_COLUMNS, width - column)
+        together = min(_TOGETHER, last - task, blocks - task % blocks)
+        column = (task % blocks) * COLUMNS
+        columns = min(together * COLUMNS, width - column)
+        task += together
         begin, stop = starts[expert], starts[expert + 1]
         for top in range(begin, stop, _ROWS):
             rows = min(_ROWS, stop - top)
-            for i in range(rows):
-                row = order[top + i]
-                if columns == _COLUMNS:  # said apart, since a loop of known length is unrolled
-                    for j in range(_COLUMNS):
-                        tile[j, i] = activations[row, column + j]
-                else:
-                    for j in range(columns):
-                        tile[j, i] = activations[row, column + j]
+            _turn(activations, order, top, rows, column, columns, tile)
             for j in range(columns):
                 neuron = expert * width + column + j
                 values = tile[j]

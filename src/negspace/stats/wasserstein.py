@@ -15,7 +15,7 @@ from scipy.special import ndtr, ndtri
 from negspace.stats.moments import Moments, moments_of, moments_of_sketch
 from negspace.stats.sketch import BINS, PART_BITS, Sketch
 
-_CHUNK = 256  # neurons at a time: 1 MB of float64 per array stay in the cache
+_CHUNK = 128  # neurons at a time: half a megabyte of float64 per array stays in the cache, and in memory once obtained
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,14 +139,16 @@ def _chunk(
     np.cumsum(mass, axis=1, out=cdf[:, 1:])
     cdf[:, 1:] += below[:, None]
     single = sketch.counts() == 1
-    area, doubt = _bins(cdf, ndtr(edges), _integral(edges), mass, single, sketch.centres(), width)
+    phi = ndtr(edges)
+    integral = _integral(edges, phi)
+    area, doubt = _bins(cdf, phi, integral, mass, single, sketch.centres(), width)
 
     # Beyond the grid: the sums are about the pivot, in units.
     def beyond(edge: NDArray[np.float64], share: NDArray[np.float64], total: str) -> NDArray[np.float64]:
         placed = (share * (grid.pivot - mean) + sketch.sum(total) * grid.unit / n) / std
         return np.maximum(np.abs(edge * share - placed), 0.0)
 
-    left = beyond(edges[:, 0], below, "below"), _integral(edges[:, 0])
+    left = beyond(edges[:, 0], below, "below"), integral[:, 0]
     right = beyond(edges[:, -1], above, "above"), _integral(-edges[:, -1])
     left_area, right_area = np.abs(left[0] - left[1]), np.abs(right[0] - right[1])
     wd = area.sum(axis=1) + left_area + right_area
@@ -215,6 +217,6 @@ def _density(t: NDArray[np.float64] | float) -> NDArray[np.float64]:
     return np.exp(-0.5 * np.square(t)) / np.sqrt(2 * np.pi)
 
 
-def _integral(t: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Integral of Phi up to t."""
-    return np.maximum(t * ndtr(t) + _density(t), 0.0)
+def _integral(t: NDArray[np.float64], phi: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+    """Integral of Phi up to t; phi is Phi(t), if already made."""
+    return np.maximum(t * (ndtr(t) if phi is None else phi) + _density(t), 0.0)
