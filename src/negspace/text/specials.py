@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -50,14 +51,20 @@ def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, special:
     # also sets the tokenizer to neither cut nor pad; the others do not, if that comes to the same.
     first = _encode(tokenizer, texts[:_MANY], special)
     core: Any = tokenizer.backend_tokenizer  # pyright: ignore[reportAttributeAccessIssue]
-    if [found.ids for found in core.encode_batch_fast(list(texts[:_MANY]), add_special_tokens=special)] != first:
+
+    def ids_of(some: Sequence[str]) -> list[list[int]]:
+        return [found.ids for found in core.encode_batch_fast(list(some), add_special_tokens=special)]
+
+    if ids_of(texts[:_MANY]) != first:
         return first + _encode(tokenizer, texts[_MANY:], special)
-    rest = core.encode_batch_fast(list(texts[_MANY:]), add_special_tokens=special)
-    return first + [found.ids for found in rest]
+    rest = (ids_of(texts[start : start + _BATCH]) for start in range(_MANY, len(texts), _BATCH))
+    return [*first, *chain.from_iterable(rest)]
 
 
 _MANY = 256
 """Texts from which on it pays to ask the tokenizer's core for the ids alone."""
+_BATCH = 1024
+"""Texts that it is given at once: what it makes of a text is large, and a third faster when it is soon let go."""
 
 
 def _encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], special: bool) -> list[list[int]]:
