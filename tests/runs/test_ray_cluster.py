@@ -166,6 +166,21 @@ def test_a_series_of_checkpoints(fields: dict[str, Any], two_nodes: Any, tmp_pat
     assert set(computed(tmp_path / "run").values()) == {1}
 
 
+def test_a_scan_in_parts(fields: dict[str, Any], two_nodes: Any, tmp_path: Path) -> None:
+    """Two workers read the text together; their sketches merge to the bytes of one scan at once."""
+    only = {"analyses": {"ablation": {}}, "blimp": [], "matched": False, "shares": [0.1], "random": 1}
+    longer = {**fields, **only, "stride": 16, "windows": 180, "perplexity_windows": 4}
+    run_study(configure(longer), tmp_path / "local")
+    told: list[str] = []
+    study = configure({**longer, "scan_parts": 3})
+    with open_cluster(study, two_nodes) as cluster:
+        run_study(study, tmp_path / "run", cluster=cluster, progress=lambda now: told.append(now.label))
+    assert {"scan, part 1 of 3", "scan, part 2 of 3", "scan, part 3 of 3"} <= set(told)
+    ours, whole = snapshot(tmp_path / "run"), snapshot(tmp_path / "local")
+    differ = {name for name in ours | whole if ours.get(name) != whole.get(name)}
+    assert differ == {"run.json", "study.yaml"}  # both say what was asked for
+
+
 def test_what_a_worker_raises_arrives_as_it_was(fields: dict[str, Any], two_nodes: Any, tmp_path: Path) -> None:
     study = configure({**fields, "text": str(tmp_path / "absent.txt")})
     with open_cluster(study, two_nodes) as cluster, pytest.raises(Exception, match="no such file or folder") as error:

@@ -10,9 +10,10 @@ import zoo
 from negspace.errors import StatisticsError
 from negspace.models.load import wrap
 from negspace.models.model import Model
-from negspace.stats.collect import PairSample, base_forward, gather, pilot_windows
+from negspace.stats.collect import base_forward, gather, pilot_windows
 from negspace.stats.difficulty import difficulty
 from negspace.stats.moments import moments_of, moments_of_sketch
+from negspace.stats.pair_rows import PairSample
 from negspace.stats.wasserstein import exact, from_sketch
 from negspace.text.windows import Windows
 
@@ -45,7 +46,9 @@ def test_dense_sites_count_what_a_plain_hook_sees(name):
     model, windows = model_of(name), windows_of(bos=True)
     pairs = PairSample.draw(windows, 40, seed=1)
     found = gather(model, windows, batch=5, pairs=pairs)
-    for site, sketch, md in zip(found.sites, found.sketches, found.difficulties, strict=True):
+    assert found.rows is not None
+    for site, sketch in zip(found.sites, found.sketches, strict=True):
+        md = found.rows.difficulty(site)
         a = seen_by_a_hook(model, windows, site.path)
         assert sketch is not None
         assert (sketch.tally("tokens") == len(a)).all()
@@ -91,7 +94,7 @@ def test_experts_count_their_own_tokens_and_no_special_ones(how):
         np.testing.assert_allclose(part.std, a.std(axis=0), rtol=1e-4)
         np.testing.assert_allclose(np.sort(samples[expert], axis=0), np.sort(a, axis=0), atol=1e-5)
     assert counted[:, 0].sum() == 2 * int(text.sum())
-    assert found.difficulties == (None, None)
+    assert found.rows is None
 
 
 @pytest.mark.parametrize("name", ["gpt_neox", "mixtral"])

@@ -25,6 +25,7 @@ from negspace.neurons.select import Share
 from negspace.stats.collect import Progress
 from negspace.stats.histogram import Histogram, Histograms
 from negspace.stats.measure import measure
+from negspace.stats.parts import Part
 from negspace.text.source import Source, Text, read_text
 from negspace.text.windows import Bos, make_windows
 
@@ -204,6 +205,7 @@ def scan(
     md_pairs: int = 1024,
     exact: bool = False,
     seed: int = 0,
+    merged: Part | None = None,
     progress: Progress | None = None,
 ) -> Scan:
     """Statistics of every neuron's pre-activations on a text, in one streaming pass over all layers.
@@ -223,6 +225,8 @@ def scan(
         md_pairs: random token pairs for the mapping difficulty; 0 leaves it out.
         exact: keep all activations and use closed forms throughout; for samples that fit in memory.
         seed: of the draw of pairs.
+        merged: what the pass over these windows brought home, where several workers have made it in parts
+            (`negspace.stats.parts`) with the same md_pairs and seed; None: the pass is made here.
         progress: called as progress(windows done, windows, what).
 
     Raises:
@@ -238,7 +242,9 @@ def scan(
     cut = make_windows(
         source, model.tokenizer, window=window, stride=stride, windows=windows, bos=bos, context=model.context
     )
-    found = measure(model, cut, batch=batch, md_pairs=md_pairs, exactly=exact, seed=seed, progress=progress)
+    found = measure(
+        model, cut, batch=batch, md_pairs=md_pairs, exactly=exact, seed=seed, merged=merged, progress=progress
+    )
     special = int(cut.special.sum())
     info = ScanInfo(
         model=model.source,

@@ -136,6 +136,18 @@ class Store:
             raise RecordError(f"the record {key} from a worker", f"the record {found}", "run again; please report it")
         write_whole(self._path(key), data)
 
+    def discard(self, keys: Collection[str]) -> None:
+        """Remove records, where there are any, that nothing will ask for again.
+
+        Raises:
+            RecordError: no permission.
+        """
+        for path in map(self._path, keys):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise cannot_write(path, error) from error
+
     def write_file(self, name: str, data: bytes) -> None:
         """Write another file of the run, for example "tables/summary.csv"; an unchanged one is left alone."""
         path = self.folder / name
@@ -248,6 +260,8 @@ def _column(column: pd.Series) -> pa.Array:
         column = column.astype(str)
     if pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
         return pa.array(np.ascontiguousarray(column.to_numpy()), from_pandas=False)
+    if len(column) and isinstance(column.iloc[0], bytes):
+        return pa.array(column, pa.large_binary())
     return pa.array([str(value) for value in column], pa.string())
 
 

@@ -19,7 +19,7 @@ from negspace.models.model import Model
 from negspace.models.site import Site
 from negspace.models.taps import tap
 from negspace.stats.accumulate import Accumulator
-from negspace.stats.difficulty import Difficulty, difficulty, draw_pairs
+from negspace.stats.pair_rows import PairRows, PairSample, RowKeeper
 from negspace.stats.sketch import Grid, Sketch
 from negspace.text.windows import Windows
 
@@ -30,29 +30,6 @@ PILOT_TOKENS = 2048
 BATCH_TOKENS = 4096
 """Tokens of a forward pass unless told otherwise."""
 _ENOUGH = 32  # tokens of the pilot below which an expert's own spread is not to be trusted
-
-
-@dataclass(frozen=True)
-class PairSample:
-    """The tokens whose inputs and pre-activations are kept for the mapping difficulty, sorted by position."""
-
-    positions: NDArray[np.int64]
-    """Position in the windows laid end to end."""
-    slots: NDArray[np.int64]
-    """Where each belongs in a sample: pair for the first token of a pair, pairs + pair for the second."""
-
-    @classmethod
-    def draw(cls, windows: Windows, pairs: int, seed: int) -> PairSample:
-        """Draw pairs of counted tokens, each token used once."""
-        counted = np.flatnonzero(~windows.special.reshape(-1))
-        chosen = counted[draw_pairs(len(counted), pairs, seed)].T.reshape(-1)
-        slots = np.argsort(chosen, kind="stable")
-        return cls(chosen[slots], slots)
-
-    def within(self, begin: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Positions relative to `begin`, and slots, of the tokens from `begin` to below `stop`."""
-        some = slice(*np.searchsorted(self.positions, [begin, stop]))
-        return self.positions[some] - begin, self.slots[some]
 
 
 class Collector:
@@ -129,8 +106,8 @@ class Gathered:
     """Sketches; None for sites that kept samples, or that were never called."""
     samples: tuple[list[NDArray[np.floating]] | None, ...]
     """Activations by expert, where they were asked for."""
-    difficulties: tuple[Difficulty | None, ...]
-    """Mapping difficulties; None where the site has no projection to read inputs from, or is one of routed experts."""
+    rows: PairRows | None
+    """What was kept of the paired tokens; None if none were asked for."""
 
 
 def default_batch(window: int) -> int:
@@ -152,10 +129,11 @@ def gather(
     grids: Sequence[Grid] | None = None,
     pairs: PairSample | None = None,
     exact: bool = False,
+    part: tuple[int, int] | None = None,
     progress: Progress | None = None,
     what: str = "scan",
 ) -> Gathered:
-    """Run the model over the windows once and gather the statistics of all sites.
+    """Run the model over the windows, or some of them, once and gather the statistics of all sites.
 
     Special tokens (`windows.special`) are run, since the others attend to them, but not counted.
 
@@ -167,6 +145,8 @@ def gather(
         grids: one for each site; None takes them from the pilot.
         pairs: tokens to keep for the mapping difficulty; None for none.
         exact: keep all activations instead of sketches.
+        part: run only the windows from the first to below the second number, which makes the pilot's windows a forward
+            pass of their own, as they are in a pass over all.
         progress: called as progress(windows done, windows, what).
 
     Raises:
@@ -174,9 +154,11 @@ def gather(
     """
     chosen = tuple(model.sites if sites is None else sites)
     batch = fitted(default_batch(windows.window) if batch is None else batch)
-    count, window = windows.tokens.shape
-    first = pilot_windows(window) if grids is None and not exact else batch
-    cuts = [0, *range(min(first, count), count, batch), count]
+    window = windows.window
+    begin, end = (0, len(windows)) if part is None else part
+    with_pilot = begin == 0 and not exact and (grids is None or part is not None)
+    first = begin + (pilot_windows(window) if with_pilot else batch)
+    cuts = [begin, *range(min(first, end), end, batch), end]
     run = base_forward(model)
     threads = torch.get_num_threads()
     with threads_for(threads) as pool:
@@ -187,7 +169,7 @@ def gather(
             for position, site in enumerate(chosen)
         ]
         by_path = dict(zip((site.path for site in chosen), collectors, strict=True))
-        kept = _Kept(pairs) if pairs is not None and len(pairs.positions) else None
+        kept = RowKeeper(pairs, begin * window, end * window) if pairs is not None and pairs.pairs else None
         counted: NDArray[np.bool_] = np.empty(0, bool)
         rows: NDArray[np.int64] | None = None
         tokens_of: dict[str, torch.Tensor] = {}
@@ -197,77 +179,38 @@ def gather(
 
         def on_inputs(site: Site, x: torch.Tensor, experts: torch.Tensor | None) -> None:
             if kept is not None and experts is None:
-                kept.keep("x", site, x)
+                kept.keep("input", site, x)
 
         def on_activation(site: Site, a: torch.Tensor, experts: torch.Tensor | None) -> None:
             if experts is None:
                 by_path[site.path].add(a, rows, None)
                 if kept is not None:
-                    kept.keep("a", site, a)
+                    kept.keep("activation", site, a)
             else:
                 routed = np.flatnonzero(counted[tokens_of[site.path].cpu().numpy()])
                 by_path[site.path].add(a, routed, experts.cpu().numpy())
 
         watch = on_inputs if kept is not None else None
         with torch.no_grad(), tap(model, before=on_activation, sites=chosen, inputs=watch, rows=on_rows):
-            for begin, stop in pairwise(cuts):
-                if begin == stop:
+            for start, stop in pairwise(cuts):
+                if start == stop:
                     continue
-                counted = ~windows.special[begin:stop].reshape(-1)
+                counted = ~windows.special[start:stop].reshape(-1)
                 rows = None if counted.all() else np.flatnonzero(counted)
                 if kept is not None:
-                    kept.turn(begin * window, stop * window)
-                run(torch.from_numpy(windows.tokens[begin:stop]).to(model.device))
-                if begin == 0:
+                    kept.turn(start * window, stop * window)
+                run(torch.from_numpy(windows.tokens[start:stop]).to(model.device))
+                if start == begin:
                     for collector in collectors:
                         collector.settle()
                 if progress is not None:
-                    progress(stop, count, what)
+                    progress(stop - begin, end - begin, what)
     return Gathered(
         chosen,
         tuple(None if exact else collector.sketch() for collector in collectors),
         tuple(collector.samples() if exact else None for collector in collectors),
-        tuple(None if kept is None else kept.difficulty(site) for site in chosen),
+        None if kept is None else kept.rows(),
     )
-
-
-class _Kept:
-    """Inputs and pre-activations of the paired tokens, [2 * pairs, hidden or width] per site, float32."""
-
-    def __init__(self, pairs: PairSample) -> None:
-        self._pairs = pairs
-        self._rows, self._slots = torch.empty(0, dtype=torch.int64), np.empty(0, np.int64)
-        self._held: list[tuple[tuple[str, str], torch.Tensor]] = []
-        self._kept: dict[tuple[str, str], NDArray[np.float32]] = {}
-
-    def turn(self, begin: int, stop: int) -> None:
-        """Say which tokens the next forward pass holds."""
-        self._bring_home()
-        rows, self._slots = self._pairs.within(begin, stop)
-        self._rows = torch.from_numpy(rows)
-
-    def keep(self, what: str, site: Site, values: torch.Tensor) -> None:
-        """Keep the paired tokens' rows of one call."""
-        if len(self._rows) == 0:
-            return
-        flat = values.detach().reshape(-1, values.shape[-1])
-        self._held.append(((what, site.path), flat[self._rows.to(flat.device)].float()))
-
-    def difficulty(self, site: Site) -> Difficulty | None:
-        """The site's mapping difficulty, and its sample given back."""
-        self._bring_home()
-        x, a = self._kept.pop(("x", site.path), None), self._kept.pop(("a", site.path), None)
-        if x is None or a is None:
-            return None
-        return difficulty(x.reshape(2, -1, x.shape[1]), a.reshape(2, -1, a.shape[1]))
-
-    def _bring_home(self) -> None:
-        """Copy to the host what the last pass kept: once it is over, since each copy waits for the device."""
-        for key, values in self._held:
-            if key not in self._kept:
-                self._kept[key] = np.empty((len(self._pairs.slots), values.shape[1]), np.float32)
-            self._kept[key][self._slots] = values.cpu().numpy()
-        self._held.clear()
 
 
 def pilot_grid(

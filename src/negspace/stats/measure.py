@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 from negspace.errors import StatisticsError
 from negspace.models.model import Model
 from negspace.models.site import Site
-from negspace.stats.collect import Gathered, PairSample, Progress, gather
+from negspace.stats.collect import Gathered, Progress, gather
+from negspace.stats.difficulty import Difficulty
 from negspace.stats.histogram import Histograms, joined, kept, of_sample, of_sketch
 from negspace.stats.moments import Moments, moments_of, moments_of_sketch
+from negspace.stats.pair_rows import PairSample
+from negspace.stats.parts import Part
 from negspace.stats.shape import bimodality, kurtosis, skewness
 from negspace.stats.sketch import Grid, Sketch
 from negspace.stats.wasserstein import Distances, exact, from_sketch
@@ -68,6 +71,7 @@ def measure(
     md_pairs: int = 1024,
     exactly: bool = False,
     seed: int = 0,
+    merged: Part | None = None,
     progress: Progress | None = None,
 ) -> Measured:
     """Statistics of every neuron over the counted tokens of the windows.
@@ -82,10 +86,12 @@ def measure(
         md_pairs: random token pairs for the mapping difficulty; 0 leaves it out (NaN).
         exactly: keep all activations and use the closed forms; for samples that fit in memory.
         seed: of the draw of pairs.
+        merged: what the pass brought home, where it has been made in parts, with the same pairs.
         progress: called as progress(windows done, windows, what).
 
     Raises:
-        StatisticsError: activations that are not finite, no counted token, or a sample that memory cannot hold.
+        StatisticsError: activations that are not finite, no counted token, a sample that memory cannot hold, or parts
+            that are not all of the windows.
     """
     counted = int((~windows.special).sum())
     if counted == 0:
@@ -97,17 +103,35 @@ def measure(
     if exactly:
         _check_memory(model, counted)
     pairs = PairSample.draw(windows, md_pairs, seed) if md_pairs > 0 else None
-    gathered = gather(model, windows, batch=batch, pairs=pairs, exact=exactly, progress=progress)
+    if merged is None:
+        gathered = gather(model, windows, batch=batch, pairs=pairs, exact=exactly, progress=progress)
+    else:
+        gathered = merged.gathered(model.sites)
+        _check_whole(gathered, windows, counted)
     results = [_site_result(gathered, position) for position in range(len(gathered.sites))]
     regridded = 0
     if not exactly:
         results, regridded = _regrid(model, windows, gathered.sites, results, batch, progress)
+    hard = [None if gathered.rows is None else gathered.rows.difficulty(site) for site in gathered.sites]
     table = pd.concat(
-        [_rows(site, r, d) for site, r, d in zip(gathered.sites, results, _md(gathered), strict=True)],
-        ignore_index=True,
+        [_rows(site, r, d) for site, r, d in zip(gathered.sites, results, hard, strict=True)], ignore_index=True
     )
-    warnings = _warnings(gathered, table, windows, regridded, pairs)
+    warnings = _warnings(table, windows, regridded)
+    if pairs is not None:
+        warnings += _md_warnings(gathered.sites, hard, pairs.pairs)
     return Measured(table, warnings, regridded, _histograms(gathered, results))
+
+
+def _check_whole(gathered: Gathered, windows: Windows, counted: int) -> None:
+    """Refuse parts that are not all of the windows, each once."""
+    for site, sketch in zip(gathered.sites, gathered.sketches, strict=True):
+        held = 0 if sketch is None else int(sketch.tally("tokens").max(initial=0))
+        if not site.experts and held != counted:
+            raise StatisticsError(
+                f"statistics over {windows.text_name}, merged from parts",
+                f"the parts hold {held:,} tokens of layer {site.layer} ({site.path}), the windows {counted:,}",
+                "merge every part of these windows, each once",
+            )
 
 
 def _site_result(gathered: Gathered, position: int) -> _SiteResult:
@@ -207,14 +231,7 @@ def _part(moments: Moments, where: slice) -> Moments:
     return Moments(*(getattr(moments, field.name)[where] for field in fields(Moments)))
 
 
-def _md(gathered: Gathered) -> list[NDArray[np.float64]]:
-    return [
-        np.full(site.size, np.nan) if found is None else found.md
-        for site, found in zip(gathered.sites, gathered.difficulties, strict=True)
-    ]
-
-
-def _rows(site: Site, result: _SiteResult, md: NDArray[np.float64]) -> pd.DataFrame:
+def _rows(site: Site, result: _SiteResult, hard: Difficulty | None) -> pd.DataFrame:
     moments, distances = result.moments, result.distances
     flat = np.arange(site.size)
     return pd.DataFrame(
@@ -225,7 +242,7 @@ def _rows(site: Site, result: _SiteResult, md: NDArray[np.float64]) -> pd.DataFr
             "neuron": flat % site.width,
             "wd": distances.wd,
             "wd_error": distances.error,
-            "md": md,
+            "md": np.full(site.size, np.nan) if hard is None else hard.md,
             "negative_share": distances.negative_share,
             "mean": moments.mean,
             "std": moments.std,
@@ -239,9 +256,7 @@ def _rows(site: Site, result: _SiteResult, md: NDArray[np.float64]) -> pd.DataFr
     )
 
 
-def _warnings(
-    gathered: Gathered, table: pd.DataFrame, windows: Windows, regridded: int, pairs: PairSample | None
-) -> tuple[str, ...]:
+def _warnings(table: pd.DataFrame, windows: Windows, regridded: int) -> tuple[str, ...]:
     found = list(windows.notes)
     unreached = table[table["tokens"] == 0]
     if len(unreached):
@@ -263,21 +278,19 @@ def _warnings(
         found.append(
             f"{len(coarse):,} neurons have a WD known to no better than {REGRID_ERROR}: {_list(_names(coarse))}"
         )
-    if pairs is not None:
-        found += _md_warnings(gathered, len(pairs.slots) // 2)
     return tuple(found)
 
 
-def _md_warnings(gathered: Gathered, pairs: int) -> list[str]:
+def _md_warnings(sites: Sequence[Site], hard: Sequence[Difficulty | None], pairs: int) -> tuple[str, ...]:
     found, flat, equal = [], [], 0
-    for site, result in zip(gathered.sites, gathered.difficulties, strict=True):
+    for site, result in zip(sites, hard, strict=True):
         if result is not None:
             flat += [f"layer {site.layer} neuron {neuron}" for neuron in result.flat]
             equal = max(equal, result.equal)
-    routed = [site for site in gathered.sites if site.experts]
-    blind = [site for site in gathered.sites if not site.experts and site.projection is None]
+    routed = [site for site in sites if site.experts]
+    blind = [site for site in sites if not site.experts and site.projection is None]
     if pairs == 0:
-        return ["too few tokens for a pair: MD is undefined"]
+        return ("too few tokens for a pair: MD is undefined",)
     if flat:
         found.append(f"{len(flat):,} neurons give most token pairs one value and have no MD: {_list(flat)}")
     if equal:
@@ -286,7 +299,7 @@ def _md_warnings(gathered: Gathered, pairs: int) -> list[str]:
         found.append(f"MD is not defined for routed experts, whose tokens differ: {len(routed):,} sites without it")
     if blind:
         found.append(f"no projection to read inputs from, hence no MD, at {_list([site.path for site in blind])}")
-    return found
+    return tuple(found)
 
 
 def _names(rows: pd.DataFrame) -> list[str]:

@@ -95,6 +95,9 @@ class Study(BaseModel):
     """Whether all activations are kept and distances computed in closed form; for samples that fit in memory."""
     md_pairs: int = Field(1024, ge=0)
     """Pairs of tokens for the mapping difficulty."""
+    scan_parts: int = Field(1, ge=1)
+    """Parts in which the text for the statistics is read, each a cell of its own: several workers of a cluster make
+    them side by side, and a scan that was killed goes on from the last one made. Changes no result."""
     shares: Shares = (0.01,)
     """Shares p of each layer's neurons to ablate."""
     by: str = "wd"
@@ -140,6 +143,8 @@ class Study(BaseModel):
             raise ValueError("give either zero or mode (with a mode, zero is null)")
         if not self.shares or len(set(self.shares)) != len(self.shares):
             raise ValueError(f"shares must be given, each once; got {list(self.shares)}")
+        if self.exact and self.scan_parts > 1:
+            raise ValueError("exact statistics keep all activations together; with exact, scan_parts must be 1")
         return self
 
     @property

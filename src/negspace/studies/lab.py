@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,9 +13,10 @@ from negspace.intervention import Intervention
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.scan import Scan, ScanInfo
 from negspace.runs.cell import Cell, Record
-from negspace.runs.engine import Engine
+from negspace.runs.engine import Engine, recorded
 from negspace.runs.store import Store
 from negspace.stats.histogram import Histograms
+from negspace.studies import scan_cells
 from negspace.studies.analysis import Load
 from negspace.studies.config import Study
 from negspace.studies.workbench import VERSIONS, Facts
@@ -79,12 +80,18 @@ class Lab:
             "seed": s.seed,
             "histograms": True,
         }
-        return self.cell("scan", VERSIONS["scan"], options, "scan", self.cost("scan"))
+        return self.cell("scan", scan_cells.VERSION, options, "scan", self.cost("scan"))
 
     @cached_property
     def scan(self) -> Scan:
         """The scan, computed when first asked for."""
-        record = self.engine.run([self.scan_cell])[0]
+        cell = self.scan_cell
+        if self.study.scan_parts > 1 and recorded(self.store, cell, lambda _: None) is None:
+            cell = replace(cell, cost=0.0, inputs={"merged": scan_cells.scan_in_parts(self)})
+        record = self.engine.run([cell])[0]
+        if self.study.scan_parts > 1:  # the scan stands for its parts, which are many times as large
+            first, parts = scan_cells.cells_in_parts(self)
+            self.store.discard([first.key, *(part.key for part in parts)])
         info = ScanInfo(
             model=self.facts.source,
             text=self.facts.statistics[0],

@@ -168,7 +168,10 @@ def _analyses(lab: Lab, survey: Survey) -> dict[str, Analysis[Any]]:
 
 
 def _plan(lab: Lab, survey: Survey, rate: float) -> Plan:
-    loads = {"scan": Load(1, lab.cost("scan"), "every neuron, once")}
+    parts = lab.study.scan_parts
+    # In parts, the grids come before them and the statistics after.
+    cells, how = (1, "") if parts == 1 else (parts + 2, f", in {parts} parts")
+    loads = {"scan": Load(cells, lab.cost("scan"), f"every neuron, once{how}")}
     return Plan(loads | {name: one.load() for name, one in _analyses(lab, survey).items()}, rate)
 
 

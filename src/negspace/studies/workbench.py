@@ -25,13 +25,13 @@ from negspace.memory import Frugal
 from negspace.models.load import load
 from negspace.models.model import Model, ModelSource
 from negspace.neurons.neuronset import Layout, layout_of
-from negspace.neurons.scan import scan
 from negspace.runs.cell import Cell
 from negspace.runs.engine import Step
 from negspace.score.pairs import minimal_pairs
 from negspace.score.perplexity import perplexity
 from negspace.score.taskfiles import known_tasks
 from negspace.score.tasks import TaskSet, read_tasks, tasks
+from negspace.studies import scan_cells
 from negspace.studies.analysis import Handler
 from negspace.studies.config import Study
 from negspace.text.pairs import PairSet, read_pairs
@@ -39,10 +39,9 @@ from negspace.text.source import Text, read_text
 from negspace.text.windows import Windows, make_windows
 
 # Version of what a cell of each kind computes; raise it whenever the same spec comes to give another result.
-VERSIONS = {"scan": 3, "perplexity": 1, "pairs": 2, "tasks": 1}
+VERSIONS = {"perplexity": 1, "pairs": 2, "tasks": 1}
 _CHARACTERS = 4  # rough characters of a token, for estimates of time only
 _ACCURACIES = ("acc", "acc_norm", "acc_bytes", "exact_match")
-_INTERNAL = ("model", "text", "versions")
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ class Workbench:
         self.readers = dict(readers or {})
         self.frugal = Frugal()
         self.handlers: dict[str, Handler] = {
-            "scan": _scan,
+            **scan_cells.HANDLERS,
             "perplexity": _perplexity,
             "pairs": _pairs,
             "tasks": _tasks,
@@ -274,39 +273,6 @@ class Workbench:
             raise ValueError(f"the cell {cell.label!r} names other neurons than it was handed")
         zero, mode = Intervention(cell.spec["intervention"]).arguments
         return intervene(model or self.model, neurons, zero, mode, cell.inputs.get("scan"))
-
-
-def _scan(bench: Workbench, cell: Cell, step: Step) -> tuple[Mapping[str, Any], pd.DataFrame]:
-    return scan_model(bench, bench.model, cell, step)
-
-
-def scan_model(bench: Workbench, model: Model, cell: Cell, step: Step) -> tuple[Mapping[str, Any], pd.DataFrame]:
-    """Scan a model as a cell says, on the study's text for statistics; with histograms or, where nobody looks at them,
-    without."""
-    spec = cell.spec
-    made = scan(
-        model,
-        bench.statistics,
-        window=spec["window"],
-        stride=spec["stride"],
-        windows=spec["windows"],
-        bos=spec["bos"],
-        batch=bench.study.batch,
-        md_pairs=spec["md_pairs"],
-        exact=spec["exact"],
-        seed=spec["seed"],
-        progress=step,
-    )
-    # Names of files and folders stay out of the record: it depends on contents only.
-    info = made.info.model_dump(mode="json")
-    results: dict[str, Any] = {
-        "info": {k: v for k, v in info.items() if k not in _INTERNAL},
-        "warnings": made.warnings,
-    }
-    if spec["histograms"]:
-        assert made.histograms is not None
-        results["histograms"] = made.histograms.to_json()
-    return results, made.table
 
 
 def _perplexity(bench: Workbench, cell: Cell, step: Step) -> tuple[Mapping[str, Any], pd.DataFrame]:

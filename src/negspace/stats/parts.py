@@ -1,0 +1,199 @@
+"""A scan's pass in parts: several workers read a part of the text each, and what they bring home is merged.
+
+Sketches are integers on grids that all parts share, so they merge to the bit, in any order. A part travels as a table:
+one row a neuron with its sketch, one row a paired token with what was kept of it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from negspace.errors import StatisticsError
+from negspace.models.model import Model
+from negspace.models.site import Site
+from negspace.stats.collect import Gathered, Progress, default_batch, gather, pilot_windows
+from negspace.stats.pair_rows import PairRows, PairSample, What, join_rows
+from negspace.stats.sketch import BINS, SUMS, TALLIES, WORDS, Grid, Sketch, merge_all
+from negspace.text.windows import Windows
+
+_GRID = ("origin", "scale", "pivot", "unit")
+_SKETCH: dict[str, tuple[int, ...]] = {
+    "bins": (BINS,),
+    "sums": (len(SUMS), len(WORDS)),
+    "tallies": (len(TALLIES),),
+}  # name -> shape a neuron; int64
+_ROWS: tuple[What, ...] = ("input", "activation")
+_TABLE = ("path", "what", "slot", "data")
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What a part of a pass brought home. Parts on the same grids merge, in any order, to what the whole pass brings.
+
+    A site that was never called is missing.
+    """
+
+    sketches: Mapping[str, Sketch]
+    """Path of a site -> its sketch."""
+    rows: PairRows | None
+    """What was kept of the paired tokens; None if none were asked for."""
+
+    def gathered(self, sites: Sequence[Site]) -> Gathered:
+        """The same as a whole pass over these sites would have it."""
+        sketches = tuple(self.sketches.get(site.path) for site in sites)
+        # A site gives its rows away when its difficulty is asked for.
+        rows = None if self.rows is None else PairRows(self.rows.slots, dict(self.rows.values))
+        return Gathered(tuple(sites), sketches, (None,) * len(sites), rows)
+
+
+def bounds(windows: int, window: int, parts: int) -> list[tuple[int, int]]:
+    """First window of each part, and one past its last.
+
+    Cut between the forward passes that a whole scan makes unless told otherwise, so that these stay the same; where
+    there are more parts than passes, the last ones are empty.
+
+    Args:
+        windows: how many windows there are.
+        window: tokens of each.
+        parts: how many parts.
+    """
+    first, step = min(pilot_windows(window), windows), default_batch(window)
+    starts = [0, *range(first, windows, step)]
+    passes = np.array_split(np.arange(len(starts)), parts)
+    cuts = [*starts, windows]
+    return [(cuts[own[0]], cuts[own[-1] + 1]) if len(own) else (windows, windows) for own in passes]
+
+
+def pilot(model: Model, windows: Windows) -> dict[str, Grid]:
+    """Path of a site -> its grid, as a whole pass over the windows takes it from the first of them.
+
+    Raises:
+        StatisticsError: an activation is not finite, or a site was not called at all.
+    """
+    found = gather(model, windows, part=(0, min(pilot_windows(windows.window), len(windows))))
+    grids = {}
+    for site, sketch in zip(found.sites, found.sketches, strict=True):
+        if sketch is None:
+            raise StatisticsError(
+                "a scan in parts",
+                f"layer {site.layer} ({site.path}) is not reached by the first windows, which set the grids",
+                "scan in one part (scan_parts: 1)",
+            )
+        grids[site.path] = sketch.grid
+    return grids
+
+
+def gather_part(
+    model: Model,
+    windows: Windows,
+    part: tuple[int, int],
+    grids: Mapping[str, Grid],
+    *,
+    batch: int | None = None,
+    pairs: PairSample | None = None,
+    progress: Progress | None = None,
+) -> Part:
+    """Run some of the windows and gather the statistics of all sites.
+
+    Args:
+        windows: all of them.
+        part: the first, and one past the last: one of `bounds`.
+        grids: of all sites, as `pilot` makes them.
+        batch, pairs, progress: as for `gather`.
+
+    Raises:
+        StatisticsError: an activation is not finite.
+    """
+    found = gather(
+        model,
+        windows,
+        batch=batch,
+        grids=[grids[site.path] for site in model.sites],
+        pairs=pairs,
+        part=part,
+        progress=progress,
+    )
+    made = zip(found.sites, found.sketches, strict=True)
+    return Part({site.path: sketch for site, sketch in made if sketch is not None}, found.rows)
+
+
+def merge_parts(parts: Sequence[Part]) -> Part:
+    """All parts as one.
+
+    Raises:
+        StatisticsError: there is none, their grids differ, or together they hold too many tokens.
+    """
+    paths = dict.fromkeys(path for part in parts for path in part.sketches)
+    sketches = {path: merge_all([part.sketches[path] for part in parts if path in part.sketches]) for path in paths}
+    rows = [part.rows for part in parts if part.rows is not None]
+    return Part(sketches, join_rows(rows) if rows else None)
+
+
+def grids_to_table(grids: Mapping[str, Grid]) -> pd.DataFrame:
+    """Grids as one row a neuron: path, then the fields of its grid in their own types."""
+    parts = [
+        pd.DataFrame({"path": path, **{name: getattr(grid, name) for name in _GRID}}) for path, grid in grids.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def grids_from_table(table: pd.DataFrame) -> dict[str, Grid]:
+    """Grids from the table that `grids_to_table` made."""
+    return {
+        str(path): Grid(*(own[name].to_numpy() for name in _GRID)) for path, own in table.groupby("path", sort=False)
+    }
+
+
+def part_to_table(part: Part) -> pd.DataFrame:
+    """A part as rows of bytes (little-endian): path, what ("bins", "sums", "tallies": one row a neuron, int64;
+    "input", "activation": one row a paired token, float32), slot (of a token; the neuron's number else), data."""
+    blocks: list[tuple[str, str, NDArray[np.int64], NDArray[np.generic]]] = []
+    for path, sketch in part.sketches.items():
+        for name in _SKETCH:
+            values = getattr(sketch, name).astype("<i8").reshape(sketch.size, -1)
+            blocks.append((path, name, np.arange(sketch.size), values))
+    if part.rows is not None:
+        for (what, path), values in part.rows.values.items():
+            blocks.append((path, what, part.rows.slots, values.astype("<f4")))
+    tables = [
+        pd.DataFrame({"path": path, "what": what, "slot": slots, "data": [row.tobytes() for row in values]})
+        for path, what, slots, values in blocks
+    ]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(_TABLE))
+
+
+def part_from_table(table: pd.DataFrame, grids: Mapping[str, Grid], pairs: bool) -> Part:
+    """A part from the table that `part_to_table` made.
+
+    Args:
+        grids: those of the part.
+        pairs: whether paired tokens were to be kept; a part may hold none of them.
+    """
+    held = {(str(path), str(what)): own for (path, what), own in table.groupby(["path", "what"], sort=False)}
+
+    def values(path: str, what: str, dtype: str) -> NDArray[np.generic]:
+        data = held[path, what]["data"]
+        return np.frombuffer(b"".join(data), dtype).reshape(len(data), -1)
+
+    sketches = {}
+    for path, grid in grids.items():
+        if (path, "bins") in held:
+            arrays = [
+                values(path, name, "<i8").astype(np.int64).reshape(grid.size, *shape) for name, shape in _SKETCH.items()
+            ]
+            sketches[path] = Sketch(grid, *arrays)
+    if not pairs:
+        return Part(sketches, None)
+    kept: dict[tuple[What, str], NDArray[np.float32]] = {}
+    slots = np.empty(0, np.int64)
+    for what, path in itertools.product(_ROWS, grids):
+        if (path, what) in held:
+            kept[what, path] = values(path, what, "<f4").astype(np.float32)
+            slots = held[path, what]["slot"].to_numpy(np.int64)
+    return Part(sketches, PairRows(slots, kept))

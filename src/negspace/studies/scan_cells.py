@@ -1,0 +1,130 @@
+"""The cells of a scan: the scan itself and, where it is made in parts, the grids that they share and each part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from negspace.neurons.scan import scan
+from negspace.runs.cell import Cell
+from negspace.runs.engine import Step
+from negspace.stats.collect import PILOT_TOKENS
+from negspace.stats.pair_rows import PairSample
+from negspace.stats.parts import (
+    Part,
+    bounds,
+    gather_part,
+    grids_from_table,
+    grids_to_table,
+    merge_parts,
+    part_from_table,
+    part_to_table,
+    pilot,
+)
+from negspace.studies.analysis import Handler, Load
+from negspace.text.windows import Windows, make_windows
+
+if TYPE_CHECKING:
+    from negspace.studies.lab import Lab
+    from negspace.studies.workbench import Workbench
+
+VERSION = 3
+"""Version of what these cells compute; raise it whenever a spec comes to give another result."""
+_INTERNAL = ("model", "text", "versions")
+_WINDOWS = ("text", "window", "stride", "windows", "bos")
+
+Results = tuple[Mapping[str, Any], pd.DataFrame]
+
+
+def cells_in_parts(lab: Lab) -> tuple[Cell, list[Cell]]:
+    """The cell of the grids, and those of the parts, which take the grids as an input."""
+    asked, count = lab.scan_cell, lab.study.scan_parts
+    of_windows = {name: asked.spec[name] for name in _WINDOWS}
+    first = lab.cell("scan_grids", VERSION, of_windows, "scan: the first windows", PILOT_TOKENS)
+    common = of_windows | {name: asked.spec[name] for name in ("md_pairs", "seed")}
+    common |= {"grids": first.key, "parts": count}
+
+    def part(number: int) -> Cell:
+        label = f"scan, part {number + 1} of {count}"
+        return lab.cell("scan_part", VERSION, {**common, "part": number}, label, asked.cost / count)
+
+    return first, [part(number) for number in range(count)]
+
+
+def scan_in_parts(lab: Lab) -> Part:
+    """The pass of the study's scan, made by as many workers as there are: the grids first, then all parts."""
+    first, parts = cells_in_parts(lab)
+    lab.expect(Load(len(parts) + 1, lab.scan_cell.cost))
+    grids = grids_from_table(lab.run([first])[0].items)
+    lab.expect(Load(1, 0.0))
+    records = lab.run([replace(cell, inputs={"grids": grids}) for cell in parts])
+    lab.expect(Load(0, 0.0))
+    pairs = lab.study.md_pairs > 0
+    return merge_parts([part_from_table(record.items, grids, pairs) for record in records])
+
+
+def _scan(bench: Workbench, cell: Cell, step: Step) -> Results:
+    """The scan, of the study's text for statistics; with histograms or, where nobody looks at them, without."""
+    spec = cell.spec
+    made = scan(
+        bench.model,
+        bench.statistics,
+        window=spec["window"],
+        stride=spec["stride"],
+        windows=spec["windows"],
+        bos=spec["bos"],
+        batch=bench.study.batch,
+        md_pairs=spec["md_pairs"],
+        exact=spec["exact"],
+        seed=spec["seed"],
+        merged=cell.inputs.get("merged"),
+        progress=step,
+    )
+    # Names of files and folders stay out of the record: it depends on contents only.
+    info = made.info.model_dump(mode="json")
+    results: dict[str, Any] = {
+        "info": {k: v for k, v in info.items() if k not in _INTERNAL},
+        "warnings": made.warnings,
+    }
+    if spec["histograms"]:
+        assert made.histograms is not None
+        results["histograms"] = made.histograms.to_json()
+    return results, made.table
+
+
+def _grids(bench: Workbench, cell: Cell, _: Step) -> Results:
+    return {}, grids_to_table(pilot(bench.model, _windows(bench, cell)))
+
+
+def _part(bench: Workbench, cell: Cell, step: Step) -> Results:
+    spec, windows = cell.spec, _windows(bench, cell)
+    made = gather_part(
+        bench.model,
+        windows,
+        bounds(len(windows), windows.window, spec["parts"])[spec["part"]],
+        cell.inputs["grids"],
+        batch=bench.study.batch,
+        pairs=PairSample.draw(windows, spec["md_pairs"], spec["seed"]) if spec["md_pairs"] else None,
+        progress=step,
+    )
+    return {}, part_to_table(made)
+
+
+def _windows(bench: Workbench, cell: Cell) -> Windows:
+    spec, model = cell.spec, bench.model
+    return make_windows(
+        bench.statistics,
+        model.tokenizer,
+        window=spec["window"],
+        stride=spec["stride"],
+        windows=spec["windows"],
+        bos=spec["bos"],
+        context=model.context,
+    )
+
+
+HANDLERS: Mapping[str, Handler] = {"scan": _scan, "scan_grids": _grids, "scan_part": _part}
+"""Kind of cell -> what computes it."""
