@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -13,6 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
 from benchmarks.row import Row, row
+from benchmarks.timing import in_turn
 from negspace.intervention import intervene
 from negspace.models.load import wrap
 from negspace.models.model import Model
@@ -40,7 +39,7 @@ SHAPES = {
 shape, as in Llama-3.1-8B (7%) or Pythia-410M (15%); 58% in the second, as in Pythia-70M, where a sweep saves little."""
 
 
-def measure(repeats: int = 2) -> list[Row]:
+def measure(repeats: int = 4) -> list[Row]:
     """Median over repeats of the ratio of the two times, both made in turn; the scores must be the same bit for bit.
 
     The whole evaluations have their data encoded once, as the sweep has, and are spared its proof that prefixes can be
@@ -97,32 +96,30 @@ def _row(
     repeats: int,
     bound: tuple[float, str],
 ) -> Row:
-    (least, why), ratios, seconds = bound, [], []
-    for _ in range(repeats):
-        ours, swept = _timed(sweep)
-        theirs, alone = _timed(whole)
-        ratios.append(ours / theirs)
-        seconds.append(theirs)
-        same = all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(swept, alone, strict=True))
-        assert same, "a sweep's scores are those of each condition alone"
+    made: dict[str, Sequence[object]] = {}
+
+    def keep(what: str, work: Callable[[], Sequence[object]]) -> Callable[[], None]:
+        def run() -> None:
+            made[what] = work()
+
+        return run
+
+    times = in_turn({"sweep": keep("sweep", sweep), "whole": keep("whole", whole)}, repeats, warm=0)
+    same = all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(*made.values(), strict=True))
+    assert same, "a sweep's scores are those of each condition alone"
+    least, why = bound
     return row(
         f"layer sweep, {GROUPS} groups / {2 * GROUPS} whole evaluations: {name}",
-        statistics.median(ratios),
+        times.ratio("sweep", "whole"),
         ("<=", TARGET) if least <= TARGET else None,  # what cannot be had is no target, only a figure to know
-        f"{repeats} interleaved rounds ({min(ratios):.2f} to {max(ratios):.2f}), the same scores bit for bit; "
-        f"{why}; whole evaluations {statistics.median(seconds):.1f} s; {torch.get_num_threads()} threads",
+        f"{times.range('sweep', 'whole')}, the same scores bit for bit; {why}; whole evaluations "
+        f"{times.median('whole'):.1f} s; {torch.get_num_threads()} threads",
     )
 
 
 def _values(scores: PairScores) -> np.ndarray:
     """float64 [pairs, 2]: scores of the good and of the bad sentences."""
     return scores.items[["good", "bad"]].to_numpy()
-
-
-def _timed(work: Callable[[], Sequence[object]]) -> tuple[float, Sequence[object]]:
-    began = time.perf_counter()
-    made = work()
-    return time.perf_counter() - began, made
 
 
 def _each(conditions: Sequence[Condition], score: Callable[[], Score]) -> list[Score]:
