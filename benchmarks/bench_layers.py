@@ -78,7 +78,9 @@ def measure(repeats: int = 4) -> list[Row]:
 
 
 def _least(model: Model, conditions: Sequence[Condition]) -> tuple[float, str]:
-    """What no sweep of exact scores can fall below, and why: each condition needs logits of its own at every token."""
+    """About what a sweep of exact scores cannot fall below, and why: each condition needs logits of its own at every
+    token. Counted in the multiplications of the projections, which all but make up a pass over short sequences.
+    """
     config = model.module.config
     layers = config.num_hidden_layers * (4 * config.hidden_size + 2 * config.intermediate_size) * config.hidden_size
     output = config.hidden_size * config.vocab_size

@@ -17,6 +17,7 @@ from negspace.stats.pair_rows import PairSample
 from negspace.stats.parts import (
     Part,
     bounds,
+    digest_of,
     gather_part,
     grids_from_table,
     grids_to_table,
@@ -50,7 +51,7 @@ def through_tables(model: Model, windows: Windows, count: int, pairs: int) -> li
     made = []
     for part in bounds(len(windows), WINDOW, count):
         table = part_to_table(gather_part(model, windows, part, grids, pairs=sample))
-        made.append(part_from_table(table, grids, pairs > 0))
+        made.append(part_from_table(table, grids, part, pairs > 0))
     return made
 
 
@@ -107,12 +108,37 @@ def test_parts_on_other_grids_do_not_merge():
         merge_parts(parts)
 
 
-def test_a_part_that_is_missing_or_comes_twice_is_noticed():
-    model, windows = model_of("gpt_neox"), windows_of(40)
+@pytest.mark.parametrize("name", ["gpt_neox", "mixtral"])
+def test_a_part_that_is_missing_or_comes_twice_is_noticed(name):
+    model, windows = model_of(name), windows_of(40)
     first, second, third = through_tables(model, windows, 3, 60)
-    for parts in ([first, third], [first, second, second, third]):
+    for parts in ([first, third], [first, second, second, third], [first, second], [second, third]):
         with pytest.raises(StatisticsError, match="each once"):
             measure(model, windows, md_pairs=60, merged=merge_parts(parts))
+    with pytest.raises(StatisticsError, match="none was given"):
+        merge_parts([])
+
+
+def test_parts_of_another_scan_are_refused():
+    model, windows = model_of("gpt_neox"), windows_of(24)
+    merged = merge_parts(through_tables(model, windows, 2, 60))
+    with pytest.raises(StatisticsError, match="120 of 80 tokens of the pairs"):
+        measure(model, windows, md_pairs=40, merged=merged)
+    with pytest.raises(StatisticsError, match="parts are sketches"):
+        measure(model, windows, md_pairs=60, exactly=True, merged=merged)
+    bare = merge_parts(through_tables(model, windows, 2, 0))
+    with pytest.raises(StatisticsError, match="0 of 120 tokens of the pairs"):
+        measure(model, windows, md_pairs=60, merged=bare)
+
+
+def test_a_digest_tells_grids_apart():
+    model, windows = model_of("gpt_neox"), windows_of(8)
+    grids = pilot(model, windows)
+    assert digest_of(grids) == digest_of(grids_from_table(grids_to_table(grids)))
+    moved = {
+        path: Grid(grid.origin, np.nextafter(grid.scale, 1), grid.pivot, grid.unit) for path, grid in grids.items()
+    }
+    assert digest_of(moved) != digest_of(grids)
 
 
 def test_a_smaller_batch_only_rounds():

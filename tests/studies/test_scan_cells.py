@@ -12,6 +12,8 @@ import pytest
 from negspace.errors import StudyError
 from negspace.runs.engine import Interrupted, LocalEngine
 from negspace.runs.store import Store, pack
+from negspace.stats.sketch import Grid
+from negspace.studies import scan_cells
 from negspace.studies.config import Study, configure
 from negspace.studies.study import run_study
 
@@ -89,9 +91,10 @@ def test_parts_that_were_left_behind_are_removed(in_parts: Study, whole: Path, t
     held: dict[str, bytes] = {}
 
     class Keeps(LocalEngine):
-        def run(self, cells: Any) -> Any:
-            made = super().run(cells)
-            held.update({record.key: pack(record) for record in made if record.kind.startswith("scan_")})
+        def _found(self, cells: Any, keep: Any) -> Any:
+            made = super()._found(cells, keep)
+            passing = [cell for cell in cells if cell.kind in scan_cells.PASSING]
+            held.update({cell.key: pack(self._store.require(cell.key)) for cell in passing})
             return made
 
     run_study(in_parts, tmp_path / "run", make_engine=Keeps)
@@ -125,6 +128,52 @@ def test_a_damaged_part_is_made_again(in_parts: Study, whole: Path, tmp_path: Pa
     assert computed(tmp_path / "run")["scan, part 2 of 3"] == 2
     assert computed(tmp_path / "run")["scan, part 1 of 3"] == 1
     assert records(tmp_path / "run") == records(whole)
+
+
+class Stops(LocalEngine):
+    """Asked to stop as soon as a part is begun, which it finishes."""
+
+    def _report(self, cell: Any, part: float = 0.0) -> None:
+        self._stop |= cell.label.startswith("scan, part")
+
+
+def test_grids_that_come_out_otherwise_make_all_parts_anew(
+    in_parts: Study, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a machine that rounds in another way: its grids must not be put under the parts of this one."""
+    real = scan_cells.pilot
+
+    def elsewhere(*arguments: Any) -> dict[str, Grid]:
+        found = real(*arguments)
+        return {path: Grid(g.origin, g.scale, g.pivot, 2 * g.unit) for path, g in found.items()}
+
+    with monkeypatch.context() as patched:
+        patched.setattr(scan_cells, "pilot", elsewhere)
+        with pytest.raises(Interrupted):
+            run_study(in_parts, tmp_path / "run", make_engine=Stops)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "run.log.jsonl").read_text().splitlines()]
+    (key,) = (line["key"] for line in lines if line.get("kind") == "scan_grids")
+    (tmp_path / "run" / "cells" / f"{key}.parquet").unlink()
+    run_study(in_parts, tmp_path / "run")
+    assert computed(tmp_path / "run")["scan, part 1 of 3"] == 2
+    assert records(tmp_path / "run") == records(whole)
+
+
+@pytest.mark.parametrize("then", [1, 2])
+def test_parts_of_another_number_are_removed_too(
+    in_parts: Study, fields: dict[str, Any], whole: Path, tmp_path: Path, then: int
+) -> None:
+    with pytest.raises(Interrupted):
+        run_study(in_parts, tmp_path / "run", make_engine=Stops)
+    run_study(configure({**fields, "scan_parts": then}), tmp_path / "run")
+    assert records(tmp_path / "run") == records(whole)
+
+
+def test_a_text_is_cut_once_for_all_parts(in_parts: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, cuts = scan_cells.make_windows, []
+    monkeypatch.setattr(scan_cells, "make_windows", lambda *a, **k: cuts.append(1) or real(*a, **k))
+    run_study(in_parts, tmp_path / "run")
+    assert len(cuts) == 1
 
 
 def test_more_parts_than_forward_passes(fields: dict[str, Any], whole: Path, tmp_path: Path) -> None:

@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import pandas as pd
 
 from negspace.runs.cell import Cell, Record
 from negspace.runs.store import Damaged, Store
 
+T = TypeVar("T")
 Step = Callable[[int, int, str], None]
 """Progress within a cell: (done, total, what)."""
 Compute = Callable[[Cell, Step], tuple[Mapping[str, Any], pd.DataFrame]]
@@ -92,14 +93,28 @@ class Engine(ABC):
             Interrupted: SIGINT came; all that was computed is recorded.
             RecordError: a record cannot be written.
         """
-        found = {cell.key: recorded(self._store, cell, self._note) for cell in cells}
+        found = self._found(cells, lambda record: record)
+        return [found[cell.key] for cell in cells]
+
+    def ensure(self, cells: Sequence[Cell]) -> None:
+        """As `run`, but what the records hold is let go, where all of them together might not fit into memory."""
+        self._found(cells, lambda record: record.key)
+
+    def _found(self, cells: Sequence[Cell], keep: Callable[[Record], T]) -> dict[str, T]:
+        """Key -> what is kept of its record, for all cells."""
+
+        def there(cell: Cell) -> T | None:
+            record = recorded(self._store, cell, self._note)
+            return None if record is None else keep(record)
+
+        found = {cell.key: there(cell) for cell in cells}
         missing = list({cell.key: cell for cell in cells if found[cell.key] is None}.values())
         self._reused += len(found) - len(missing)
         self._left, self._cost = len(missing), sum(cell.cost for cell in missing)
 
         def written(cell: Cell, **how: Any) -> None:
             # Read back what counts: the caller sees what a resumed run would, NaN as None and all.
-            found[cell.key] = self._store.require(cell.key)
+            found[cell.key] = keep(self._store.require(cell.key))
             self._store.log("computed", key=cell.key, kind=cell.kind, cell=cell.label, **how)
             self._computed += 1
             self._left -= 1
@@ -111,7 +126,7 @@ class Engine(ABC):
             self._make(missing, written)
         if self._stop:
             raise Interrupted(self._computed, self._left + self._expected)
-        return [record for cell in cells if (record := found[cell.key]) is not None]
+        return {key: kept for key, kept in found.items() if kept is not None}
 
     @abstractmethod
     def _make(self, cells: Sequence[Cell], written: Callable[..., None]) -> None:

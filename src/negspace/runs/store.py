@@ -136,17 +136,26 @@ class Store:
             raise RecordError(f"the record {key} from a worker", f"the record {found}", "run again; please report it")
         write_whole(self._path(key), data)
 
-    def discard(self, keys: Collection[str]) -> None:
-        """Remove records, where there are any, that nothing will ask for again.
+    def discard(self, kinds: Collection[str]) -> None:
+        """Remove the records of some kinds, as far as the log tells of them, that nothing will ask for again.
 
         Raises:
             RecordError: no permission.
         """
-        for path in map(self._path, keys):
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                raise cannot_write(path, error) from error
+        try:
+            lines = (self.folder / _LOG).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError):  # what is not removed takes room and does no harm
+            return
+        for line in lines:
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                entry = json.loads(line)
+                if entry["event"] != "computed" or entry["kind"] not in kinds:
+                    continue
+                path = self._path(str(entry["key"]))
+                try:
+                    path.unlink(missing_ok=True)
+                except OSError as error:
+                    raise cannot_write(path, error) from error
 
     def write_file(self, name: str, data: bytes) -> None:
         """Write another file of the run, for example "tables/summary.csv"; an unchanged one is left alone."""

@@ -70,7 +70,7 @@ class Accumulator:
             StatisticsError: an activation is not finite (layer and neurons are named), or there are too many tokens.
         """
         flat = activations.detach().reshape(-1, self.width)
-        order = np.arange(flat.shape[0], dtype=np.int64) if rows is None else rows
+        order = np.arange(flat.shape[0], dtype=np.int64) if rows is None else np.ascontiguousarray(rows, np.int64)
         starts = np.array([0, len(order)], dtype=np.int64)
         if self.experts > 1:
             assert experts is not None, "a site with several experts needs the expert of every row"

@@ -106,13 +106,13 @@ def measure(
     if merged is None:
         gathered = gather(model, windows, batch=batch, pairs=pairs, exact=exactly, progress=progress)
     else:
+        _check_whole(merged, model, windows, pairs, exactly)
         gathered = merged.gathered(model.sites)
-        _check_whole(gathered, windows, counted)
+    hard = [None if gathered.rows is None else gathered.rows.difficulty(site) for site in gathered.sites]
     results = [_site_result(gathered, position) for position in range(len(gathered.sites))]
     regridded = 0
     if not exactly:
         results, regridded = _regrid(model, windows, gathered.sites, results, batch, progress)
-    hard = [None if gathered.rows is None else gathered.rows.difficulty(site) for site in gathered.sites]
     table = pd.concat(
         [_rows(site, r, d) for site, r, d in zip(gathered.sites, results, hard, strict=True)], ignore_index=True
     )
@@ -122,16 +122,29 @@ def measure(
     return Measured(table, warnings, regridded, _histograms(gathered, results))
 
 
-def _check_whole(gathered: Gathered, windows: Windows, counted: int) -> None:
-    """Refuse parts that are not all of the windows, each once."""
-    for site, sketch in zip(gathered.sites, gathered.sketches, strict=True):
-        held = 0 if sketch is None else int(sketch.tally("tokens").max(initial=0))
-        if not site.experts and held != counted:
-            raise StatisticsError(
-                f"statistics over {windows.text_name}, merged from parts",
-                f"the parts hold {held:,} tokens of layer {site.layer} ({site.path}), the windows {counted:,}",
-                "merge every part of these windows, each once",
-            )
+def _check_whole(merged: Part, model: Model, windows: Windows, pairs: PairSample | None, exactly: bool) -> None:
+    """Refuse parts that are not all of the windows, each once, with all tokens of all pairs."""
+    asked = f"statistics over {windows.text_name}, merged from parts"
+    if exactly:
+        raise StatisticsError(asked, "exact=True, but parts are sketches", "leave out exact, or the parts")
+    read = [stretch for stretch in merged.windows if stretch[0] < stretch[1]]
+    ends = [0, *(stop for _, stop in read)]
+    if [begin for begin, _ in read] != ends[:-1] or ends[-1] != len(windows):
+        raise StatisticsError(
+            asked,
+            f"parts of the windows {', '.join(f'{begin} to {stop - 1}' for begin, stop in read)} out of {len(windows)}",
+            "merge every part of these windows, each once",
+        )
+    if all(site.experts or site.projection is None for site in model.sites):
+        return  # no site whose tokens could be kept
+    wanted = 0 if pairs is None else len(pairs.slots)
+    slots = np.empty(0, np.int64) if merged.rows is None else np.sort(merged.rows.slots)
+    if not np.array_equal(slots, np.arange(wanted)):
+        raise StatisticsError(
+            asked,
+            f"{len(slots):,} of {wanted:,} tokens of the pairs for the mapping difficulty",
+            "make the parts with the same md_pairs and seed",
+        )
 
 
 def _site_result(gathered: Gathered, position: int) -> _SiteResult:

@@ -6,6 +6,7 @@ one row a neuron with its sketch, one row a paired token with what was kept of i
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,8 @@ class Part:
     """Path of a site -> its sketch."""
     rows: PairRows | None
     """What was kept of the paired tokens; None if none were asked for."""
+    windows: tuple[tuple[int, int], ...]
+    """The windows that were read, ascending: the first and one past the last of each stretch."""
 
     def gathered(self, sites: Sequence[Site]) -> Gathered:
         """The same as a whole pass over these sites would have it."""
@@ -120,7 +123,7 @@ def gather_part(
         progress=progress,
     )
     made = zip(found.sites, found.sketches, strict=True)
-    return Part({site.path: sketch for site, sketch in made if sketch is not None}, found.rows)
+    return Part({site.path: sketch for site, sketch in made if sketch is not None}, found.rows, (part,))
 
 
 def merge_parts(parts: Sequence[Part]) -> Part:
@@ -129,10 +132,23 @@ def merge_parts(parts: Sequence[Part]) -> Part:
     Raises:
         StatisticsError: there is none, their grids differ, or together they hold too many tokens.
     """
+    if not parts:
+        raise StatisticsError("merge the parts of a scan", "none was given", "give at least one part")
     paths = dict.fromkeys(path for part in parts for path in part.sketches)
     sketches = {path: merge_all([part.sketches[path] for part in parts if path in part.sketches]) for path in paths}
     rows = [part.rows for part in parts if part.rows is not None]
-    return Part(sketches, join_rows(rows) if rows else None)
+    windows = sorted(stretch for part in parts for stretch in part.windows)
+    return Part(sketches, join_rows(rows) if rows else None, tuple(windows))
+
+
+def digest_of(grids: Mapping[str, Grid]) -> str:
+    """sha256 (hex) of all that grids hold."""
+    made = hashlib.sha256()
+    for path, grid in grids.items():
+        made.update(path.encode() + b"\0")
+        for name in _GRID:
+            made.update(getattr(grid, name).tobytes())
+    return made.hexdigest()
 
 
 def grids_to_table(grids: Mapping[str, Grid]) -> pd.DataFrame:
@@ -168,11 +184,12 @@ def part_to_table(part: Part) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(_TABLE))
 
 
-def part_from_table(table: pd.DataFrame, grids: Mapping[str, Grid], pairs: bool) -> Part:
+def part_from_table(table: pd.DataFrame, grids: Mapping[str, Grid], windows: tuple[int, int], pairs: bool) -> Part:
     """A part from the table that `part_to_table` made.
 
     Args:
         grids: those of the part.
+        windows: the first window that it read, and one past the last.
         pairs: whether paired tokens were to be kept; a part may hold none of them.
     """
     held = {(str(path), str(what)): own for (path, what), own in table.groupby(["path", "what"], sort=False)}
@@ -189,11 +206,11 @@ def part_from_table(table: pd.DataFrame, grids: Mapping[str, Grid], pairs: bool)
             ]
             sketches[path] = Sketch(grid, *arrays)
     if not pairs:
-        return Part(sketches, None)
+        return Part(sketches, None, (windows,))
     kept: dict[tuple[What, str], NDArray[np.float32]] = {}
     slots = np.empty(0, np.int64)
     for what, path in itertools.product(_ROWS, grids):
         if (path, what) in held:
             kept[what, path] = values(path, what, "<f4").astype(np.float32)
             slots = held[path, what]["slot"].to_numpy(np.int64)
-    return Part(sketches, PairRows(slots, kept))
+    return Part(sketches, PairRows(slots, kept), (windows,))

@@ -97,7 +97,8 @@ class Study(BaseModel):
     """Pairs of tokens for the mapping difficulty."""
     scan_parts: int = Field(1, ge=1)
     """Parts in which the text for the statistics is read, each a cell of its own: several workers of a cluster make
-    them side by side, and a scan that was killed goes on from the last one made. Changes no result."""
+    them side by side, and a scan that was killed goes on from the last one made. Changes results by float rounding at
+    most, and with the default batch not at all."""
     shares: Shares = (0.01,)
     """Shares p of each layer's neurons to ablate."""
     by: str = "wd"

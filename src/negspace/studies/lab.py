@@ -13,8 +13,8 @@ from negspace.intervention import Intervention
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.scan import Scan, ScanInfo
 from negspace.runs.cell import Cell, Record
-from negspace.runs.engine import Engine, recorded
-from negspace.runs.store import Store
+from negspace.runs.engine import Engine
+from negspace.runs.store import Damaged, Store
 from negspace.stats.histogram import Histograms
 from negspace.studies import scan_cells
 from negspace.studies.analysis import Load
@@ -86,12 +86,11 @@ class Lab:
     def scan(self) -> Scan:
         """The scan, computed when first asked for."""
         cell = self.scan_cell
-        if self.study.scan_parts > 1 and recorded(self.store, cell, lambda _: None) is None:
+        if self.study.scan_parts > 1 and not self._recorded(cell):
             cell = replace(cell, cost=0.0, inputs={"merged": scan_cells.scan_in_parts(self)})
         record = self.engine.run([cell])[0]
-        if self.study.scan_parts > 1:  # the scan stands for its parts, which are many times as large
-            first, parts = scan_cells.cells_in_parts(self)
-            self.store.discard([first.key, *(part.key for part in parts)])
+        # The scan stands for its parts, which are many times as large.
+        self.store.discard(scan_cells.PASSING)
         info = ScanInfo(
             model=self.facts.source,
             text=self.facts.statistics[0],
@@ -180,6 +179,13 @@ class Lab:
         if what == "tasks":
             return f.tasks.cost if f.tasks else 0.0
         return float(PAIR_TOKENS * f.pairs[what][2])
+
+    def _recorded(self, cell: Cell) -> bool:
+        """Whether a cell has a whole record; of a damaged one the engine tells when it is asked for it."""
+        try:
+            return self.store.read(cell) is not None
+        except Damaged:
+            return False
 
     def _change(self, change: Change) -> dict[str, Any]:
         if change.neurons is None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import pandas as pd
 
@@ -16,6 +16,7 @@ from negspace.stats.pair_rows import PairSample
 from negspace.stats.parts import (
     Part,
     bounds,
+    digest_of,
     gather_part,
     grids_from_table,
     grids_to_table,
@@ -39,31 +40,35 @@ _WINDOWS = ("text", "window", "stride", "windows", "bos")
 Results = tuple[Mapping[str, Any], pd.DataFrame]
 
 
-def cells_in_parts(lab: Lab) -> tuple[Cell, list[Cell]]:
-    """The cell of the grids, and those of the parts, which take the grids as an input."""
+def scan_in_parts(lab: Lab) -> Part:
+    """The pass of the study's scan, made by as many workers as there are: the grids first, then all parts.
+
+    What the parts brought home is read and merged one by one: few sketches of the model are in memory at a time.
+    """
     asked, count = lab.scan_cell, lab.study.scan_parts
     of_windows = {name: asked.spec[name] for name in _WINDOWS}
+    lab.expect(Load(count + 1, asked.cost))
     first = lab.cell("scan_grids", VERSION, of_windows, "scan: the first windows", PILOT_TOKENS)
-    common = of_windows | {name: asked.spec[name] for name in ("md_pairs", "seed")}
-    common |= {"grids": first.key, "parts": count}
-
-    def part(number: int) -> Cell:
-        label = f"scan, part {number + 1} of {count}"
-        return lab.cell("scan_part", VERSION, {**common, "part": number}, label, asked.cost / count)
-
-    return first, [part(number) for number in range(count)]
-
-
-def scan_in_parts(lab: Lab) -> Part:
-    """The pass of the study's scan, made by as many workers as there are: the grids first, then all parts."""
-    first, parts = cells_in_parts(lab)
-    lab.expect(Load(len(parts) + 1, lab.scan_cell.cost))
     grids = grids_from_table(lab.run([first])[0].items)
+    # By what they hold: parts on grids that were made again, elsewhere, might lie on others.
+    common = of_windows | {name: asked.spec[name] for name in ("md_pairs", "seed")}
+    common |= {"grids": digest_of(grids), "parts": count}
+
+    def cell(number: int) -> Cell:
+        label = f"scan, part {number + 1} of {count}"
+        return lab.cell("scan_part", VERSION, {**common, "part": number}, label, asked.cost / count, grids=grids)
+
+    cells = [cell(number) for number in range(count)]
     lab.expect(Load(1, 0.0))
-    records = lab.run([replace(cell, inputs={"grids": grids}) for cell in parts])
+    lab.engine.ensure(cells)
     lab.expect(Load(0, 0.0))
-    pairs = lab.study.md_pairs > 0
-    return merge_parts([part_from_table(record.items, grids, pairs) for record in records])
+    merged: Part | None = None
+    for one in cells:
+        record = lab.store.require(one.key)
+        part = part_from_table(record.items, grids, tuple(record.results["windows"]), lab.study.md_pairs > 0)
+        merged = part if merged is None else merge_parts([merged, part])
+    assert merged is not None, "a scan has one part at least"
+    return merged
 
 
 def _scan(bench: Workbench, cell: Cell, step: Step) -> Results:
@@ -101,30 +106,42 @@ def _grids(bench: Workbench, cell: Cell, _: Step) -> Results:
 
 def _part(bench: Workbench, cell: Cell, step: Step) -> Results:
     spec, windows = cell.spec, _windows(bench, cell)
+    part = bounds(len(windows), windows.window, spec["parts"])[spec["part"]]
     made = gather_part(
         bench.model,
         windows,
-        bounds(len(windows), windows.window, spec["parts"])[spec["part"]],
+        part,
         cell.inputs["grids"],
         batch=bench.study.batch,
         pairs=PairSample.draw(windows, spec["md_pairs"], spec["seed"]) if spec["md_pairs"] else None,
         progress=step,
     )
-    return {}, part_to_table(made)
+    return {"windows": list(part)}, part_to_table(made)
 
 
 def _windows(bench: Workbench, cell: Cell) -> Windows:
+    """The windows of a cell, cut once for all of its kind: a long text takes a while to encode."""
     spec, model = cell.spec, bench.model
-    return make_windows(
-        bench.statistics,
-        model.tokenizer,
-        window=spec["window"],
-        stride=spec["stride"],
-        windows=spec["windows"],
-        bos=spec["bos"],
-        context=model.context,
-    )
+    asked = tuple(spec[name] for name in _WINDOWS)
+    if bench not in _CUT or _CUT[bench][0] != asked:
+        made = make_windows(
+            bench.statistics,
+            model.tokenizer,
+            window=spec["window"],
+            stride=spec["stride"],
+            windows=spec["windows"],
+            bos=spec["bos"],
+            context=model.context,
+        )
+        _CUT[bench] = asked, made
+    return _CUT[bench][1]
 
 
+_CUT: WeakKeyDictionary[Workbench, tuple[tuple[Any, ...], Windows]] = WeakKeyDictionary()
+"""Workbench -> what its last windows were cut by, and the windows."""
+
+
+PASSING = ("scan_part", "scan_grids")
+"""Kinds of cells that only serve a scan: once that is recorded, their records go."""
 HANDLERS: Mapping[str, Handler] = {"scan": _scan, "scan_grids": _grids, "scan_part": _part}
 """Kind of cell -> what computes it."""
