@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 VERSION = 3
 """Version of what these cells compute; raise it whenever a spec comes to give another result."""
 _INTERNAL = ("model", "text", "versions")
-_WINDOWS = ("text", "window", "stride", "windows", "bos")
+_CUT_BY = ("window", "stride", "windows", "bos")
 
 Results = tuple[Mapping[str, Any], pd.DataFrame]
 
@@ -46,7 +46,7 @@ def scan_in_parts(lab: Lab) -> Part:
     What the parts brought home is read and merged one by one: few sketches of the model are in memory at a time.
     """
     asked, count = lab.scan_cell, lab.study.scan_parts
-    of_windows = {name: asked.spec[name] for name in _WINDOWS}
+    of_windows = {name: asked.spec[name] for name in ("text", *_CUT_BY)}
     lab.expect(Load(count + 1, asked.cost))
     first = lab.cell("scan_grids", VERSION, of_windows, "scan: the first windows", PILOT_TOKENS)
     grids = grids_from_table(lab.run([first])[0].items)
@@ -77,10 +77,7 @@ def _scan(bench: Workbench, cell: Cell, step: Step) -> Results:
     made = scan(
         bench.model,
         bench.statistics,
-        window=spec["window"],
-        stride=spec["stride"],
-        windows=spec["windows"],
-        bos=spec["bos"],
+        **_cut_by(spec),
         batch=bench.study.batch,
         md_pairs=spec["md_pairs"],
         exact=spec["exact"],
@@ -121,23 +118,19 @@ def _part(bench: Workbench, cell: Cell, step: Step) -> Results:
 
 def _windows(bench: Workbench, cell: Cell) -> Windows:
     """The windows of a cell, cut once for all of its kind: a long text takes a while to encode."""
-    spec, model = cell.spec, bench.model
-    asked = tuple(spec[name] for name in _WINDOWS)
+    model, asked = bench.model, _cut_by(cell.spec)
     if bench not in _CUT or _CUT[bench][0] != asked:
-        made = make_windows(
-            bench.statistics,
-            model.tokenizer,
-            window=spec["window"],
-            stride=spec["stride"],
-            windows=spec["windows"],
-            bos=spec["bos"],
-            context=model.context,
-        )
+        made = make_windows(bench.statistics, model.tokenizer, context=model.context, **asked)
         _CUT[bench] = asked, made
     return _CUT[bench][1]
 
 
-_CUT: WeakKeyDictionary[Workbench, tuple[tuple[Any, ...], Windows]] = WeakKeyDictionary()
+def _cut_by(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What a cell says of how the text is cut."""
+    return {name: spec[name] for name in _CUT_BY}
+
+
+_CUT: WeakKeyDictionary[Workbench, tuple[dict[str, Any], Windows]] = WeakKeyDictionary()
 """Workbench -> what its last windows were cut by, and the windows."""
 
 
