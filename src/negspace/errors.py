@@ -80,3 +80,7 @@ class ClusterError(NegspaceError):
 
 class RecordError(NegspaceError):
     """A record cannot be written or read: no permission, no space, no such run."""
+
+
+class JudgementError(NegspaceError):
+    """A claim that nothing could bear out: a margin that is not above zero, or runs on other items to be pooled."""

@@ -1,12 +1,43 @@
-"""Intervals, paired tests and corrections: how sure a reported difference is.
+"""From outcomes of single items to (estimate, interval, p-value, finding): one rule for every contrast.
 
-Items (minimal pairs) are nested in paradigms and are resampled as such; windows of running text are the units of
-perplexity. Every function takes an explicit seed and leaves global random state alone.
+## How to use it
+
+1. **Nest the items.** `Nesting.pairs(paradigm, phenomenon)` for BLiMP, `.constructions(construction, family)` for TSE,
+   `.tasks(task)`, `.windows(count, document)`. One row an item; leave identical pairs out first.
+2. **Contrast.** `compare(condition, reference, nesting, scale=...)`: two arrays [items], the same items in the same
+   order. "points": outcomes 0 or 1; "nats": margins log p(good) - log p(bad); "sd": margins over the plain
+   ones' `plain_sd`; "log ratio": mean negative log-likelihood of each window. The estimate is condition minus reference.
+   Random sets: `compare_with_sets(condition, sets, ...)` for "more than random sets do", and
+   `compare_sets(sets, plain, ...)` for what random sets do; `sets` is [R, items], never their mean.
+   Equivalence: `compare(..., margin=Margin(size=0.01, share=0.25, of=top - plain))`.
+   One phenomenon or one task by itself: `within=True`, and say that it holds for that one.
+3. **Dissociation.** `dissociate(grammar: Suite, other: Suite, Doses(...))`.
+4. **Correct together.** `judge_together({name: contrast or dissociation, ...})` over all that a study says in its
+   headline (shares, suites, scores, controls); a table by phenomenon or by task is a family of its own. Only then read
+   `finding` and `verdict`, and print `reason` where nothing can be judged.
+5. **Beside it.** `floors` and `above_chance` (accuracy where there is something to lose), `nesting.pooled()` (every
+   pair weighs the same).
+
+Nothing here prints, draws at random without a seed, or knows of studies. What cannot be judged comes back as finding
+"cannot be judged" with NaN for every number and a `reason` that says what to add; `ValueError` is for arrays that do
+not fit each other, `JudgementError` for what a user asked and nothing could bear out.
+
+## Why this rule
+
+An interval rests on the highest level with enough units (`ENOUGH`): phenomena for BLiMP, constructions within three
+families for TSE, tasks, documents or windows. Units are carried whole, with a small-sample variance and degrees of
+freedom (`estimate.mean`). Random sets are a sample of sets (`sets`). Nothing rests on McNemar's test over pairs, which
+takes pairs of one template as independent.
 """
 
+from negspace.significance.contrast import Contrast, Finding, Margin, Scale, Sets, compare, plain_sd
 from negspace.significance.correction import Corrected, correct
+from negspace.significance.dissociation import Dissociation, Doses, OnScales, Suite, Verdict, Without, dissociate
+from negspace.significance.family import judge_together
+from negspace.significance.floor import AboveChance, Floor, Floors, above_chance, floors
 from negspace.significance.interaction import Family, Interaction, Outcomes, interaction, interactions, together
 from negspace.significance.interval import Interval, accuracy_interval, grouped_interval, mean_interval, wilson
+from negspace.significance.nesting import ENOUGH, Nesting
 from negspace.significance.paired import (
     AccuracyChange,
     PerplexityChange,
@@ -17,26 +48,52 @@ from negspace.significance.paired import (
     sign_flip,
 )
 from negspace.significance.reference import Reference, stand
+from negspace.significance.sets import compare_sets, compare_with_sets, fewest_sets
 
 __all__ = [
+    "ENOUGH",
+    "AboveChance",
     "AccuracyChange",
+    "Contrast",
     "Corrected",
+    "Dissociation",
+    "Doses",
     "Family",
+    "Finding",
+    "Floor",
+    "Floors",
     "Interaction",
     "Interval",
+    "Margin",
+    "Nesting",
+    "OnScales",
     "Outcomes",
     "PerplexityChange",
     "Reference",
+    "Scale",
+    "Sets",
+    "Suite",
+    "Verdict",
+    "Without",
+    "above_chance",
     "accuracy_interval",
+    "compare",
     "compare_accuracy",
     "compare_perplexity",
+    "compare_sets",
+    "compare_with_sets",
     "correct",
+    "dissociate",
+    "fewest_sets",
+    "floors",
     "grouped_interval",
     "interaction",
     "interactions",
+    "judge_together",
     "mcnemar",
     "mean_interval",
     "perplexity_interval",
+    "plain_sd",
     "sign_flip",
     "stand",
     "together",

@@ -1,0 +1,423 @@
+"""The double dissociation: grammar loses more under the top set, other abilities more under the matched control."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from negspace.significance.contrast import NAN, Contrast, adjusted, conclude
+from negspace.significance.estimate import Estimate, grouped, mean, total
+from negspace.significance.floor import Floor, floors
+from negspace.significance.nesting import Nesting, Shortfall
+from negspace.significance.sets import conclude_with_sets, set_means, too_few
+
+Verdict = Literal[
+    "established",
+    "interaction only",
+    "not established",
+    "reversed",
+    "not testable: the doses differ",
+    "not testable: no control",
+    "not testable: too few units",
+]
+Side = Literal["grammar", "other", "both", "neither", ""]
+SCALES = ("points", "chance-corrected", "log-odds")
+
+
+@dataclass(frozen=True, eq=False)
+class Suite:
+    """Items of one kind (minimal pairs, or the items of tasks) under every condition, in one order throughout."""
+
+    nesting: Nesting
+    """`Nesting.pairs`, `constructions` or `tasks`."""
+    chance: float | ArrayLike
+    """Accuracy of guessing, for all items or [items]: 0.5 for minimal pairs, 1 / choices for a task's item, 0 for an
+    answer that is written out, NaN where it is unknown (the task is then left out)."""
+    plain: ArrayLike
+    """[items] outcomes of the plain model: 1 right, 0 not, or in between for graded tasks."""
+    top: ArrayLike
+    """[items] outcomes under the top set."""
+    control: ArrayLike | None
+    """[items] outcomes under the matched control; None: there is no control."""
+    random: ArrayLike | None = None
+    """[R, items] outcomes under random sets; None: there are none."""
+
+
+@dataclass(frozen=True)
+class Doses:
+    """Whether the control damages the text as much as the top set does."""
+
+    top: float
+    """ln of the perplexity ratio (ablated / plain) under the top set."""
+    control: float
+    """The same under the control."""
+    tolerance: float
+    """Largest mismatch of the two perplexities that counts as equal, as a share of the top set's."""
+
+    @property
+    def equal(self) -> bool:
+        """Whether the control's perplexity is the top set's within the tolerance."""
+        return abs(float(np.expm1(self.control - self.top))) <= self.tolerance
+
+
+@dataclass(frozen=True)
+class OnScales:
+    """A contrast on three scales, none of which is the right one where levels of chance and baselines differ."""
+
+    points: float
+    """Accuracy."""
+    chance_corrected: float
+    """(accuracy - chance) / (1 - chance)."""
+    log_odds: float
+    """ln of the odds of being right, half an item added to right and wrong each."""
+
+    @property
+    def agree(self) -> bool:
+        """Whether all three have one sign."""
+        return len({float(np.sign(x)) for x in (self.points, self.chance_corrected, self.log_odds)}) == 1
+
+
+@dataclass(frozen=True)
+class Without:
+    """The dissociation without one phenomenon or task."""
+
+    left_out: str
+    """Which."""
+    interaction: float
+    """The contrast without it."""
+    verdict: Verdict
+    """The verdict without it, at the same corrected level."""
+    sides: Sides | None
+    """Its estimates; None where too few units are left."""
+
+
+@dataclass(frozen=True)
+class Dissociation:
+    """The interaction contrast with both of its sides, and the verdict."""
+
+    verdict: Verdict
+    """established: crossed over, both sides corrected. reversed: crossed over the other way. interaction only: the
+    contrast is not zero, and no more is shown. not established: not even that."""
+    direction: Literal["as claimed", "against the claim", ""]
+    """Sign of the interaction where there is one."""
+    carried_by: Side
+    """What an interaction alone comes from: a significant side, both (then both go one way), or neither by itself."""
+    interaction: Contrast
+    """(other - grammar) of top minus control, in accuracy: what grammar loses more than the others, compared with the
+    control. Positive as claimed. Scale "interaction"; its finding is harm where grammar is harmed beyond the others."""
+    grammar: Contrast
+    """Top minus control on grammar, in accuracy: negative where grammar loses more under the top set."""
+    other: Contrast
+    """Top minus control on the other abilities: positive where they lose more under the control."""
+    p_cross: float
+    """p-value for crossing over: the larger of both sides' (an intersection-union test); 1 where both go one way."""
+    p_cross_adjusted: float
+    """The same, Holm-corrected."""
+    scales: Mapping[str, OnScales]
+    """grammar, other and interaction on three scales; a verdict needs one sign in all three. Empty if not testable."""
+    scales_agree: bool
+    """Whether they have."""
+    among_random: Contrast
+    """The interaction contrast against that of random sets in the top set's place."""
+    left_out: tuple[Floor, ...]
+    """Paradigms and tasks that are left out because the plain model is not above chance in them."""
+    groups: tuple[int, int]
+    """Paradigms (constructions) and tasks that are left."""
+    without: tuple[Without, ...]
+    """The verdict without each phenomenon (family; paradigm, where there are none above) and without each task."""
+    doses: Doses | None
+    """The two doses; None without a control."""
+    reason: str
+    """Why it is not testable, and what to add; else empty."""
+    sides: Sides | None
+    """Estimates, for judging anew."""
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """Names of the phenomena and tasks without which the verdict is another."""
+        return tuple(one.left_out for one in self.without if one.verdict != self.verdict)
+
+    @property
+    def p(self) -> float:
+        """p-value of the interaction; NaN where it is not testable."""
+        return self.interaction.p
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Both sides and their contrast as estimates."""
+
+    grammar: Estimate
+    other: Estimate
+    interaction: Estimate
+    agree: bool
+
+    @property
+    def crossed(self) -> bool:
+        return self.grammar.value * self.other.value < 0
+
+    @property
+    def p_cross(self) -> float:
+        return max(self.grammar.p(), self.other.p()) if self.crossed else 1.0
+
+
+def dissociate(grammar: Suite, other: Suite, doses: Doses | None, *, alpha: float = 0.05) -> Dissociation:
+    """Test a double dissociation of grammar and other abilities, top set against matched control.
+
+    Groups at their floor are left out (`floors`). Each side is the mean of top - control over the groups left, judged
+    by the rule of `mean`; the interaction is the difference of the sides, which are independent. Several (shares,
+    suites) are judged by `judge_together` with all else that the study tests.
+
+    Args:
+        grammar: minimal pairs under every condition.
+        other: tasks under every condition.
+        doses: perplexities under top set and control; None where there is no control.
+        alpha: level of the tests.
+
+    Raises:
+        ValueError: outcomes that do not fit their nesting or lie outside [0, 1], or other random sets in one suite than
+            in the other.
+    """
+    suites = (grammar, other)
+    if doses is None or any(suite.control is None for suite in suites):
+        reason = "there is no matched control; let one be searched with a larger share of low-ranked neurons"
+        return _untestable("not testable: no control", reason, alpha, doses)
+    if not doses.equal:
+        reason = (
+            f"the control multiplies perplexity by {np.exp(doses.control):.4g}, the top set by {np.exp(doses.top):.4g} "
+            f"(tolerance {doses.tolerance:.3g}); search with more evaluations or a wider tolerance stated before"
+        )
+        return _untestable("not testable: the doses differ", reason, alpha, doses)
+    parts = [_Part(suite, alpha) for suite in suites]
+    left_out = tuple(floor for part in parts for floor in part.left_out)
+    sides = _sides(*parts)
+    if isinstance(sides, Shortfall):
+        reason = str(sides) + (f" ({len(left_out)} at their floor are left out)" if left_out else "")
+        return _untestable("not testable: too few units", reason, alpha, doses, left_out)
+    scales = {name: part.scales() for name, part in zip(("grammar", "other"), parts, strict=True)}
+    scales["interaction"] = _difference(scales["other"], scales["grammar"])
+    without = []
+    for place, part in enumerate(parts):
+        for name, rest in part.without():
+            less = _sides(*(rest if k == place else own for k, own in enumerate(parts)))
+            found = None if isinstance(less, Shortfall) else less
+            value = found.interaction.value if found else NAN
+            without.append(Without(name, value, "not established", found))
+    made = Dissociation(
+        verdict="not established",
+        direction="",
+        carried_by="",
+        interaction=conclude(sides.interaction, "interaction", alpha),
+        grammar=conclude(sides.grammar, "points", alpha),
+        other=conclude(sides.other, "points", alpha),
+        p_cross=sides.p_cross,
+        p_cross_adjusted=NAN,
+        scales=scales,
+        scales_agree=sides.agree,
+        among_random=_among_random(parts, alpha),
+        left_out=left_out,
+        groups=(len(parts[0].nesting.labels), len(parts[1].nesting.labels)),
+        without=tuple(without),
+        doses=doses,
+        reason="",
+        sides=sides,
+    )
+    return judged(made, made.interaction.p, made.p_cross, 1)
+
+
+def judged(one: Dissociation, p: float, p_cross: float, tests: int) -> Dissociation:
+    """The same dissociation with corrected p-values and the verdict that they bear.
+
+    Args:
+        p: corrected p-value of the interaction.
+        p_cross: corrected p-value for crossing over.
+        tests: claims judged together: what a side's own p-value is multiplied by before it is said to carry an
+            interaction.
+    """
+    if one.sides is None:
+        return one
+    alpha = one.interaction.alpha
+    factor, factor_cross = (_factor(*pair, tests) for pair in ((p, one.p), (p_cross, one.p_cross)))
+    verdict, carried_by = _verdict(one.sides, p, p_cross, tests, alpha)
+    without = tuple(
+        replace(w, verdict="not testable: too few units")
+        if w.sides is None
+        else replace(
+            w,
+            verdict=_verdict(w.sides, w.sides.interaction.p() * factor, w.sides.p_cross * factor_cross, tests, alpha)[
+                0
+            ],
+        )
+        for w in one.without
+    )
+    shown = verdict != "not established"
+    direction = ("as claimed" if one.sides.interaction.value > 0 else "against the claim") if shown else ""
+    return replace(
+        one,
+        verdict=verdict,
+        direction=direction,
+        carried_by=carried_by,
+        interaction=adjusted(one.interaction, p, NAN),
+        p_cross_adjusted=p_cross,
+        without=without,
+    )
+
+
+def _verdict(sides: Sides, p: float, p_cross: float, tests: int, alpha: float) -> tuple[Verdict, Side]:
+    if p > alpha or not sides.agree:
+        return "not established", ""
+    if p_cross <= alpha:
+        return ("established" if sides.interaction.value > 0 else "reversed"), ""
+    grammar, other = (side.p() * tests <= alpha for side in (sides.grammar, sides.other))
+    carried: Side = "both" if grammar and other else "grammar" if grammar else "other" if other else "neither"
+    return "interaction only", carried
+
+
+def _factor(p_adjusted: float, p: float, tests: int) -> float:
+    """What the correction multiplied a p-value by."""
+    return max(1.0, p_adjusted / p) if p > 0 and p_adjusted < 1 else float(tests)
+
+
+class _Part:
+    """One suite's groups above chance: top minus control, by group and on three scales."""
+
+    def __init__(self, suite: Suite, alpha: float) -> None:
+        plain, top, control = (_outcomes(values, suite) for values in (suite.plain, suite.top, suite.control))
+        found = floors(plain, suite.nesting, suite.chance, alpha=alpha)
+        self.left_out = found.left_out
+        self.random: NDArray[np.float64] | None = None
+        if found.above.any():
+            self.nesting, self.items = suite.nesting.only(found.above)
+        else:
+            self.nesting, self.items = suite.nesting, np.zeros(plain.size, np.bool_)
+        self.none = not found.above.any()
+        if self.none:
+            return
+        self.top, self.control = top[self.items], control[self.items]
+        self.grouped = grouped(self.top - self.control, self.nesting, outcomes=True)
+        self.chance = found.chance[found.above]
+        self.odds = _logit(self.top, self.nesting) - _logit(self.control, self.nesting)
+        if suite.random is not None:
+            self.random = np.stack([_outcomes(one, suite) for one in np.atleast_2d(np.asarray(suite.random))])
+            self.random = self.random[:, self.items]
+
+    def estimate(self, keep: NDArray[np.bool_] | None = None) -> Estimate | Shortfall:
+        if self.none:
+            return Shortfall(
+                f"the plain model is above chance in none of the {self.nesting.names[1]}",
+                f"add {self.nesting.names[1]} that it can do, or use a larger model",
+            )
+        return mean(self.grouped if keep is None else self.grouped.keep(keep))
+
+    def scales(self, keep: NDArray[np.bool_] | None = None) -> OnScales:
+        kept = np.ones(len(self.nesting.labels), np.bool_) if keep is None else keep
+        weights = self.nesting.weights[kept] / self.nesting.weights[kept].sum()
+        points, chance = self.grouped.means[kept], self.chance[kept]
+        return OnScales(
+            float(weights @ points), float(weights @ (points / (1 - chance))), float(weights @ self.odds[kept])
+        )
+
+    def without(self) -> list[tuple[str, _Rest]]:
+        """Every phenomenon (or group, where there are none above) with what is left without it."""
+        nest = self.nesting
+        kinds, unit = (
+            (nest.cluster_labels, nest.cluster) if nest.names[0] else (nest.labels, np.arange(len(nest.labels)))
+        )
+        if len(kinds) < 2:
+            return []
+        return [(name, _Rest(self, unit != k)) for k, name in enumerate(kinds)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Rest:
+    """A part without some of its groups."""
+
+    part: _Part
+    keep: NDArray[np.bool_]
+
+    def estimate(self) -> Estimate | Shortfall:
+        return self.part.estimate(self.keep)
+
+    def scales(self) -> OnScales:
+        return self.part.scales(self.keep)
+
+
+def _sides(grammar: _Part | _Rest, other: _Part | _Rest) -> Sides | Shortfall:
+    one, two = grammar.estimate(), other.estimate()
+    if isinstance(one, Shortfall):
+        return one
+    if isinstance(two, Shortfall):
+        return two
+    on = (grammar.scales(), other.scales())
+    agree = all(scales.agree for scales in (*on, _difference(on[1], on[0])))
+    return Sides(one, two, total([two, one], [1, -1]), agree)
+
+
+def _difference(one: OnScales, two: OnScales) -> OnScales:
+    return OnScales(one.points - two.points, one.chance_corrected - two.chance_corrected, one.log_odds - two.log_odds)
+
+
+def _among_random(parts: list[_Part], alpha: float) -> Contrast:
+    sets = [part.random for part in parts]
+    if any(drawn is None for drawn in sets):
+        return conclude(Shortfall("there are no random sets", "draw some"), "interaction", alpha)
+    grammar, other = (np.asarray(drawn) for drawn in sets)
+    if len(grammar) != len(other):
+        raise ValueError(f"need the same random sets in both suites, got {len(grammar)} and {len(other)}")
+    if (few := too_few(len(grammar))) is not None:
+        return conclude(few, "interaction", alpha)
+    found, values, noise = [], np.zeros(len(grammar)), 0.0
+    for part, drawn, sign in zip(parts, (grammar, other), (-1, 1), strict=True):
+        own = mean(grouped(part.top - drawn.mean(axis=0), part.nesting, outcomes=True))
+        assert isinstance(own, Estimate)  # the sides were estimated on the same nesting
+        found.append(own)
+        # Each set's mean relative to all sets' mean: what is common to them cancels in every use.
+        each, more = set_means(drawn, part.nesting)
+        values += sign * each
+        noise += more
+    return conclude_with_sets(total(found, [-1, 1]), values, noise, "interaction", alpha)
+
+
+def _outcomes(values: ArrayLike | None, suite: Suite) -> NDArray[np.float64]:
+    data = np.asarray(values, np.float64)
+    if data.shape != suite.nesting.group.shape:
+        raise ValueError(f"need one outcome for each of {suite.nesting.group.size} items, got {data.shape}")
+    if not (data.min() >= 0 and data.max() <= 1):
+        raise ValueError("outcomes must be finite and in [0, 1]")
+    return data
+
+
+def _logit(outcomes: NDArray[np.float64], nesting: Nesting) -> NDArray[np.float64]:
+    right = np.bincount(nesting.group, weights=outcomes, minlength=len(nesting.labels))
+    return np.log((right + 0.5) / (nesting.sizes - right + 0.5))
+
+
+def _untestable(
+    verdict: Verdict, reason: str, alpha: float, doses: Doses | None, left_out: tuple[Floor, ...] = ()
+) -> Dissociation:
+    def none(scale: Literal["points", "interaction"]) -> Contrast:
+        return conclude(Shortfall("not testable", reason), scale, alpha)
+
+    return Dissociation(
+        verdict=verdict,
+        direction="",
+        carried_by="",
+        interaction=none("interaction"),
+        grammar=none("points"),
+        other=none("points"),
+        p_cross=NAN,
+        p_cross_adjusted=NAN,
+        scales={},
+        scales_agree=False,
+        among_random=none("interaction"),
+        left_out=left_out,
+        groups=(0, 0),
+        without=(),
+        doses=doses,
+        reason=reason,
+        sides=None,
+    )

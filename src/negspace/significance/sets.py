@@ -1,0 +1,180 @@
+"""Random sets as a random effect: "more than random sets do" speaks of sets that were not drawn.
+
+The sets are a sample. Under no effect the set in question is one more of them, so that its distance from their mean has
+variance s^2 (1 + 1/R), s^2 the variance among the means of R sets, and is judged by t with R - 1 degrees of freedom: a
+prediction interval, not one for the sets' mean. s^2 holds what the sets truly differ by and the noise that each set has
+over the items. Where the set in question is noisier over the items than random sets are, the excess is added.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from negspace.significance.contrast import Contrast, Margin, Scale, Sets, conclude, equivalence, subtract
+from negspace.significance.estimate import Estimate, grouped, mean
+from negspace.significance.nesting import Nesting, Shortfall
+
+FEWEST = 5
+"""Random sets that a judgement needs where the items' error dominates (by calibration; with 3 or 4, up to 6.3% of true
+nulls are rejected at 5%, and a difference must be 3 to 5 standard deviations to show)."""
+
+
+def fewest_sets(alpha: float, *, sets_dominate: bool) -> int:
+    """Random sets that a judgement needs.
+
+    Where the sets' differing dominates, the t distribution is not trusted alone: effects of random sets are skewed, and
+    with R sets a further one lies beyond them all, on one side, with probability 1 / (R + 1) whatever their
+    distribution. That must not exceed alpha: 19 sets at 0.05.
+    """
+    return max(FEWEST, math.ceil(round(1 / alpha, 9)) - 1) if sets_dominate else FEWEST
+
+
+def compare_with_sets(
+    condition: ArrayLike,
+    sets: ArrayLike,
+    nesting: Nesting,
+    *,
+    scale: Scale,
+    alpha: float = 0.05,
+    within: bool = False,
+) -> Contrast:
+    """The contrast of a condition with what random sets do: condition minus the sets' mean, with a prediction interval.
+
+    A finding needs two things: the t-test, and no set as far out on the same side. Where some are, p is at least
+    (1 + sets as far out) / (1 + sets).
+
+    Args:
+        condition: [items] values under the condition (see `compare`).
+        sets: [R, items] values of the same items under each random set.
+        nesting, scale, alpha, within: as for `compare`.
+
+    Returns:
+        "cannot be judged" with fewer than `FEWEST` sets, or with fewer than `fewest_sets` where the sets' differing
+        makes up most of the error; `sets` says which, and how many are advised.
+
+    Raises:
+        ValueError: as for `compare`.
+    """
+    drawn = _drawn(sets)
+    difference = subtract(condition, drawn.mean(axis=0), scale)
+    if (few := too_few(len(drawn))) is not None:
+        return conclude(few, scale, alpha)
+    found = mean(grouped(difference, nesting, outcomes=scale == "points"), within=within)
+    if isinstance(found, Shortfall):
+        return conclude(found, scale, alpha)
+    values, noise = set_means(drawn, nesting, within)
+    return conclude_with_sets(found, values, noise, scale, alpha)
+
+
+def compare_sets(
+    sets: ArrayLike,
+    reference: ArrayLike,
+    nesting: Nesting,
+    *,
+    scale: Scale,
+    alpha: float = 0.05,
+    margin: Margin | None = None,
+    within: bool = False,
+) -> Contrast:
+    """What random sets do on average: the mean over sets minus a reference (the plain model), for sets not drawn, too.
+
+    Args:
+        sets: [R, items] values under each random set.
+        reference: [items] values under the reference.
+        nesting, scale, alpha, margin, within: as for `compare`.
+
+    Returns:
+        "cannot be judged" with fewer than `FEWEST` sets.
+    """
+    drawn = _drawn(sets)
+    difference = subtract(drawn.mean(axis=0), reference, scale)
+    if (few := too_few(len(drawn))) is not None:
+        return conclude(few, scale, alpha)
+    found = mean(grouped(difference, nesting, outcomes=scale == "points"), within=within)
+    if isinstance(found, Shortfall):
+        return conclude(found, scale, alpha)
+    values, noise = set_means(drawn, nesting, within)
+    joined, _ = _join(found, values, noise, 1 / len(values))
+    more = max(0.0, joined.variance - found.variance)
+    return conclude(joined, scale, alpha, equivalence(margin, difference, nesting, scale, joined, within, more))
+
+
+def conclude_with_sets(
+    found: Estimate, values: NDArray[np.float64], noise: float, scale: Scale, alpha: float
+) -> Contrast:
+    """The contrast with random sets, from the estimate over items and the sets' own values.
+
+    Args:
+        found: condition minus mean of the sets, with its variance over items.
+        values: [R] each set's mean (or interaction contrast), any common constant added.
+        noise: variance that each has from the items, not shared with the other sets.
+    """
+    count = len(values)
+    joined, between = _join(found, values, noise, 1 + 1 / count)
+    share = between / joined.variance if joined.variance > 0 else 0.0
+    centred = values - values.mean()
+    side = 1.0 if found.value >= 0 else -1.0
+    beyond = int(np.count_nonzero(side * centred >= abs(found.value)))
+    needed = fewest_sets(alpha, sets_dominate=share > 0.5)
+    sets = Sets(
+        sets=count,
+        sd=float(values.std(ddof=1)),
+        lowest=float(centred.min()),
+        highest=float(centred.max()),
+        beyond=beyond,
+        sets_share=share,
+        advised=needed,
+    )
+    reason = ""
+    if count < needed:
+        reason = (
+            f"cannot be judged with {count} random sets: their differing makes {share:.0%} of the error; "
+            f"draw {needed} or more"
+        )
+    contrast = conclude(joined, scale, alpha, sets=sets, reason=reason)
+    if beyond and not reason:
+        p = max(contrast.p, (1 + beyond) / (1 + count))
+        contrast = replace(contrast, p=p, p_adjusted=p, finding="undecided" if p > alpha else contrast.finding)
+    return contrast
+
+
+def too_few(count: int) -> Shortfall | None:
+    """Why a number of random sets is too small for any judgement; None where it is not."""
+    if count >= FEWEST:
+        return None
+    found = f"cannot be judged with {count} random set{'s' if count != 1 else ''}"
+    return Shortfall(found, f"draw {FEWEST} or more; 19 where the sets differ by more than their items' error")
+
+
+def set_means(sets: NDArray[np.float64], nesting: Nesting, within: bool = False) -> tuple[NDArray[np.float64], float]:
+    """[R] mean of each random set, and the variance of one from the items that the sets do not share."""
+    common = sets.mean(axis=0)
+    values, variance = np.empty(len(sets)), 0.0
+    for place, drawn in enumerate(sets):
+        own = grouped(drawn - common, nesting)
+        values[place] = own.mean
+        estimate = mean(own, within=within)
+        assert isinstance(estimate, Estimate)  # the caller has made one with the same nesting
+        variance += estimate.variance
+    return values, variance / (len(sets) - 1)
+
+
+def _join(found: Estimate, values: NDArray[np.float64], noise: float, factor: float) -> tuple[Estimate, float]:
+    """The estimate with the sets' error joined, and the part of its variance that is the sets' true differing."""
+    s2, degrees = float(values.var(ddof=1)), len(values) - 1
+    among, excess = s2 * factor, max(0.0, found.variance - noise * factor)
+    variance = among + excess
+    lost = among**2 / degrees + excess**2 / found.degrees
+    joined = replace(found, variance=variance, degrees=variance**2 / lost if lost > 0 else float(degrees))
+    return joined, max(0.0, s2 - noise) * factor
+
+
+def _drawn(sets: ArrayLike) -> NDArray[np.float64]:
+    drawn = np.asarray(sets, np.float64)
+    if drawn.ndim != 2 or len(drawn) == 0:
+        raise ValueError(f"need values [sets, items], got shape {drawn.shape}")
+    return drawn
