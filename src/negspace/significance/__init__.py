@@ -6,7 +6,7 @@
    `.tasks(task)`, `.windows(count, document)`. One row an item; leave identical pairs out first.
 2. **Contrast.** `compare(condition, reference, nesting, scale=...)`: two arrays [items], the same items in the same
    order. "points": outcomes 0 or 1; "nats": margins log p(good) - log p(bad); "sd": margins over the plain
-   ones' `plain_sd`; "log ratio": mean negative log-likelihood of each window. The estimate is condition minus reference.
+   ones' `plain_sd`; "log ratio": mean negative log-likelihood of each window. The estimate: condition minus reference.
    Random sets: `compare_with_sets(condition, sets, ...)` for "more than random sets do", and
    `compare_sets(sets, plain, ...)` for what random sets do; `sets` is [R, items], never their mean.
    Equivalence: `compare(..., margin=Margin(size=0.01, share=0.25, of=top - plain))`.
