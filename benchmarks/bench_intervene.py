@@ -23,7 +23,8 @@ from benchmarks.shapes import about, random_ids, random_model
 from benchmarks.timing import in_turn
 from negspace.models.model import Model
 from negspace.neurons import select
-from negspace.neurons.neuronset import NeuronSet, layout_of
+from negspace.neurons.layout import Layout
+from negspace.neurons.neuronset import NeuronSet
 
 SETTINGS = {"MALLOC_MMAP_THRESHOLD_": str(1 << 32), "MALLOC_TRIM_THRESHOLD_": str(1 << 33)}
 """glibc then keeps what is freed. Else a third of a small model's pass goes into taking the same pages from the kernel
@@ -111,7 +112,7 @@ def _memory(place: Place) -> list[Row]:
 
 def chosen(model: Model, share: float) -> NeuronSet:
     """Neurons at random, a share of each layer."""
-    return select.random(layout_of(model.sites), share, seed=0)
+    return select.random(Layout.of(model.sites), share, seed=0)
 
 
 def plain(model: Model, ids: torch.Tensor) -> Run:
@@ -193,7 +194,7 @@ NOTES = {"nnsight": "", "TransformerLens": "; with eager attention, which its br
 
 def indices(neurons: NeuronSet, path: str, ids: torch.Tensor) -> torch.Tensor:
     """Chosen neurons of a site, int64 on the device."""
-    return torch.tensor(list(neurons.indices.get(path, ())), dtype=torch.int64, device=ids.device)
+    return torch.tensor(list(neurons.at(path)), dtype=torch.int64, device=ids.device)
 
 
 def prepare(place: Place, what: str) -> Callable[[], object]:

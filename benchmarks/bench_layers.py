@@ -16,7 +16,8 @@ from negspace.intervention import intervene
 from negspace.models.load import wrap
 from negspace.models.model import Model
 from negspace.neurons import select
-from negspace.neurons.neuronset import NeuronSet, layout_of
+from negspace.neurons.layout import Layout
+from negspace.neurons.neuronset import NeuronSet
 from negspace.score.logprobs import LogProbs
 from negspace.score.pairs import PairScores, prepare
 from negspace.score.perplexity import perplexity
@@ -133,7 +134,7 @@ def _each(conditions: Sequence[Condition], score: Callable[[], Score]) -> list[S
 
 
 def _conditions(model: Model) -> list[Condition]:
-    chosen = select.random(layout_of(model.sites), 0.01, seed=0)
+    chosen = select.random(Layout.of(model.sites), 0.01, seed=0)
     groups = group_layers(range(model.layers), GROUPS)
     return [
         _condition(model, chosen.restrict(layers)) for layers in [*groups, *(range(group[-1] + 1) for group in groups)]

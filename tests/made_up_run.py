@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from negspace.neurons.layout import Layout
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.scan import Scan, ScanInfo
 from negspace.report.run import History, Part, Run
@@ -63,7 +64,7 @@ def scan_of(layers: int = 4, width: int = 50, seed: int = 0) -> Scan:
     info = ScanInfo(
         model={"name": "made-up", "dtype": "float32", "device": "cpu", "transformers": "5", "torch": "2"},  # type: ignore[arg-type]
         fingerprint="f" * 64,
-        layout=tuple((f"layers.{n}.act", n, 0, width) for n in range(layers)),
+        layout=Layout.from_rows((f"layers.{n}.act", n, 0, width) for n in range(layers)),
         text="some text",
         text_hash="t",
         windows_hash="w",

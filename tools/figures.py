@@ -148,11 +148,7 @@ DRAWN: dict[str, tuple[Callable[[Model, Scan, Figure], dict[str, Any]], float, f
 
 def table_of(scan: Scan, neurons: ns.NeuronSet) -> pd.DataFrame:
     """The rows of a set's neurons."""
-    begin, places = 0, []
-    for path, _, experts, width in scan.info.layout:
-        places.append(begin + neurons.indices[path])
-        begin += max(1, experts) * width
-    return scan.table.iloc[np.concatenate(places)]
+    return scan.table.iloc[neurons.rows]
 
 
 def read(model: Model, scan: Scan, layer: int, neuron: int) -> np.ndarray:

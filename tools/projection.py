@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from negspace.models.model import ModelSource
+from negspace.neurons.layout import Layout
 from negspace.runs.store import Store
 from negspace.studies.config import Study
 from negspace.studies.lab import Lab
@@ -225,7 +226,7 @@ def _facts(shape: Shape, assumed: Assumptions) -> Facts:
     return Facts(
         source=source,
         identity={},
-        layout=tuple((f"layers.{number}", number, 0, shape.width) for number in range(shape.layers)),
+        layout=Layout.from_rows((f"layers.{number}", number, 0, shape.width) for number in range(shape.layers)),
         rectifies=shape.family == "OPT",
         statistics=("", ""),
         perplexity=("", ""),

@@ -120,7 +120,7 @@ def intervene(
         raise InterventionError(
             f"intervene(mode={chosen.name!r})", "no scan, hence no means", "pass scan=, the result of negspace.scan"
         )
-    sites = [site for site in model.sites if len(neurons.indices.get(site.path, ()))]
+    sites = [site for site in model.sites if len(neurons.at(site.path))]
     if not sites:
         yield
         return

@@ -9,6 +9,7 @@ from negspace.controls import bottom_like, growth
 from negspace.controls.sets import TOGETHER, orders
 from negspace.errors import SelectionError
 from negspace.models.load import wrap
+from negspace.neurons.layout import Layout
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.scan import Scan, scan
 from zoo import build, tokenizer
@@ -39,7 +40,7 @@ def test_the_lowest_as_many_as_the_top_set_has(made: Scan, by: str) -> None:
     for layer, part in made.table.groupby("layer"):
         score = part[by].abs() if by == "skewness" else part[by]
         lowest = part["neuron"].to_numpy()[np.argsort(score.to_numpy(), kind="stable")[: low.count()[int(str(layer))]]]
-        path = made.info.layout[int(str(layer))][0]
+        path = made.info.layout.sites[int(str(layer))].path
         assert sorted(lowest) == low.indices[path].tolist()
 
 
@@ -51,7 +52,7 @@ def test_with_equal_shares_it_is_the_bottom_set(made: Scan, mixture: Scan) -> No
 def test_too_few_are_left(made: Scan) -> None:
     with pytest.raises(SelectionError, match="low-scoring neurons"):
         bottom_like(made, made.top(0.7))
-    other = NeuronSet({"elsewhere": np.array([1])}, (("elsewhere", 0, 0, 8),), "other")
+    other = NeuronSet({"elsewhere": np.array([1])}, Layout.from_rows([("elsewhere", 0, 0, 8)]), "other")
     with pytest.raises(SelectionError, match="that set is of"):
         bottom_like(made, other)
     with pytest.raises(SelectionError, match="no such score"):
@@ -62,7 +63,7 @@ def test_neurons_without_a_score_are_never_taken(made: Scan) -> None:
     table = made.table.copy()
     table.loc[:9, "wd"] = np.nan
     holed = Scan(table, made.info)
-    path = made.info.layout[0][0]
+    path = made.info.layout.sites[0].path
     assert not set(orders(holed)[path]) & set(range(10))
     assert set(range(10)) <= set(orders(holed, by=None)[path])
 
@@ -72,9 +73,9 @@ def test_growth_is_nested_and_even_over_the_sites_of_a_layer(which: str, request
     one: Scan = request.getfixturevalue(which)
     top = one.top(0.1)
     grown = growth(one, exclude=top)
-    layers = sorted({layer for _, layer, _, _ in one.info.layout})
+    layers = list(one.info.layout.layers)
     assert sorted(grown.sizes) == layers
-    sizes = {path: max(1, experts) * width for path, _, experts, width in one.info.layout}
+    sizes = one.info.layout.sizes
     before = None
     for share in (0.1, 0.5, 1.0):
         counts = {layer: round(share * size) for layer, size in grown.sizes.items()}

@@ -9,6 +9,7 @@ from negspace.controls.noop import check_noop, flat_below_zero, rectifies
 from negspace.intervention import intervene
 from negspace.models.load import wrap
 from negspace.models.model import Model
+from negspace.neurons.layout import Layout
 from negspace.neurons.neuronset import NeuronSet
 from negspace.text.source import read_text
 from negspace.text.windows import Windows, make_windows
@@ -23,7 +24,7 @@ def _model(name: str, **changes) -> tuple[Model, Windows, NeuronSet]:
     text = read_text([" ".join(f"w{number % 90 + 3}" for number in range(0, 700, 7))], role="perplexity")
     windows = make_windows(text, model.tokenizer, window=32, windows=3)
     every = {site.path: torch.arange(site.size).numpy() for site in model.sites}
-    return model, windows, NeuronSet(every, tuple((s.path, s.layer, s.experts, s.width) for s in model.sites))
+    return model, windows, NeuronSet(every, Layout.of(model.sites))
 
 
 @pytest.mark.parametrize("name", sorted({*DENSE, *MIXTURES}))

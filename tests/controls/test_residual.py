@@ -12,6 +12,7 @@ from negspace.errors import ScoreError, SiteError
 from negspace.intervention import intervene
 from negspace.models.load import wrap
 from negspace.models.model import Model
+from negspace.neurons.layout import Layout
 from negspace.neurons.neuronset import NeuronSet
 from negspace.text.source import read_text
 from negspace.text.windows import Windows, make_windows
@@ -25,7 +26,7 @@ def _made(name: str, **changes) -> tuple[Model, Windows, NeuronSet]:
     model = wrap(build(name, scale=3.0, **changes), tokenizer())
     windows = make_windows(read_text([TEXT], role="perplexity"), model.tokenizer, window=24, windows=3)
     indices = {site.path: np.arange(0, site.size, 3) for site in model.sites}
-    return model, windows, NeuronSet(indices, tuple((s.path, s.layer, s.experts, s.width) for s in model.sites))
+    return model, windows, NeuronSet(indices, Layout.of(model.sites))
 
 
 def _streams(model: Model, windows: Windows) -> list[torch.Tensor]:

@@ -10,7 +10,8 @@ import pytest
 import zoo
 from negspace.errors import RecordError, SelectionError
 from negspace.models.load import wrap
-from negspace.neurons.neuronset import NeuronSet, layout_of
+from negspace.neurons.layout import Layout
+from negspace.neurons.neuronset import NeuronSet
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def test_files_bring_back_the_set(mixture, tmp_path):
     back = NeuronSet.load(path)
     assert back == made
     assert back.origin == "by hand"
-    assert back.layout == layout_of(mixture.sites)
+    assert back.layout == Layout.of(mixture.sites)
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -7,11 +7,12 @@ import pytest
 from scipy import stats
 
 from negspace.errors import SelectionError
+from negspace.neurons.layout import Layout
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.overlap import overlap
 from negspace.neurons.select import random
 
-LAYOUT = (("a", 0, 0, 60), ("b", 1, 4, 10))
+LAYOUT = Layout.from_rows((("a", 0, 0, 60), ("b", 1, 4, 10)))
 
 
 def sets(first: dict[str, list[int]], second: dict[str, list[int]]) -> tuple[NeuronSet, NeuronSet]:
@@ -50,7 +51,7 @@ def test_p_is_twice_the_smaller_tail():
 
 
 def test_large_sites_agree_with_small_ones():
-    layout = tuple((f"s{k}", k, 0, 4000) for k in range(3))
+    layout = Layout.from_rows((f"s{k}", k, 0, 4000) for k in range(3))
     one, two = (random(layout, 0.4, seed=seed) for seed in (1, 2))
     found = overlap(one, two)
     common = 3 * 1600 * 1600 / 4000
@@ -64,6 +65,6 @@ def test_large_sites_agree_with_small_ones():
 def test_sets_of_other_models_and_unknown_sites_are_refused():
     one, _ = sets({"a": [1]}, {})
     with pytest.raises(SelectionError, match="compare sets of one model"):
-        overlap(one, NeuronSet({}, LAYOUT[:1]))
+        overlap(one, NeuronSet({}, Layout(LAYOUT.sites[:1])))
     with pytest.raises(SelectionError, match="the overlap at c"):
         overlap(one, one, sites=["c"])

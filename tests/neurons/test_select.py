@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 
 from negspace.errors import SelectionError
+from negspace.neurons.layout import Layout
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.select import bottom, random, share, size_of, top
 
-LAYOUT = (("a", 0, 0, 101), ("b", 1, 4, 25), ("c", 1, 0, 11))
+LAYOUT = Layout.from_rows((("a", 0, 0, 101), ("b", 1, 4, 25), ("c", 1, 0, 11)))
 
 
 def table(**columns: np.ndarray) -> pd.DataFrame:
@@ -121,7 +122,7 @@ def test_random_sets_match_and_avoid_another():
 
 def test_random_sets_that_cannot_be():
     everything = NeuronSet({"a": np.arange(95)}, LAYOUT)
-    other = NeuronSet({}, LAYOUT[:1])
+    other = NeuronSet({}, Layout(LAYOUT.sites[:1]))
     for asked, message in (
         ({}, "neither p nor like"),
         ({"p": 0.1, "like": everything}, "neither p nor like"),

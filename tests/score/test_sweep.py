@@ -19,7 +19,7 @@ from negspace.models.load import wrap
 from negspace.models.model import Model
 from negspace.models.resume import Layers
 from negspace.neurons import select
-from negspace.neurons.neuronset import layout_of
+from negspace.neurons.layout import Layout
 from negspace.score.pairs import minimal_pairs, prepare
 from negspace.score.perplexity import perplexity
 from negspace.score.sweep import Condition, Run, Sweep, plan, sweep_pairs, sweep_perplexity
@@ -71,7 +71,7 @@ def some_windows(model: Model) -> Windows:
 
 def ablations(model: Model, groups: int = 4) -> list[Condition]:
     """The plain model; a set's part in each of consecutive groups of layers, alone and cumulatively."""
-    chosen = select.random(layout_of(model.sites), 0.5, seed=0)
+    chosen = select.random(Layout.of(model.sites), 0.5, seed=0)
     cut = np.array_split(np.arange(model.layers), groups)
     made = [Condition("plain", ("",) * model.layers, nullcontext)]
     for name, parts in (

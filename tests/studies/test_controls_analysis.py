@@ -130,7 +130,7 @@ def test_touched_values(made):
     top = scan.top(0.3)
     for layer in (0, 1):
         part = scan.table[scan.table["layer"] == layer]
-        below = part["fraction_negative"].to_numpy()[top.indices[scan.info.layout[layer][0]]].mean()
+        below = part["fraction_negative"].to_numpy()[top.indices[scan.info.layout.sites[layer].path]].mean()
         here = layers[layers["layer"] == layer].set_index("role")["touched"]
         assert here["top"] == pytest.approx(below)
         assert here["other_side"] == pytest.approx(1 - below)

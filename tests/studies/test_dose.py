@@ -226,11 +226,11 @@ def test_neurons_without_a_mean_stay_as_they_are() -> None:
     made = ns.scan(model, [WORDS], window=32, windows=10, md_pairs=0)
     made.table.loc[(made.table["layer"] == 1) & (made.table["expert"] == 2), "mean"] = np.nan
     layout = made.info.layout
-    chosen = NeuronSet({path: np.arange(experts * width) for path, _, experts, width in layout}, layout, "all")
+    chosen = NeuronSet({path: np.arange(size) for path, size in layout.sizes.items()}, layout, "all")
     kept = with_means(chosen, made)
-    width = layout[1][3]
+    width = layout.sites[1].width
     assert len(chosen) - len(kept) == width
-    left = np.setdiff1d(chosen.indices[layout[1][0]], kept.indices[layout[1][0]])
+    left = np.setdiff1d(chosen.indices[layout.sites[1].path], kept.indices[layout.sites[1].path])
     assert left.tolist() == list(range(2 * width, 3 * width))
     assert with_means(kept, made) is kept
 

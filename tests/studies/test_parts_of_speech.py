@@ -15,6 +15,7 @@ from negspace.errors import InterventionError, SelectionError, StudyError, Tagge
 from negspace.intervention import intervene
 from negspace.models.load import load
 from negspace.models.model import Model
+from negspace.neurons.layout import Layout
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.scan import scan
 from negspace.studies import parts_of_speech as room
@@ -251,7 +252,7 @@ def test_what_cannot_be(model, neurons, gold, tmp_path):
         parts_of_speech(model, neurons, gold, tagger="en_core_web_sm")
     with pytest.raises(TaggerError, match="a text without any"):
         parts_of_speech(model, neurons, ["The cat."], tagger="gold")
-    other = NeuronSet({"elsewhere": np.array([1])}, (("elsewhere", 0, 0, 8),), "other")
+    other = NeuronSet({"elsewhere": np.array([1])}, Layout.from_rows([("elsewhere", 0, 0, 8)]), "other")
     with pytest.raises(SelectionError):
         parts_of_speech(model, other, gold)
 

@@ -72,7 +72,7 @@ def test_settings_that_cannot_be_are_named(given, message, tiny_fields):
 
 def test_sets_are_those_of_the_scan(scan: ns.Scan) -> None:
     table, layout = scan.table, scan.info.layout
-    paths = [site[0] for site in layout]
+    paths = list(layout.sizes)
     for name in STATISTICS[:-1]:
         assert choose(table, layout, 0.3, name, "top", paths) == scan.top(0.3, by=name)
         assert choose(table, layout, 0.1, name, "bottom", paths) == scan.bottom(0.1, by=name)

@@ -161,7 +161,7 @@ def test_trajectories_are_those_of_plain_scans(
     cohort, own = last.top(SHARE), early.top(SHARE)
     wd, table = tables["training_wd"], early.table
     row = wd[(wd["step"] == 10) & (wd["layer"] == 1)].iloc[0]
-    path = last.info.layout[1][0]
+    path = last.info.layout.sites[1].path
     mine = table[table["layer"] == 1].reset_index().loc[cohort.indices[path], "wd"]
     assert row["cohort"] == len(mine)
     assert row["cohort_median"] == pytest.approx(mine.median(), rel=1e-6)
@@ -196,7 +196,7 @@ def test_drift_is_that_of_the_weights_in_the_files(
         ]
         for step in STEPS
     }
-    paths = [path for path, *_ in cohort.layout]
+    paths = list(cohort.layout.sizes)
     for step, against, other in ((0, "next", 10), (10, "next", 100), (10, "last", 1000), (100, "next", 1000)):
         cosines = [
             1 - torch.nn.functional.cosine_similarity(weights[step][n][idx], weights[other][n][idx])

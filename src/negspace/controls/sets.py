@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negspace.errors import SelectionError
-from negspace.neurons.neuronset import NeuronSet, check_layers, describe
+from negspace.neurons.neuronset import NeuronSet
 
 if TYPE_CHECKING:
     from negspace.neurons.scan import Scan
@@ -44,7 +44,7 @@ def bottom_like(scan: Scan, like: NeuronSet, by: str = "wd") -> NeuronSet:
     """
     indices = {}
     for path, order in orders(scan, by, exclude=like).items():
-        wanted = len(like.indices.get(path, ()))
+        wanted = len(like.at(path))
         if wanted > len(order):
             raise SelectionError(
                 f"{wanted:,} low-scoring neurons of {path}",
@@ -72,25 +72,22 @@ def orders(
     if exclude is not None and exclude.layout != layout:
         raise SelectionError(
             f"a control for '{exclude.origin}'",
-            f"that set is of {describe(exclude.layout)}; this scan is of {describe(layout)}",
+            f"that set is of {exclude.layout}; this scan is of {layout}",
             "take both from one model",
         )
     made: dict[str, NDArray[np.int64]] = {}
-    begin = 0
     if by is not None:
         scan.bottom(0, by=by)  # refuses a score that there is not
-    for position, (path, _, experts, width) in enumerate(layout):
-        size = max(1, experts) * width
+    for position, (path, rows) in enumerate(layout.rows.items()):
         if by is None:
-            order = np.random.default_rng([int(seed), position]).permutation(size)
+            order = np.random.default_rng([int(seed), position]).permutation(layout.sizes[path])
         else:
-            scores = scan.table[by].to_numpy(np.float64)[begin : begin + size]
+            scores = scan.table[by].to_numpy(np.float64)[rows]
             scores = np.abs(scores) if by == "skewness" else scores
             order = np.argsort(scores, kind="stable")  # NaN comes last
             order = order[: int(np.count_nonzero(~np.isnan(scores)))]
-        begin += size
         if exclude is not None:
-            order = order[~np.isin(order, exclude.indices.get(path, ()))]
+            order = order[~np.isin(order, exclude.at(path))]
         made[path] = order.astype(np.int64)
     return made
 
@@ -122,7 +119,7 @@ class Growth:
             places, indices = self.group[group]
             for place in np.unique(places[:count]):
                 here = indices[:count][places[:count] == place]
-                chosen.setdefault(layout[place][0], []).append(here)
+                chosen.setdefault(layout.sites[place].path, []).append(here)
         size = ", ".join(f"{count}" for count in counts.values())
         by_layer = "" if TOGETHER in counts else " by layer"
         return NeuronSet(
@@ -150,16 +147,16 @@ def growth(
         SelectionError: as `orders`; or no such layer.
     """
     layout = scan.info.layout
-    wanted = None if layers is None else check_layers(layout, layers)
+    wanted = layout.within(layers)
     order = orders(scan, by, exclude=exclude, seed=seed)
     parts: dict[int, list[tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]]] = {}
-    for place, (path, layer, _, _) in enumerate(layout):
-        if wanted is not None and layer not in wanted:
+    for place, site in enumerate(layout):
+        if site not in wanted:
             continue
-        here = order[path]
+        here = order[site.path]
         # A neuron's turn is its rank as a share of its site, so that sites of unlike width grow alike.
         turn = (np.arange(len(here)) + 0.5) / max(1, len(here))
-        parts.setdefault(TOGETHER if together else layer, []).append((turn, np.full(len(here), place), here))
+        parts.setdefault(TOGETHER if together else site.layer, []).append((turn, np.full(len(here), place), here))
     groups = {}
     for group, members in parts.items():
         turns, places, indices = (np.concatenate(column) for column in zip(*members, strict=True))

@@ -19,11 +19,12 @@ from negspace.errors import SelectionError
 from negspace.files import write_whole
 from negspace.models.model import Model
 from negspace.models.site import Site
+from negspace.neurons.layout import Layout, in_ranges
 
 FORMAT = "negspace-neurons/1"
 
-Layout = tuple[tuple[str, int, int, int], ...]
-"""Sites of a model in order: path, layer, experts (0 = dense), width."""
+_NONE = np.empty(0, np.int64)
+_NONE.flags.writeable = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,12 +39,12 @@ class NeuronSet:
     """How the set was chosen, in words."""
 
     def __post_init__(self) -> None:
-        sizes = {path: max(1, experts) * width for path, _, experts, width in self.layout}
+        sizes = self.layout.sizes
         kept: dict[str, NDArray[np.int64]] = {}
         unknown = [path for path in self.indices if path not in sizes]
         if unknown:
             raise SelectionError(
-                f"neurons of {unknown[0]}", f"no such site in {describe(self.layout)}", "take the path of a site"
+                f"neurons of {unknown[0]}", f"no such site in {self.layout}", "take the path of a site"
             )
         for path, size in sizes.items():  # in the order of the layout
             chosen = np.unique(np.asarray(self.indices.get(path, ()), dtype=np.int64))
@@ -70,14 +71,14 @@ class NeuronSet:
         Raises:
             SelectionError: no such layer, expert or neuron.
         """
-        layout = layout_of(model.sites)
+        layout = Layout.of(model.sites)
         by_layer: dict[int, list[Site]] = {}
         for site in model.sites:
             by_layer.setdefault(site.layer, []).append(site)
         indices: dict[str, list[int]] = {}
         for layer, chosen in neurons.items():
             if layer not in by_layer:
-                raise SelectionError(f"neurons of layer {layer!r}", describe(layout), "give layers of this model")
+                raise SelectionError(f"neurons of layer {layer!r}", str(layout), "give layers of this model")
             if not isinstance(chosen, Iterable):
                 raise SelectionError(
                     f"neurons of layer {layer}", f"{chosen!r}, no list of neurons", f"give them in a list: [{chosen!r}]"
@@ -87,6 +88,24 @@ class NeuronSet:
                 indices.setdefault(site.path, []).append(flat)
         return cls({path: np.array(flat, np.int64) for path, flat in indices.items()}, layout, origin)
 
+    @classmethod
+    def from_rows(cls, rows: NDArray[np.integer[Any]], layout: Layout, origin: str = "given") -> NeuronSet:
+        """Set of the neurons in some rows of a scan's table.
+
+        Raises:
+            SelectionError: there is no such row.
+        """
+        wanted = np.unique(np.asarray(rows, dtype=np.int64))
+        if len(wanted) and (wanted[0] < 0 or wanted[-1] >= layout.neurons):
+            wrong = int(wanted[0] if wanted[0] < 0 else wanted[-1])
+            found = f"a scan of {layout.neurons:,} neurons"
+            raise SelectionError(f"row {wrong} of a scan", found, f"give rows from 0 to {layout.neurons - 1}")
+        indices = {}
+        for path, own in layout.rows.items():
+            first, last = np.searchsorted(wanted, (own.start, own.stop))
+            indices[path] = wanted[first:last] - own.start
+        return cls(indices, layout, origin)
+
     def __reduce__(self) -> tuple[Any, ...]:
         # The read-only view of the indices cannot be pickled, and a set must travel to the workers of a cluster.
         return NeuronSet, (dict(self.indices), self.layout, self.origin)
@@ -94,12 +113,29 @@ class NeuronSet:
     def __len__(self) -> int:
         return sum(map(len, self.indices.values()))
 
+    def at(self, path: str) -> NDArray[np.int64]:
+        """The neurons at a site, sorted, as flat indices; none where the set has none there."""
+        return self.indices.get(path, _NONE)
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Rows of the neurons in the table of a scan, in order."""
+        parts = [own.start + self.at(path) for path, own in self.layout.rows.items()]
+        return np.concatenate(parts) if parts else _NONE
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """[neurons of the model] whether each row of a scan's table is in the set."""
+        inside = np.zeros(self.layout.neurons, bool)
+        inside[self.rows] = True
+        return inside
+
     def count(self) -> dict[int, int]:
         """Number of neurons by layer, for the layers that have any."""
         counts: dict[int, int] = {}
-        for path, layer, _, _ in self.layout:
-            if path in self.indices:
-                counts[layer] = counts.get(layer, 0) + len(self.indices[path])
+        for site in self.layout:
+            if site.path in self.indices:
+                counts[site.layer] = counts.get(site.layer, 0) + len(self.indices[site.path])
         return counts
 
     @property
@@ -113,10 +149,9 @@ class NeuronSet:
         Raises:
             SelectionError: no such layer.
         """
-        wanted = check_layers(self.layout, layers)
-        paths = {path for path, layer, _, _ in self.layout if layer in wanted}
-        kept = {path: chosen for path, chosen in self.indices.items() if path in paths}
-        return NeuronSet(kept, self.layout, f"{self.origin}, layers {_ranges(wanted)}")
+        wanted = self.layout.check(layers)
+        kept = {site.path: self.at(site.path) for site in self.layout.within(wanted)}
+        return NeuronSet(kept, self.layout, f"{self.origin}, layers {in_ranges(wanted)}")
 
     def __or__(self, other: NeuronSet) -> NeuronSet:
         return self._combine(other, np.union1d, "|")
@@ -133,19 +168,19 @@ class NeuronSet:
         if self.layout != other.layout:
             raise SelectionError(
                 f"combine two sets of neurons ({self.origin} {sign} {other.origin})",
-                f"one is of {describe(self.layout)}, the other of {describe(other.layout)}",
+                f"one is of {self.layout}, the other of {other.layout}",
                 "combine sets of one model",
             )
-        none = np.empty(0, np.int64)
-        combined = {
-            path: operation(self.indices.get(path, none), other.indices.get(path, none)) for path, *_ in self.layout
-        }
+        combined = {path: operation(self.at(path), other.at(path)) for path in self.layout.sizes}
         return NeuronSet(combined, self.layout, f"({self.origin}) {sign} ({other.origin})")
 
     @cached_property
     def key(self) -> str:
         """sha256 (hex) of layout and neurons; the origin does not enter."""
-        content = {"layout": self.layout, "neurons": {path: chosen.tolist() for path, chosen in self.indices.items()}}
+        content = {
+            "layout": self.layout.to_rows(),
+            "neurons": {path: chosen.tolist() for path, chosen in self.indices.items()},
+        }
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -164,11 +199,11 @@ class NeuronSet:
         Raises:
             SelectionError: the model's layout is not the set's.
         """
-        layout = layout_of(model.sites)
+        layout = Layout.of(model.sites)
         if layout != self.layout:
             raise SelectionError(
                 f"the set '{self.origin}' on {model.source.name}",
-                f"the set is of {describe(self.layout)}; this model has {describe(layout)}",
+                f"the set is of {self.layout}; this model has {layout}",
                 "scan this model and choose from that scan",
             )
 
@@ -181,7 +216,7 @@ class NeuronSet:
         content = {
             "format": FORMAT,
             "origin": self.origin,
-            "layout": self.layout,
+            "layout": self.layout.to_rows(),
             "neurons": {site: chosen.tolist() for site, chosen in self.indices.items()},
             "key": self.key,
         }
@@ -206,7 +241,7 @@ class NeuronSet:
             found = content.get("format") if isinstance(content, dict) else None
             raise _not_a_set(path, f"format {found!r} where {FORMAT!r} was expected")
         try:
-            layout = tuple((str(p), int(layer), int(e), int(w)) for p, layer, e, w in content["layout"])
+            layout = Layout.from_rows(content["layout"])
             indices = {str(p): _whole(chosen) for p, chosen in content["neurons"].items()}
             made = cls(indices, layout, str(content["origin"]))
             key = content["key"]
@@ -215,38 +250,6 @@ class NeuronSet:
         if key != made.key:
             raise _not_a_set(path, "content that does not match its own key: it was changed or cut off")
         return made
-
-
-def layout_of(sites: Sequence[Site]) -> Layout:
-    """Layout of a model's sites."""
-    return tuple((site.path, site.layer, site.experts, site.width) for site in sites)
-
-
-def describe(layout: Layout) -> str:
-    """A layout in words."""
-    if not layout:
-        return "a model without sites"
-    layers = len({layer for _, layer, _, _ in layout})
-    kinds = sorted({(experts, width) for _, _, experts, width in layout})
-    words = [f"{experts} experts of {width:,} neurons" if experts else f"{width:,} neurons" for experts, width in kinds]
-    return f"{layers} layers ({' and '.join(words[:3])}{', ...' if len(words) > 3 else ''}; first site {layout[0][0]})"
-
-
-def check_layers(layout: Layout, layers: Iterable[int]) -> frozenset[int]:
-    """The layers as a set.
-
-    Raises:
-        SelectionError: the layout has no such layer, or a number was given instead of several.
-    """
-    if not isinstance(layers, Iterable):
-        raise SelectionError(f"layers={layers!r}", "no list of layers", f"give them in a list: layers=[{layers!r}]")
-    wanted = frozenset(layers)
-    unknown = sorted(wanted - {layer for _, layer, _, _ in layout})
-    if unknown:
-        raise SelectionError(
-            f"layers {_ranges(wanted)}", f"no layer {unknown[0]} in {describe(layout)}", "give layers of this model"
-        )
-    return wanted
 
 
 def _resolve(sites: Sequence[Site], layer: int, neuron: Any) -> tuple[Site, int]:
@@ -281,17 +284,6 @@ def _whole(values: Any) -> NDArray[np.int64]:
     if not isinstance(values, list) or not all(type(value) is int for value in values):
         raise TypeError("neurons must be lists of integers")
     return np.array(values, dtype=np.int64)
-
-
-def _ranges(layers: Iterable[int]) -> str:
-    """Layers in words: 0-3, 7."""
-    runs: list[list[Any]] = []
-    for layer in sorted(layers):
-        if runs and layer == runs[-1][1] + 1:
-            runs[-1][1] = layer
-        else:
-            runs.append([layer, layer])
-    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs) or "none"
 
 
 def _not_a_set(path: str | os.PathLike[str], found: str) -> SelectionError:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import signal, stats
 
 from negspace.errors import SelectionError
-from negspace.neurons.neuronset import NeuronSet, describe
+from negspace.neurons.neuronset import NeuronSet
 
 
 @dataclass(frozen=True)
@@ -53,20 +53,19 @@ def overlap(first: NeuronSet, second: NeuronSet, *, sites: Iterable[str] | None 
     if first.layout != second.layout:
         raise SelectionError(
             f"the overlap of '{first.origin}' and '{second.origin}'",
-            f"one is of {describe(first.layout)}, the other of {describe(second.layout)}",
+            f"one is of {first.layout}, the other of {second.layout}",
             "compare sets of one model",
         )
-    sizes = {path: max(1, experts) * width for path, _, experts, width in first.layout}
+    sizes = first.layout.sizes
     wanted = list(sizes) if sites is None else list(sites)
     if unknown := [path for path in wanted if path not in sizes]:
         raise SelectionError(
-            f"the overlap at {unknown[0]}", f"no such site in {describe(first.layout)}", "take the path of a site"
+            f"the overlap at {unknown[0]}", f"no such site in {first.layout}", "take the path of a site"
         )
-    none = np.empty(0, np.int64)
     common = a = b = 0
     chance = np.ones(1)
     for path in wanted:
-        one, two = first.indices.get(path, none), second.indices.get(path, none)
+        one, two = first.at(path), second.at(path)
         common += len(np.intersect1d(one, two, assume_unique=True))
         a, b = a + len(one), b + len(two)
         chance = _both(chance, _chance(sizes[path], len(one), len(two)))

@@ -20,7 +20,8 @@ from negspace.errors import RecordError, StatisticsError
 from negspace.files import write_whole
 from negspace.models.model import Model, ModelSource
 from negspace.neurons import select
-from negspace.neurons.neuronset import Layout, NeuronSet, layout_of
+from negspace.neurons.layout import Layout
+from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.select import Share
 from negspace.stats.collect import Progress
 from negspace.stats.histogram import Histogram, Histograms
@@ -42,7 +43,7 @@ class ScanInfo(BaseModel):
     fingerprint: str
     """Fingerprint of its weights."""
     layout: Layout
-    """Its sites in order: path, layer, experts (0 = dense), width; the table's rows follow them."""
+    """Its sites in order; the table's rows follow them."""
     text: str
     """Name of the text."""
     text_hash: str
@@ -174,7 +175,7 @@ class Scan:
             raise RecordError(
                 asked, f"metadata of another format ({error.error_count()} fields differ)", todo
             ) from error
-        neurons = sum(max(1, experts) * width for _, _, experts, width in read.info.layout)
+        neurons = read.info.layout.neurons
         if content.num_rows != neurons:
             raise RecordError(asked, f"{content.num_rows:,} rows where the model has {neurons:,} neurons", todo)
         try:
@@ -249,7 +250,7 @@ def scan(
     info = ScanInfo(
         model=model.source,
         fingerprint=model.fingerprint,
-        layout=layout_of(model.sites),
+        layout=Layout.of(model.sites),
         text=cut.text_name,
         text_hash=cut.text_hash,
         windows_hash=cut.hash,

@@ -17,7 +17,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from negspace.errors import SelectionError
-from negspace.neurons.neuronset import Layout, NeuronSet, check_layers, describe
+from negspace.neurons.layout import Layout
+from negspace.neurons.neuronset import NeuronSet
 from negspace.stats.measure import SCORES
 
 Share = float | int | str | Fraction | Decimal
@@ -110,31 +111,30 @@ def random(
         if other is not None and other.layout != layout:
             raise SelectionError(
                 f"a random set matched to '{other.origin}'",
-                f"that set is of {describe(other.layout)}; this scan is of {describe(layout)}",
+                f"that set is of {other.layout}; this scan is of {layout}",
                 "take both from one model",
             )
-    wanted = None if layers is None else check_layers(layout, layers)
+    wanted = None if layers is None else layout.check(layers)
     chosen: dict[str, NDArray[np.int64]] = {}
-    for position, (path, layer, experts, width) in enumerate(layout):
-        if wanted is not None and layer not in wanted:
+    for position, site in enumerate(layout):
+        if wanted is not None and site.layer not in wanted:
             continue
-        size = max(1, experts) * width
         if like is not None:
-            count = len(like.indices.get(path, ()))
+            count = len(like.at(site.path))
         else:
             assert p is not None
-            count = size_of(p, size)
-        pool = np.arange(size)
+            count = size_of(p, site.size)
+        pool = np.arange(site.size)
         if exclude is not None:
-            pool = np.setdiff1d(pool, exclude.indices.get(path, np.empty(0, np.int64)))
+            pool = np.setdiff1d(pool, exclude.at(site.path))
         if count > len(pool):
             raise SelectionError(
-                f"{count:,} random neurons of {path}",
-                f"only {len(pool):,} are left of its {size:,} after the excluded ones",
+                f"{count:,} random neurons of {site.path}",
+                f"only {len(pool):,} are left of its {site.size:,} after the excluded ones",
                 "draw fewer or exclude fewer",
             )
         drawn = np.random.default_rng([int(seed), position]).permutation(len(pool))[:count]
-        chosen[path] = pool[drawn].astype(np.int64)
+        chosen[site.path] = pool[drawn].astype(np.int64)
     origin = "random"
     if p is not None:
         origin = f"random {_percent(p)}"
@@ -150,27 +150,25 @@ def _extreme(
     fraction = share(p)
     if by not in SCORES:
         raise SelectionError(f"the {end} {_percent(p)} by {by!r}", "no such score", f"use one of {', '.join(SCORES)}")
-    wanted = None if layers is None else check_layers(layout, layers)
+    wanted = None if layers is None else layout.check(layers)
     column = table[by].to_numpy(np.float64)
     if by == "skewness":
         column = np.abs(column)
     chosen: dict[str, NDArray[np.int64]] = {}
-    begin = 0
-    for path, layer, experts, width in layout:
-        size = max(1, experts) * width
-        scores, begin = column[begin : begin + size], begin + size
-        count = size_of(fraction, size)
-        if count == 0 or (wanted is not None and layer not in wanted):
+    for site in layout.within(wanted):
+        scores = column[layout.rows[site.path]]
+        count = size_of(fraction, site.size)
+        if count == 0:
             continue
         scored = np.flatnonzero(~np.isnan(scores))
         if len(scored) == 0:
             raise SelectionError(
                 f"the {end} {_percent(p)} by {by}",
-                f"not one neuron of {path} has this score",
+                f"not one neuron of {site.path} has this score",
                 "rank by another score, or give the layers that have it",
             )
         ranked = scores[scored] if end == "bottom" else -scores[scored]
-        chosen[path] = scored[np.argsort(ranked, kind="stable")[:count]]
+        chosen[site.path] = scored[np.argsort(ranked, kind="stable")[:count]]
     return NeuronSet(chosen, layout, f"{end} {_percent(p)} by {by}{_where(wanted)}")
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from negspace.report.details import details
-from negspace.report.figures.scan import member
 from negspace.report.run import Run
 from negspace.stats.histogram import Histograms
 from negspace.studies.chosen import names_of
@@ -67,7 +66,7 @@ def explorer(run: Run) -> dict[str, Any] | None:
         "branches": branches,
         "columns": columns,
         "sets": [
-            {"name": name, "data": _text(np.packbits(member(run, one), bitorder="little"))}
+            {"name": name, "data": _text(np.packbits(one.mask, bitorder="little"))}
             for name, one in sorted(run.sets.items(), key=lambda item: _order(item[0]))
         ],
         "views": [

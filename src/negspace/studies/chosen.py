@@ -53,31 +53,21 @@ def leading(
         SelectionError: as for `Scan.top`.
     """  # fmt: skip
     whole = scan.top(share, by=by, layers=layers)
-    ranked = []
-    begin = 0
-    for path, _, experts, width in scan.info.layout:
-        size = max(1, experts) * width
-        scores = scan.table[by].to_numpy(np.float64)[begin : begin + size]
-        scores = np.abs(scores) if by == "skewness" else scores
-        begin += size
-        mine = whole.indices.get(path, np.empty(0, np.int64))
+    scores = scan.table[by].to_numpy(np.float64)
+    scores = np.abs(scores) if by == "skewness" else scores
+    ranked: list[tuple[int, float, int]] = []
+    for path, rows in whole.layout.rows.items():
+        mine = rows.start + whole.at(path)
         mine = mine[np.argsort(-scores[mine], kind="stable")][:per_site]
-        ranked += [(turn, -scores[flat], path, flat) for turn, flat in enumerate(mine.tolist())]
+        ranked += [(turn, -scores[row], row) for turn, row in enumerate(mine.tolist())]
     ranked = sorted(ranked, key=lambda one: one[:2])[:most]
-    indices: dict[str, list[int]] = {}
-    for _, _, path, flat in ranked:
-        indices.setdefault(path, []).append(flat)
     origin = whole.origin if len(ranked) == len(whole) else f"{len(ranked)} of {whole.origin}"
-    return NeuronSet({path: np.array(flat, np.int64) for path, flat in indices.items()}, whole.layout, origin)
+    return NeuronSet.from_rows(np.array([row for *_, row in ranked], np.int64), whole.layout, origin)
 
 
 def rows_of(scan: Scan, neurons: NeuronSet) -> pd.DataFrame:
     """The scan's rows of the neurons of a set, with their names, in the order of the scan."""
-    places, begin = [], 0
-    for path, _, experts, width in scan.info.layout:
-        places.append(begin + neurons.indices.get(path, np.empty(0, np.int64)))
-        begin += max(1, experts) * width
-    rows = scan.table.iloc[np.concatenate(places)].reset_index(drop=True)
+    rows = scan.table.iloc[neurons.rows].reset_index(drop=True)
     rows.insert(0, "name", names_of(rows))
     return rows
 

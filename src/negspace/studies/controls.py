@@ -289,15 +289,13 @@ class Controls(Analysis[ControlsSettings]):
     def _by_layer(self, neurons: NeuronSet, name: str) -> list[dict[str, Any]]:
         """Neurons of each layer, and the share of their values that the intervention changes on the scanned text."""
         rows: dict[int, dict[str, Any]] = {}
-        below, begin = self.lab.scan.table["fraction_negative"].to_numpy(np.float64), 0
-        for path, layer, experts, width in neurons.layout:
-            size = max(1, experts) * width
-            row = rows.setdefault(layer, {"layer": layer, "neurons": 0, "of": 0, "touched": 0.0})
-            here = below[begin : begin + size][neurons.indices.get(path, np.empty(0, np.int64))]
+        below = self.lab.scan.table["fraction_negative"].to_numpy(np.float64)
+        for site in neurons.layout:
+            row = rows.setdefault(site.layer, {"layer": site.layer, "neurons": 0, "of": 0, "touched": 0.0})
+            here = below[neurons.layout.rows[site.path]][neurons.at(site.path)]
             row["neurons"] += len(here)
-            row["of"] += size
+            row["of"] += site.size
             row["touched"] += float(np.nan_to_num(_touched(name, here)).sum())
-            begin += size
         for row in rows.values():
             row["touched"] = row["touched"] / row["neurons"] if row["neurons"] else None
         return list(rows.values())

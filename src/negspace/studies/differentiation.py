@@ -133,7 +133,7 @@ def differentiate(
     notes: list[str] = []
     blind = [site for site in model.sites if not site.experts and site.projection is None]
     for site in blind:
-        if len(neurons.indices.get(site.path, ())):
+        if len(neurons.at(site.path)):
             notes.append(
                 f"layer {site.layer} ({site.path}): no projection to read inputs from, so no pairs of its neurons"
             )

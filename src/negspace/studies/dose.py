@@ -8,7 +8,6 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from negspace.controls import random_sets
@@ -135,12 +134,7 @@ class Dose(Analysis[DoseSettings]):
         return [(name, p, plan[name, p]) for name, p in sorted(plan, key=lambda key: (order.index(key[0]), key[1]))]
 
     def load(self) -> Load:
-        layers = self.lab.study.layers
-        sizes = [
-            max(1, experts) * width
-            for _, layer, experts, width in self.lab.facts.layout
-            if layers is None or layer in layers
-        ]
+        sizes = [site.size for site in self.lab.facts.layout.within(self.lab.study.layers)]
         sets = 0
         distinct: set[tuple[Any, ...]] = set()
         for name, share, kinds in self._plan:
@@ -228,14 +222,7 @@ def _notes(conditions: Sequence[Condition]) -> list[str]:
 
 def with_means(neurons: NeuronSet, scan: Scan) -> NeuronSet:
     """The neurons that have a mean: all but those of experts that no token of the statistics reached."""
-    has = np.isfinite(scan.table["mean"].to_numpy(np.float64))
-    indices: dict[str, NDArray[np.int64]] = {}
-    begin = 0
-    for path, _, experts, width in scan.info.layout:
-        size = max(1, experts) * width
-        chosen = neurons.indices.get(path, np.empty(0, np.int64))
-        indices[path] = chosen[has[begin : begin + size][chosen]]
-        begin += size
-    if sum(map(len, indices.values())) == len(neurons):
+    has = np.isfinite(scan.table["mean"].to_numpy(np.float64))[neurons.rows]
+    if has.all():
         return neurons
-    return NeuronSet(indices, neurons.layout, f"{neurons.origin}, those with a mean")
+    return NeuronSet.from_rows(neurons.rows[has], neurons.layout, f"{neurons.origin}, those with a mean")

@@ -69,10 +69,10 @@ def group_layers(layers: Sequence[int], groups: int) -> list[tuple[int, ...]]:
 def changes_of(neurons: NeuronSet, intervention: str, depth: int) -> tuple[str, ...]:
     """What an intervention on a set does in each decoder layer, as `sweep` compares it."""
     digests: dict[int, Any] = {}
-    for path, layer, *_ in neurons.layout:
-        if path in neurons.indices:
-            digest = digests.setdefault(layer, hashlib.sha256(intervention.encode()))
-            digest.update(path.encode() + b"\0" + neurons.indices[path].astype("<i8").tobytes())
+    for site in neurons.layout:
+        if site.path in neurons.indices:
+            digest = digests.setdefault(site.layer, hashlib.sha256(intervention.encode()))
+            digest.update(site.path.encode() + b"\0" + neurons.indices[site.path].astype("<i8").tobytes())
     return tuple(digests[layer].hexdigest() if layer in digests else "" for layer in range(depth))
 
 
@@ -136,7 +136,7 @@ class LayersAnalysis(Analysis[LayersSettings]):
     def conditions(self) -> list[tuple[Family, tuple[int, ...]]]:
         """Family and layers of each condition."""
         wanted = self.lab.study.layers
-        with_neurons = sorted({layer for _, layer, *_ in self.lab.facts.layout if wanted is None or layer in wanted})
+        with_neurons = [layer for layer in self.lab.facts.layout.layers if wanted is None or layer in wanted]
         groups = group_layers(with_neurons, self.settings.groups)
         made: list[tuple[Family, tuple[int, ...]]] = []
         for family in self.settings.families:

@@ -40,7 +40,7 @@ def _search(lab: Lab, share: float, known: list[Trial]) -> Match:
         lambda m: perplexity(f"matching {percent(share)}: bottom {percent(m)}", Change(_bottom(lab, m))),
         target=perplexity(f"top {percent(share)}", Change(top)),
         baseline=perplexity("baseline", PLAIN),
-        sizes=[max(1, experts) * width for _, _, experts, width in lab.facts.layout],
+        sizes=list(lab.facts.layout.sizes.values()),
         # Sets that reach into the top share would be no control.
         largest=float(1 - exact_share(share)) if share < 1 else 1.0,
         tolerance=s.tolerance,

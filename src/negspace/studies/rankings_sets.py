@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from negspace.neurons import select
-from negspace.neurons.neuronset import Layout, NeuronSet, check_layers
+from negspace.neurons.layout import Layout
+from negspace.neurons.neuronset import NeuronSet
 from negspace.significance.ranks import residual
 
 RESIDUAL = "wd_residual"
 """What is left of WD's ranks after a regression on those of |skewness| and excess kurtosis, site by site."""
 HELD = ("skewness", "kurtosis")
 """The competing statistics that the residual holds constant."""
-
-
-def sites(layout: Layout, layers: Iterable[int] | None = None) -> Iterator[tuple[str, int, slice]]:
-    """Path, layer and rows of each site, of all layers or some."""
-    wanted = None if layers is None else check_layers(layout, layers)
-    begin = 0
-    for path, layer, experts, width in layout:
-        rows = slice(begin, begin + max(1, experts) * width)
-        begin = rows.stop
-        if wanted is None or layer in wanted:
-            yield path, layer, rows
 
 
 def statistic(table: pd.DataFrame, layout: Layout, name: str) -> NDArray[np.float64]:
@@ -39,7 +29,7 @@ def statistic(table: pd.DataFrame, layout: Layout, name: str) -> NDArray[np.floa
     if name == RESIDUAL:
         found = np.full(len(table), np.nan)
         parts = {one: statistic(table, layout, one) for one in ("wd", *HELD)}
-        for _, _, rows in sites(layout):
+        for rows in layout.rows.values():
             found[rows] = residual(parts["wd"][rows], [parts[one][rows] for one in HELD])
         return found
     values = table["skewness" if name == "signed_skewness" else name].to_numpy(np.float64)
@@ -49,7 +39,8 @@ def statistic(table: pd.DataFrame, layout: Layout, name: str) -> NDArray[np.floa
 def defined(table: pd.DataFrame, layout: Layout, name: str, layers: Iterable[int] | None = None) -> tuple[str, ...]:
     """Paths of the sites of which any neuron has the statistic; routed experts have no mapping difficulty."""
     values = statistic(table, layout, name)
-    return tuple(path for path, _, rows in sites(layout, layers) if not np.isnan(values[rows]).all())
+    paths = (site.path for site in layout.within(layers))
+    return tuple(path for path in paths if not np.isnan(values[layout.rows[path]]).all())
 
 
 def choose(table: pd.DataFrame, layout: Layout, p: select.Share, by: str, end: str, within: Iterable[str]) -> NeuronSet:
@@ -61,9 +52,9 @@ def choose(table: pd.DataFrame, layout: Layout, p: select.Share, by: str, end: s
         within: paths of the sites, each of which has it.
     """
     kept = set(within)
-    rows = np.concatenate([np.arange(part.start, part.stop) for path, _, part in sites(layout) if path in kept])
+    values = statistic(table, layout, by)
     # Ranked under the name of WD, since selection knows the scan's own columns only.
-    ranked = pd.DataFrame({"wd": statistic(table, layout, by)[rows]})
+    ranked = pd.DataFrame({"wd": np.concatenate([values[rows] for path, rows in layout.rows.items() if path in kept])})
     pick = select.top if end == "top" else select.bottom
-    chosen = pick(ranked, tuple(site for site in layout if site[0] in kept), p)
+    chosen = pick(ranked, Layout(tuple(site for site in layout if site.path in kept)), p)
     return NeuronSet(chosen.indices, layout, chosen.origin.replace("by wd", f"by {by}"))

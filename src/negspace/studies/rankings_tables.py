@@ -12,14 +12,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from negspace.errors import RecordError
-from negspace.neurons.neuronset import Layout, NeuronSet
+from negspace.neurons.layout import Layout
+from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.overlap import overlap
 from negspace.significance import Interval, correct, mean_interval, stand
 from negspace.significance.ranks import explained, spearman
 from negspace.studies.analysis import Book
 from negspace.studies.comparison import Scored, change, corrected, level_of, mean_of, scored, value
 from negspace.studies.rankings_columns import COLUMNS, CORRELATED, PARTIAL, WHOLE, WORDS
-from negspace.studies.rankings_sets import choose, sites, statistic
+from negspace.studies.rankings_sets import choose, statistic
 from negspace.studies.schema import typed
 
 MEAN = "random mean"
@@ -53,11 +54,12 @@ class _Ground:
 def make(book: Book) -> dict[str, pd.DataFrame]:
     """All tables of the analysis, by name."""
     record = book.record(book.part["scan"])
-    layout: Layout = tuple((str(p), int(la), int(e), int(w)) for p, la, e, w in record.results["info"]["layout"])
+    layout = Layout.from_rows(record.results["info"]["layout"])
     table = record.items
     places = [
-        Place(path, layer, str(table["branch"].iloc[rows.start]), rows)
-        for path, layer, rows in sites(layout, book.part["layers"])
+        Place(site.path, site.layer, str(table["branch"].iloc[rows.start]), rows)
+        for site in layout.within(book.part["layers"])
+        for rows in [layout.rows[site.path]]
     ]
     plain = {one: scored(one, book.record(book.part["baseline"][one])) for one in book.part["scores"]}
     grounds = _grounds(book)

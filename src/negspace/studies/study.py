@@ -197,7 +197,7 @@ def _run(lab: Lab, analyses: Mapping[str, Analysis[Any]]) -> dict[str, Any]:
         "model": f.source.model_dump(mode="json"),
         "identity": dict(f.identity),
         "rectifies": f.rectifies,
-        "neurons": sum(max(1, experts) * width for _, _, experts, width in f.layout),
+        "neurons": f.layout.neurons,
         "data": data,
         "scan": lab.scan_cell.key,
         "analyses": parts,

@@ -17,6 +17,7 @@ from negspace.intervention import Intervention
 from negspace.models.checkpoints import Checkpoint
 from negspace.models.model import ModelSource
 from negspace.models.series import Contents, Place, contents, find, screen
+from negspace.neurons.layout import Layout
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.scan import Scan, ScanInfo
 from negspace.neurons.select import random
@@ -243,7 +244,7 @@ class Training(Analysis[TrainingSettings]):
         met = []
         for record in self.lab.run(cells):
             table = record.items[["path", "layer", "experts", "width"]]
-            met.append({**record.results, "layout": tuple(tuple(row) for row in table.to_numpy().tolist())})
+            met.append({**record.results, "layout": Layout.from_rows(table.to_numpy().tolist())})
         return met
 
     def _same_kind(self, place: Place, met: Mapping[str, Any], context: int | None) -> None:
@@ -252,7 +253,7 @@ class Training(Analysis[TrainingSettings]):
         asked = f"the checkpoint {place.name} in a series with {facts.source.name}"
         if met["identity"]["tokenizer"] != facts.identity["tokenizer"]:
             raise StudyError(asked, "another tokenizer, so that scores differ in what is scored", "leave it out")
-        if met["layout"] != tuple(facts.layout):
+        if met["layout"] != facts.layout:
             raise StudyError(asked, "other layers or widths, so that it has other neurons", "leave it out")
         if met["context"] != context:
             found = f"a context of {met['context']} tokens, where the last checkpoint has {context}"
@@ -292,9 +293,8 @@ class Training(Analysis[TrainingSettings]):
         """The cohort, as many neurons at random for each seed, and the others whose weights are followed."""
         s = self.lab.study
         cohort = scan.top(self.share, by=s.by, layers=s.layers)
-        sizes = {path: max(1, experts) * width for path, _, experts, width in cohort.layout}
         counts = {
-            path: np.arange(min(self.settings.compare * len(chosen), sizes[path] - len(chosen)))
+            path: np.arange(min(self.settings.compare * len(chosen), cohort.layout.sizes[path] - len(chosen)))
             for path, chosen in cohort.indices.items()
         }
         like = NeuronSet(counts, cohort.layout)

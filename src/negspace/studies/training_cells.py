@@ -15,7 +15,8 @@ from negspace.models.checkpoints import Checkpoint, Checkpoints
 from negspace.models.load import load
 from negspace.models.model import Model
 from negspace.models.weights import input_weights
-from negspace.neurons.neuronset import NeuronSet, layout_of
+from negspace.neurons.layout import Layout
+from negspace.neurons.neuronset import NeuronSet
 from negspace.runs.cell import Cell
 from negspace.runs.engine import Step
 from negspace.studies.analysis import Handler
@@ -80,7 +81,7 @@ def _load(study: Study, one: Checkpoint) -> Model:
 def _meet(bench: Workbench, cell: Cell, step: Step) -> Results:
     """Who a checkpoint is: identity, context and sites. Light, but it needs the checkpoint loaded."""
     model = series(bench).model(bench, cell.inputs["checkpoint"], cell.inputs["following"])
-    sites = pd.DataFrame(layout_of(model.sites), columns=["path", "layer", "experts", "width"])
+    sites = pd.DataFrame(Layout.of(model.sites).to_rows(), columns=["path", "layer", "experts", "width"])
     return {"identity": identity(model), "context": model.context}, sites
 
 
@@ -108,7 +109,8 @@ def _drift(bench: Workbench, cell: Cell, step: Step) -> Results:
     neurons = cohort | sample
     (first, left), (second, left_too) = series(bench).rows(bench, wanted, neurons)
     parts = []
-    for path, layer, experts, width in neurons.layout:
+    for site in neurons.layout:
+        path = site.path
         if path not in first or path not in second:
             continue
         flat = neurons.indices[path]
@@ -117,10 +119,10 @@ def _drift(bench: Workbench, cell: Cell, step: Step) -> Results:
             pd.DataFrame(
                 {
                     "path": path,
-                    "layer": layer,
-                    "expert": flat // width if experts else -1,
-                    "neuron": flat % width,
-                    "cohort": np.isin(flat, cohort.indices.get(path, np.empty(0, np.int64))),
+                    "layer": site.layer,
+                    "expert": flat // site.width if site.experts else -1,
+                    "neuron": flat % site.width,
+                    "cohort": np.isin(flat, cohort.at(path)),
                     "dissimilarity": dissimilarity(first[path], second[path]),
                     "norm": norms[0],
                     "norm_against": norms[1],

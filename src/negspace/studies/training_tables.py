@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from negspace.neurons import select
-from negspace.neurons.neuronset import Layout, NeuronSet
+from negspace.neurons.layout import Layout
 from negspace.significance import correct, mean_interval, wilson
 from negspace.significance.ranks import spearman
 from negspace.significance.unpaired import compare_groups
@@ -106,8 +106,7 @@ def _scan(book: Book, point: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def _layout(book: Book) -> Layout:
-    rows = book.record(book.part["checkpoints"][-1]["scan"]).results["info"]["layout"]
-    return tuple((str(path), int(layer), int(experts), int(width)) for path, layer, experts, width in rows)
+    return Layout.from_rows(book.record(book.part["checkpoints"][-1]["scan"]).results["info"]["layout"])
 
 
 def _wd(book: Book) -> tuple[pd.DataFrame, NDArray[np.bool_], NDArray[np.float64]]:
@@ -116,7 +115,7 @@ def _wd(book: Book) -> tuple[pd.DataFrame, NDArray[np.bool_], NDArray[np.float64
     layers, layout, points = study["layers"], _layout(book), book.part["checkpoints"]
 
     def top(table: pd.DataFrame) -> NDArray[np.bool_]:
-        return _mask(select.top(table, layout, share, study["by"], layers), layout)
+        return select.top(table, layout, share, study["by"], layers).mask
 
     final = _scan(book, points[-1])
     layer = final["layer"].to_numpy()
@@ -173,16 +172,6 @@ def _trajectory(
         "rho_last_low": rho.low,
         "rho_last_high": rho.high,
     }
-
-
-def _mask(neurons: NeuronSet, layout: Layout) -> NDArray[np.bool_]:
-    """[neurons] which rows of a scan a set has."""
-    parts = []
-    for path, _, experts, width in layout:
-        mine = np.zeros(max(1, experts) * width, bool)
-        mine[neurons.indices.get(path, np.empty(0, np.int64))] = True
-        parts.append(mine)
-    return np.concatenate(parts)
 
 
 # Input weights.

@@ -24,7 +24,7 @@ from negspace.intervention import Intervention, intervene
 from negspace.memory import Frugal
 from negspace.models.load import load
 from negspace.models.model import Model, ModelSource
-from negspace.neurons.neuronset import Layout, layout_of
+from negspace.neurons.layout import Layout
 from negspace.runs.cell import Cell
 from negspace.runs.engine import Step
 from negspace.score.pairs import minimal_pairs
@@ -240,7 +240,7 @@ class Workbench:
         return Facts(
             source=model.source,
             identity=identity(model),
-            layout=layout_of(model.sites),
+            layout=Layout.of(model.sites),
             rectifies=rectifies(model),
             statistics=(statistics.name, statistics.hash),
             perplexity=(windows.text_name, windows.hash),

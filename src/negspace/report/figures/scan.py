@@ -26,21 +26,11 @@ def figures(run: Run) -> list[Figure]:
         return []
     table = run.scan.table
     top = _top(run)
-    chosen = member(run, top) if top is not None else np.zeros(len(table), bool)
+    chosen = top.mask if top is not None else np.zeros(len(table), bool)
     made = [_by_layer(table), *_distributions(run.scan), _negative(table, chosen, top)]
     if table["md"].notna().any():
         made.append(_against_md(table, chosen, top))
     return made
-
-
-def member(run: Run, neurons: NeuronSet) -> np.ndarray:
-    """[neurons of the scan] whether each is in a set; the scan's rows follow the layout, site by site."""
-    parts = []
-    for path, _, experts, width in neurons.layout:
-        inside = np.zeros(max(1, experts) * width, bool)
-        inside[neurons.indices.get(path, np.zeros(0, np.int64))] = True
-        parts.append(inside)
-    return np.concatenate(parts)
 
 
 def _top(run: Run) -> NeuronSet | None:
