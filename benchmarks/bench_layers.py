@@ -12,6 +12,7 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerF
 
 from benchmarks.row import Row, row
 from benchmarks.timing import in_turn
+from negspace.analyses.layers.analysis import changes_of, group_layers
 from negspace.intervention import intervene
 from negspace.models.load import wrap
 from negspace.models.model import Model
@@ -22,7 +23,6 @@ from negspace.score.logprobs import LogProbs
 from negspace.score.pairs import PairScores, prepare
 from negspace.score.perplexity import perplexity
 from negspace.score.sweep import Condition, Sweep, sweep_pairs, sweep_perplexity
-from negspace.studies.layers import changes_of, group_layers
 from negspace.text.pairs import Pair, PairSet
 from negspace.text.source import Text, read_text
 from negspace.text.windows import make_windows

@@ -17,14 +17,14 @@ import torch
 
 import negspace as ns
 from benchmarks.row import Row, row
+from negspace.experiment.config import Study, configure
+from negspace.experiment.lab import Lab
 from negspace.models.load import load
 from negspace.models.model import Model
 from negspace.runs.engine import LocalEngine, Progress
 from negspace.runs.ray_cluster import RayCluster
 from negspace.runs.store import Store
-from negspace.studies.config import Study, configure
-from negspace.studies.lab import Lab
-from negspace.studies.study import run_study, workbench
+from negspace.study.run import run_study, workbench
 from negspace.text.source import read_text
 from negspace.text.windows import Windows, make_windows
 

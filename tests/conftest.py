@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -123,3 +124,38 @@ def tiny_pairs_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ]
         (folder / "tse" / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_fields(tiny_model_path: Path, tiny_text_path: Path, tiny_pairs_path: Path) -> dict[str, Any]:
+    """Fields of a small study with everything in it."""
+    return {
+        "model": str(tiny_model_path),
+        "text": str(tiny_text_path),
+        "window": 64,
+        "windows": 12,
+        "blimp": [str(tiny_pairs_path / "blimp")],
+        "tse": [str(tiny_pairs_path / "tse")],
+        "shares": [0.1, 0.3],
+        "md_pairs": 64,
+        "random": 3,
+        "draws": 200,
+        "limit": 4,
+    }
+
+
+@pytest.fixture(scope="session")
+def tiny_study(tiny_fields: dict[str, Any]) -> Any:
+    """The same, checked."""
+    from negspace.experiment.config import configure
+
+    return configure(tiny_fields)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_study: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """Run folder and tables."""
+    from negspace.study.run import run_study
+
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    return folder, run_study(tiny_study, folder)

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from negspace.analyses.ablation.columns import COLUMNS, FAMILIES
+from negspace.experiment.run import History, Part, Run
 from negspace.neurons.layout import Layout
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.scan import Scan, ScanInfo
-from negspace.report.run import History, Part, Run
 from negspace.stats.histogram import Histograms, kept, of_sample
 from negspace.stats.moments import moments_of
-from negspace.studies.ablation_columns import COLUMNS, FAMILIES
 
 HOSTILE = (
     "<script>window.hit = 1</script>",
@@ -173,7 +173,7 @@ def dissociated(part: Part, verdict: str, crossover: bool) -> Part:
 
 def pairs_part(names: tuple[str, ...], tokens: tuple[str, ...]) -> Part:
     """Pairs of one neuron each, with the given texts as tokens and contexts."""
-    from negspace.studies.differentiation_tables import COLUMNS as PAIRS
+    from negspace.analyses.differentiation.tables import COLUMNS as PAIRS
 
     rows = []
     for name in names:

@@ -125,10 +125,10 @@ class Nursery:
 def _serve() -> None:
     """Answer questions from standard input, one a line, until it closes; then end what still runs."""
     from negspace.cli import main
-    from negspace.studies import study  # noqa: F401 - what the commands import when they are called
-    from negspace.studies.registry import ANALYSES, analysis
+    from negspace.study import run as study  # noqa: F401 - what the commands import when they are called
+    from negspace.study.registry import OWN, analysis
 
-    for name in ANALYSES:
+    for name in OWN:
         analysis(name)
     ended: dict[int, int | None] = {}
     for line in sys.stdin:

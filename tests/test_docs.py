@@ -17,10 +17,10 @@ from typer.testing import CliRunner
 import negspace as ns
 import zoo
 from negspace.cli import app, running
-from negspace.studies import study as running_studies
-from negspace.studies.config import Study, configure
-from negspace.studies.registry import ANALYSES, analysis, sections
-from negspace.studies.study import Plan
+from negspace.experiment.config import Study, configure
+from negspace.study import run as running_studies
+from negspace.study.registry import OWN, analysis, sections
+from negspace.study.run import Plan
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -133,7 +133,7 @@ def test_architectures_are_those_of_the_zoo() -> None:
 
 
 def test_every_analysis_shows_an_example() -> None:
-    for name in ANALYSES:
+    for name in OWN:
         page = TEXTS[f"docs/analyses/{name}.md"]
         assert f"<!-- study:{name} -->" in page, name
         assert "](../figures/study/" in page, name
@@ -141,7 +141,7 @@ def test_every_analysis_shows_an_example() -> None:
 
 def test_every_analysis_has_a_page() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text()
-    for name in ANALYSES:
+    for name in OWN:
         assert (DOCS / "analyses" / f"{name}.md").is_file(), name
         assert f"analyses/{name}.md" in navigation, name
         assert f"({name}.md)" in TEXTS["docs/analyses/index.md"], name
@@ -167,7 +167,7 @@ def test_the_page_of_study_files_has_every_field() -> None:
     import pages
 
     page = pages.study_file()
-    for kind in (Study, *(analysis(name).section for name in ANALYSES)):
+    for kind in (Study, *(analysis(name).section for name in OWN)):
         for field in kind.model_fields:
             found = re.search(rf"^\| `{field}` \| [^|]+ \| (.+) \|$", page, re.MULTILINE)
             assert found, (kind.__name__, field)
@@ -178,7 +178,7 @@ def test_the_page_of_tables_has_every_column() -> None:
     import pages
 
     page = pages.tables()
-    for name in ANALYSES:
+    for name in OWN:
         for table, columns in analysis(name).columns.items():
             section = page.split(f"### {table}\n")[1].split("\n## ")[0].split("\n### ")[0]
             assert [*re.findall(r"^- `(\w+)`: \S", section, re.MULTILINE)] == list(columns)

@@ -99,8 +99,8 @@ def test_the_plan_is_the_command_s(
 ) -> None:
     """For a model that can be loaded, the same numbers as `plan_study` gives."""
     import projection
-    from negspace.studies.presets import from_preset
-    from negspace.studies.study import plan_study, workbench
+    from negspace.study.presets import from_preset
+    from negspace.study.run import plan_study, workbench
 
     where = {"model": str(tiny_model_path), "text": str(tiny_text_path), "blimp": str(tiny_pairs_path / "blimp")}
     study, _ = from_preset("paper", {**where, "tse": str(tiny_pairs_path / "tse")})

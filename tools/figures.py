@@ -19,9 +19,9 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 import negspace as ns
+from negspace.figures.style import STYLES
 from negspace.models.model import Model
 from negspace.neurons.scan import Scan
-from negspace.report.style import STYLES
 from negspace.significance.ranks import spearman
 from negspace.text.source import read_text
 from negspace.text.windows import make_windows

@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 
 from negspace.cli import app
 from negspace.cli.guard import OUR_ERROR, STOPPED, USER_ERROR
-from negspace.studies.config import Study
-from negspace.studies.presets import PRESETS
-from negspace.studies.registry import ANALYSES, analysis
-from negspace.studies.schema import describe
+from negspace.experiment.config import Study
+from negspace.experiment.schema import describe
+from negspace.study.presets import PRESETS
+from negspace.study.registry import OWN, analysis
 
 ROOT = Path(__file__).parents[1]
 EXIT = {
@@ -76,13 +76,13 @@ def study_file() -> str:
         _fields(Study),
         "## Presets",
     ]
-    names = {"analyses": lambda value: "all of them" if len(value) == len(ANALYSES) else ", ".join(value)}
+    names = {"analyses": lambda value: "all of them" if len(value) == len(OWN) else ", ".join(value)}
     rows = [
         [f"`{name}`", "; ".join(f"{key}: {names.get(key, str)(value)}" for key, value in preset.items())]
         for name, preset in PRESETS.items()
     ]
     parts += [_table(["preset", "sets"], rows)]
-    for name in ANALYSES:
+    for name in OWN:
         kind = analysis(name)
         own = _fields(kind.section) if kind.section.model_fields else "No settings of its own."
         parts += [f"## {name}", f"{kind.title}: {_first(kind.__doc__)}", own]
@@ -96,7 +96,7 @@ def tables() -> str:
         "A run's tables lie in `RUN/tables`, each as Parquet and as CSV, with this schema as `COLUMNS.md` beside them. "
         "Intervals have the study's level, 1 − `alpha`. p-values are two-sided. A missing value is missing, never 0.",
     ]
-    for name in ANALYSES:
+    for name in OWN:
         kind = analysis(name)
         schema = describe(kind.columns, kind.families).replace("## ", "### ")
         parts += [f"## {kind.title}", schema]

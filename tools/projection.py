@@ -13,14 +13,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from negspace.experiment.config import Study
+from negspace.experiment.lab import Lab
+from negspace.experiment.workbench import Facts, TaskFacts
 from negspace.models.model import ModelSource
 from negspace.neurons.layout import Layout
 from negspace.runs.store import Store
-from negspace.studies.config import Study
-from negspace.studies.lab import Lab
-from negspace.studies.presets import from_preset
-from negspace.studies.registry import analysis, sections
-from negspace.studies.workbench import Facts, TaskFacts
+from negspace.study.presets import from_preset
+from negspace.study.registry import analysis, sections
 
 GPUS = (1, 8, 64)
 """Numbers of GPUs that are projected."""

@@ -204,7 +204,7 @@ def record_demo(run: Path) -> None:
     """Keep the summary and the verdict of a run of the demo; the rest names folders of one machine."""
     from negspace.report.tables import to_json
     from negspace.runs.store import Store
-    from negspace.studies.tables import Tables
+    from negspace.study.tables import Tables
 
     made = json.loads(to_json(Tables(Store(run))))
     kept = {"tables": {"summary": made["tables"]["summary"]}, "verdict": made["verdict"]}

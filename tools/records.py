@@ -13,14 +13,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+from negspace.experiment.config import Study, configure
 from negspace.report.mpl import draw
-from negspace.report.run import read_runs
 from negspace.report.sections import figures_of
 from negspace.runs.store import Store
-from negspace.studies.config import Study, configure
-from negspace.studies.registry import ANALYSES, analysis, sections
-from negspace.studies.study import run_study
-from negspace.studies.tables import Tables
+from negspace.study.reading import read_runs
+from negspace.study.registry import OWN, analysis, sections
+from negspace.study.run import run_study
+from negspace.study.tables import Tables
 
 ROOT = Path(__file__).parents[1]
 SHARE = 0.05
@@ -49,7 +49,7 @@ def studies(limit: int) -> dict[str, Study]:
 
     data = {"text": str(text_path()), "blimp": str(pairs_path()), **FIELDS, "limit": limit}
     fields = {**data, "model": str(model_path()), "tasks": str(tasks_path())}
-    whole = configure({**fields, "analyses": {name: SETTINGS.get(name, {}) for name in ANALYSES}})
+    whole = configure({**fields, "analyses": {name: SETTINGS.get(name, {}) for name in OWN}})
     kept = {name: whole.analyses[name] for name, own in sections(whole).items() if not analysis(name).lacks(own, whole)}
     training = {"training": {"revisions": [str(series_path())]}}
     return {

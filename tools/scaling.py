@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]  # benchmarks, and the projection beside this file
 
 from figures import SETTINGS  # noqa: E402
-from negspace.report.style import STYLES  # noqa: E402
+from negspace.figures.style import STYLES  # noqa: E402
 from projection import GPUS, Measured, project  # noqa: E402
 
 RECORD = ROOT / "docs" / "records" / "scaling.json"

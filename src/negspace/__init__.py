@@ -16,8 +16,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from negspace.analyses.parts_of_speech.excess import parts_of_speech
     from negspace.controls import Match, match_perplexity, random_sets
     from negspace.errors import NegspaceError
+    from negspace.experiment.config import Study
     from negspace.intervention import INTERVENTIONS, intervene
     from negspace.models.load import load, wrap
     from negspace.models.model import Model
@@ -28,10 +30,8 @@ if TYPE_CHECKING:
     from negspace.score.pairs import PairScores, minimal_pairs
     from negspace.score.perplexity import Perplexity, perplexity
     from negspace.score.tasks import TaskScores, tasks
-    from negspace.studies.config import Study
-    from negspace.studies.parts_of_speech import parts_of_speech
-    from negspace.studies.study import run_study
-    from negspace.studies.tables import Tables
+    from negspace.study.run import run_study
+    from negspace.study.tables import Tables
     from negspace.text.pairs import PairSet, read_pairs
 
 __version__ = "0.1.0"
@@ -49,10 +49,10 @@ _HOMES = {
     "negspace.score.pairs": ("PairScores", "minimal_pairs"),
     "negspace.score.perplexity": ("Perplexity", "perplexity"),
     "negspace.score.tasks": ("TaskScores", "tasks"),
-    "negspace.studies.config": ("Study",),
-    "negspace.studies.parts_of_speech": ("parts_of_speech",),
-    "negspace.studies.study": ("run_study",),
-    "negspace.studies.tables": ("Tables",),
+    "negspace.experiment.config": ("Study",),
+    "negspace.analyses.parts_of_speech.excess": ("parts_of_speech",),
+    "negspace.study.run": ("run_study",),
+    "negspace.study.tables": ("Tables",),
     "negspace.text.pairs": ("PairSet", "read_pairs"),
 }
 _ROOMS = ("controls", "reference", "significance")

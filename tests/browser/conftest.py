@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from made_up_run import HOSTILE, TABLED, ablation_part, made_up, pairs_part
+from negspace.experiment.run import Run
 from negspace.report.page import write_report
-from negspace.report.run import Run
 
 
 @dataclass

@@ -208,7 +208,7 @@ def test_out_below_a_file_is_refused_before_any_work(
 def test_no_permission(call: Any) -> None:
     """As nobody, where this user is root, who may write everywhere."""
     import negspace.neurons.scan
-    import negspace.studies.study  # noqa: F401 - nobody may not be allowed to read these files either
+    import negspace.study.run  # noqa: F401 - nobody may not be allowed to read these files either
 
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o555)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from negspace.significance.simulation import Rate
-from negspace.studies.calibration import COLUMNS
+from negspace.study.calibration import COLUMNS
 
 FOUND = {
     "model": "negative", "zero": "negative", "planted": 12, "worst_rank": 6, "first": True, "ratio": 1.5,
@@ -30,7 +30,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Rows that the calibration gives here; the real one takes a minute and is tested where it lives."""
     rows = [FOUND, NOTHING]
     monkeypatch.setattr(
-        "negspace.studies.calibration.run_calibration", lambda *_, **__: pd.DataFrame(rows, columns=list(COLUMNS))
+        "negspace.study.calibration.run_calibration", lambda *_, **__: pd.DataFrame(rows, columns=list(COLUMNS))
     )
     return rows
 

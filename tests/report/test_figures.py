@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 
 from made_up_run import HOSTILE, TABLED, ablation_part, dissociated, made_up
+from negspace.analyses.training.figures import place_of, step_axis
 from negspace.errors import RecordError
-from negspace.report import mpl, plotly
+from negspace.experiment import paper
+from negspace.experiment.run import Run
+from negspace.figures.figure import Axis, Figure, Grid, Panel, Reference, Series, log_ticks, written
+from negspace.figures.forest import Dots, forest
+from negspace.figures.scores import beside
+from negspace.figures.style import DASHES, STYLES, nth
+from negspace.report import comparison, mpl, plotly
 from negspace.report.export import export
-from negspace.report.figure import Axis, Figure, Grid, Panel, Reference, Series, log_ticks, written
-from negspace.report.figures import comparison, paper
-from negspace.report.figures.forest import Dots, forest
-from negspace.report.figures.scores import beside
-from negspace.report.figures.training import place_of, step_axis
-from negspace.report.run import Run
 from negspace.report.sections import figures_of
-from negspace.report.style import DASHES, STYLES, nth
 
 
 def _by_name(run: Run) -> dict[str, Figure]:

@@ -16,9 +16,9 @@ from made_up_run import HOSTILE, NOT_LETTERS, TABLED, ablation_part, made_up, pa
 from negspace.errors import RecordError
 from negspace.report.neurons import explorer
 from negspace.report.page import render, write_report
-from negspace.report.run import read_history, read_runs
 from negspace.report.text import plotly_text, visible, visible_all
 from negspace.report.views import view
+from negspace.study.reading import read_history, read_runs
 
 
 def _blocks(html: str) -> dict[str, Any]:

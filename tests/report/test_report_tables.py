@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from negspace.experiment.analysis import Book
 from negspace.report.tables import plain, rows, show, to_json
-from negspace.studies.analysis import Book
-from negspace.studies.tables import Tables
+from negspace.study.tables import Tables
 
 
 def _tables(name: str = "top 1%", phenomenon: str = "agreement") -> Any:

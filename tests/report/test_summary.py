@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from made_up_run import ablation_part, dissociated, made_up
-from negspace.report.figures.dissociation import CAVEAT
-from negspace.report.run import Part, Run
+from negspace.analyses.ablation.dissociation_figures import CAVEAT
+from negspace.experiment.run import Part, Run
 from negspace.report.sections import figures_of
 from negspace.report.summary import headline, main_share, paragraphs
 

@@ -20,10 +20,10 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from negspace.errors import ClusterError, StudyError
+from negspace.experiment.config import Study, configure
 from negspace.runs.ray_cluster import RayCluster
 from negspace.runs.store import Store
-from negspace.studies.config import Study, configure
-from negspace.studies.study import run_study, workbench
+from negspace.study.run import run_study, workbench
 
 pytest.importorskip("ray")
 pytestmark = [

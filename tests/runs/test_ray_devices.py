@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
+from negspace.experiment.config import Resources, configure
 from negspace.runs.cell import Cell, Record
 from negspace.runs.ray_cluster import RayCluster
 from negspace.runs.store import Store
-from negspace.studies.config import Resources, configure
-from negspace.studies.study import run_study, workbench
+from negspace.study.run import run_study, workbench
 
 pytest.importorskip("ray")
 pytestmark = [

@@ -230,7 +230,7 @@ def report(
     from negspace.errors import RecordError
     from negspace.report.tables import to_json
     from negspace.runs.store import Store
-    from negspace.studies.tables import Tables
+    from negspace.study.tables import Tables
 
     several = []
     for folder in folders:
@@ -277,7 +277,7 @@ def demo(
 def _run(study_file: Path | None, given: dict[str, Any], out: Path | None, as_json: bool, where: running.Where) -> None:
     """Settle the configuration, run the study, print its tables."""
     from negspace.errors import StudyError
-    from negspace.studies.config import configure, read_study
+    from negspace.experiment.config import configure, read_study
 
     settled: dict[str, Any] = {}
     origin = "the options"
@@ -286,7 +286,7 @@ def _run(study_file: Path | None, given: dict[str, Any], out: Path | None, as_js
         # An intervention given as an option replaces the file's, whichever of the two names it has there.
         if "mode" in given or "zero" in given:
             settled = {name: value for name, value in settled.items() if name not in ("mode", "zero")}
-    from negspace.studies.registry import sections
+    from negspace.study.registry import sections
 
     study = configure({**settled, **given}, origin)
     sections(study)

@@ -35,7 +35,7 @@ def calibrate(
 ) -> None:
     """The whole study on models whose answer is known: agreement below zero, above zero, nowhere in particular."""
     from negspace.runs.engine import Interrupted
-    from negspace.studies.calibration import run_calibration
+    from negspace.study.calibration import run_calibration
 
     try:
         with Bar() as bar:

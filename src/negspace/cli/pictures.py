@@ -15,7 +15,7 @@ def write_page(folders: Sequence[Path], out: Path) -> None:
     """Write the HTML report of some runs and say where it is."""
     from negspace.files import check_writable
     from negspace.report.page import write_report
-    from negspace.report.run import read_runs
+    from negspace.study.reading import read_runs
 
     check_writable(out)
     made = write_report(read_runs(folders), out)
@@ -32,7 +32,7 @@ def figures(
 ) -> None:
     """Write a run's figures for a paper: column or page width, 8 point, fonts embedded."""
     from negspace.report.export import export
-    from negspace.report.run import read_runs
+    from negspace.study.reading import read_runs
 
     for path in export(read_runs(folders), out, form.split(","), only=only or (), dpi=dpi):
         typer.echo(path)

@@ -15,9 +15,9 @@ from negspace.cli.guard import STOPPED, resume_command
 from negspace.cli.terminal import Bar, output
 
 if TYPE_CHECKING:
+    from negspace.experiment.config import Study
     from negspace.runs.ray_cluster import RayCluster
-    from negspace.studies.config import Study
-    from negspace.studies.study import Plan
+    from negspace.study.run import Plan
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Where:
                 raise StudyError(f"--ray-address {self.address}", "the engine local", "add --engine ray")
             return nullcontext()
         from negspace.runs.ray_cluster import RayCluster
-        from negspace.studies.study import workbench
+        from negspace.study.run import workbench
 
         return RayCluster(partial(workbench, study), study.resources, self.address)
 
@@ -53,7 +53,7 @@ class Where:
 def run(study: Study, out: Path, as_json: bool, where: Where, announce: Callable[[Plan], None] | None = None) -> None:
     """Run a study into a folder and print its tables; after Ctrl-C, say how to go on."""
     from negspace.runs.engine import Interrupted
-    from negspace.studies.study import run_study
+    from negspace.study.run import run_study
 
     try:
         with where.open(study) as cluster, Bar() as bar:

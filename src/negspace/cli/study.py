@@ -50,8 +50,8 @@ def study(
 ) -> None:
     """Run all analyses of a preset on a model; says first what it will do and what that costs."""
     from negspace.errors import StudyError
-    from negspace.studies.presets import from_preset
-    from negspace.studies.study import Plan, plan_study
+    from negspace.study.presets import from_preset
+    from negspace.study.run import Plan, plan_study
 
     others = ("preset", "analysis", "share", "setting", "out", "engine", "ray_address", "dry_run", "as_json")
     given = {name: value for name, value in locals().items() if name in study_options and name not in others}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from negspace.report.run import Run
+from negspace.experiment.run import Run
 
 Rows = list[tuple[str, str]]
 _SUITES = {"blimp": "BLiMP", "tse": "TSE", "tasks": "tasks"}

@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from negspace.report.figures.atlas import densities
-from negspace.report.run import Run
+from negspace.analyses.atlas.figures import densities
+from negspace.experiment.chosen import KEY_COLUMNS
+from negspace.experiment.run import Run
 from negspace.report.views import plain, view
-from negspace.studies.chosen import KEY_COLUMNS
 
 _MOST_PAIRS = 12
 _MOST_WORDS = 40

@@ -8,11 +8,11 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from negspace.errors import RecordError
+from negspace.experiment.run import Run
+from negspace.figures.figure import Figure
 from negspace.files import make_folder, write_whole
-from negspace.report.figure import Figure
-from negspace.report.figures import comparison
+from negspace.report import comparison
 from negspace.report.mpl import FORMATS, draw
-from negspace.report.run import Run
 from negspace.report.sections import figures_of
 
 _UNSAFE = re.compile(r"[^\w.@+-]+")

@@ -14,8 +14,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from negspace.report.figure import Axis, Direction, Figure, Grid, Panel, Reference, Series, log_ticks, written
-from negspace.report.style import DASHES, DENSITY, DIVERGING, GREY, INK, STYLES
+from negspace.figures.figure import Axis, Direction, Figure, Grid, Panel, Reference, Series, log_ticks, written
+from negspace.figures.style import DASHES, DENSITY, DIVERGING, GREY, INK, STYLES
 from negspace.report.text import visible
 
 FORMATS = ("pdf", "png", "svg")

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from negspace.experiment.chosen import names_of
+from negspace.experiment.run import Run
 from negspace.report.details import details
-from negspace.report.run import Run
 from negspace.stats.histogram import Histograms
-from negspace.studies.chosen import names_of
 
 COLUMNS = {
     "wd": ("WD", "Wasserstein-1 distance of the standardised pre-activation from N(0, 1)"),

@@ -14,12 +14,12 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from negspace.experiment.run import Run
+from negspace.figures.style import DENSITY, DIVERGING, STYLES
 from negspace.files import write_whole
 from negspace.report import plotly
 from negspace.report.neurons import explorer
-from negspace.report.run import Run
 from negspace.report.sections import Section, sections
-from negspace.report.style import DENSITY, DIVERGING, STYLES
 from negspace.report.text import visible_all
 from negspace.report.views import view
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from negspace.report.figure import Axis, Direction, Figure, Grid, Numbers, Panel, Reference, Series, log_ticks, written
-from negspace.report.style import STYLES
+from negspace.figures.figure import Axis, Direction, Figure, Grid, Numbers, Panel, Reference, Series, log_ticks, written
+from negspace.figures.style import STYLES
 from negspace.report.text import plotly_text
 
 ROW = 21

@@ -2,43 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from negspace.experiment.run import Part, Run
+from negspace.figures.figure import Figure
+from negspace.report import scan as scan_figures
 from negspace.report.about import about, asked
-from negspace.report.figure import Figure
-from negspace.report.figures import (
-    ablation,
-    atlas,
-    controls,
-    differentiation,
-    dissociation,
-    dose,
-    layers,
-    parts_of_speech,
-    rankings,
-    training,
-)
-from negspace.report.figures import scan as scan_figures
-from negspace.report.run import Part, Run
 from negspace.report.summary import headline, paragraphs
-
-Maker = Callable[[Run], list[Figure]]
-
-FIGURES: Mapping[str, tuple[Maker, ...]] = {
-    "ablation": (ablation.figures, dissociation.figures),
-    "controls": (controls.figures,),
-    "dose": (dose.figures,),
-    "rankings": (rankings.figures,),
-    "parts_of_speech": (parts_of_speech.figures,),
-    "layers": (layers.figures,),
-    "training": (training.figures,),
-    "differentiation": (differentiation.figures,),
-    "atlas": (atlas.figures,),
-}
-"""Analysis -> what makes its figures; an analysis that is not here has tables only."""
+from negspace.study.registry import analysis
 
 _MOST_FINDINGS = 5
 
@@ -108,7 +82,7 @@ def figures_of(run: Run) -> dict[str, list[Figure]]:
     """Analysis -> its figures; those of the scan under "scan"."""
     found = {"scan": scan_figures.figures(run)}
     for name in run.parts:
-        found[name] = [figure for make in FIGURES.get(name, ()) for figure in make(run)]
+        found[name] = analysis(name).figures(run)
     return found
 
 
@@ -208,7 +182,7 @@ def _layers(run: Run) -> list[TableView]:
 
 
 def _comparison(runs: Sequence[Run]) -> Section:
-    from negspace.report.figures import comparison
+    from negspace.report import comparison
 
     return Section(
         "comparison",

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from negspace.report.figures.dissociation import CAVEAT, unspecific, verdict
-from negspace.report.run import Run
-from negspace.studies.verdict import judge, ratio
+from negspace.analyses.ablation.dissociation_figures import CAVEAT, unspecific, verdict
+from negspace.analyses.ablation.words import judge, ratio
+from negspace.experiment.run import Run
 
 _SUITES = {"blimp": "BLiMP", "tse": "TSE"}
 _CLAIM = 0.01

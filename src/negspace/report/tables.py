@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from negspace.studies.dissociation_tables import ALL
-from negspace.studies.registry import analysis
-from negspace.studies.tables import Tables
-from negspace.studies.verdict import judge, ratio
+from negspace.analyses.ablation.dissociation import ALL
+from negspace.analyses.ablation.words import judge, ratio
+from negspace.study.registry import analysis
+from negspace.study.tables import Tables
 
 WIDTH = 118
 """Columns of the output where there is no terminal to ask."""

@@ -1,0 +1,285 @@
+"""Tables of the double dissociation: every task under every condition, and grammar against them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from negspace.analyses.ablation.tables import AblationTables
+from negspace.experiment.analysis import Book
+from negspace.experiment.schema import typed
+from negspace.significance import (
+    Interaction,
+    Outcomes,
+    accuracy_interval,
+    compare_accuracy,
+    correct,
+    interaction,
+    interactions,
+    together,
+)
+
+ALL = "all tasks"
+_SUITES = {"blimp": "BLiMP", "tse": "TSE"}
+
+COLUMNS: dict[str, dict[str, str]] = {
+    "dissociation": {
+        "share": "share p of the top set",
+        "suite": "minimal pairs that stand for grammar: blimp or tse",
+        "against": "the other family: all tasks (tasks as groups), or one task (its items; holds for that task only)",
+        "control": "the perplexity-matched control in words",
+        "matched": "whether the control's perplexity is the top set's within the tolerance; else it is the nearest",
+        "contrast": "(grammar drop - other drop) under the top set minus the same under the control; 0.01 is one point",
+        "low": "lower end of its interval (hierarchical bootstrap, t)",
+        "high": "upper end of its interval",
+        "p": "the larger of the two p-values that follow",
+        "p_swap": "permutation p-value: the two ablations swapped within items",
+        "p_bootstrap": "p-value of the interval",
+        "p_holm": "p, Holm-corrected",
+        "verdict": "established, not established or reversed, by p_holm and the contrast's sign",
+        "crossover": "established, and grammar by itself loses more under the top set, the others under the control",
+        "grammar_baseline": "the plain model's accuracy on the suite",
+        "grammar_drop": "accuracy lost on it under the top set",
+        "grammar_control_drop": "accuracy lost on it under the control",
+        "grammar_p": "p-value of the difference of the two drops",
+        "grammar_items": "minimal pairs (identical ones left out)",
+        "other_baseline": "the plain model's accuracy on the other family",
+        "other_drop": "accuracy lost on it under the top set",
+        "other_control_drop": "accuracy lost on it under the control",
+        "other_p": "p-value of the difference of the two drops",
+        "other_items": "items of the tasks",
+        "se": "standard error of the contrast",
+        "degrees": "degrees of freedom of its t distribution",
+        "detectable": "smallest true contrast that so many items and groups show with probability 0.8",
+        "sets": "random sets",
+        "random_mean": "mean contrast of random sets in the top set's place",
+        "random_sd": "their standard deviation",
+        "below": "random sets whose contrast is smaller",
+        "above": "random sets whose contrast is larger",
+        "random_p": "two-sided rank p-value among them; with few sets it cannot be small",
+        "detectable_among_sets": "smallest distance from their mean that stands out from so many with probability 0.8",
+    },
+    "tasks_by_task": {
+        "condition": "what was ablated, in words",
+        "role": "baseline, top, random (one set) or matched",
+        "share": "share p of each layer's neurons that the condition belongs to; for matched sets, that of the top set",
+        "seed": "seed of a random set",
+        "task": "task of lm-evaluation-harness, or all tasks (mean over them)",
+        "metric": "acc_norm divides a choice's log-likelihood by its characters; acc does not",
+        "items": "items scored",
+        "ties": "items whose right answer scores as high as a wrong one, counted as not right",
+        "cut": "items whose prompt exceeds the model's context and lost its beginning",
+        "chance": "accuracy of guessing",
+        "accuracy": "share of items that are right; for all tasks, the mean over tasks",
+        "accuracy_low": "lower end of its interval",
+        "accuracy_high": "upper end of its interval",
+        "change": "accuracy minus the baseline's on the same items",
+        "change_low": "lower end of its paired interval",
+        "change_high": "upper end of its paired interval",
+        "p": "exact McNemar p-value over items; for all tasks, sign-flip p-value with tasks as units",
+        "p_holm": "the same, Holm-corrected",
+    },
+}
+"""Table -> column -> meaning."""
+
+FAMILIES = {
+    "dissociation": "rows against all tasks of one share; single tasks of one share and suite",
+    "tasks_by_task": "tasks of one condition; all tasks over conditions",
+}
+"""Table -> over what Holm's correction is taken."""
+
+
+class DissociationTables:
+    """Tables of the tasks, beside those of the main study.
+
+    Raises:
+        RecordError: a record is missing or damaged.
+    """
+
+    def __init__(self, main: AblationTables) -> None:
+        self.book, self.kinds = main.book, main.kinds
+        self._options = main.book.bootstrap
+        self._measured = main.measured
+        self._tasks = [main.book.record(one.about["cells"]["tasks"]).items for one in main.measured]
+
+    def make(self) -> dict[str, pd.DataFrame]:
+        """Name -> table, columns as in `COLUMNS`; without minimal pairs there is nothing to contrast tasks with."""
+        tables = {"tasks_by_task": self._by_task()}
+        return tables | {"dissociation": self._dissociation()} if self.kinds else tables
+
+    def _by_task(self) -> pd.DataFrame:
+        rows: list[dict[str, Any]] = []
+        for one, items in zip(self._measured, self._tasks, strict=True):
+            about = {"condition": one.about["name"], **{key: one.about[key] for key in ("role", "share", "seed")}}
+            baseline = None if one is self._measured[0] else self._tasks[0]
+            part = [self._task_row(task, items, baseline) for task in items["task"].unique()]
+            for row, p in zip(part, correct([row["p"] for row in part]).p, strict=True):
+                row["p_holm"] = p
+            rows += [{**about, **row} for row in (*part, self._task_row(ALL, items, baseline))]
+        whole = [row for row in rows if row["task"] == ALL]
+        for row, p in zip(whole, correct([row["p"] for row in whole]).p, strict=True):
+            row["p_holm"] = p
+        return _typed("tasks_by_task", rows)
+
+    def _task_row(self, task: str, items: pd.DataFrame, baseline: pd.DataFrame | None) -> dict[str, Any]:
+        own = np.full(len(items), True) if task == ALL else (items["task"] == task).to_numpy()
+        part, right = items[own], items["value"].to_numpy()[own]
+        group = part["task"].to_numpy()
+        value = accuracy_interval(right, group, **self._options)
+        metrics = part["metric"].unique()
+        choices = part["choices"].to_numpy(np.float64)
+        guessing = pd.Series(1 / np.where(choices > 0, choices, np.nan)).groupby(group).mean()
+        row: dict[str, Any] = {
+            "task": task,
+            "metric": metrics[0] if len(metrics) == 1 else "each task's own",
+            "items": len(part),
+            "ties": int((part["outcome"] == "tie").sum()),
+            "cut": int(part["cut"].sum()),
+            "chance": float(guessing.mean(skipna=False)),
+            "accuracy": value.estimate,
+            "accuracy_low": value.low,
+            "accuracy_high": value.high,
+            "p": np.nan,
+        }
+        if baseline is not None:
+            change = compare_accuracy(baseline["value"].to_numpy()[own], right, group, **self._options)
+            interval = change.change
+            row |= {"change": interval.estimate, "change_low": interval.low, "change_high": interval.high}
+            row["p"] = change.p_paradigms if task == ALL and change.paradigms > 1 else change.p
+        return row
+
+    def _dissociation(self) -> pd.DataFrame:
+        rows: list[dict[str, Any]] = []
+        for match in self.book.part["matches"]:
+            share = match["share"]
+            role = {"top": [], "random": [], "matched": []}
+            for place, about in enumerate(self.book.part["conditions"]):
+                if about["share"] == share:
+                    role[about["role"]].append(place)
+            if not role["matched"]:
+                continue  # no set of low-ranked neurons comes near: there is no control to contrast with
+            places = (0, role["top"][0], role["matched"][0], role["random"])
+            whole, single = {}, {}
+            tasks = self._tasks[0]["task"].unique()
+            for suite in self.kinds:
+                grammar = self._grammar(suite, *places)
+                whole[suite] = interaction(grammar, self._other(ALL, *places), **self._levels())
+                single[suite] = interactions(grammar, {t: self._other(t, *places) for t in tasks}, **self._levels())
+            control = self.book.part["conditions"][role["matched"][0]]["name"]
+            for suite, one in together(whole).items():
+                for against, made in {ALL: one, **single[suite]}.items():
+                    about = {"share": share, "suite": suite, "against": against}
+                    rows.append({**about, "control": control, "matched": match["matched"], **_figures(made)})
+        return _typed("dissociation", rows)
+
+    def _levels(self) -> dict[str, Any]:
+        study = self.book.study
+        return {"alpha": study["alpha"], "draws": study["draws"], "seed": study["seed"]}
+
+    def _grammar(self, suite: str, baseline: int, top: int, control: int, random: list[int]) -> Outcomes:
+        items = self._measured[baseline].pairs[suite]
+        counted = (items["outcome"] != "identical").to_numpy()
+
+        def right(place: int) -> np.ndarray:
+            return (self._measured[place].pairs[suite]["outcome"] == "right").to_numpy(np.float64)[counted]
+
+        groups = items["paradigm"].to_numpy()[counted]
+        return Outcomes(groups, right(baseline), right(top), right(control), [right(place) for place in random])
+
+    def _other(self, task: str, baseline: int, top: int, control: int, random: list[int]) -> Outcomes:
+        groups = self._tasks[baseline]["task"].to_numpy()
+        own = np.full(len(groups), True) if task == ALL else groups == task
+
+        def right(place: int) -> np.ndarray:
+            return self._tasks[place]["value"].to_numpy(np.float64)[own]
+
+        return Outcomes(groups[own], right(baseline), right(top), right(control), [right(place) for place in random])
+
+
+def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """What the dissociation's table says, one sentence a share and suite; a null result is called one."""
+    if "dissociation" not in tables:
+        return []
+    table, found = tables["dissociation"], []
+    for share in book.study["shares"]:
+        label = f"Double dissociation at the top {share * 100:.4g}%"
+        here = table[table["share"] == share]
+        if here.empty:
+            found.append(f"{label}: cannot be tested, there is no matched control.")
+        for _, row in here[here["against"] == ALL].iterrows():
+            found.append(_sentence(label, row, here[(here["suite"] == row["suite"]) & (here["against"] != ALL)]))
+    return found
+
+
+_ONE_SIDED = "without a crossover (weaker evidence: a control that harms everything more can come out so, too)"
+"""What is said of an interaction in which not both families go their way; see docs/analyses/calibration.md."""
+
+
+def _sentence(label: str, row: pd.Series, single: pd.DataFrame) -> str:
+    caveat = "" if row["matched"] else " (control nearest, not matched)"
+    crossed = {"established": ", with a crossover" if row["crossover"] else f", {_ONE_SIDED}"}
+    text = (
+        f"{label}, {_SUITES[row['suite']]} against {len(single)} tasks: {row['verdict']}"
+        f"{crossed.get(row['verdict'], '')}{caveat}; contrast {_points(row['contrast'])} points "
+        f"[{_points(row['low'])}, {_points(row['high'])}], p = {row['p_holm']:.3g}. Lost under the top set and under "
+        f"the control: grammar {_points(row['grammar_drop'])} and {_points(row['grammar_control_drop'])} of "
+        f"{row['grammar_baseline'] * 100:.1f}, tasks {_points(row['other_drop'])} and "
+        f"{_points(row['other_control_drop'])} of {row['other_baseline'] * 100:.1f}. Detectable with probability 0.8: "
+        f"{row['detectable'] * 100:.1f} points"
+    )
+    if row["sets"] > 0:
+        text += f"; random sets: {row['below']} below, {row['above']} above"
+    by_verdict = [
+        f"{verdict} against {', '.join(single.loc[single['verdict'] == verdict, 'against'])}"
+        for verdict in ("established", "reversed")
+        if (single["verdict"] == verdict).any()
+    ]
+    return text + "; by task: " + ("; ".join(by_verdict) or "none established, none reversed") + "."
+
+
+def _points(value: float) -> str:
+    return f"{value * 100:+.1f}"
+
+
+def _figures(made: Interaction) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "contrast": made.contrast.estimate,
+        "low": made.contrast.low,
+        "high": made.contrast.high,
+        "p": made.p,
+        "p_swap": made.p_swap,
+        "p_bootstrap": made.p_bootstrap,
+        "p_holm": made.p_adjusted,
+        "verdict": made.verdict,
+        "crossover": made.crossover,
+        "se": made.se,
+        "degrees": made.degrees,
+        "detectable": made.detectable,
+        "detectable_among_sets": made.detectable_among_sets,
+        "sets": 0,
+    }
+    for name, family in (("grammar", made.grammar), ("other", made.other)):
+        row |= {
+            f"{name}_baseline": family.baseline,
+            f"{name}_drop": family.ablation_drop,
+            f"{name}_control_drop": family.control_drop,
+            f"{name}_p": family.p,
+            f"{name}_items": family.items,
+        }
+    if made.reference is not None:
+        r = made.reference
+        row |= {"sets": r.sets, "random_mean": r.mean, "random_sd": r.sd, "below": r.below, "above": r.above}
+        row["random_p"] = r.p
+    return row
+
+
+_WORDS = ("condition", "role", "task", "metric", "suite", "against", "control", "verdict")
+_WHOLE = ("seed", "items", "ties", "cut", "grammar_items", "other_items", "sets", "below", "above")
+_FLAGS = ("matched", "crossover")
+
+
+def _typed(name: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
+    return typed(rows, COLUMNS[name], words=_WORDS, whole=_WHOLE, flags=_FLAGS)

@@ -1,0 +1,194 @@
+"""Figures of the main study: what the ablation does to perplexity and grammar, beside random and matched controls."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from negspace.experiment import paper
+from negspace.experiment.run import Run
+from negspace.figures.figure import Axis, Figure, Panel, Reference, Series, numbers
+from negspace.figures.forest import Dots, forest, percent
+
+SUITES = {"blimp": "BLiMP", "tse": "TSE"}
+_GROUPS = {
+    "blimp": ("blimp_by_phenomenon", "phenomenon", "BLiMP by phenomenon"),
+    "tse": ("tse_by_construction", "construction", "TSE by construction"),
+}
+
+
+def figures(run: Run) -> list[Figure]:
+    """The main result, the contrasts with the controls, both suites by group, and the search for the matched set."""
+    made = []
+    summary = run.table("summary")
+    if summary is not None:
+        made.append(_main(run, summary))
+    contrasts = run.table("contrasts")
+    if contrasts is not None:
+        made.append(_contrasts(run, contrasts))
+    for name, column, title in _GROUPS.values():
+        table = run.table(name)
+        if table is not None:
+            made += _groups(run, table, name, column, title)
+    matching = run.table("matching")
+    if matching is not None and matching["m"].notna().any():
+        made.append(_search(run, matching))
+    return made
+
+
+def _main(run: Run, summary: pd.DataFrame) -> Figure:
+    """Rows are shares; series are what was ablated."""
+    suites = [suite for suite in SUITES if f"{suite}_change" in summary.columns]
+    shares = list(dict.fromkeys(summary["share"].dropna()))
+    panels = [_effects(summary, shares, "ratio", 1.0, "perplexity / the plain model's", "Perplexity", one=1.0)]
+    for suite in suites:
+        change = f"{suite}_change"
+        panels.append(_effects(summary, shares, change, 100.0, "change in % right (points)", SUITES[suite], one=0.0))
+    caption = (
+        f"Each share p of every layer's neurons. Bars: {run.level} intervals, paired with the plain model on the same "
+        "items. Small squares: single random sets, large ones their mean."
+    )
+    title = "What the ablation does, against the plain model"
+    return Figure("main_result", title, caption, tuple(panels), columns=len(panels), wide=True)
+
+
+def _effects(
+    summary: pd.DataFrame, shares: list[float], column: str, scale: float, label: str, title: str, one: float
+) -> Panel:
+    def values(role: str) -> dict[str, tuple[float, float, float]]:
+        rows = summary[summary["role"] == role]
+        ends = [f"{column}_low", f"{column}_high"]
+        return {
+            f"p = {percent(row['share'])}": (row[column] * scale, row[ends[0]] * scale, row[ends[1]] * scale)
+            for _, row in rows.iterrows()
+        }
+
+    singles: list[dict[str, tuple[float, float, float]]] = []
+    for share in shares:
+        sets = summary[(summary["role"] == "random") & (summary["share"] == share)]
+        for place, value in enumerate(sets[column]):
+            while len(singles) <= place:
+                singles.append({})
+            singles[place][f"p = {percent(share)}"] = (value * scale, math.nan, math.nan)
+    series = [
+        Dots("top", "top", values("top")),
+        Dots("random sets", "random", values("random mean")),
+        *(Dots("random sets", "random", single, small=True) for single in singles if len(singles) > 1),
+        Dots("matched", "matched", values("matched"), _names(summary)),
+    ]
+    rows = [f"p = {percent(share)}" for share in shares]
+    return forest(rows, [one_ for one_ in series if one_.values], label, title=title, zero=one)
+
+
+def _names(summary: pd.DataFrame) -> dict[str, str]:
+    rows = summary[summary["role"] == "matched"]
+    return {f"p = {percent(row['share'])}": row["condition"] for _, row in rows.iterrows()}
+
+
+def _contrasts(run: Run, table: pd.DataFrame) -> Figure:
+    """The top set minus its controls, on the same items."""
+    panels = []
+    for score in ("perplexity", *SUITES):
+        part = table[table["score"] == score]
+        if part.empty:
+            continue
+        ratio = score == "perplexity"
+        scale = 1.0 if ratio else 100.0
+        series = []
+        for against, role, name in (
+            ("random", "random", "against random sets"),
+            ("matched", "matched", "against matched"),
+        ):
+            rows = part[part["against"] == against]
+            values = {
+                f"p = {percent(row['share'])}": (row["difference"] * scale, row["low"] * scale, row["high"] * scale)
+                for _, row in rows.iterrows()
+            }
+            labels = {f"p = {percent(row['share'])}": row["control"] for _, row in rows.iterrows()}
+            if values:
+                series.append(Dots(name, role, values, labels))
+        rows = [f"p = {percent(share)}" for share in dict.fromkeys(part["share"])]
+        label = "perplexity / the control's" if ratio else "difference in % right (points)"
+        title = "Perplexity" if ratio else SUITES[score]
+        panels.append(forest(rows, series, label, title=title, zero=1.0 if ratio else 0.0))
+    caption = (
+        f"The top set minus its control on the same items, with {run.level} intervals; for perplexity the quotient. "
+        "Left of the line on BLiMP and TSE: the top set harms grammar more than the control does."
+    )
+    title = "The top set against its controls"
+    return Figure("contrasts", title, caption, tuple(panels), columns=len(panels), wide=True)
+
+
+def _groups(run: Run, table: pd.DataFrame, name: str, column: str, title: str) -> list[Figure]:
+    """One figure a share: accuracy in every group under every condition, and its change."""
+    made = []
+    baseline = table[table["role"] == "baseline"]
+    groups = list(baseline.sort_values(column)[column])
+    for share in dict.fromkeys(table["share"].dropna()):
+        here = table[table["share"] == share]
+        shown = [
+            ("plain model", "baseline", baseline),
+            ("top", "top", here[here["role"] == "top"]),
+            ("random sets", "random", here[here["role"] == "random"]),
+            ("matched", "matched", here[here["role"] == "matched"]),
+        ]
+        panels = []
+        for value, label, zero in (
+            ("accuracy", "% right", 50.0),
+            ("change", "change (points)", 0.0),
+        ):
+            series = [
+                Dots(title_, role, _by_group(rows, column, value), {g: _pairs(baseline, column, g) for g in groups})
+                for title_, role, rows in shown
+                if len(rows) and not (value == "change" and role == "baseline")
+            ]
+            panels.append(forest(groups, series, label, zero=zero))
+        caption = (
+            f"Left: pairs right, chance at 50. Right: the change on the same pairs. Bars: {run.level} intervals; for "
+            "random sets, their mean and their range."
+        )
+        figure = f"{name}_{percent(share).replace('%', 'pct')}"
+        made.append(Figure(figure, f"{title}, p = {percent(share)}", caption, tuple(panels), columns=2, wide=True))
+    return made
+
+
+def _by_group(rows: pd.DataFrame, column: str, value: str) -> dict[str, tuple[float, float, float]]:
+    """Estimate and interval in every group; for several random sets their mean and range."""
+    found = {}
+    for group, part in rows.groupby(column):
+        if len(part) == 1:
+            row = part.iloc[0]
+            found[group] = (row[value] * 100, row[f"{value}_low"] * 100, row[f"{value}_high"] * 100)
+        else:
+            found[group] = tuple(100 * part[value].agg(how) for how in ("mean", "min", "max"))
+    return found
+
+
+def _pairs(baseline: pd.DataFrame, column: str, group: str) -> str:
+    row = baseline[baseline[column] == group].iloc[0]
+    return f"{row['pairs']:,} pairs, {row['paradigms']} paradigm{'s' if row['paradigms'] != 1 else ''}"
+
+
+def _search(run: Run, table: pd.DataFrame) -> Figure:
+    """Perplexity against the share of low-ranked neurons that was tried."""
+    panels = []
+    for share, part in table.dropna(subset="m").groupby("share"):
+        tried = part.sort_values("m")
+        ended = part[part["chosen"].fillna(False).astype(bool)]
+        series = [Series("tried", "random", numbers(tried["m"]) * 100, numbers(tried["perplexity"]), mark="line")]
+        if len(ended):
+            word = "matched" if bool(ended["matched"].iloc[0]) else "nearest"
+            series.append(Series(word, "matched", numbers(ended["m"]) * 100, numbers(ended["perplexity"])))
+        target = Reference(float(part["target"].iloc[0]), "y", f"top {percent(float(share))}")  # type: ignore[arg-type]
+        panels.append(
+            Panel(
+                Axis("lowest-ranked neurons ablated (%)"),
+                Axis("perplexity"),
+                tuple(series),
+                f"matching the top {percent(float(share))}",  # type: ignore[arg-type]
+                (target, *paper.matching(run, float(share))),  # type: ignore[arg-type]
+            )
+        )
+    caption = "Every set that was tried; the line is the perplexity to be matched, that of the top set."
+    return Figure("matching", "The search for a matched control", caption, tuple(panels), columns=2, wide=True)

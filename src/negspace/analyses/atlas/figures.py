@@ -1,0 +1,75 @@
+"""Figures of the atlas: the distributions of the neurons furthest from Gaussian, and what ablating one alone does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from negspace.experiment.run import Run
+from negspace.figures.figure import Axis, Figure, Panel, Reference, Series, numbers
+from negspace.figures.forest import Dots, forest
+
+_MOST, _MOST_ROWS = 9, 24
+
+
+def figures(run: Run) -> list[Figure]:
+    """Histograms of the first neurons, and the largest changes of a phenomenon's margin."""
+    made = []
+    histograms, atlas = run.table("atlas_histograms"), run.table("atlas")
+    if histograms is not None and atlas is not None:
+        made.append(_distributions(histograms, atlas))
+    alone = run.table("atlas_alone")
+    if alone is not None and alone["margin"].notna().any():
+        made.append(_alone(run, alone))
+    return made
+
+
+def densities(rows: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Edges of a neuron's bins, and the densities of its tokens, of the Gaussian and of the mixture in them."""
+    rows = rows.sort_values("bin")
+    edges = np.append(numbers(rows["low"]), numbers(rows["high"])[-1:])
+    area = np.diff(edges) * max(1.0, float(numbers(rows["count"]).sum()))
+    return {"edges": edges, **{name: numbers(rows[name]) / area for name in ("count", "gaussian", "mixture")}}
+
+
+def _distributions(histograms: pd.DataFrame, atlas: pd.DataFrame) -> Figure:
+    panels = []
+    for _, about in atlas.sort_values("rank").head(_MOST).iterrows():
+        rows = histograms[histograms["name"] == about["name"]]
+        if rows.empty:
+            continue
+        found = densities(rows)
+        # The outermost bins hold all that lies beyond them: no height of a curve.
+        inner = slice(1, -1)
+        middles = ((found["edges"][1:] + found["edges"][:-1]) / 2)[inner]
+        series = (
+            Series("pre-activations", "top", found["edges"], found["count"], mark="steps"),
+            Series("mixture", "series 2", middles, found["mixture"][inner], mark="curve"),
+            Series(
+                "Gaussian of the same mean and deviation", "gaussian", middles, found["gaussian"][inner], mark="curve"
+            ),
+        )
+        title = f"{about['name']}: WD {about['wd']:.3f}, {int(about['modes'])} modes"
+        zero = (Reference(0.0, "x"),)
+        panels.append(Panel(Axis("pre-activation"), Axis("density"), series, title, zero))
+    caption = (
+        "Pre-activations of the neurons furthest from Gaussian, on the passages of the atlas, and the mixture of "
+        "Gaussians fitted to them. The vertical line is zero, left of which the intervention acts."
+    )
+    columns = min(3, len(panels))
+    title = "The top neurons' modes"
+    return Figure("atlas_distributions", title, caption, tuple(panels), columns, wide=True)
+
+
+def _alone(run: Run, table: pd.DataFrame) -> Figure:
+    """The changes that are furthest from none, beside their names."""
+    ordered = table.assign(row=table["name"] + ": " + table["group"], size=table["margin"].abs())
+    shown = ordered.sort_values("size", ascending=False).head(_MOST_ROWS).sort_values("margin")
+    values = {r["row"]: (r["margin"], r["margin_low"], r["margin_high"]) for _, r in shown.iterrows()}
+    labels = {r["row"]: f"Holm-corrected p = {r['margin_p_holm']:.2g}" for _, r in shown.iterrows()}
+    panel = forest(list(values), [Dots("margin", "top", values, labels)], "change of the margin (nats)")
+    caption = (
+        f"The {len(values)} largest of {len(table):,} changes of good minus bad sentence when one neuron alone is "
+        f"ablated, with {run.level} intervals. They are the largest of many: look at the corrected p-values."
+    )
+    return Figure("atlas_alone", "What the ablation of single neurons does", caption, (panel,))

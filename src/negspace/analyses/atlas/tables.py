@@ -1,0 +1,380 @@
+"""From the records of the atlas to its tables and sentences."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from negspace.analyses.atlas.columns import COLUMNS, WHOLE, WORDS
+from negspace.experiment.analysis import Book
+from negspace.experiment.chosen import KEYS, names_of
+from negspace.experiment.schema import typed
+from negspace.significance import compare_accuracy, correct, sign_flip
+from negspace.significance.clustered import clustered_mean
+from negspace.stats.modes import Mixture
+
+__all__ = ["COLUMNS", "make", "sentences"]
+
+CONTEXT = 12
+"""Tokens shown on either side of an example."""
+BINS = 64
+"""Bins of a histogram, about."""
+_REACH = 6.0
+"""Half of what a histogram shows, in standard deviations; the outermost bins take what lies beyond."""
+_SCAN = (
+    "wd", "wd_error", "md", "negative_share", "fraction_negative", "mean", "std", "skewness", "kurtosis", "bimodality",
+)  # fmt: skip
+KINDS = ("token", "upos", "dep", "phenomenon")
+"""Kinds of drivers."""
+
+
+def make(book: Book) -> dict[str, pd.DataFrame]:
+    """All tables."""
+    part = book.part
+    scan = book.record(book.manifest["scan"]).items
+    scan = scan.assign(name=names_of(scan)).set_index("name")
+    keys = scan.loc[part["neurons"], KEYS]
+    record = book.record(part["drivers"])
+    mixtures = {name: mixture(given) for name, given in record.results["mixtures"].items()}
+    activations = book.record(part["activations"]).items
+    tokens = book.record(part["passages"]["record"]).items
+    drivers = _drivers(record.items)
+    alone = _alone(book)
+    made = {
+        "atlas": _neurons(part["neurons"], scan, mixtures, drivers, alone, book.study["alpha"]),
+        "atlas_modes": _modes(mixtures, activations),
+        "atlas_drivers": drivers,
+        "atlas_examples": _examples(mixtures, activations, tokens, int(part["passages"]["window"]), part["examples"]),
+        "atlas_contrasts": _contrasts(book, mixtures, activations),
+        "atlas_alone": alone,
+        "atlas_histograms": _histograms(mixtures, activations),
+    }
+    if not book.part["alone"]["neurons"]:
+        del made["atlas_alone"]
+    if not book.part["critical"]:
+        del made["atlas_contrasts"]
+    full = {name: table.join(keys, on="name") if name != "atlas" else table for name, table in made.items()}
+    return {name: typed(table, COLUMNS[name], words=WORDS, whole=WHOLE) for name, table in full.items()}
+
+
+def mixture(given: Mapping[str, Any]) -> Mixture:
+    """A mixture from a record's results."""
+    weights, means, stds = (np.array(given[name], np.float64) for name in ("weights", "means", "stds"))
+    return Mixture(weights, means, stds, given["tokens"], tuple(given["bic"]))
+
+
+def _drivers(items: pd.DataFrame) -> pd.DataFrame:
+    """Drivers with p-values corrected, the largest lift of significant ones first within a neuron, mode and kind."""
+    table = items.copy()
+    table["p_bh"] = np.nan
+    for _, rows in table.groupby(["name", "kind"], sort=False).groups.items():
+        raw = table.loc[rows, "p"].to_numpy(np.float64)
+        table.loc[rows, "p_bh"] = correct(raw, "benjamini-hochberg").p
+    order = {kind: at for at, kind in enumerate(KINDS)}
+    table["_kind"] = table["kind"].map(order)
+    table = table.sort_values(
+        ["name", "mode", "_kind", "p_bh", "lift", "value"], ascending=[True, True, True, True, False, True]
+    )
+    table["mode"] = table["mode"].astype("int64") + 1
+    return table.drop(columns="_kind").reset_index(drop=True)
+
+
+def _modes(mixtures: Mapping[str, Mixture], activations: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for name, made in mixtures.items():
+        values = _values(activations, name)
+        part = made.assign(values)
+        for mode in range(len(made)):
+            mine = values[part == mode]
+            ends = (float(mine.min()), float(mine.max())) if len(mine) else (np.nan, np.nan)
+            rows.append(
+                {
+                    "name": name,
+                    "mode": mode + 1,
+                    "weight": made.weights[mode],
+                    "mean": made.means[mode],
+                    "std": made.stds[mode],
+                    "tokens": len(mine),
+                    "share": len(mine) / len(values),
+                    "low": ends[0],
+                    "high": ends[1],
+                    "fraction_negative": float(np.mean(mine < 0)) if len(mine) else np.nan,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _neurons(
+    names: Sequence[str],
+    scan: pd.DataFrame,
+    mixtures: Mapping[str, Mixture],
+    drivers: pd.DataFrame,
+    alone: pd.DataFrame,
+    alpha: float,
+) -> pd.DataFrame:
+    rows = []
+    for rank, name in enumerate(names, start=1):
+        row: dict[str, Any] = {"name": name, "rank": rank}
+        row |= {column: scan.at[name, column] for column in (*KEYS, *_SCAN)}
+        made = mixtures.get(name)
+        if made is not None:
+            mine = drivers[drivers["name"] == name]
+            row |= {
+                "tokens": int(made.tokens),
+                "modes": len(made),
+                "peaks": made.peaks,
+                "bic_gain": made.bic[0] - min(made.bic) if made.bic else 0.0,
+                **{f"mode_{what}": _json(getattr(made, what)) for what in ("weights", "means", "stds")},
+                "summary": "; ".join(
+                    f"mode {mode}: {words}"
+                    for mode in range(1, len(made) + 1)
+                    if (words := in_words(mine[mine["mode"] == mode], alpha))
+                ),
+            }
+        hurt = alone[alone["name"] == name] if len(alone) else alone
+        if len(hurt):
+            worst = hurt.iloc[0]
+            row |= {"hurts": worst["group"], "hurts_margin": worst["margin"], "hurts_p_holm": worst["margin_p_holm"]}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def in_words(drivers: pd.DataFrame, alpha: float, most: int = 3) -> str:
+    """What is more frequent in one mode than elsewhere, in a few words; "" where nothing is beyond chance."""
+    sure = drivers[(drivers["p_bh"] < alpha) & (drivers["lift"] > 1)]
+    found = []
+    for kind in KINDS:
+        # Where lifts are equal, as all are of what never leaves the mode, the more frequent value says more.
+        mine = sure[sure["kind"] == kind].sort_values(["lift", "tokens", "value"], ascending=[False, False, True])
+        mine = mine.head(most)
+        if len(mine):
+            shown = [f"{said(value)} ×{lift:.1f}" for value, lift in zip(mine["value"], mine["lift"], strict=True)]
+            found.append(f"{kind} {', '.join(shown)}")
+    return "; ".join(found)
+
+
+def said(value: str) -> str:
+    """A token, tag or phenomenon in a sentence: spaces around it left out, what is not printable written out."""
+    body = value.strip(" ")
+    return body if body and body.isprintable() else ascii(value)
+
+
+def _examples(
+    mixtures: Mapping[str, Mixture], activations: pd.DataFrame, tokens: pd.DataFrame, window: int, wanted: int
+) -> pd.DataFrame:
+    """Tokens from the lowest to the highest of each mode, each of another passage where there are enough."""
+    names, texts = (tokens[column].to_numpy(object) for column in ("name", "text"))
+    passage = tokens["window"].to_numpy(np.int64)
+    rows = []
+    for name, made in mixtures.items():
+        values = activations[name].to_numpy(np.float64)
+        there = np.flatnonzero(np.isfinite(values))
+        part = made.assign(values[there])
+        for mode in range(len(made)):
+            mine = there[part == mode]
+            mine = mine[np.argsort(values[mine], kind="stable")]
+            for rank, at in enumerate(_spread_out(passage[mine], min(wanted, len(mine))), start=1):
+                token = int(mine[at])
+                begin = token // window * window
+                some = slice(max(begin, token - CONTEXT), min(begin + window, token + CONTEXT + 1))
+                rows.append(
+                    {
+                        "name": name,
+                        "mode": mode + 1,
+                        "rank": rank,
+                        "window": passage[token],
+                        "place": token - begin,
+                        "token": names[token],
+                        "activation": values[token],
+                        "upos": tokens["upos"].iat[token],
+                        "dep": tokens["dep"].iat[token],
+                        "context": json.dumps(texts[some].tolist(), ensure_ascii=False),
+                        "activations": _json(values[some]),
+                        "focus": token - some.start,
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def _spread_out(passages: NDArray[np.int64], wanted: int) -> list[int]:
+    """Places in an order, evenly apart from the first to the last, of different passages as far as that goes."""
+    found: list[int] = []
+    used: set[int] = set()
+    for target in np.linspace(0, len(passages) - 1, wanted).round().astype(int).tolist():
+        near = np.argsort(np.abs(np.arange(len(passages)) - target), kind="stable")
+        free = [at for at in near.tolist() if at not in found]
+        chosen = next((at for at in free if int(passages[at]) not in used), free[0])
+        found.append(chosen)
+        used.add(int(passages[chosen]))
+    return sorted(found)
+
+
+def _contrasts(book: Book, mixtures: Mapping[str, Mixture], activations: pd.DataFrame) -> pd.DataFrame:
+    """How far each neuron tells the good from the bad sentence where they first differ."""
+    rows = []
+    for suite, key in book.part["critical"].items():
+        items = book.record(key).items
+        group = "phenomenon" if suite == "blimp" else "paradigm"
+        first = items[items["number"] == 0].set_index(["paradigm", "index"], drop=False)
+        good, bad = (first[first["sentence"] == sentence] for sentence in ("good", "bad"))
+        bad = bad.loc[good.index]
+        groups = good[group].to_numpy(str)
+        paradigms = good["paradigm"].to_numpy(str)
+        for name, made in mixtures.items():
+            std = float(_values(activations, name).std()) or 1.0
+            one, two = good[name].to_numpy(np.float64), bad[name].to_numpy(np.float64)
+            both = np.isfinite(one) & np.isfinite(two)
+            for value in np.unique(groups[both]):
+                here = both & (groups == value)
+                change = (one[here] - two[here]) / std
+                mean = clustered_mean(change, paradigms[here], **book.bootstrap)
+                rows.append(
+                    {
+                        "name": name,
+                        "suite": suite,
+                        "group": value,
+                        "paradigms": mean.clusters,
+                        "pairs": mean.items,
+                        "difference": mean.mean.estimate,
+                        "low": mean.mean.low,
+                        "high": mean.mean.high,
+                        "apart": float(np.abs(change).mean()),
+                        "parted": float(np.mean(made.assign(one[here]) != made.assign(two[here]))),
+                        "p": mean.p,
+                    }
+                )
+    table = pd.DataFrame(rows, columns=[*COLUMNS["atlas_contrasts"]])
+    table = table.drop(columns=KEYS)
+    table["p_holm"] = np.nan
+    for _, some in table.groupby(["name", "suite"], sort=False).groups.items():
+        table.loc[some, "p_holm"] = correct(table.loc[some, "p"].to_numpy(np.float64)).p
+    return table
+
+
+def _alone(book: Book) -> pd.DataFrame:
+    """What each neuron's ablation by itself does, by phenomenon and construction; the worst first for each neuron."""
+    given = book.part["alone"]
+    rows = []
+    for name, keys in given["neurons"].items():
+        for suite, key in keys.items():
+            before, after = book.record(given["baseline"][suite]).items, book.record(key).items
+            group = "phenomenon" if suite == "blimp" else "paradigm"
+            counted = (before["outcome"] != "identical").to_numpy(bool)
+            before, after = before[counted], after[counted]
+            margin = (after["good"] - after["bad"] - before["good"] + before["bad"]).to_numpy(np.float64)
+            outcomes = [np.asarray(items["outcome"] == "right", np.float64) for items in (before, after)]
+            paradigms, groups = before["paradigm"].to_numpy(str), before[group].to_numpy(str)
+            for value in np.unique(groups):
+                here = groups == value
+                change = compare_accuracy(outcomes[0][here], outcomes[1][here], paradigms[here], **book.bootstrap)
+                # Paradigms are the units of the interval; of one paradigm its pairs are.
+                units = paradigms[here] if change.paradigms > 1 else np.arange(int(here.sum()))
+                mean = clustered_mean(margin[here], units, **book.bootstrap)
+                rows.append(
+                    {
+                        "name": name,
+                        "suite": suite,
+                        "group": value,
+                        "paradigms": change.paradigms,
+                        "pairs": change.items,
+                        "accuracy": change.treated,
+                        "change": change.change.estimate,
+                        "change_low": change.change.low,
+                        "change_high": change.change.high,
+                        "p": change.p,
+                        "margin": mean.mean.estimate,
+                        "margin_low": mean.mean.low,
+                        "margin_high": mean.mean.high,
+                        "margin_p": sign_flip(margin[here], seed=book.study["seed"]),
+                    }
+                )
+    table = pd.DataFrame(rows, columns=[name for name in COLUMNS["atlas_alone"] if name not in KEYS])
+    for column in ("p", "margin_p"):
+        table[f"{column}_holm"] = np.nan
+        for _, some in table.groupby(["name", "suite"], sort=False).groups.items():
+            table.loc[some, f"{column}_holm"] = correct(table.loc[some, column].to_numpy(np.float64)).p
+    order = {name: at for at, name in enumerate(given["neurons"])}
+    table["_order"] = table["name"].map(order)
+    return table.sort_values(["_order", "margin", "group"], kind="stable").drop(columns="_order").reset_index(drop=True)
+
+
+def _histograms(mixtures: Mapping[str, Mixture], activations: pd.DataFrame) -> pd.DataFrame:
+    """Counts in equal bins, zero being an edge, beside what a Gaussian and the mixture expect."""
+    parts = []
+    for name, made in mixtures.items():
+        values = _values(activations, name)
+        mean, std = float(values.mean()), float(values.std())
+        low, high = max(float(values.min()), mean - _REACH * std), min(float(values.max()), mean + _REACH * std)
+        width = (high - low) / BINS if high > low else max(abs(mean), 1.0) / BINS
+        first, last = int(np.floor(low / width)), int(np.floor(high / width))
+        edges = np.arange(first, last + 2) * width
+        place = np.clip(np.floor(values / width), first, last).astype(np.int64) - first
+        inner = np.concatenate([[-np.inf], edges[1:-1], [np.inf]])
+        whole = np.diff(stats.norm.cdf(inner, mean, std)) if std > 0 else np.full(len(edges) - 1, np.nan)
+        cdf = stats.norm.cdf(inner[:, None], made.means, np.maximum(made.stds, 1e-300)) @ made.weights
+        parts.append(
+            pd.DataFrame(
+                {
+                    "name": name,
+                    "bin": np.arange(1, len(edges)),
+                    "low": edges[:-1],
+                    "high": edges[1:],
+                    "count": np.bincount(place, minlength=len(edges) - 1),
+                    "gaussian": whole * len(values),
+                    "mixture": np.diff(cdf) * len(values),
+                    "mode": made.assign((edges[:-1] + edges[1:]) / 2) + 1,
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"name": []})
+
+
+def _values(activations: pd.DataFrame, name: str) -> NDArray[np.float64]:
+    values = activations[name].to_numpy(np.float64)
+    return values[np.isfinite(values)]
+
+
+def _json(values: NDArray[np.float64]) -> str:
+    """JSON of numbers, to four digits after the point; null where there is none."""
+    return json.dumps([round(float(value), 4) if np.isfinite(value) else None for value in values])
+
+
+def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """What the tables say of all neurons, and of those that were ablated alone."""
+    neurons, drivers, alpha = tables["atlas"], tables["atlas_drivers"], book.study["alpha"]
+    read = neurons[neurons["modes"].notna()]
+    several = int((read["peaks"] > 1).sum())
+    made = [
+        f"Atlas: of {len(neurons):,} neurons from the top {book.part['share'] * 100:.4g}% by {book.part['by']}, "
+        f"{several:,} have more than one peak; their mixtures have {read['modes'].mean():.1f} components on average."
+    ]
+    sure = drivers[(drivers["p_bh"] < alpha) & (drivers["lift"] > 1)]
+    for kind, words in (("upos", "part of speech"), ("token", "token"), ("phenomenon", "phenomenon")):
+        mine = sure[sure["kind"] == kind]
+        tested = drivers[drivers["kind"] == kind]["p"].notna().any()
+        if tested and mine.empty:
+            made.append(f"No {words} falls in any mode more often than chance allows (null result).")
+        elif len(mine):
+            best = mine.loc[mine["lift"].astype(float).idxmax()]
+            made.append(
+                f"{mine['name'].nunique():,} of them have a mode in which some {words} is over-represented "
+                f"(Benjamini-Hochberg p < {alpha:g}); the largest lift is {best['lift']:.1f} for "
+                f"{said(best['value'])} in mode {best['mode']} of {best['name']}."
+            )
+    for name, rows in tables.get("atlas_alone", pd.DataFrame({"name": []})).groupby("name", sort=False):
+        worst = rows.iloc[0]
+        low, high, p = worst["margin_low"], worst["margin_high"], worst["margin_p_holm"]
+        sure_of = p < alpha and not low <= 0 <= high
+        made.append(
+            f"{name} ablated alone ({book.part['alone']['intervention']}): the margin of good over bad sentences falls "
+            f"most in {worst['group']}, {worst['margin']:+.3f} nats [{low:+.3f}, {high:+.3f}], Holm-corrected p "
+            f"{'< 0.001' if p < 0.001 else f'= {p:.3f}'}{'' if sure_of else ' (null result)'}; accuracy "
+            f"{worst['change'] * 100:+.1f} points."
+        )
+    return made

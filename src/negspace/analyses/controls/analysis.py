@@ -1,0 +1,339 @@
+"""Controls that a reviewer asks for: equal counts, equal damage, equal change of the residual stream, and no-ops."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, ClassVar, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from negspace.analyses.controls import figures
+from negspace.analyses.controls import tables as controls_tables
+from negspace.analyses.controls.cells import HANDLERS, NOOP_SCAN, VERSIONS, noop_model
+from negspace.controls import ResidualMatch, bottom_like, find_counts, growth, random_sets, rectifies
+from negspace.controls.residual import Where, root_mean_square
+from negspace.controls.residual_match import first_counts
+from negspace.errors import ModelError, SelectionError, StudyError
+from negspace.experiment.analysis import Analysis, Book, Columns, Load, Settings
+from negspace.experiment.effects import percent
+from negspace.experiment.lab import PLAIN, Change
+from negspace.experiment.matching import SEARCH, matched_set
+from negspace.experiment.run import Run
+from negspace.experiment.workbench import Handler, Workbench, identity
+from negspace.figures.figure import Figure
+from negspace.neurons.neuronset import NeuronSet
+from negspace.runs.cell import Cell
+
+Control = Literal["random", "other_side", "count", "perplexity", "residual", "residual_random"]
+OTHER_SIDE = {"zero_positive": "zero_negative", "relu_on_positives": "zero_negative"}
+"""Intervention -> the one on the other side of zero; of all that act below zero it is zero_positive."""
+
+Role = Literal["baseline", "top", Control]
+
+
+class ControlsSettings(Settings):
+    """Which controls, and how closely they are matched."""
+
+    share: float | None = Field(None, gt=0, le=1)
+    """Share p of the top set; None: the study's first."""
+    controls: tuple[Control, ...] = get_args(Control)
+    """random: as many in each layer; other_side: the same neurons, clamped on the other side of zero; count: the
+    lowest-ranked, as many in each layer; perplexity: the lowest-ranked of equal perplexity; residual, residual_random:
+    the lowest-ranked, or random ones, that change the residual stream as much."""
+    where: Where = "layers"
+    """"layers": the residual stream's change is matched layer by layer; "end": once, after the last layer."""
+    tolerance: float = Field(0.05, gt=0, lt=1)
+    """Largest relative mismatch of that change which counts as matched."""
+    evaluations: int = Field(10, ge=1)
+    """Most measurements in one search."""
+    residual_windows: int = Field(16, ge=1)
+    """Windows of the text for perplexity on which it is measured, from the start."""
+    noop: bool = True
+    """Whether a ReLU model is checked, on which zeroing negatives must change nothing."""
+    noop_model: str | None = None
+    """Folder or hub name of that model; None: the study's own if it is one, else the bundled ReLU model."""
+    noop_windows: int = Field(4, ge=1)
+    """Windows of the text for perplexity on which it is checked."""
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """A set of neurons and what is done to it."""
+
+    name: str
+    """What to call it: "top 1%"."""
+    role: Role
+    """Its part in the study."""
+    neurons: NeuronSet | None = None
+    """The neurons; None: the plain model."""
+    intervention: str | None = None
+    """Another intervention than the study's."""
+    found: Mapping[str, Any] = field(default_factory=dict)
+    """How it was searched: matched, reason, evaluations and what was found by layer; empty where nothing was."""
+    cells: dict[str, str] = field(default_factory=dict)
+    """Score, "layers" or "end" -> key of the record."""
+
+    @property
+    def change(self) -> Change:
+        """What is done to the model."""
+        return PLAIN if self.neurons is None else Change(self.neurons, self.intervention)
+
+
+class Controls(Analysis[ControlsSettings]):
+    """The top set beside every control: equal counts, the other side of zero, equal perplexity, equal residual change.
+
+    Tasks other than minimal pairs are the double dissociation's. The change of the residual stream is defined for all
+    models with one stream, mixtures of experts included; where it is not, leave the two controls out.
+    """
+
+    name = "controls"
+    title = "Controls"
+    section = ControlsSettings
+    columns: ClassVar[Columns] = controls_tables.COLUMNS
+    families: ClassVar[Mapping[str, str]] = controls_tables.FAMILIES
+    handlers: ClassVar[Mapping[str, Handler]] = HANDLERS
+
+    @classmethod
+    def read(cls, settings: ControlsSettings, bench: Workbench) -> Mapping[str, Any]:
+        """Whether the study's model is a ReLU model; and which other one is checked, with what identifies its result.
+
+        Raises:
+            ModelError, SiteError, TextError: the model for the no-op control cannot be read.
+            StudyError: it is no ReLU model.
+        """
+        facts: dict[str, Any] = {"rectifies": rectifies(bench.model), "noop": None, "notes": []}
+        if not settings.noop or (facts["rectifies"] and settings.noop_model is None):
+            return facts
+        path = settings.noop_model
+        if path is None:
+            from negspace.reference import model_path
+
+            try:
+                path = str(model_path("relu"))
+            except ModelError:
+                facts["notes"].append("no-op control: left out, since no ReLU model is bundled; name one as noop_model")
+                return facts
+        model, windows = noop_model(bench, path, settings.noop_windows)
+        if not rectifies(model):
+            kinds = ", ".join(sorted({site.activation for site in model.sites}))
+            raise StudyError(
+                f"the no-op control on {model.source.name}",
+                f"activations that are not flat below zero ({kinds})",
+                "name a ReLU model, such as facebook/opt-125m",
+            )
+        named = model.source.name if settings.noop_model else "the bundled ReLU model"
+        facts["noop"] = {"path": path, "name": named, "model": identity(model), "windows": windows.hash}
+        return facts
+
+    @property
+    def share(self) -> float:
+        """Share p of the top set."""
+        return self.lab.study.shares[0] if self.settings.share is None else self.settings.share
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """Perplexity, and the study's minimal pairs."""
+        return ("perplexity", *self.lab.suites)
+
+    def load(self) -> Load:
+        s, wanted = self.settings, self.settings.controls
+        random = self.lab.study.random if "random" in wanted else 0
+        conditions = 2 + random + sum(name != "random" for name in wanted)
+        searches = sum(name.startswith("residual") for name in wanted)
+        whole = sum(self.lab.cost(what) for what in self.scores)
+        residual = self._residual_cost()
+        cells = conditions * (len(self.scores) + 2) - 2 + SEARCH * (searches + ("perplexity" in wanted))
+        tokens = conditions * (whole + 2 * residual) + SEARCH * searches * residual
+        tokens += SEARCH * self.lab.cost("perplexity") * ("perplexity" in wanted)
+        return Load(cells, tokens, f"{conditions} conditions, {searches} searches on the residual stream, {s.where}")
+
+    def run(self) -> dict[str, Any]:
+        lab, s = self.lab, self.lab.study
+        notes: list[str] = list(self.facts["notes"])
+        top = lab.scan.top(self.share, by=s.by, layers=s.layers)
+        conditions = [Condition("plain model", "baseline"), Condition(f"top {percent(self.share)}", "top", top)]
+        self._measure(conditions)
+        for control in self.settings.controls:
+            try:
+                made = self._make(control, top, conditions[1])
+            except SelectionError as error:
+                made, why = [], error.found
+                notes.append(f"controls: no set for the control {control!r}: {why}")
+            else:
+                if not made:
+                    notes.append(f"controls: no set for the control {control!r}: {self._why_none(control)}")
+            self._measure(made)
+            conditions += made
+        for condition in conditions[1:]:
+            assert condition.neurons is not None
+            lab.save_set(f"controls {condition.name}", condition.neurons)
+        return {
+            "share": self.share,
+            "intervention": s.intervention,
+            "scores": list(self.scores),
+            "where": self.settings.where,
+            "tolerance": self.settings.tolerance,
+            "rectifies": self.facts["rectifies"],
+            "conditions": [self._describe(condition) for condition in conditions],
+            "noop": self._noop(conditions),
+            "notes": notes,
+        }
+
+    @classmethod
+    def tabulate(cls, book: Book) -> dict[str, pd.DataFrame]:
+        return controls_tables.make(book)
+
+    @classmethod
+    def sentences(cls, book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
+        return controls_tables.sentences(book, tables)
+
+    @classmethod
+    def figures(cls, run: Run) -> list[Figure]:
+        return figures.figures(run)
+
+    def _make(self, control: Control, top: NeuronSet, first: Condition) -> list[Condition]:
+        """The conditions of one control; none where there is nothing to match or nothing was asked for."""
+        s, scan_ = self.lab.study, self.lab.scan
+        if control == "random":
+            sets = random_sets(scan_, None, s.seeds, like=top) if s.random else []
+            return [Condition(f"random, seed {seed}", control, made) for seed, made in zip(s.seeds, sets, strict=True)]
+        if control == "other_side":
+            other = OTHER_SIDE.get(s.intervention, "zero_positive")
+            return [Condition(f"the same neurons, {other}", control, top, other)]
+        if control == "count":
+            return [Condition("bottom, as many", control, bottom_like(scan_, top, by=s.by))]
+        if control == "perplexity":
+            match = matched_set(self.lab, self.share)
+            if match.neurons is None:
+                return []
+            found = {name: getattr(match, name) for name in ("matched", "reason", "evaluations", "residual")}
+            name = f"bottom {percent(match.share)}, {'equal' if match.matched else 'nearest'} perplexity"
+            return [Condition(name, control, match.neurons, found=found)]
+        by = None if control == "residual_random" else s.by
+        match = self._match_residual(top, first, by)
+        if match.neurons is None:
+            return []
+        found = {"matched": match.matched, "evaluations": match.evaluations}
+        found["layers"] = [asdict(layer) for layer in match.layers]
+        done, total = sum(layer.matched for layer in match.layers), len(match.layers)
+        found["reason"] = (
+            f"{done} of {total} layers within the tolerance"
+            if self.settings.where == "layers"
+            else (match.layers[0].reason)
+        )
+        kind = "random" if by is None else "bottom"
+        name = f"{kind}, {'equal' if match.matched else 'nearest'} residual change"
+        return [Condition(name, control, match.neurons, found=found)]
+
+    def _why_none(self, control: Control) -> str:
+        if control == "random":
+            return "the study has no random sets (random: 0)"
+        return "the top set changes nothing, or too little, to be matched"
+
+    def _match_residual(self, top: NeuronSet, first: Condition, by: str | None) -> ResidualMatch:
+        """Search, each measurement being a cell of its own."""
+        s, where = self.settings, self.settings.where
+        grown = growth(
+            self.lab.scan, by, exclude=top, seed=self.lab.study.seed, layers=top.layers, together=where == "end"
+        )
+
+        def evaluate(counts: Mapping[int, int]) -> dict[int, float]:
+            neurons = grown.take(counts)
+            label = f"matching the residual stream: {len(neurons):,} neurons"
+            return root_mean_square(self.lab.run([self._residual(label, Change(neurons), where)])[0].items)
+
+        found = find_counts(
+            evaluate,
+            targets=root_mean_square(self.lab.store.require(first.cells[where]).items),
+            available=grown.sizes,
+            first=first_counts(top, where),
+            tolerance=s.tolerance,
+            max_evaluations=s.evaluations,
+        )
+        return replace(found, neurons=grown.take(found.counts) if any(found.counts.values()) else None)
+
+    def _residual(self, label: str, change: Change, where: Where) -> Cell:
+        options = {"windows": self.lab.facts.perplexity[1], "first": self.settings.residual_windows, "where": where}
+        title = f"{label}: residual stream"
+        return self.lab.cell("residual", VERSIONS["residual"], options, title, self._residual_cost(), change)
+
+    def _residual_cost(self) -> float:
+        """Two passes over the windows, the predicted tokens of which the facts know."""
+        return min(2.0 * self.lab.facts.predicted, 2.0 * 2048 * self.settings.residual_windows)
+
+    def _measure(self, conditions: Sequence[Condition]) -> None:
+        """Score conditions, measure their change of the residual stream, and note the records' keys."""
+        wanted: list[tuple[Condition, str, Cell]] = []
+        for condition in conditions:
+            wanted += [
+                (condition, what, self.lab.score(what, condition.name, condition.change)) for what in self.scores
+            ]
+            if condition.neurons is not None and any(c.startswith("residual") for c in self.settings.controls):
+                for where in get_args(Where):
+                    wanted.append((condition, where, self._residual(condition.name, condition.change, where)))
+        self.lab.run([cell for _, _, cell in wanted])
+        for condition, what, cell in wanted:
+            condition.cells[what] = cell.key
+
+    def _describe(self, condition: Condition) -> dict[str, Any]:
+        """A condition in the manifest."""
+        neurons = condition.neurons
+        name = (condition.intervention or self.lab.study.intervention) if neurons is not None else None
+        return {
+            "name": condition.name,
+            "role": condition.role,
+            "intervention": name,
+            "neurons": 0 if neurons is None else len(neurons),
+            "set": None if neurons is None else neurons.key,
+            "layers": [] if neurons is None else self._by_layer(neurons, str(name)),
+            "found": dict(condition.found),
+            "cells": condition.cells,
+        }
+
+    def _by_layer(self, neurons: NeuronSet, name: str) -> list[dict[str, Any]]:
+        """Neurons of each layer, and the share of their values that the intervention changes on the scanned text."""
+        rows: dict[int, dict[str, Any]] = {}
+        below = self.lab.scan.table["fraction_negative"].to_numpy(np.float64)
+        for site in neurons.layout:
+            row = rows.setdefault(site.layer, {"layer": site.layer, "neurons": 0, "of": 0, "touched": 0.0})
+            here = below[neurons.layout.rows[site.path]][neurons.at(site.path)]
+            row["neurons"] += len(here)
+            row["of"] += site.size
+            row["touched"] += float(np.nan_to_num(_touched(name, here)).sum())
+        for row in rows.values():
+            row["touched"] = row["touched"] / row["neurons"] if row["neurons"] else None
+        return list(rows.values())
+
+    def _noop(self, conditions: Sequence[Condition]) -> dict[str, Any] | None:
+        """The check that zeroing negatives changes nothing on a ReLU model: this one, or another."""
+        other, lab = self.facts["noop"], self.lab
+        if other is not None:
+            spec = {
+                "version": VERSIONS["noop"],
+                "model": other["model"],
+                "statistics": lab.facts.statistics[1],
+                "windows": other["windows"],
+                "share": self.share,
+            }
+            inputs = {"path": other["path"], "windows": self.settings.noop_windows}
+            cost = 2.0 * 2048 * (self.settings.noop_windows + NOOP_SCAN)
+            cell = Cell("noop", spec, f"no-op control on {other['name']}", cost, inputs)
+        elif self.facts["rectifies"] and self.settings.noop:
+            options = {"windows": lab.facts.perplexity[1]}
+            change = Change(conditions[1].neurons, "zero_negative")
+            cost = 2 * lab.cost("perplexity")
+            cell = lab.cell("noop", VERSIONS["noop"], options, "no-op control", cost, change)
+        else:
+            return None
+        lab.run([cell])
+        return {"model": other["name"] if other else None, "cell": cell.key}
+
+
+def _touched(name: str, below: np.ndarray) -> np.ndarray:
+    """Share of values that an intervention can change, from the share of values below zero."""
+    if name in ("zero_negative", "sign_flip", "negative_mean"):
+        return below
+    return 1 - below if name in ("zero_positive", "relu_on_positives") else np.ones_like(below)

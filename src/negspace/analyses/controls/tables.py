@@ -1,0 +1,339 @@
+"""From the records of the analysis of controls to its tables and sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from negspace.controls.residual import root_mean_square
+from negspace.experiment.analysis import Book
+from negspace.experiment.effects import Scored, amount, change, finding, mean_of, scored, title, value
+from negspace.experiment.schema import typed
+from negspace.significance import correct, mean_interval
+
+_CONTROL = {
+    "control": "what was changed, in words; the random sets of equal number are one row, their mean",
+    "role": "top, random (as many in each layer), other_side (the same neurons on the other side of zero), count (the"
+    " lowest-ranked, as many in each layer), perplexity (the lowest-ranked of equal perplexity), residual or"
+    " residual_random (the lowest-ranked, or random ones, of equal change of the residual stream)",
+    "intervention": "what was done to the neurons",
+}
+_CHANGE = "perplexity: ratio; accuracy: difference"
+COLUMNS: dict[str, dict[str, str]] = {
+    "controls": {
+        **_CONTROL,
+        "matched": "whether the set is matched within its tolerance; missing for sets that were not searched",
+        "neurons": "neurons changed (in one set)",
+        "sets": "sets of which the row is the mean",
+        "score": "perplexity, blimp or tse",
+        "value": "perplexity, or the accuracy as the mean over paradigms",
+        "low": "lower end of its interval",
+        "high": "upper end of its interval",
+        "change": f"change against the plain model ({_CHANGE})",
+        "change_low": "lower end of its paired interval",
+        "change_high": "upper end of its paired interval",
+        "change_p": "p-value of that change: t-test over windows for perplexity, else sign flips of paradigms, of pairs"
+        " where there are few paradigms",
+        "change_p_holm": "the same, corrected over all rows",
+        "contrast": f"the top set against this control, {_CHANGE}; above 1 or below 0: the top set does more harm",
+        "contrast_low": "lower end of its paired interval",
+        "contrast_high": "upper end of its paired interval",
+        "p": "p-value of the contrast, as change_p",
+        "p_holm": "the same, corrected over all contrasts of the table",
+        "finding": "harm: the top set does more harm than the control; gain: less; null result: neither is shown",
+    },
+    "controls_layers": {
+        **_CONTROL,
+        "layer": "decoder layer",
+        "neurons": "neurons of the set in this layer",
+        "of": "neurons that the layer has",
+        "share": "neurons / of",
+        "touched": "mean share of these neurons' values, on the scanned text, that the intervention can change",
+        "residual": "root mean square over tokens of |h' - h| / |h|: h the residual stream after the layer in the plain"
+        " model, h' the same with this layer alone changed",
+        "norm": "mean over tokens of |h'| / |h| - 1",
+        "to_top": "residual divided by the top set's in this layer",
+        "matched": "whether it equals the top set's within the tolerance; missing where it was not searched",
+        "reason": "how the search ended",
+    },
+    "controls_residual": {
+        **_CONTROL,
+        "neurons": "neurons changed (in one set)",
+        "end": "root mean square over tokens of |h' - h| / |h| after the last layer, all chosen neurons being changed",
+        "end_low": "lower end of its interval (bootstrap over windows)",
+        "end_high": "upper end of its interval",
+        "end_norm": "mean over tokens of |h'| / |h| - 1 there",
+        "end_to_top": "end divided by the top set's",
+        "windows": "windows on which it was measured",
+        "matched": "whether the set is matched within its tolerance; missing for sets that were not searched",
+        "evaluations": "measurements that the search took",
+        "reason": "how the search ended",
+    },
+    "noop": {
+        "model": "the model; its activations are flat below zero, as ReLU is",
+        "own": "whether it is the study's own model",
+        "what": "what was compared bit by bit: log-probabilities of tokens, or the scores of minimal pairs",
+        "neurons": "neurons whose negative pre-activations were set to zero",
+        "items": "numbers compared",
+        "differing": "those that differ in any bit",
+        "largest": "largest absolute difference, in nats",
+        "same": "whether nothing differs",
+    },
+}
+"""Table -> column -> meaning."""
+FAMILIES = {"controls": "change_p_holm: all changes of the table; p_holm: all contrasts of the table"}
+"""Table -> over what its p-values are corrected."""
+_WORDS = ("control", "role", "intervention", "score", "finding", "reason", "model", "what")
+_WHOLE = ("neurons", "sets", "layer", "of", "windows", "evaluations", "items", "differing")
+_FLAGS = ("matched", "own", "same")
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """One condition, or the random ones together."""
+
+    members: Sequence[Mapping[str, Any]]
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """The columns that say what it is."""
+        first = self.members[0]
+        name = first["name"] if len(self.members) == 1 else f"random, mean of {len(self.members)}"
+        return {"control": name, "role": first["role"], "intervention": first["intervention"]}
+
+    @property
+    def first(self) -> Mapping[str, Any]:
+        return self.members[0]
+
+
+def make(book: Book) -> dict[str, pd.DataFrame]:
+    """All tables of the analysis, by name."""
+    rows = _rows(book)
+    made = {
+        "controls": _controls(book, rows),
+        "controls_layers": _layers(book, rows),
+        "controls_residual": _residual(book, rows),
+        "noop": _noop(book),
+    }
+    return {name: typed(table, COLUMNS[name], words=_WORDS, whole=_WHOLE, flags=_FLAGS) for name, table in made.items()}
+
+
+def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """What the tables say: the top set against every control on every score, and the no-op control."""
+    said: list[str] = []
+    table = tables["controls"]
+    for score in book.part["scores"]:
+        rows = table[table["score"] == score]
+        top = rows[rows["role"] == "top"].iloc[0]
+        said.append(
+            f"Controls, {title(score)}: {top['control']} against the plain model:"
+            f" {amount(score, top['change'], top['change_low'], top['change_high'])}."
+        )
+        for _, row in rows[rows["role"] != "top"].iterrows():
+            outcome = {"harm": "the top set does more harm", "gain": "the top set does less harm"}
+            found = amount(score, row["contrast"], row["contrast_low"], row["contrast_high"])
+            said.append(
+                f"Against {row['control']} ({row['neurons']:,} neurons):"
+                f" {outcome.get(row['finding'], 'null result')}, {found}."
+            )
+    for _, row in tables["controls_residual"].iterrows():
+        if row["matched"] is pd.NA:
+            continue
+        what = "perplexity" if row["role"] == "perplexity" else "change of the residual stream"
+        outcome = "matched" if row["matched"] else "not matched, the nearest is taken"
+        said.append(f"{_capital(row['control'])}: {what} {outcome} ({row['reason']}).")
+    return said + _noop_sentences(book, tables["noop"])
+
+
+def _noop_sentences(book: Book, table: pd.DataFrame) -> list[str]:
+    said = []
+    for _, row in table.iterrows():
+        who = "This model's activations are flat below zero" if row["own"] else f"On {row['model']}"
+        if row["same"]:
+            outcome = f"zeroing negatives is a no-op, bit for bit, on all {row['items']:,} {row['what']}"
+        else:
+            outcome = (
+                f"zeroing negatives changes {row['differing']:,} of {row['items']:,} {row['what']}, which it must not:"
+                " the intervention is not to be trusted here"
+            )
+        said.append(f"No-op control: {who}{': ' if row['own'] else ' '}{outcome}.")
+    if book.part["rectifies"]:
+        said.append("There is no signal below zero in this model for an ablation to remove; every effect is null.")
+    return said
+
+
+def _rows(book: Book) -> list[_Row]:
+    """The conditions in order, the random sets as one."""
+    rows: list[_Row] = []
+    for condition in book.part["conditions"][1:]:
+        if condition["role"] == "random" and rows[-1].first["role"] == "random":
+            rows[-1] = _Row([*rows[-1].members, condition])
+        else:
+            rows.append(_Row([condition]))
+    return rows
+
+
+def _controls(book: Book, rows: Sequence[_Row]) -> pd.DataFrame:
+    made = []
+    for score in book.part["scores"]:
+
+        def of(condition: Mapping[str, Any], score: str = score) -> Scored:
+            return scored(score, book.record(condition["cells"][score]))
+
+        plain = of(book.part["conditions"][0])
+        top = of(rows[0].first)
+        for row in rows:
+            each = [of(member) for member in row.members]
+            mean = mean_of(each) if len(each) > 1 else each[0]
+            absolute, against = value(mean, **book.bootstrap), change(plain, mean, **book.bootstrap)
+            line = {
+                **row.about,
+                "matched": row.first["found"].get("matched"),
+                "neurons": row.first["neurons"],
+                "sets": len(each),
+                "score": score,
+                "value": absolute.estimate,
+                "low": absolute.low,
+                "high": absolute.high,
+                "change": against.estimate,
+                "change_low": against.low,
+                "change_high": against.high,
+                "change_p": against.p,
+            }
+            if row is not rows[0]:
+                contrast = change(mean, top, **book.bootstrap)
+                line |= {
+                    "contrast": contrast.estimate,
+                    "contrast_low": contrast.low,
+                    "contrast_high": contrast.high,
+                    "p": contrast.p,
+                }
+            made.append(line)
+    table = pd.DataFrame(made)
+    for column in ("contrast", "contrast_low", "contrast_high", "p"):
+        table[column] = table.get(column, pd.Series(np.nan, index=table.index)).astype("float64")
+    for column in ("change_p", "p"):
+        table[f"{column}_holm"] = correct(table[column].to_numpy(np.float64)).p
+    alpha = book.study["alpha"]
+    table["finding"] = [
+        None
+        if row["role"] == "top"
+        else finding(row["score"], row["contrast_low"], row["contrast_high"], row["p_holm"], alpha)
+        for _, row in table.iterrows()
+    ]
+    return table
+
+
+def _layers(book: Book, rows: Sequence[_Row]) -> pd.DataFrame:
+    made = []
+    reference: dict[int, float] = {}
+    for row in rows:
+        found = {layer["layer"]: layer for layer in row.first["found"].get("layers", ())}
+        measured = [_by_layer(book, member) for member in row.members]
+        for number, layer in enumerate(row.first["layers"]):
+            here = layer["layer"]
+            touched = [member["layers"][number]["touched"] for member in row.members]
+            residual, norm = (
+                float(np.mean([one[here][at] for one in measured])) if all(here in one for one in measured) else np.nan
+                for at in (0, 1)
+            )
+            if row is rows[0]:
+                reference[here] = residual
+            made.append(
+                {
+                    **row.about,
+                    "layer": here,
+                    "neurons": layer["neurons"],
+                    "of": layer["of"],
+                    "share": layer["neurons"] / layer["of"],
+                    "touched": np.nan if None in touched else float(np.mean(touched)),
+                    "residual": residual,
+                    "norm": norm,
+                    "to_top": residual / reference[here] if reference[here] else np.nan,
+                    "matched": found[here]["matched"] if here in found else None,
+                    "reason": found[here]["reason"] if here in found else None,
+                }
+            )
+    return pd.DataFrame(made)
+
+
+def _by_layer(book: Book, condition: Mapping[str, Any]) -> dict[int, tuple[float, float]]:
+    """Layer -> change of the residual stream, and of its norm; empty where it was not measured."""
+    if "layers" not in condition["cells"]:
+        return {}
+    items = book.record(condition["cells"]["layers"]).items
+    sums = items.groupby("layer", sort=True)[["norm", "tokens"]].sum()
+    norms = dict(zip(sums.index.tolist(), (sums["norm"] / sums["tokens"]).tolist(), strict=True))
+    return {layer: (change, norms[layer]) for layer, change in root_mean_square(items).items()}
+
+
+def _residual(book: Book, rows: Sequence[_Row]) -> pd.DataFrame:
+    made = []
+    for row in rows:
+        found = row.first["found"]
+        line = {
+            **row.about,
+            "neurons": row.first["neurons"],
+            "matched": found.get("matched"),
+            "evaluations": found.get("evaluations"),
+            "reason": found.get("reason"),
+        }
+        if "end" in row.first["cells"]:
+            items = [book.record(member["cells"]["end"]).items for member in row.members]
+            # Windows hold equally many tokens but for special ones, and weigh the same; so do sets.
+            squares = np.mean([one["squared"] / one["tokens"] for one in items], axis=0)
+            made_of = mean_interval(squares, **book.bootstrap)
+            end = np.sqrt([made_of.estimate, made_of.low, made_of.high])
+            norm = float(np.mean([one["norm"].sum() / one["tokens"].sum() for one in items]))
+            line |= {"end": end[0], "end_low": end[1], "end_high": end[2], "end_norm": norm, "windows": len(squares)}
+        made.append(line)
+    table = typed(made, COLUMNS["controls_residual"], words=_WORDS, whole=_WHOLE, flags=_FLAGS)
+    first = table["end"].iloc[0]
+    return table.assign(end_to_top=table["end"] / first if first else np.nan)
+
+
+def _noop(book: Book) -> pd.DataFrame:
+    about = book.part["noop"]
+    if about is None:
+        return pd.DataFrame()
+    results = book.record(about["cell"]).results
+    own = about["model"] is None
+    common = {"model": book.manifest["model"]["name"] if own else about["model"], "own": own}
+    rows = [
+        {
+            **common,
+            "what": "log-probabilities of tokens",
+            "neurons": results["neurons"],
+            "items": results["tokens"],
+            "differing": results["differing"],
+            "largest": results["largest"],
+            "same": results["same"],
+        }
+    ]
+    plain, top = book.part["conditions"][:2]
+    if own and book.part["intervention"] == "zero_negative":
+        for suite in (score for score in book.part["scores"] if score != "perplexity"):
+            before, after = (
+                book.record(one["cells"][suite]).items[["good", "bad"]].to_numpy(np.float64) for one in (plain, top)
+            )
+            differing = int(np.count_nonzero(before.view(np.int64) != after.view(np.int64)))
+            rows.append(
+                {
+                    **common,
+                    "what": f"scores of {title(suite)}'s sentences",
+                    "neurons": top["neurons"],
+                    "items": before.size,
+                    "differing": differing,
+                    "largest": float(np.abs(before - after).max()),
+                    "same": differing == 0,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]

@@ -1,0 +1,333 @@
+"""From the records of differentiation to its tables and sentences: shares of sign classes against their controls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from negspace.experiment.analysis import Book
+from negspace.experiment.chosen import KEY_COLUMNS
+from negspace.experiment.schema import typed
+from negspace.significance import correct, grouped_interval, sign_flip
+
+CONTEXT = 12
+"""Tokens shown on either side of a token."""
+FLIPS = 9999
+"""Random permutations of a test."""
+MEASURES = {
+    "nn": "both pre-activations below zero",
+    "pn": "one below zero, one not",
+    "pp": "neither below zero",
+    "upos_differs": "the tokens' words have different parts of speech (pairs in which both have one)",
+    "dep_differs": "the tokens' words have different dependency labels (pairs in which both have one)",
+}
+"""What is counted of pairs -> meaning."""
+_RANDOM, _BOTTOM = "random", "bottom"
+_END = {
+    "token": "the token",
+    "a": "the neuron's pre-activation there",
+    "before": "text before it in its window",
+    "after": "text after it",
+    "window": "number of its passage",
+    "place": "its place in the passage, from 0",
+    "frequency": "how often it occurs in the windows of the text",
+    "upos": 'part of speech of its word, "" without one',
+    "dep": 'dependency label of its word, "" without one',
+}
+
+COLUMNS = {
+    "differentiation": {
+        "set": "top, random (all sets of random neurons together) or bottom",
+        "measure": "; ".join(f"{name}: {meaning}" for name, meaning in MEASURES.items()),
+        "against": "matched pairs: the same neurons' control pairs; random, bottom: control neurons' selected pairs; "
+        "random over matched, bottom over matched: (selected minus matched) of the set, minus the same of the controls",
+        "neurons": "neurons of the set that have such pairs",
+        "pairs": "their pairs; against matched pairs those that have a control",
+        "value": "share of the set's selected pairs (mean over neurons); over matched: selected minus matched",
+        "value_low": "lower end of its interval (bootstrap over neurons and their pairs)",
+        "value_high": "upper end of its interval",
+        "reference": "the same of what it is compared with",
+        "reference_low": "lower end of its interval",
+        "reference_high": "upper end of its interval",
+        "difference": "value minus reference",
+        "low": "lower end of its interval (paired against matched pairs; else neurons of both drawn independently)",
+        "high": "upper end of its interval",
+        "p": "against matched pairs: sign flips with neurons as units; against control neurons: neurons of a layer "
+        "permuted between the two",
+        "p_holm": "the same, Holm-corrected",
+        "p_layers": "against matched pairs: sign flips with layers as units, since a layer's neurons choose among the "
+        "same near pairs; missing for a single layer",
+    },
+    "differentiation_neurons": {
+        "set": "top, random or bottom",
+        "seed": "seed of a random set",
+        **KEY_COLUMNS,
+        "tokens": "tokens that reached the neuron",
+        "points": "different inputs among them",
+        "near_pairs": "near pairs of these",
+        "mean": "mean pre-activation",
+        "std": "its standard deviation",
+        "fraction_negative": "share of the tokens below zero",
+        "near_nn": "share of all near pairs with both below zero",
+        "near_pn": "share with one below zero",
+        "near_pp": "share with none below zero",
+        "selected": "pairs that the neuron drives furthest apart",
+        "matched": "those that have a matched control",
+        "apart": "mean |a_i - a_j| of the selected pairs, in standard deviations",
+        "apart_matched": "the same of the controls",
+        "distance": "mean distance of the selected pairs' inputs, 1 being that of random inputs (root mean square)",
+        "distance_matched": "the same of the controls",
+        **{name: f"share of the selected pairs: {meaning}" for name, meaning in MEASURES.items()},
+        **{f"{name}_matched": f"share of the controls: {meaning}" for name, meaning in MEASURES.items()},
+    },
+    "differentiation_pairs": {
+        **KEY_COLUMNS,
+        "kind": "selected, or matched: the control of the selected pair of the same rank",
+        "rank": "1 for the pair that the neuron drives furthest apart",
+        "sign": "NN: both below zero, PN: one of the two, PP: neither",
+        "apart": "|a_i - a_j| in standard deviations of the neuron",
+        "distance": "distance of the inputs, divided by that of random inputs (root mean square)",
+        "overlap": "same: one word but for case and space; part: half of the longer one in common from its start; none",
+        **{f"{name}_first": f"{meaning}: first of the pair" for name, meaning in _END.items()},
+        **{f"{name}_second": f"{meaning}: second of the pair" for name, meaning in _END.items()},
+    },
+}
+"""Table -> column -> meaning."""
+FAMILIES = {"differentiation": "the measures of one set against one thing"}
+_WORDS = (
+    "set", "measure", "against", "name", "branch", "kind", "sign", "overlap",
+    *(f"{name}_{end}" for name in ("token", "before", "after", "upos", "dep") for end in ("first", "second")),
+)  # fmt: skip
+_WHOLE = (
+    "seed", "layer", "expert", "neuron", "neurons", "pairs", "tokens", "points", "near_pairs", "selected", "matched",
+    "rank", *(f"{name}_{end}" for name in ("window", "place", "frequency") for end in ("first", "second")),
+)  # fmt: skip
+
+
+def make(book: Book) -> dict[str, pd.DataFrame]:
+    """All tables."""
+    record = book.record(book.part["record"])
+    tokens = book.record(book.part["passages"]["record"]).items
+    about = pd.DataFrame(record.results["neurons"])
+    pairs = _pairs(record.items, tokens, about, int(book.part["passages"]["window"]))
+    neurons = _neurons(book.part["sets"], about, pairs)
+    summary = _summary(neurons, pairs, book.bootstrap)
+    made = {"differentiation": summary, "differentiation_neurons": neurons, "differentiation_pairs": pairs}
+    return {name: typed(table, COLUMNS[name], words=_WORDS, whole=_WHOLE) for name, table in made.items()}
+
+
+def _pairs(items: pd.DataFrame, tokens: pd.DataFrame, about: pd.DataFrame, window: int) -> pd.DataFrame:
+    """Pairs with their tokens in context."""
+    table = items.merge(about[["name", "layer", "branch", "expert", "neuron", "std"]], on="name", how="left")
+    below = (table["a_first"] < 0).astype(int) + (table["a_second"] < 0).astype(int)
+    table["sign"] = np.array(["PP", "PN", "NN"])[below.to_numpy(int)]
+    table["apart"] = (table["a_first"] - table["a_second"]).abs() / table["std"]
+    names, texts = (tokens[column].to_numpy(object) for column in ("name", "text"))
+    for end in ("first", "second"):
+        at = table[end].to_numpy(np.int64)
+        begin = at // window * window
+        table[f"token_{end}"] = names[at]
+        table[f"before_{end}"] = ["".join(texts[max(b, p - CONTEXT) : p]) for b, p in zip(begin, at, strict=True)]
+        table[f"after_{end}"] = [
+            "".join(texts[p + 1 : min(b + window, p + 1 + CONTEXT)]) for b, p in zip(begin, at, strict=True)
+        ]
+        for column in ("window", "place", "frequency", "upos", "dep"):
+            table[f"{column}_{end}"] = tokens[column].to_numpy()[at]
+    return table
+
+
+def _measured(pairs: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
+    """Measure -> 1 where it holds, 0 where not, NaN where it is not defined; [pairs] each."""
+    signs = pairs["sign"].to_numpy(object)
+    made = {name: np.asarray(signs == name.upper(), np.float64) for name in ("nn", "pn", "pp")}
+    for name in ("upos", "dep"):
+        one, two = pairs[f"{name}_first"].astype(str), pairs[f"{name}_second"].astype(str)
+        made[f"{name}_differs"] = np.where((one == "") | (two == ""), np.nan, np.asarray(one != two, np.float64))
+    return made
+
+
+def _neurons(sets: Sequence[Mapping[str, Any]], about: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """One row a neuron and set."""
+    given = pairs[["name", "kind", "apart", "distance"]].assign(**_measured(pairs))
+    means = given.groupby(["name", "kind"]).mean().unstack("kind")
+    columns = {}
+    for column in ("apart", "distance", *MEASURES):
+        for kind, suffix in (("selected", ""), ("matched", "_matched")):
+            key = (column, kind)
+            columns[column + suffix] = means[key] if key in means.columns else pd.Series(dtype="float64")
+    facts = about.set_index("name").join(pd.DataFrame(columns)).reset_index()
+    parts = [
+        facts[facts["name"].isin(one["neurons"])].assign(set=one["set"], seed=one["seed"])
+        for one in sets
+    ]  # fmt: skip
+    return pd.concat(parts, ignore_index=True)
+
+
+def _summary(neurons: pd.DataFrame, pairs: pd.DataFrame, options: Mapping[str, Any]) -> pd.DataFrame:
+    """How the sets compare with matched pairs, and the top set with control neurons."""
+    given = pairs[["name", "kind", "rank"]].assign(**_measured(pairs))
+    selected = given[given["kind"] == "selected"]
+    both = selected.merge(given[given["kind"] == "matched"], on=["name", "rank"], suffixes=("", "_control"))
+    parts = []
+    names = {role: part[["name", "layer"]] for role, part in neurons.groupby("set", sort=False)}
+    for role, members in names.items():
+        rows = [_against_matched(members, both, measure, options) for measure in MEASURES]
+        for other in (_RANDOM, _BOTTOM) if role == "top" else ():
+            if other in names:
+                for measure in MEASURES:
+                    plain = (members.merge(selected, on="name"), names[other].merge(selected, on="name"))
+                    rows.append(_against_neurons(*plain, measure, measure, other, options))
+                for measure in MEASURES:
+                    column = f"{measure}_over"
+                    over = both.assign(**{column: both[measure] - both[f"{measure}_control"]})
+                    parts_of = (members.merge(over, on="name"), names[other].merge(over, on="name"))
+                    rows.append(_against_neurons(*parts_of, column, measure, f"{other} over matched", options))
+        table = pd.DataFrame([{"set": role, **row} for row in rows if row is not None])
+        if len(table):
+            for _, some in table.groupby("against", sort=False).groups.items():
+                table.loc[some, "p_holm"] = correct(table.loc[some, "p"].to_numpy(np.float64)).p
+            parts.append(table)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS["differentiation"]))
+
+
+def _against_matched(
+    members: pd.DataFrame, both: pd.DataFrame, measure: str, options: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Selected pairs against their own controls."""
+    part = members.merge(both, on="name").dropna(subset=[measure, f"{measure}_control"])
+    if part.empty:
+        return None
+    value, reference = (part[column].to_numpy(np.float64) for column in (measure, f"{measure}_control"))
+    difference = value - reference
+    of_neuron = pd.Series(difference).groupby(part["name"].to_numpy()).mean()
+    layer_of = part.drop_duplicates("name").set_index("name")["layer"]
+    of_layer = of_neuron.groupby(layer_of.loc[of_neuron.index].to_numpy()).mean().to_numpy()
+    groups = part["name"].to_numpy(object)
+    return {
+        "measure": measure,
+        "against": "matched pairs",
+        "neurons": len(of_neuron),
+        "pairs": len(part),
+        **_interval("value", value, groups, options),
+        **_interval("reference", reference, groups, options),
+        **_interval("difference", difference, groups, options),
+        "p": sign_flip(of_neuron.to_numpy(), seed=options["seed"]),
+        "p_layers": sign_flip(of_layer, seed=options["seed"]),
+    }
+
+
+def _against_neurons(
+    chosen: pd.DataFrame,
+    controls: pd.DataFrame,
+    column: str,
+    measure: str,
+    against: str,
+    options: Mapping[str, Any],
+) -> dict[str, Any] | None:
+    """Pairs of the chosen neurons against those of control neurons."""
+    chosen, controls = chosen.dropna(subset=[column]), controls.dropna(subset=[column])
+    if chosen.empty or controls.empty:
+        return None
+    # A neuron that several random sets drew counts once.
+    one, two = (part.groupby(["layer", "name"])[column].mean() for part in (chosen, controls))
+    controls = controls.drop_duplicates(["name", "rank"])
+    a, b = one.to_numpy(np.float64), two.to_numpy(np.float64)
+    layers = np.concatenate([part.index.get_level_values("layer").to_numpy() for part in (one, two)])
+    low, high = _two_samples(a, b, options)
+    return {
+        "measure": measure,
+        "against": against,
+        "neurons": len(one),
+        "pairs": len(chosen),
+        **_interval("value", chosen[column].to_numpy(np.float64), chosen["name"].to_numpy(object), options),
+        **_interval("reference", controls[column].to_numpy(np.float64), controls["name"].to_numpy(object), options),
+        "difference": float(a.mean() - b.mean()),
+        "low": low,
+        "high": high,
+        "p": _permuted(a, b, layers, options["seed"]),
+    }
+
+
+def _interval(
+    name: str, values: NDArray[np.float64], groups: NDArray[Any], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    made = grouped_interval(np.round(values, 12), groups.astype(str), **options)
+    ends = ("low", "high") if name == "difference" else (f"{name}_low", f"{name}_high")
+    return {name: made.estimate, ends[0]: made.low, ends[1]: made.high}
+
+
+def _two_samples(a: NDArray[np.float64], b: NDArray[np.float64], options: Mapping[str, Any]) -> tuple[float, float]:
+    """Percentile interval of the difference of two means, neurons of each drawn with replacement."""
+    if len(a) < 2 or len(b) < 2:
+        return float("nan"), float("nan")
+    rng = np.random.default_rng(options["seed"])
+    draws = options["draws"]
+    means = [part[rng.integers(len(part), size=(draws, len(part)))].mean(axis=1) for part in (a, b)]
+    tail = (1 - options["level"]) / 2
+    low, high = np.round(np.quantile(means[0] - means[1], [tail, 1 - tail]), 12)
+    return float(low), float(high)
+
+
+def _permuted(a: NDArray[np.float64], b: NDArray[np.float64], layers: NDArray[np.int64], seed: int) -> float:
+    """Two-sided permutation p-value of a difference of means, neurons exchanged within their layer."""
+    values = np.concatenate([a, b])
+    layer = np.unique(layers, return_inverse=True)[1]
+    chosen = np.arange(len(values)) < len(a)
+    total = values.sum()
+
+    def differences(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.abs(sums / len(a) - (total - sums) / len(b))
+
+    observed = float(differences(values[chosen].sum(keepdims=True))[0]) - 1e-12
+    rng = np.random.default_rng(seed)
+    sums = np.zeros(FLIPS)
+    for one in range(int(layer.max()) + 1):
+        mine = values[layer == one]
+        count = int(chosen[layer == one].sum())
+        shuffled = rng.permuted(np.broadcast_to(mine, (FLIPS, len(mine))), axis=1)
+        sums += shuffled[:, :count].sum(axis=1)
+    return (1 + int(np.count_nonzero(differences(sums) >= observed))) / (1 + FLIPS)
+
+
+def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """What the tables say of pairs with both pre-activations below zero, and of what the pairs are."""
+    summary, alpha = tables["differentiation"], book.study["alpha"]
+    neurons = tables["differentiation_neurons"]
+    top = neurons[neurons["set"] == "top"]
+    if summary.empty:
+        return ["Differentiation: no near pairs that a chosen neuron tells apart."]
+    made = [
+        f"Differentiation: {len(top):,} neurons from the top {book.part['share'] * 100:.4g}% by {book.part['by']} "
+        f"drive the near inputs of their selected pairs {top['apart'].mean():.1f} standard deviations apart on "
+        f"average, matched pairs {top['apart_matched'].mean():.1f} ({int(top['matched'].sum()):,} of "
+        f"{int(top['selected'].sum()):,} pairs have a match)."
+    ]
+    for measure, words in (
+        ("nn", "with both pre-activations below zero"),
+        ("pn", "across zero"),
+        ("upos_differs", "of different parts of speech"),
+    ):
+        found = []
+        for against in ("matched pairs", "random", "random over matched", "bottom", "bottom over matched"):
+            row = summary[(summary["set"] == "top") & (summary["measure"] == measure) & (summary["against"] == against)]
+            if len(row):
+                found.append(_said(row.iloc[0], against, alpha))
+        if found:
+            made.append(f"Pairs {words}: {'; '.join(found)}.")
+    return made
+
+
+def _said(row: pd.Series, against: str, alpha: float) -> str:
+    p, low, high = row["p_holm"], row["low"], row["high"]
+    sure = np.isfinite(p) and p < alpha and (low > 0 or high < 0)
+    outcome = ("more" if row["difference"] > 0 else "fewer") if sure else "null result"
+    against = against if "matched" in against else f"{against} neurons"
+    shown = "p n/a" if not np.isfinite(p) else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    return (
+        f"against {against} {outcome}, {row['value'] * 100:.1f}% beside {row['reference'] * 100:.1f}% "
+        f"({row['difference'] * 100:+.1f} points [{low * 100:+.1f}, {high * 100:+.1f}], Holm-corrected {shown})"
+    )

@@ -1,0 +1,230 @@
+"""Dose: scores against the share of neurons that is changed, for top, random and bottom sets, and by intervention."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from pydantic import Field, model_validator
+
+from negspace.analyses.dose import columns as dose_columns
+from negspace.analyses.dose import figures
+from negspace.analyses.dose import tables as dose_tables
+from negspace.analyses.dose import words as dose_words
+from negspace.controls import random_sets
+from negspace.experiment.analysis import Analysis, Book, Load, Settings
+from negspace.experiment.condition import with_means
+from negspace.experiment.config import Shares
+from negspace.experiment.effects import percent
+from negspace.experiment.lab import PLAIN, Change
+from negspace.experiment.run import Run
+from negspace.figures.figure import Figure
+from negspace.intervention import INTERVENTIONS, Intervention
+from negspace.neurons.neuronset import NeuronSet
+from negspace.neurons.scan import Scan
+from negspace.neurons.select import size_of
+from negspace.runs.cell import Cell
+
+Kind = Literal["top", "random", "bottom"]
+Name = Literal["zero_negative", "zero_positive", "zero_both", "relu_on_positives", "sign_flip", "mean", "negative_mean"]
+assert set(get_args(Name)) == set(INTERVENTIONS)
+
+
+class DoseSettings(Settings):
+    """Which shares, which sets and which interventions."""
+
+    shares: Shares | None = None
+    """Shares p of each site's neurons; None: log-spaced, `points` of them from `lowest` to `highest`."""
+    lowest: float = Field(0.001, gt=0, le=1)
+    """The smallest share."""
+    highest: float = Field(1.0, gt=0, le=1)
+    """The largest share; at 1 a site of D neurons gives D - 1."""
+    points: int = Field(10, ge=2)
+    """How many shares, each rounded to three digits."""
+    sets: tuple[Kind, ...] = get_args(Kind)
+    """Families of sets: highest scores, as many at random, lowest scores."""
+    random: int | None = Field(None, ge=1)
+    """Random sets a share; None: as many as the study has, at least 1."""
+    interventions: tuple[Name, ...] = get_args(Name)
+    """Interventions to compare; the curves over shares are made with the study's own."""
+    intervention_shares: Shares | None = None
+    """Shares at which they are compared; None: the study's."""
+
+    @model_validator(mode="after")
+    def _check(self) -> DoseSettings:
+        for name, given in (("shares", self.shares), ("intervention_shares", self.intervention_shares)):
+            if given is not None and (not given or len(set(given)) < len(given) or not all(0 < p <= 1 for p in given)):
+                raise ValueError(f"{name} must be shares above 0 and up to 1, each once; got {list(given)}")
+        if self.shares is None and self.lowest >= self.highest:
+            raise ValueError(f"lowest ({self.lowest}) must be below highest ({self.highest})")
+        for name, values in (("sets", self.sets), ("interventions", self.interventions)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} must be given once each; got {list(values)}")
+        if not self.sets:
+            raise ValueError("sets must name one family at least")
+        return self
+
+    @property
+    def doses(self) -> tuple[float, ...]:
+        """The shares, upwards."""
+        if self.shares is not None:
+            return tuple(sorted(self.shares))
+        spaced = np.geomspace(self.lowest, self.highest, self.points)
+        return tuple(dict.fromkeys(float(f"{share:.3g}") for share in spaced))
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """One set under one intervention."""
+
+    set: Kind
+    """Family of the set."""
+    share: float
+    """Share p."""
+    seed: int | None
+    """Seed of a random set."""
+    intervention: str
+    """What is done to it."""
+    neurons: NeuronSet
+    """The neurons."""
+    left_out: int = 0
+    """Neurons of the set without a mean, which an intervention on means leaves as they are."""
+    cells: dict[str, str] = field(default_factory=dict)
+    """Score -> key of the record."""
+
+    @property
+    def name(self) -> str:
+        """What to call it: "random 1%, seed 0, sign_flip"."""
+        seed = "" if self.seed is None else f", seed {self.seed}"
+        return f"{self.set} {percent(self.share)}{seed}, {self.intervention}"
+
+
+class Dose(Analysis[DoseSettings]):
+    """Perplexity and minimal pairs against the share of neurons, and under every intervention."""
+
+    name = "dose"
+    title = "Dose and intervention"
+    section = DoseSettings
+    columns = dose_columns.COLUMNS
+    families = dose_columns.FAMILIES
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """What is scored: perplexity and the study's minimal pairs."""
+        return ("perplexity", *self.lab.suites)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of the random sets."""
+        s = self.lab.study
+        wanted = self.settings.random or max(1, s.random)
+        return tuple(range(s.seed, s.seed + wanted)) if self._uses_random else ()
+
+    @property
+    def _uses_random(self) -> bool:
+        return "random" in self.settings.sets
+
+    @property
+    def _plan(self) -> list[tuple[str, float, tuple[Kind, ...]]]:
+        """Intervention, share and families of sets, each combination once; the study's own intervention first."""
+        s, own = self.settings, self.lab.study.intervention
+        compared: tuple[Kind, ...] = tuple(kind for kind in s.sets if kind != "bottom")
+        plan = {(own, share): s.sets for share in s.doses}
+        for share in s.intervention_shares or self.lab.study.shares:
+            for name in s.interventions if compared else ():
+                plan.setdefault((name, float(share)), compared)
+        order = list(dict.fromkeys(name for name, _ in plan))
+        return [(name, p, plan[name, p]) for name, p in sorted(plan, key=lambda key: (order.index(key[0]), key[1]))]
+
+    def load(self) -> Load:
+        sizes = [site.size for site in self.lab.facts.layout.within(self.lab.study.layers)]
+        sets = 0
+        distinct: set[tuple[Any, ...]] = set()
+        for name, share, kinds in self._plan:
+            counts = tuple(size_of(share, size) for size in sizes)
+            if (name, counts) not in distinct:
+                distinct.add((name, counts))
+                sets += sum(len(self.seeds) if kind == "random" else 1 for kind in kinds)
+        conditions = sets + 1
+        detail = (
+            f"{len(self.settings.doses)} shares of {', '.join(self.settings.sets)} sets; "
+            f"{len(self.settings.interventions)} interventions; {sets} different conditions and the plain model"
+        )
+        each = sum(self.lab.cost(score) for score in self.scores)
+        return Load(conditions * len(self.scores), conditions * each, detail)
+
+    def run(self) -> dict[str, Any]:
+        scan = self.lab.scan
+        conditions = self._conditions(scan)
+        cells: dict[str, Cell] = {}
+
+        def want(label: str, change: Change, keys: dict[str, str]) -> None:
+            for score in self.scores:
+                cell = self.lab.score(score, label, change)
+                cells.setdefault(cell.key, cell)  # two shares may give one set: it is computed once
+                keys[score] = cell.key
+
+        baseline: dict[str, str] = {}
+        want("plain model", PLAIN, baseline)
+        for one in conditions:
+            want(one.name, Change(one.neurons, one.intervention), one.cells)
+        self.lab.run(list(cells.values()))
+        return {
+            "notes": _notes(conditions),
+            "scores": list(self.scores),
+            "baseline": baseline,
+            "conditions": [
+                {
+                    "set": one.set,
+                    "share": one.share,
+                    "seed": one.seed,
+                    "intervention": one.intervention,
+                    "neurons": len(one.neurons),
+                    "left_out": one.left_out,
+                    "key": one.neurons.key,
+                    "cells": one.cells,
+                }
+                for one in conditions
+            ],
+        }
+
+    def _conditions(self, scan: Scan) -> list[Condition]:
+        s = self.lab.study
+        found = []
+        for name, share, kinds in self._plan:
+            top = scan.top(share, by=s.by, layers=s.layers)
+            sets: list[tuple[Kind, int | None, NeuronSet]] = []
+            for kind in kinds:
+                if kind == "random":
+                    drawn = random_sets(scan, None, self.seeds, like=top)
+                    sets.extend((kind, seed, one) for seed, one in zip(self.seeds, drawn, strict=True))
+                else:
+                    sets.append((kind, None, top if kind == "top" else scan.bottom(share, by=s.by, layers=s.layers)))
+            for kind, seed, neurons in sets:
+                kept = with_means(neurons, scan) if Intervention(name).needs_means else neurons
+                found.append(Condition(kind, share, seed, name, kept, len(neurons) - len(kept)))
+        return found
+
+    @classmethod
+    def tabulate(cls, book: Book) -> dict[str, pd.DataFrame]:
+        return dose_tables.make(book)
+
+    @classmethod
+    def sentences(cls, book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
+        return dose_words.sentences(book, tables)
+
+    @classmethod
+    def figures(cls, run: Run) -> list[Figure]:
+        return figures.figures(run)
+
+
+def _notes(conditions: Sequence[Condition]) -> list[str]:
+    return [
+        f"dose: {one.name}: {one.left_out:,} neurons have no mean (no token of the statistics reached their experts) "
+        "and stay as they are"
+        for one in conditions
+        if one.left_out
+    ]

@@ -1,0 +1,155 @@
+"""Figures of the dose analysis: scores against the share of neurons, and interventions side by side."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from negspace.experiment import paper
+from negspace.experiment.run import Run
+from negspace.figures.figure import Axis, Figure, Grid, Panel, Reference, Series, numbers
+from negspace.figures.forest import Dots, forest, percent
+from negspace.figures.scores import (
+    INTERVENTIONS,
+    SCORES,
+    beside,
+    change_label,
+    estimates,
+    scaled,
+    scores_of,
+    unit,
+    zero,
+)
+
+SETS = (
+    ("top", "top", "top"),
+    ("random mean", "random sets", "random mean"),
+    ("bottom", "bottom", "bottom"),
+)
+"""Set in the tables, what to call it, its role."""
+
+
+def figures(run: Run) -> list[Figure]:
+    """Dose curves, changes by group and dose, and interventions at every share at which several were tried."""
+    table = run.table("dose")
+    if table is None:
+        return []
+    own = main_intervention(run, table)
+    made = [_curves(run, table[table["intervention"] == own])]
+    groups = run.table("dose_by_group")
+    if groups is not None:
+        made += _by_group(groups[(groups["intervention"] == own) & (groups["set"] == "top")])
+    return made + _interventions(run, table)
+
+
+def main_intervention(run: Run, table: pd.DataFrame) -> str:
+    """The intervention that the curves are of: the study's own."""
+    own = str(run.study.get("mode") or f"zero_{run.study.get('zero', 'negative')}")
+    found = set(table["intervention"])
+    return own if own in found else str(table["intervention"].dropna().iloc[0])
+
+
+def curve_panel(parts: list[tuple[str, str, pd.DataFrame]], score: str, references: tuple[Reference, ...]) -> Panel:
+    """Change of a score against the share, one series a named part of the dose table."""
+    series = []
+    for name, role, rows in parts:
+        rows = rows.sort_values("share")
+        low, high = (scaled(rows, f"change_{end}", unit(score)) for end in ("low", "high"))
+        labels = tuple(
+            f"{percent(share)}, {n:,} neurons" for share, n in zip(rows["share"], rows["neurons"], strict=True)
+        )
+        x, y = numbers(rows["share"]) * 100, scaled(rows, "change", unit(score))
+        series.append(Series(name, role, x, y, low, high, mark="line", labels=labels))
+    most = max((float(np.nanmax(one.y)) for one in series if len(one.y)), default=1.0)
+    axis = Axis("neurons of each layer (%)", log=True)
+    return Panel(
+        axis,
+        Axis(change_label(score), log=score == "perplexity" and most > 3),
+        beside(series, axis),
+        SCORES[score],
+        (Reference(zero(score), "y"), *references),
+    )
+
+
+def _curves(run: Run, table: pd.DataFrame) -> Figure:
+    panels = []
+    for score in scores_of(table):
+        here = table[table["score"] == score]
+        parts = [(name, role, here[here["set"] == key]) for key, name, role in SETS]
+        references = paper.doubling(run) if score == "perplexity" else ()
+        panels.append(curve_panel([part for part in parts if len(part[2])], score, references))
+    caption = (
+        f"Change against the plain model on the same items, with {run.level} intervals, by the share of each layer's "
+        "neurons. Several random sets are drawn as their mean, item by item."
+    )
+    return Figure("dose", "Dose", caption, tuple(panels), columns=min(3, len(panels)), wide=True)
+
+
+def _by_group(table: pd.DataFrame) -> list[Figure]:
+    """Change under the top set: groups by shares, as a matrix."""
+    made = []
+    for score in scores_of(table):
+        here = table[table["score"] == score]
+        wide = here.pivot_table(index="group", columns="share", values="change", aggfunc="first", sort=True)
+        values = wide.to_numpy(np.float64) * 100
+        if not np.isfinite(values).any():
+            continue
+        most = max(1.0, float(np.nanmax(np.abs(values))))
+        # The palette's vermillion end is for harm.
+        grid = Grid(
+            np.arange(wide.shape[1], dtype=float),
+            np.arange(wide.shape[0], dtype=float),
+            -values,
+            "accuracy lost (points)",
+            matrix=True,
+            limits=(-most, most),
+        )
+        panel = Panel(
+            Axis(
+                "neurons of each layer", ticks=tuple((float(n), percent(float(s))) for n, s in enumerate(wide.columns))
+            ),
+            Axis(
+                "",
+                ticks=tuple((float(n), str(group)) for n, group in enumerate(wide.index)),
+                limits=(len(wide) - 0.5, -0.5),
+            ),
+            grid=grid,
+            rows=len(wide),
+        )
+        word = {"blimp": "phenomenon", "tse": "construction"}[score]
+        caption = "Points of accuracy lost under the top set; intervals and corrected p-values are in the table."
+        made.append(
+            Figure(f"dose_{score}_by_{word}", f"{SCORES[score]} by {word} and dose", caption, (panel,), wide=True)
+        )
+    return made
+
+
+def _interventions(run: Run, table: pd.DataFrame) -> list[Figure]:
+    made = []
+    for share, here in table.dropna(subset="share").groupby("share"):
+        names = [name for name in INTERVENTIONS if (here["intervention"] == name).any()]
+        if len(names) < 2:
+            continue
+        panels = []
+        for score in scores_of(here):
+            part = here[here["score"] == score].assign(name=here["intervention"].map(INTERVENTIONS))
+            series = [
+                Dots(
+                    name,
+                    role,
+                    estimates(rows, "name", "change", ("change_low", "change_high"), unit(score)),
+                    {str(r["name"]): str(r["finding"]) for _, r in rows.iterrows()},
+                )
+                for key, name, role in SETS
+                if len(rows := part[part["set"] == key])
+            ]
+            rows_ = [INTERVENTIONS[name] for name in names]
+            panels.append(forest(rows_, series, change_label(score), title=SCORES[score], zero=zero(score)))
+        p = percent(float(share))  # type: ignore[arg-type]
+        caption = (
+            f"Every intervention on the same neurons, against the plain model, with {run.level} intervals. Sign flip "
+            "keeps the magnitude and loses the sign; the mean of the negatives keeps the sign and loses the magnitude."
+        )
+        name = f"interventions_{p.replace('%', 'pct')}"
+        made.append(Figure(name, f"Interventions, p = {p}", caption, tuple(panels), min(3, len(panels)), wide=True))
+    return made

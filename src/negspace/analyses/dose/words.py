@@ -1,0 +1,79 @@
+"""What the tables of the dose analysis say, in plain sentences; a null result is called one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from negspace.analyses.dose.columns import PLAIN
+from negspace.analyses.dose.tables import own
+from negspace.experiment.analysis import Book
+from negspace.experiment.effects import amount, percent, title
+
+
+def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """What the tables say: from which share on there is harm, where perplexity doubles, and sign against magnitude."""
+    said = [_threshold_sentence(row) for _, row in tables["dose_thresholds"].iterrows()]
+    contrasts, name = tables["dose_contrasts"], own(book)
+    against = contrasts[(contrasts["against"] == "random") & (contrasts["intervention"] == name)]
+    different = against[against["share"] == against["first_share"]]
+    for score in book.part["scores"]:
+        rows = different[different["score"] == score]
+        more, less = (rows[rows["finding"] == what]["share"] for what in ("harm", "gain"))
+        if len(rows) > 1:
+            said.append(
+                f"{_capital(title(score))}, {name}: the top set does more harm than random ones at {_shares(more)}, "
+                f"less at {_shares(less)}; {len(rows)} different shares."
+            )
+    contrasts = tables["sign_or_magnitude"]
+    for _, row in tables["sign_or_magnitude_answer"].iterrows():
+        here = (contrasts[["share", "set", "score"]] == row[["share", "set", "score"]]).all(axis=1)
+        parts = [
+            f"{words} {_described(contrasts[here], first, second)}"
+            for first, second, words in (
+                ("sign_flip", PLAIN, "sign lost"),
+                ("negative_mean", PLAIN, "magnitude lost"),
+                ("sign_flip", "negative_mean", "the first against the second"),
+            )
+        ]
+        said.append(
+            f"Sign or magnitude, {row['set']} {percent(row['share'])}, {title(row['score'])}: {row['answer']} "
+            f"({'; '.join(parts)})."
+        )
+    return said
+
+
+def _threshold_sentence(row: pd.Series) -> str:
+    text = f"{_capital(title(row['score']))}, {row['set']}, {row['intervention']}: "
+    if np.isfinite(row["first_harm"]):
+        text += f"harm is first shown at {percent(row['first_harm'])} ({row['neurons']:,} neurons)"
+    else:
+        text += "a null result, harm is shown at no share"
+    if row["score"] != "perplexity":
+        return text + "."
+    if not np.isfinite(row["doubling"]):
+        return f"{text}; it is doubled at none{_limits(row)}."
+    return f"{text}; it is doubled at {percent(row['doubling'])}{_limits(row)}."
+
+
+def _limits(row: pd.Series) -> str:
+    low, high = row["doubling_low"], row["doubling_high"]
+    if np.isnan(low) or np.isinf(low):
+        return ""
+    words = [percent(end) if np.isfinite(end) else "not reached" for end in (low, high)]
+    return f" [{words[0]}, {words[1]}]"
+
+
+def _described(rows: pd.DataFrame, first: str, second: str) -> str:
+    row = rows[(rows["first"] == first) & (rows["second"] == second)].iloc[0]
+    return f"{amount(row['score'], row['difference'], row['low'], row['high'])}: {row['finding']}"
+
+
+def _shares(shares: pd.Series) -> str:
+    return ", ".join(percent(share) for share in shares) or "none"
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]

@@ -1,0 +1,235 @@
+"""Layers: consecutive groups of layers ablated, each alone and cumulatively from the first.
+
+A set of neurons gives one condition a group and family: its part in that group alone, and its part in all groups up to
+that one. All conditions of one set and score are one cell, for they are scored in one pass over the data in which
+layers that two of them have in common run once (`negspace.score.sweep`); eight groups, alone and cumulatively, take 56%
+of the layers of sixteen whole evaluations. The cell's key names the set and the layers of every condition; its items
+have a column for the condition. The top set and each random set have cells of their own, so that a run that is stopped
+loses one set's score at most.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from pydantic import Field, model_validator
+
+from negspace.analyses.layers import figures
+from negspace.analyses.layers import tables as layers_tables
+from negspace.analyses.layers import words as layers_words
+from negspace.controls import random_sets
+from negspace.experiment.analysis import Analysis, Book, Load, Settings
+from negspace.experiment.condition import with_means
+from negspace.experiment.effects import percent
+from negspace.experiment.lab import Change
+from negspace.experiment.run import Run
+from negspace.experiment.workbench import Handler, Workbench
+from negspace.figures.figure import Figure
+from negspace.intervention import Intervention, intervene
+from negspace.neurons.neuronset import NeuronSet
+from negspace.runs.cell import Cell
+from negspace.runs.engine import Step
+from negspace.score.pairs import prepare
+from negspace.score.sweep import Condition, plan, sweep_pairs, sweep_perplexity
+
+VERSION = 2
+"""Version of what a cell of the kind "layers" computes; raise it whenever a spec comes to give another result."""
+
+Family = Literal["alone", "cumulative"]
+
+
+class LayersSettings(Settings):
+    """Which layers go together, and which sets."""
+
+    groups: int = Field(8, ge=1)
+    """Groups of consecutive layers, as equal as can be; a model of fewer layers gives each a group of its own."""
+    share: float | None = Field(None, gt=0, le=1)
+    """Share p of each site's neurons; None: the study's first."""
+    by: str | None = None
+    """The statistic that ranks them; None: the study's."""
+    families: tuple[Family, ...] = get_args(Family)
+    """Each group alone, and all groups up to it."""
+    random: int | None = Field(None, ge=0)
+    """Random sets, as many neurons in each layer as the top set has; None: as many as the study has."""
+
+    @model_validator(mode="after")
+    def _check(self) -> LayersSettings:
+        if not self.families or len(set(self.families)) < len(self.families):
+            raise ValueError(f"families must be given, once each; got {list(self.families)}")
+        return self
+
+
+def group_layers(layers: Sequence[int], groups: int) -> list[tuple[int, ...]]:
+    """Consecutive groups of layers of as equal sizes as can be, larger ones first; at most one a layer."""
+    if not layers:
+        return []
+    return [tuple(part.tolist()) for part in np.array_split(np.array(layers, int), min(groups, len(layers)))]
+
+
+def changes_of(neurons: NeuronSet, intervention: str, depth: int) -> tuple[str, ...]:
+    """What an intervention on a set does in each decoder layer, as `sweep` compares it."""
+    digests: dict[int, Any] = {}
+    for site in neurons.layout:
+        if site.path in neurons.indices:
+            digest = digests.setdefault(site.layer, hashlib.sha256(intervention.encode()))
+            digest.update(site.path.encode() + b"\0" + neurons.indices[site.path].astype("<i8").tobytes())
+    return tuple(digests[layer].hexdigest() if layer in digests else "" for layer in range(depth))
+
+
+def _sweep(bench: Workbench, cell: Cell, step: Step) -> tuple[Mapping[str, Any], pd.DataFrame]:
+    """Scores of all conditions of a cell. Items: one row a condition (its number in the spec) and window or pair."""
+    spec, model = cell.spec, bench.model
+    zero, mode = Intervention(spec["intervention"]).arguments
+    conditions = []
+    for layers in spec["conditions"]:
+        part = cell.inputs["neurons"].restrict(layers)
+
+        def change(part: NeuronSet = part) -> Any:
+            return intervene(model, part, zero, mode, cell.inputs.get("scan"))
+
+        changes = changes_of(part, spec["intervention"], model.layers)
+        conditions.append(Condition(f"layers {', '.join(map(str, layers))}", changes, change))
+    if spec["score"] == "perplexity":
+        texts = sweep_perplexity(model, bench.windows, conditions, batch=bench.study.batch, progress=step)
+        values, notes, share = [one.value for one in texts.scores], texts.notes, texts.share
+        parts = [pd.DataFrame({"window": np.arange(one.windows), "nll": one.nll}) for one in texts.scores]
+    else:
+        prepared = prepare(model, bench.pairs[spec["score"]], protocol=spec["protocol"])
+        pairs = sweep_pairs(model, prepared, conditions, progress=step)
+        values, notes, share = [one.accuracy for one in pairs.scores], pairs.notes, pairs.share
+        kept = ["paradigm", "phenomenon", "index", "good", "bad", "outcome"]
+        parts = [one.items[kept].astype({"outcome": str}) for one in pairs.scores]
+    for number, items in enumerate(parts):
+        items.insert(0, "condition", number)
+    results = {"values": values, "share_of_layers": share, "notes": list(notes)}
+    return results, pd.concat(parts, ignore_index=True)
+
+
+class LayersAnalysis(Analysis[LayersSettings]):
+    """Perplexity, BLiMP by phenomenon and TSE by construction under the ablation of groups of layers."""
+
+    name = "layers"
+    title = "Layers"
+    section = LayersSettings
+    columns = layers_tables.COLUMNS
+    families = layers_tables.FAMILIES
+    handlers: ClassVar[Mapping[str, Handler]] = {"layers": _sweep}
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """What is scored: perplexity and the study's minimal pairs."""
+        return ("perplexity", *self.lab.suites)
+
+    @property
+    def share(self) -> float:
+        """Share p of each site's neurons."""
+        return self.settings.share or self.lab.study.shares[0]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of the random sets."""
+        s = self.lab.study
+        count = s.random if self.settings.random is None else self.settings.random
+        return tuple(range(s.seed, s.seed + count))
+
+    @property
+    def conditions(self) -> list[tuple[Family, tuple[int, ...]]]:
+        """Family and layers of each condition."""
+        wanted = self.lab.study.layers
+        with_neurons = [layer for layer in self.lab.facts.layout.layers if wanted is None or layer in wanted]
+        groups = group_layers(with_neurons, self.settings.groups)
+        made: list[tuple[Family, tuple[int, ...]]] = []
+        for family in self.settings.families:
+            for number, group in enumerate(groups):
+                made.append((family, group if family == "alone" else tuple(sum(groups[: number + 1], ()))))
+        return made
+
+    def load(self) -> Load:
+        sets, conditions = 1 + len(self.seeds), self.conditions
+        each = sum(self.lab.cost(score) for score in self.scores)
+        passes = _passes([layers for _, layers in conditions])
+        detail = (
+            f"{len(conditions)} conditions ({', '.join(self.settings.families)}) of {sets} sets in {passes:.1f} passes "
+            f"a set instead of {len(conditions)}, and the plain model"
+        )
+        return Load((sets + 1) * len(self.scores), (sets * passes + 1) * each, detail)
+
+    def run(self) -> dict[str, Any]:
+        study, scan = self.lab.study, self.lab.scan
+        top = scan.top(self.share, by=self.settings.by or study.by, layers=study.layers)
+        sets: list[tuple[str, int | None, NeuronSet]] = [("top", None, top)]
+        if self.seeds:
+            drawn = random_sets(scan, None, self.seeds, like=top)
+            sets += [("random", seed, one) for seed, one in zip(self.seeds, drawn, strict=True)]
+        notes = []
+        if Intervention(study.intervention).needs_means:
+            kept = [with_means(neurons, scan) for _, _, neurons in sets]
+            left = [len(neurons) - len(some) for (_, _, neurons), some in zip(sets, kept, strict=True)]
+            notes += [
+                f"layers: {_name(kind, seed, self.share)}: {count:,} neurons have no mean and stay as they are"
+                for (kind, seed, _), count in zip(sets, left, strict=True)
+                if count
+            ]
+            sets = [(kind, seed, some) for (kind, seed, _), some in zip(sets, kept, strict=True)]
+
+        baseline = [self.lab.score(score, "plain model") for score in self.scores]
+        cells = [[self._cell(score, kind, seed, one) for score in self.scores] for kind, seed, one in sets]
+        records = self.lab.run([*baseline, *(cell for own in cells for cell in own)])
+        notes += [f"layers: {note}" for record in records[len(baseline) :] for note in record.results["notes"]]
+        return {
+            "notes": list(dict.fromkeys(notes)),
+            "share": self.share,
+            "by": self.settings.by or study.by,
+            "scores": list(self.scores),
+            "conditions": [{"family": family, "layers": list(layers)} for family, layers in self.conditions],
+            "baseline": dict(zip(self.scores, (cell.key for cell in baseline), strict=True)),
+            "sets": [
+                {
+                    "set": kind,
+                    "seed": seed,
+                    "key": neurons.key,
+                    "neurons": [len(neurons.restrict(layers)) for _, layers in self.conditions],
+                    "cells": dict(zip(self.scores, (cell.key for cell in own), strict=True)),
+                }
+                for (kind, seed, neurons), own in zip(sets, cells, strict=True)
+            ],
+        }
+
+    def _cell(self, score: str, kind: str, seed: int | None, neurons: NeuronSet) -> Cell:
+        """All conditions of one set under one score."""
+        facts, conditions = self.lab.facts, [list(layers) for _, layers in self.conditions]
+        options: dict[str, Any] = {"score": score, "conditions": conditions}
+        if score == "perplexity":
+            options["windows"] = facts.perplexity[1]
+        else:
+            options |= {"pairs": facts.pairs[score][1], "protocol": self.lab.study.protocol}
+        label = f"layers, {_name(kind, seed, self.share)}: {score}"
+        cost = self.lab.cost(score) * _passes([tuple(layers) for layers in conditions])
+        return self.lab.cell("layers", VERSION, options, label, cost, Change(neurons))
+
+    @classmethod
+    def tabulate(cls, book: Book) -> dict[str, pd.DataFrame]:
+        return layers_tables.make(book)
+
+    @classmethod
+    def sentences(cls, book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
+        return layers_words.sentences(book, tables)
+
+    @classmethod
+    def figures(cls, run: Run) -> list[Figure]:
+        return figures.figures(run)
+
+
+def _passes(conditions: Sequence[tuple[int, ...]]) -> float:
+    """Whole passes that all conditions take, as far as the layers that have neurons tell."""
+    layers = sorted({layer for one in conditions for layer in one})
+    runs = plan([tuple("x" if layer in one else "" for layer in layers) for one in conditions])
+    return sum(len(layers) - run.start for run in runs) / max(1, len(layers))
+
+
+def _name(kind: str, seed: int | None, share: float) -> str:
+    return f"{kind} {percent(share)}" + ("" if seed is None else f", seed {seed}")

@@ -1,0 +1,120 @@
+"""Figures of the layer sweep: groups of layers alone, and cumulatively from the first."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from negspace.experiment import paper
+from negspace.experiment.run import Run
+from negspace.figures.figure import Axis, Figure, Grid, Panel, Reference, Series, numbers
+from negspace.figures.forest import percent
+from negspace.figures.scores import SCORES, beside, change_label, scaled, scores_of, unit, zero
+
+_FAMILIES = {"alone": "each group alone", "cumulative": "all groups up to it"}
+_SETS = (("top", "top", "top"), ("random mean", "random sets", "random mean"))
+_WORDS = {"blimp": "phenomenon", "tse": "construction"}
+
+
+def figures(run: Run) -> list[Figure]:
+    """Scores by group of layers, and by phenomenon and construction as a matrix."""
+    made = []
+    table = run.table("layers")
+    if table is not None:
+        for share in dict.fromkeys(table["share"]):
+            made.append(_effects(run, table[table["share"] == share], float(share)))
+    groups = run.table("layers_by_group")
+    if groups is not None:
+        groups = groups[groups["set"] == "top"]
+        for share in dict.fromkeys(groups["share"]):
+            here = groups[groups["share"] == share]
+            made += [_by_group(here[here["score"] == score], score, float(share)) for score in scores_of(here)]
+            tse = here[(here["score"] == "tse") & here["group"].str.startswith("npi")]
+            if len(tse) and paper.first_layers(run):
+                made.append(_licensing(run, tse, float(share)))
+    return made
+
+
+def _effects(run: Run, table: pd.DataFrame, share: float) -> Figure:
+    panels = []
+    for family, words in _FAMILIES.items():
+        for score in scores_of(table):
+            here = table[(table["score"] == score) & (table["family"] == family)]
+            names = _names(here)
+            series = []
+            for key, name, role in _SETS:
+                rows = here[here["set"] == key].sort_values("first_layer" if family == "alone" else "last_layer")
+                if len(rows):
+                    x = np.array([names.index(layers) for layers in rows["layers"]], float)
+                    y, low, high = (
+                        scaled(rows, column, unit(score)) for column in ("change", "change_low", "change_high")
+                    )
+                    labels = tuple(f"layers {layers}, {n:,} neurons" for layers, n in _sized(rows))
+                    series.append(Series(name, role, x, y, low, high, mark="line", labels=labels))
+            ticks = tuple((float(place), name) for place, name in enumerate(names))
+            x_axis = Axis("layers", ticks=ticks, slanted=len(names) > 6)
+            y_axis = Axis(change_label(score))
+            title = f"{SCORES[score]}, {words}"
+            panels.append(Panel(x_axis, y_axis, beside(series, x_axis), title, (Reference(zero(score), "y"),)))
+    caption = (
+        f"Change against the plain model, with {run.level} intervals, when only the chosen neurons of these layers are "
+        "ablated."
+    )
+    p = percent(share)
+    columns = max(1, len(panels) // 2)
+    title = f"Where the damage is done, p = {p}"
+    return Figure(f"layers_{p.replace('%', 'pct')}", title, caption, tuple(panels), columns, wide=True)
+
+
+def _by_group(table: pd.DataFrame, score: str, share: float) -> Figure:
+    panels = []
+    most = max(1.0, float(np.nanmax(np.abs(numbers(table["change"])))) * 100)
+    for family, words in _FAMILIES.items():
+        here = table[table["family"] == family]
+        if here.empty:
+            continue
+        names, rows = _names(here), sorted(set(here["group"]))
+        values = np.full((len(rows), len(names)), np.nan)
+        for _, row in here.iterrows():
+            values[rows.index(row["group"]), names.index(row["layers"])] = -row["change"] * 100
+        places = (np.arange(len(names), dtype=float), np.arange(len(rows), dtype=float))
+        panels.append(
+            Panel(
+                Axis("layers", ticks=tuple(zip(places[0], names, strict=True)), slanted=len(names) > 6),
+                Axis("", ticks=tuple(zip(places[1], rows, strict=True)), limits=(len(rows) - 0.5, -0.5)),
+                title=words,
+                grid=Grid(*places, values, "accuracy lost (points)", matrix=True, limits=(-most, most)),
+                rows=len(rows),
+            )
+        )
+    p = percent(share)
+    name = f"layers_{score}_by_{_WORDS[score]}_{p.replace('%', 'pct')}"
+    title = f"{SCORES[score]} by {_WORDS[score]} and layers, p = {p}"
+    caption = "Points of accuracy lost under the top set; intervals and corrected p-values are in the table."
+    return Figure(name, title, caption, tuple(panels), columns=2, wide=True)
+
+
+def _licensing(run: Run, table: pd.DataFrame, share: float) -> Figure:
+    """NPI licensing under each group alone, where the paper gives a number for the first layers."""
+    here = table[table["family"] == "alone"]
+    names = _names(here)
+    mean = here.groupby("layers")["change"].mean()
+    y = np.array([float(mean[name]) * 100 for name in names])
+    series = Series("NPI licensing", "top", np.arange(len(names), dtype=float), y, mark="line")
+    ticks = tuple((float(place), name) for place, name in enumerate(names))
+    references = (Reference(0.0, "y"), *paper.first_layers(run))
+    axis = Axis("layers", ticks=ticks)
+    panel = Panel(axis, Axis("change in % right (points)"), (series,), references=references)
+    p = percent(share)
+    caption = "Mean over TSE's constructions of negative polarity items, each group of layers alone."
+    return Figure(f"layers_npi_{p.replace('%', 'pct')}", f"NPI licensing, p = {p}", caption, (panel,))
+
+
+def _names(table: pd.DataFrame) -> list[str]:
+    """Groups of layers from the first to the last."""
+    ordered = table.sort_values(["last_layer", "first_layer"])
+    return list(dict.fromkeys(ordered["layers"]))
+
+
+def _sized(rows: pd.DataFrame) -> list[tuple[str, int]]:
+    return [(str(row["layers"]), int(row["neurons"])) for _, row in rows.iterrows()]

@@ -1,0 +1,91 @@
+"""What the tables of the analysis of layers say, in plain sentences; a null result is called one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from negspace.analyses.layers.tables import BEFORE, FIRST, RANDOM
+from negspace.experiment.analysis import Book
+from negspace.experiment.effects import amount, title
+
+_PARTS = {"blimp": "phenomenon", "tse": "construction"}
+
+
+def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """For each score: which groups harm alone, whether the first harms most, whether damage accumulates, and against
+    random sets; then the hardest hit phenomenon and construction."""
+    top = tables["layers"][tables["layers"]["set"] == "top"]
+    contrasts, parts = tables["layers_contrasts"], tables["layers_by_group"]
+    said = []
+    for score in book.part["scores"]:
+        name = title(score)[0].upper() + title(score)[1:]
+        here, against = top[top["score"] == score], contrasts[contrasts["score"] == score]
+        alone, cumulative = (here[here["family"] == family] for family in ("alone", "cumulative"))
+        if len(alone):
+            said.append(f"{name}, each group of layers alone: {_alone(alone)}.")
+        if len(rows := against[against["against"] == FIRST]):
+            said.append(
+                f"{name}: the first group ({_layers(alone.iloc[0])}) does more harm than {_count(rows, 'gain')} of "
+                f"{len(rows)} others, less than {_count(rows, 'harm')}."
+            )
+        if len(cumulative):
+            said.append(f"{name}, cumulatively: {_cumulative(cumulative, against[against['against'] == BEFORE])}.")
+        for family, rows in against[against["against"] == RANDOM].groupby("family", sort=True):
+            said.append(
+                f"{name}, {family}: the top set does more harm than random ones in {_count(rows, 'harm')} of "
+                f"{len(rows)} groups, less in {_count(rows, 'gain')}."
+            )
+    for score, part in _PARTS.items():
+        rows = parts[(parts["score"] == score) & (parts["set"] == "top") & (parts["family"] == "alone")]
+        if len(rows):
+            said.append(f"{title(score)} by {part}, each group of layers alone: {_hardest(rows, part)}.")
+    return said
+
+
+def _alone(rows: pd.DataFrame) -> str:
+    harmed = rows[rows["finding"] == "harm"]
+    if not len(harmed):
+        return f"a null result, harm is shown in none of {len(rows)}" + _gains(rows)
+    # More perplexity is harm, more accuracy is not.
+    order = harmed.sort_values("change", ascending=harmed["score"].iloc[0] != "perplexity", kind="stable")
+    worst = order.iloc[0]
+    return f"harm in {len(harmed)} of {len(rows)}, most in {_layers(worst)} ({_amount(worst)})" + _gains(rows)
+
+
+def _cumulative(rows: pd.DataFrame, steps: pd.DataFrame) -> str:
+    last = rows.iloc[-1]
+    text = f"{_amount(last)} with all groups ({last['finding']})"
+    if not len(steps):
+        return text
+    return f"{text}; {_count(steps, 'harm')} of {len(steps)} further groups add harm, {_count(steps, 'gain')} undo some"
+
+
+def _hardest(rows: pd.DataFrame, part: str) -> str:
+    harmed = rows[rows["finding"] == "harm"]
+    if not len(harmed):
+        return f"a null result, harm is shown for no {part}"
+    worst = harmed.sort_values("change", kind="stable").iloc[0]
+    found = amount(worst["score"], worst["change"], worst["low"], worst["high"])
+    hit = harmed["group"].nunique()
+    return (
+        f"harm for {hit} of {rows['group'].nunique()} {part}s, most for {worst['group']} in {_layers(worst)} ({found})"
+    )
+
+
+def _gains(rows: pd.DataFrame) -> str:
+    gains = _count(rows, "gain")
+    return f"; gain in {gains}" if gains else ""
+
+
+def _amount(row: pd.Series) -> str:
+    return amount(row["score"], row["change"], row["change_low"], row["change_high"])
+
+
+def _layers(row: pd.Series) -> str:
+    return ("layers " if row["first_layer"] != row["last_layer"] else "layer ") + row["layers"]
+
+
+def _count(rows: pd.DataFrame, finding: str) -> int:
+    return int((rows["finding"] == finding).sum())

@@ -1,0 +1,197 @@
+"""The analysis of parts of speech: excess surprisal by tag under the top set, and under its controls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+from weakref import WeakKeyDictionary
+
+import pandas as pd
+from pydantic import Field
+
+from negspace.analyses.parts_of_speech import figures
+from negspace.analyses.parts_of_speech import tables as parts_of_speech_tables
+from negspace.analyses.parts_of_speech.excess import VERSION, cell_options, measured, tagged_text
+from negspace.controls import random_sets
+from negspace.errors import TaggerError
+from negspace.experiment.analysis import Analysis, Book, Columns, Load, Settings
+from negspace.experiment.effects import percent
+from negspace.experiment.lab import PLAIN, Change
+from negspace.experiment.matching import SEARCH, matched_set
+from negspace.experiment.run import Run
+from negspace.experiment.workbench import Handler, Workbench
+from negspace.figures.figure import Figure
+from negspace.neurons.neuronset import NeuronSet
+from negspace.runs.cell import Cell
+from negspace.runs.engine import Step
+from negspace.text.alignment import Aligned, align
+from negspace.text.windows import make_windows
+
+
+class PartsOfSpeechSettings(Settings):
+    """Which words, tagged by what, and which controls."""
+
+    share: float | None = Field(None, gt=0, le=1)
+    """Share p of the top set; None: the study's first."""
+    text: str | None = None
+    """Another text than the study's for perplexity; a file that ends in .conllu has gold tags and needs no tagger."""
+    tagger: str | None = None
+    """Name or path of a spaCy pipeline; None: the bundled one."""
+    windows: int | None = Field(None, ge=1)
+    """Windows of the text, from the start; None: as for the study's perplexity."""
+    random: bool = True
+    """Whether the study's random sets are measured too."""
+    matched: bool = True
+    """Whether the low-ranked set of equal perplexity is measured too."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Condition:
+    name: str
+    role: Literal["baseline", "top", "random", "matched"]
+    neurons: NeuronSet | None = None
+
+
+class PartsOfSpeechAnalysis(Analysis[PartsOfSpeechSettings]):
+    """Excess surprisal by part of speech and dependency label: of the top set, of random ones, of the matched one."""
+
+    name = "parts_of_speech"
+    title = "Parts of speech"
+    section = PartsOfSpeechSettings
+    columns: ClassVar[Columns] = parts_of_speech_tables.TABLES
+    families: ClassVar[Mapping[str, str]] = parts_of_speech_tables.FAMILIES
+
+    @classmethod
+    def read(cls, settings: PartsOfSpeechSettings, bench: Workbench) -> Mapping[str, Any]:
+        """Tag the text and find the word of every token.
+
+        Raises:
+            TextError: no text, less than one window of it, malformed gold tags, or a slow tokenizer.
+            TaggerError: the tagger is missing, of no use, or named for a text that has gold tags.
+        """
+        aligned = _aligned(bench, settings)
+        tagged, windows = aligned.tagged, aligned.windows
+        return {
+            "options": cell_options(aligned),
+            "cost": float(windows.tokens.size),
+            "text": [tagged.text.name, tagged.text.hash],
+            "tagger": tagged.tagger,
+            "words": len(tagged),
+            "windows": len(windows),
+            "window": windows.window,
+            "notes": [f"parts of speech: {note}" for note in (*windows.notes, *tagged.notes)],
+        }
+
+    @property
+    def share(self) -> float:
+        """Share p of the top set."""
+        return self.lab.study.shares[0] if self.settings.share is None else self.settings.share
+
+    def load(self) -> Load:
+        random = self.lab.study.random if self.settings.random else 0
+        conditions = 2 + random + self.settings.matched
+        tokens = conditions * self.facts["cost"] + SEARCH * self.lab.cost("perplexity") * self.settings.matched
+        detail = f"{conditions} conditions, {self.facts['words']:,} words tagged by {self.facts['tagger']}"
+        return Load(conditions + SEARCH * self.settings.matched, tokens, detail)
+
+    def run(self) -> dict[str, Any]:
+        notes = list(self.facts["notes"])
+        conditions = self._fixed()
+        if self.settings.matched:
+            match = matched_set(self.lab, self.share)
+            if match.neurons is None:
+                notes.append(f"parts of speech: no perplexity-matched control: {match.reason}")
+            else:
+                how = "matched" if match.matched else "nearest"
+                name = f"bottom {percent(match.share)}, {how} to top {percent(self.share)}"
+                conditions.append(_Condition(name, "matched", match.neurons))
+        cells = [self._cell(condition) for condition in conditions]
+        self.lab.run(cells)
+        return {
+            "share": self.share,
+            "intervention": self.lab.study.intervention,
+            "text": self.facts["text"],
+            "tagger": self.facts["tagger"],
+            "words": self.facts["words"],
+            "windows": [self.facts["windows"], self.facts["window"]],
+            "conditions": [
+                {
+                    "name": condition.name,
+                    "role": condition.role,
+                    "neurons": 0 if condition.neurons is None else len(condition.neurons),
+                    "set": None if condition.neurons is None else condition.neurons.key,
+                    "cell": cell.key,
+                }
+                for condition, cell in zip(conditions, cells, strict=True)
+            ],
+            "notes": notes,
+        }
+
+    @classmethod
+    def tabulate(cls, book: Book) -> dict[str, pd.DataFrame]:
+        return parts_of_speech_tables.make(book)
+
+    @classmethod
+    def sentences(cls, book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
+        return parts_of_speech_tables.sentences(book, tables)
+
+    @classmethod
+    def figures(cls, run: Run) -> list[Figure]:
+        return figures.figures(run)
+
+    def _fixed(self) -> list[_Condition]:
+        """The plain model, the top set and the random ones."""
+        s = self.lab.study
+        top = self.lab.scan.top(self.share, by=s.by, layers=s.layers)
+        conditions = [_Condition("plain model", "baseline"), _Condition(f"top {percent(self.share)}", "top", top)]
+        if self.settings.random and s.random:
+            sets = random_sets(self.lab.scan, None, s.seeds, like=top)
+            for seed, neurons in zip(s.seeds, sets, strict=True):
+                conditions.append(_Condition(f"random {percent(self.share)}, seed {seed}", "random", neurons))
+        return conditions
+
+    def _cell(self, condition: _Condition) -> Cell:
+        change = PLAIN if condition.neurons is None else Change(condition.neurons)
+        label = f"{condition.name}: surprisal"
+        return self.lab.cell(
+            "surprisal", VERSION, self.facts["options"], label, self.facts["cost"], change, settings=self.settings
+        )
+
+
+_ALIGNED: WeakKeyDictionary[Workbench, dict[PartsOfSpeechSettings, Aligned]] = WeakKeyDictionary()
+
+
+def _aligned(bench: Workbench, settings: PartsOfSpeechSettings) -> Aligned:
+    """The words of the tokens, tagged once a workbench."""
+    known = _ALIGNED.setdefault(bench, {})
+    if settings not in known:
+        s, model = bench.study, bench.model
+        tagged = tagged_text(settings.text or s.perplexity_text or s.text, settings.tagger)
+        windows = make_windows(
+            tagged.text,
+            model.tokenizer,
+            window=s.perplexity_window or s.window,
+            windows=settings.windows or s.perplexity_windows,
+            bos=s.bos,
+            context=model.context,
+        )
+        known[settings] = align(tagged, windows, model.tokenizer)
+    return known[settings]
+
+
+def surprisal_cell(bench: Workbench, cell: Cell, step: Step) -> tuple[Mapping[str, Any], pd.DataFrame]:
+    """Surprisal of every token of the tagged windows."""
+    aligned = _aligned(bench, cell.inputs["settings"])
+    if aligned.tagged.hash != cell.spec["tags"]:
+        raise TaggerError(
+            f"the tags of {aligned.tagged.text.name}",
+            "other tags than where the study was planned",
+            "use the same tagger and version of spaCy on all machines",
+        )
+    with bench.changed(cell):
+        return measured(bench.model, aligned, bench.study.batch, step)
+
+
+HANDLERS: Mapping[str, Handler] = {"surprisal": surprisal_cell}
+PartsOfSpeechAnalysis.handlers = HANDLERS

@@ -1,0 +1,255 @@
+"""From token surprisals to the tables of excess surprisal by tag: of one ablation, and of one beside its controls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from negspace.errors import StudyError
+from negspace.experiment.analysis import Book
+from negspace.experiment.effects import percent
+from negspace.experiment.schema import typed
+from negspace.significance import correct
+from negspace.significance.clustered import clustered_mean
+
+SCAFFOLD = ("DET", "PUNCT", "AUX", "PART")
+"""Parts of speech that hold a sentence together, on which the excess is claimed to fall (Kong et al. 2026)."""
+_KEYS = ["window", "position", "start", "end", "word", "upos", "dep"]
+
+COLUMNS: dict[str, str] = {
+    "kind": '"all": all predicted tokens; "upos": universal parts of speech; "dep": dependency labels',
+    "tag": 'the part of speech or label; under "all": "with a word", "without a word"',
+    "tokens": "predicted tokens of the model that belong to such words",
+    "windows": "windows that hold any; the units of interval and test",
+    "baseline": "mean surprisal of these tokens without the ablation, in nats",
+    "ablated": "mean surprisal under the ablation, in nats",
+    "excess": "mean of ablated minus baseline over the tokens, in nats",
+    "low": "lower end of its interval (bootstrap over windows)",
+    "high": "upper end of its interval",
+    "p": "sign-flip p-value of the excess, windows as units, two-sided; missing where too few windows hold the tag",
+    "p_holm": "the same, Holm-corrected over the tags of one kind",
+}
+"""Column of the table of one ablation -> meaning."""
+
+_CONTROL = {
+    "control": "what the top set is compared with: the random sets' mean, or the low-ranked set of equal perplexity",
+    "role": "random or matched",
+}
+TABLES: dict[str, dict[str, str]] = {
+    "parts_of_speech": {
+        "condition": "what was ablated; the random sets are one row, their mean, token by token",
+        "role": "top, random, or matched (the low-ranked set of equal, or nearest, perplexity)",
+        "sets": "sets of which the row is the mean",
+        **COLUMNS,
+    },
+    "parts_of_speech_contrasts": {
+        **_CONTROL,
+        **{name: COLUMNS[name] for name in ("kind", "tag", "tokens", "windows")},
+        "top": "excess under the ablation of the top set, in nats",
+        "reference": "excess under the control",
+        "contrast": "top minus reference: positive where the top set makes such words harder than the control does",
+        "low": "lower end of its interval (bootstrap over windows)",
+        "high": "upper end of its interval",
+        "p": "sign-flip p-value of the contrast, windows as units; missing where too few windows hold the tag",
+        "p_holm": "the same, Holm-corrected over the tags of one kind and control",
+    },
+    "parts_of_speech_scaffold": {
+        "compared": "a condition against the plain model, or the top set against a control",
+        "role": "top, random, matched; or top against random, top against matched",
+        "tokens": f"tokens of words whose part of speech is one of {', '.join(SCAFFOLD)}",
+        "others": "tokens of all other words",
+        "scaffold": "mean excess of the former, in nats (of the top set minus that of the control)",
+        "rest": "mean excess of the latter",
+        "difference": "scaffold minus rest: positive where what is claimed is found",
+        "low": "lower end of its interval (bootstrap over windows)",
+        "high": "upper end of its interval",
+        "p": "sign-flip p-value of the difference, windows as units",
+        "p_holm": "the same, Holm-corrected over the rows of the table",
+    },
+}
+"""Table of the analysis -> column -> meaning."""
+FAMILIES = {
+    "parts_of_speech": "the tags of one kind and condition",
+    "parts_of_speech_contrasts": "the tags of one kind and control",
+    "parts_of_speech_scaffold": "all rows of the table",
+}
+"""Table -> over what its p-values are corrected."""
+_WORDS = ("condition", "role", "kind", "tag", "control", "compared")
+_WHOLE = ("sets", "tokens", "windows", "others")
+
+
+def excess_by_tag(
+    baseline: pd.DataFrame, ablated: pd.DataFrame, *, level: float = 0.95, draws: int = 2000, seed: int = 0
+) -> pd.DataFrame:
+    """The table of excess surprisal: from the items that `surprisal` gave without and with an ablation.
+
+    Intervals and tests have windows as units; Holm's correction is over the tags of one kind. Tags in so few windows
+    that no p-value could reach 1 - level have none, and do not count towards the correction.
+
+    Returns:
+        One row a tag, columns as in `COLUMNS`.
+
+    Raises:
+        StudyError: the two are not of the same tokens.
+    """
+    items = joined(baseline, ablated)
+    has_word = items["word"] >= 0
+    groups = {
+        "all": pd.Series(np.where(has_word, "with a word", "without a word"), items.index),
+        "upos": items["upos"][has_word],
+        "dep": items["dep"][has_word],
+    }
+    parts = []
+    for kind, tags in groups.items():
+        rows = []
+        for tag, part in items.loc[tags.index].groupby(tags.astype(str), sort=True):
+            difference = (part["ablated"] - part["baseline"]).to_numpy()
+            made = clustered_mean(difference, part["window"].to_numpy(), level=level, draws=draws, seed=seed)
+            rows.append(
+                {
+                    "kind": kind,
+                    "tag": str(tag),
+                    "tokens": made.items,
+                    "windows": made.clusters,
+                    "baseline": float(part["baseline"].mean()),
+                    "ablated": float(part["ablated"].mean()),
+                    "excess": made.mean.estimate,
+                    "low": made.mean.low,
+                    "high": made.mean.high,
+                    "p": made.p,
+                }
+            )
+        table = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "p_holm"])
+        table["p_holm"] = correct(table["p"].to_numpy(np.float64), alpha=1 - level).p
+        parts.append(table.sort_values(["excess", "tag"], ascending=[False, True], kind="stable"))
+    table = pd.concat([part for part in parts if len(part)], ignore_index=True)
+    return table.astype({"kind": "str", "tag": "str", "tokens": "int64", "windows": "int64"})[list(COLUMNS)]
+
+
+def joined(baseline: pd.DataFrame, ablated: pd.DataFrame) -> pd.DataFrame:
+    """The tokens with both surprisals."""
+    if not baseline[_KEYS].equals(ablated[_KEYS]):
+        raise StudyError(
+            "to compare surprisals token by token",
+            f"items of different tokens ({len(baseline)} and {len(ablated)})",
+            "take both from the same windows and tags",
+        )
+    return baseline[_KEYS].assign(baseline=baseline["nll"], ablated=ablated["nll"])
+
+
+def make(book: Book) -> dict[str, pd.DataFrame]:
+    """All tables of the analysis, by name."""
+    frames, about = _frames(book)
+    plain = frames.pop("baseline")
+    excesses = {role: excess_by_tag(plain, frame, **book.bootstrap) for role, frame in frames.items()}
+    parts = [table.assign(**about[role], role=role) for role, table in excesses.items()]
+    contrasts, scaffold = [], [_scaffold(plain, frame, role, about[role], book) for role, frame in frames.items()]
+    for role in frames:
+        if role == "top":
+            continue
+        table = excess_by_tag(frames[role], frames["top"], **book.bootstrap)
+        for column, of in (("top", "top"), ("reference", role)):
+            table[column] = table.merge(excesses[of], on=["kind", "tag"], suffixes=("_", ""))["excess"]
+        contrasts.append(
+            table.rename(columns={"excess": "contrast"}).assign(control=about[role]["condition"], role=role)
+        )
+        both = {"condition": f"{about['top']['condition']} against {about[role]['condition']}"}
+        scaffold.append(_scaffold(frames[role], frames["top"], f"top against {role}", both, book))
+    made = {
+        "parts_of_speech": pd.concat(parts, ignore_index=True),
+        "parts_of_speech_contrasts": pd.concat(contrasts, ignore_index=True) if contrasts else pd.DataFrame(),
+        "parts_of_speech_scaffold": pd.DataFrame(scaffold),
+    }
+    table = made["parts_of_speech_scaffold"]
+    table["p_holm"] = correct(table["p"].to_numpy(np.float64), alpha=book.study["alpha"]).p
+    return {name: typed(one, TABLES[name], words=_WORDS, whole=_WHOLE) for name, one in made.items()}
+
+
+def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """On which words the excess falls, and whether the controls' falls there too."""
+    alpha = book.study["alpha"]
+    table, contrasts = tables["parts_of_speech"], tables["parts_of_speech_contrasts"]
+    top = table[table["role"] == "top"]
+    said = [f"Parts of speech, {top['condition'].iloc[0]}: {_tags(top[top['kind'] == 'upos'], 'excess', alpha)}."]
+    for control, rows in contrasts[contrasts["kind"] == "upos"].groupby("control", sort=False):
+        said.append(f"Against {control}: {_tags(rows, 'contrast', alpha)}.")
+    for _, row in tables["parts_of_speech_scaffold"].iterrows():
+        if row["role"] in ("random", "matched"):
+            continue
+        found = (
+            "null result"
+            if not (row["p_holm"] < alpha and (row["low"] > 0 or row["high"] < 0))
+            else ("more on scaffolding" if row["difference"] > 0 else "less on scaffolding")
+        )
+        said.append(
+            f"Scaffolding ({', '.join(SCAFFOLD)}) against all other words, {row['compared']}: {found},"
+            f" {row['difference']:+.4f} nats [{row['low']:+.4f}, {row['high']:+.4f}]."
+        )
+    return said
+
+
+def _tags(rows: pd.DataFrame, column: str, alpha: float) -> str:
+    """Which tags differ, the largest first; a null result is called one."""
+    sure = rows[(rows["p_holm"] < alpha) & ((rows["low"] > 0) | (rows["high"] < 0))]
+    if sure.empty:
+        return f"null result, no part of speech of {len(rows)} differs"
+    ordered = sure.sort_values(column, ascending=False, kind="stable")
+    return "differ: " + ", ".join(f"{row['tag']} {row[column]:+.4f}" for _, row in ordered.iterrows()) + " nats"
+
+
+def _frames(book: Book) -> tuple[dict[str, pd.DataFrame], dict[str, dict[str, Any]]]:
+    """Role -> items (of the random sets the mean, token by token), and what to call it."""
+    frames: dict[str, pd.DataFrame] = {}
+    about: dict[str, dict[str, Any]] = {}
+    for role in ("baseline", "top", "random", "matched"):
+        members = [one for one in book.part["conditions"] if one["role"] == role]
+        if not members:
+            continue
+        items = [book.record(member["cell"]).items for member in members]
+        for other in items[1:]:
+            joined(items[0], other)  # refuses items of other tokens
+        frames[role] = items[0].assign(nll=np.mean([one["nll"].to_numpy() for one in items], axis=0))
+        name = members[0]["name"] if role != "random" else f"random {percent(book.part['share'])}, mean of {len(items)}"
+        about[role] = {"condition": name, "sets": len(items)}
+    return frames, about
+
+
+def _scaffold(
+    before: pd.DataFrame, after: pd.DataFrame, role: str, about: Mapping[str, Any], book: Book
+) -> dict[str, Any]:
+    """Mean excess on scaffolding minus that on all other words.
+
+    With d the excess of a token, and N tokens of which A are scaffolding, the difference of means D is the mean of the
+    tokens' influences D + (d - mean) * N / A, and of D - (d - mean) * N / (N - A) for the others: a mean over tokens,
+    with interval and test clustered by window, exact to first order in what the windows hold.
+    """
+    items = joined(before, after)
+    items = items[items["word"] >= 0]
+    excess = (items["ablated"] - items["baseline"]).to_numpy(np.float64)
+    here = items["upos"].isin(SCAFFOLD).to_numpy()
+    row: dict[str, Any] = {
+        "compared": about["condition"],
+        "role": role,
+        "tokens": int(here.sum()),
+        "others": int((~here).sum()),
+    }
+    if not here.any() or here.all():
+        return {**row, "p": np.nan}
+    means = excess[here].mean(), excess[~here].mean()
+    difference = means[0] - means[1]
+    influence = np.where(
+        here, (excess - means[0]) * here.size / here.sum(), -(excess - means[1]) * here.size / (~here).sum()
+    )
+    made = clustered_mean(difference + influence, items["window"].to_numpy(), **book.bootstrap)
+    return {
+        **row,
+        "scaffold": means[0],
+        "rest": means[1],
+        "difference": difference,
+        "low": made.mean.low,
+        "high": made.mean.high,
+        "p": made.p,
+    }

@@ -1,0 +1,217 @@
+"""Is it WD? Sets chosen by other statistics: their overlaps, the rank correlations, and what ablating each does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import pandas as pd
+from pydantic import Field, model_validator
+
+from negspace.analyses.rankings import columns as rankings_columns
+from negspace.analyses.rankings import figures
+from negspace.analyses.rankings import tables as rankings_tables
+from negspace.analyses.rankings import words as rankings_words
+from negspace.analyses.rankings.sets import RESIDUAL, choose, defined
+from negspace.controls import random_sets
+from negspace.experiment.analysis import Analysis, Book, Load, Settings
+from negspace.experiment.config import Shares
+from negspace.experiment.effects import percent
+from negspace.experiment.lab import PLAIN, Change
+from negspace.experiment.run import Run
+from negspace.figures.figure import Figure
+from negspace.neurons.neuronset import NeuronSet
+from negspace.runs.cell import Cell
+from negspace.stats.measure import SCORES
+
+End = Literal["top", "bottom"]
+Statistic = Literal[
+    "wd", "md", "negative_share", "mean", "std", "skewness", "kurtosis", "bimodality", "fraction_negative",
+    "mean_negative",
+]  # fmt: skip
+assert get_args(Statistic) == SCORES
+
+
+class RankingsSettings(Settings):
+    """Which statistics choose neurons, and how many."""
+
+    by: tuple[Statistic, ...] = ("wd", "md", "skewness", "kurtosis", "bimodality", "std", "negative_share")
+    """Statistics that choose neurons, highest first; skewness by its magnitude. WD is always among them."""
+    residual: bool = True
+    """Whether to choose also by what |skewness| and kurtosis leave of WD's ranks: does WD add anything to them?"""
+    ends: tuple[End, ...] = ("top",)
+    """Which ends of each ranking to ablate: highest values, lowest values."""
+    shares: Shares | None = None
+    """Shares p of each site's neurons; None: the study's."""
+    random: int | None = Field(None, ge=1)
+    """Random sets a share; None: as many as the study has, at least 1."""
+
+    @model_validator(mode="after")
+    def _check(self) -> RankingsSettings:
+        given = self.shares
+        if given is not None and (not given or len(set(given)) < len(given) or not all(0 < p <= 1 for p in given)):
+            raise ValueError(f"shares must be shares above 0 and up to 1, each once; got {list(given)}")
+        for name, values in (("by", self.by), ("ends", self.ends)):
+            if not values or len(set(values)) < len(values):
+                raise ValueError(f"{name} must be given, once each; got {list(values)}")
+        return self
+
+    @property
+    def statistics(self) -> tuple[str, ...]:
+        """The statistics that choose neurons, WD first."""
+        others = tuple(name for name in self.by if name != "wd")
+        return ("wd", *others, *((RESIDUAL,) if self.residual else ()))
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """One set that is ablated."""
+
+    by: str
+    """The statistic that chose it, or "random"."""
+    end: End
+    """Which end of the ranking."""
+    share: float
+    """Share p."""
+    within: str
+    """A statistic that not every site has, to whose sites the set is restricted; empty: all sites."""
+    neurons: NeuronSet
+    """The neurons."""
+    seed: int | None = None
+    """Seed of a random set."""
+    cells: dict[str, str] = field(default_factory=dict)
+    """Score -> key of the record."""
+
+    @property
+    def name(self) -> str:
+        """What to call it: "top 1% by md"."""
+        what = f"random {percent(self.share)}, seed {self.seed}"
+        what = what if self.by == "random" else f"{self.end} {percent(self.share)} by {self.by}"
+        return f"{what}, sites that have {self.within}" if self.within else what
+
+
+class Rankings(Analysis[RankingsSettings]):
+    """Selection by WD, MD, skewness, kurtosis, bimodality, spread and negative share, side by side."""
+
+    name = "rankings"
+    title = "Is it WD?"
+    section = RankingsSettings
+    columns = rankings_columns.COLUMNS
+    families = rankings_columns.FAMILIES
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """What is scored: perplexity and the study's minimal pairs."""
+        return ("perplexity", *self.lab.suites)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of the random sets."""
+        s = self.lab.study
+        return tuple(range(s.seed, s.seed + (self.settings.random or max(1, s.random))))
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """The shares."""
+        return self.settings.shares or self.lab.study.shares
+
+    def load(self) -> Load:
+        """Every statistic at both ends and shares, random sets, the plain model; sets that coincide count here."""
+        each = len(self.settings.statistics) * len(self.settings.ends) + len(self.seeds)
+        conditions = 1 + len(self.shares) * each
+        ends = " and ".join(self.settings.ends)
+        sets = f"{len(self.settings.statistics)} statistics, {ends}; {len(self.seeds)} random"
+        detail = f"{len(self.shares)} shares x ({sets}), and the plain model"
+        cost = sum(self.lab.cost(score) for score in self.scores)
+        return Load(conditions * len(self.scores), conditions * cost, detail)
+
+    def run(self) -> dict[str, Any]:
+        """Choose the sets and score them; sets that coincide are scored once."""
+        conditions, covered, notes = self._conditions()
+        cells: dict[str, Cell] = {}
+
+        def want(label: str, change: Change, keys: dict[str, str]) -> None:
+            for score in self.scores:
+                cell = self.lab.score(score, label, change)
+                cells.setdefault(cell.key, cell)
+                keys[score] = cell.key
+
+        baseline: dict[str, str] = {}
+        want("plain model", PLAIN, baseline)
+        for one in conditions:
+            want(one.name, Change(one.neurons), one.cells)
+        self.lab.run(list(cells.values()))
+        return {
+            "notes": notes,
+            "scan": self.lab.scan_cell.key,
+            "layers": None if self.lab.study.layers is None else list(self.lab.study.layers),
+            "statistics": [name for name in self.settings.statistics if name in covered],
+            "sites": {name: list(paths) for name, paths in covered.items()},
+            "scores": list(self.scores),
+            "baseline": baseline,
+            "conditions": [
+                {
+                    "by": one.by,
+                    "end": one.end,
+                    "share": one.share,
+                    "within": one.within,
+                    "seed": one.seed,
+                    "neurons": len(one.neurons),
+                    "key": one.neurons.key,
+                    "cells": one.cells,
+                }
+                for one in conditions
+            ],
+        }
+
+    def _conditions(self) -> tuple[list[Condition], dict[str, tuple[str, ...]], list[str]]:
+        """The sets, the sites that have each statistic, and what a reader must know."""
+        scan, layers = self.lab.scan, self.lab.study.layers
+        table, layout = scan.table, scan.info.layout
+        covered = {name: defined(table, layout, name, layers) for name in self.settings.statistics}
+        notes = [f"rankings: no neuron has {name}; it chooses none" for name, paths in covered.items() if not paths]
+        covered = {name: paths for name, paths in covered.items() if paths}
+        everywhere = covered["wd"]
+        notes += [
+            f"rankings: {name} is defined at {len(paths)} of {len(everywhere)} sites; it is compared with WD there only"
+            for name, paths in covered.items()
+            if len(paths) < len(everywhere)
+        ]
+        found: list[Condition] = []
+        for share in self.shares:
+            for within, paths in _grounds(covered).items():
+                names = [name for name, own in covered.items() if name == "wd" or (own == paths)]
+                for end in self.settings.ends:
+                    chosen = {name: choose(table, layout, share, name, end, paths) for name in names}
+                    found += [Condition(name, end, share, within, one) for name, one in chosen.items()]
+                    if end == self.settings.ends[0]:
+                        drawn = random_sets(scan, None, self.seeds, like=chosen["wd"])
+                        found += [
+                            Condition("random", end, share, within, one, seed)
+                            for seed, one in zip(self.seeds, drawn, strict=True)
+                        ]
+        return found, covered, notes
+
+    @classmethod
+    def tabulate(cls, book: Book) -> dict[str, pd.DataFrame]:
+        """Ablations and contrasts, overlaps, correlations, partial correlations."""
+        return rankings_tables.make(book)
+
+    @classmethod
+    def sentences(cls, book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
+        """What they say of WD."""
+        return rankings_words.sentences(book, tables)
+
+    @classmethod
+    def figures(cls, run: Run) -> list[Figure]:
+        return figures.figures(run)
+
+
+def _grounds(covered: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Sites on which statistics are compared with WD: all of WD's (named ""), and fewer where a statistic has fewer."""
+    grounds = {"": covered["wd"]}
+    for name, paths in covered.items():
+        if paths not in grounds.values():
+            grounds[name] = paths
+    return grounds

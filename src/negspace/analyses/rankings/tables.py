@@ -1,0 +1,312 @@
+"""From the records of the comparison of statistics to its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from negspace.analyses.rankings.columns import COLUMNS, CORRELATED, PARTIAL, WHOLE, WORDS
+from negspace.analyses.rankings.sets import choose, statistic
+from negspace.errors import RecordError
+from negspace.experiment.analysis import Book
+from negspace.experiment.effects import Scored, change, corrected, level_of, mean_of, scored, value
+from negspace.experiment.schema import typed
+from negspace.neurons.layout import Layout
+from negspace.neurons.neuronset import NeuronSet
+from negspace.neurons.overlap import overlap
+from negspace.significance import Interval, correct, mean_interval, stand
+from negspace.significance.ranks import explained, spearman
+
+MEAN = "random mean"
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """A site: where it is, and its rows in the scan."""
+
+    path: str
+    layer: int
+    branch: str
+    rows: slice
+
+
+@dataclass(frozen=True, eq=False)
+class _Ground:
+    """The conditions of one share, end and choice of sites: they are compared with each other."""
+
+    share: float
+    end: str
+    within: str
+    sets: Mapping[str, Mapping[str, Any]]
+    """Statistic -> its condition in the manifest."""
+    scores: Mapping[str, Mapping[str, Scored]]
+    """Statistic or MEAN -> score -> items."""
+    random: Mapping[str, Sequence[Scored]]
+    """Score -> the random sets."""
+
+
+def make(book: Book) -> dict[str, pd.DataFrame]:
+    """All tables of the analysis, by name."""
+    record = book.record(book.part["scan"])
+    layout = Layout.from_rows(record.results["info"]["layout"])
+    table = record.items
+    places = [
+        Place(site.path, site.layer, str(table["branch"].iloc[rows.start]), rows)
+        for site in layout.within(book.part["layers"])
+        for rows in [layout.rows[site.path]]
+    ]
+    plain = {one: scored(one, book.record(book.part["baseline"][one])) for one in book.part["scores"]}
+    grounds = _grounds(book)
+    chosen = {
+        (ground.share, ground.end, ground.within, by): _again(table, layout, book, ground, by)
+        for ground in grounds
+        for by in ground.sets
+    }
+    names = dict.fromkeys([*CORRELATED, *(name for name in book.part["statistics"] if name in table.columns)])
+    values = {name: statistic(table, layout, name) for name in names}
+    return {
+        "rankings": _rankings(book, plain, grounds),
+        "rankings_contrasts": _contrasts(book, grounds, chosen),
+        "rankings_overlap": _overlap(book, grounds, chosen, table, layout, places),
+        "rankings_correlation": _correlation(book, values, places),
+        "rankings_partial": _partial(book, values, places),
+    }
+
+
+def _grounds(book: Book) -> list[_Ground]:
+    found: dict[tuple[float, str, str], list[Mapping[str, Any]]] = {}
+    for about in book.part["conditions"]:
+        found.setdefault((about["share"], about["end"], about["within"]), []).append(about)
+    made, drawn = [], {}
+    for (share, end, within), conditions in found.items():
+        read = [
+            (about, {score: scored(score, book.record(key)) for score, key in about["cells"].items()})
+            for about in conditions
+        ]
+        # Random sets are drawn once a share; the other end of the ranking is compared with the same ones.
+        if mine := [scores for about, scores in read if about["by"] == "random"]:
+            drawn[share, within] = {score: [scores[score] for scores in mine] for score in book.part["scores"]}
+        random = drawn[share, within]
+        means = {score: mean_of(several) for score, several in random.items()}
+        made.append(
+            _Ground(
+                share,
+                end,
+                within,
+                {about["by"]: about for about in conditions if about["by"] != "random"},
+                {**{about["by"]: scores for about, scores in read if about["by"] != "random"}, MEAN: means},
+                random,
+            )
+        )
+    return made
+
+
+def _again(table: pd.DataFrame, layout: Layout, book: Book, ground: _Ground, by: str) -> NeuronSet:
+    """The set that was ablated, chosen again from the scan's record."""
+    where = book.part["sites"][ground.within or "wd"]
+    made = choose(table, layout, ground.share, by, ground.end, where)
+    if made.key != ground.sets[by]["key"]:
+        raise RecordError(
+            f"the {ground.end} set by {by} at a share of {ground.share}",
+            "the scan's record now gives another set than was ablated",
+            "run the same study again with the same --out",
+        )
+    return made
+
+
+def _rankings(book: Book, plain: Mapping[str, Scored], grounds: Sequence[_Ground]) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = []
+    for score, before in plain.items():
+        rows.append({"by": "plain model", "score": score, "neurons": 0, "within": "", **_value(before, book)})
+    for ground in grounds:
+        for by, scores in ground.scores.items():
+            for score, now in scores.items():
+                made = change(plain[score], now, **book.bootstrap)
+                row = {
+                    **_where(ground, by),
+                    "score": score,
+                    **_value(now, book),
+                    "change": made.estimate,
+                    "change_low": made.low,
+                    "change_high": made.high,
+                    "p": made.p,
+                }
+                if by == MEAN:
+                    each = [level_of(one) for one in ground.random[score]]
+                    row |= {"sets": len(each), "sd": float(np.std(each, ddof=1)) if len(each) > 1 else np.nan}
+                rows.append(row)
+    family, alpha = ("share", "end", "score", "within"), book.study["alpha"]
+    return _typed("rankings", corrected(rows, family, alpha, ends=("change_low", "change_high")))
+
+
+def _contrasts(book: Book, grounds: Sequence[_Ground], chosen: Mapping[tuple[Any, ...], NeuronSet]) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = []
+    for ground in grounds:
+        place = (ground.share, ground.end, ground.within)
+        for by in ground.sets:
+            common = len(chosen[*place, by] & chosen[*place, "wd"])
+            for against in ("wd", "random"):
+                if by == against:
+                    continue
+                for score, now in ground.scores[by].items():
+                    other = ground.scores[MEAN if against == "random" else "wd"][score]
+                    made = change(other, now, **book.bootstrap)
+                    row = {
+                        **_where(ground, by),
+                        "score": score,
+                        "against": against,
+                        "common": common,
+                        "value": level_of(now),
+                        "reference": level_of(other),
+                        "difference": made.estimate,
+                        "low": made.low,
+                        "high": made.high,
+                        "p": made.p,
+                    }
+                    if against == "random":
+                        among = stand(row["value"], [level_of(one) for one in ground.random[score]])
+                        row |= {"sets": among.sets, "below": among.below, "above": among.above}
+                    rows.append(row)
+    family = ("share", "end", "score", "within", "against")
+    return _typed("rankings_contrasts", corrected(rows, family, book.study["alpha"]))
+
+
+def _overlap(
+    book: Book,
+    grounds: Sequence[_Ground],
+    chosen: Mapping[tuple[Any, ...], NeuronSet],
+    table: pd.DataFrame,
+    layout: Layout,
+    places: Sequence[Place],
+) -> pd.DataFrame:
+    """Pairs of sets, over all sites that have both statistics and at each site by itself."""
+    rows: list[dict[str, Any]] = []
+    covered, level = book.part["sites"], 1 - book.study["alpha"]
+    for share, end in dict.fromkeys((ground.share, ground.end) for ground in grounds):
+        for first, second in combinations(book.part["statistics"], 2):
+            both = [path for path in covered[first] if path in covered[second]]
+            # A site's part of a set does not depend on which other sites it is chosen from.
+            one, two = (
+                next(made for (p, e, _, by), made in chosen.items() if (p, e, by) == (share, end, name))
+                for name in (first, second)
+            )
+            here = {"share": share, "end": end, "first": first, "second": second}
+            for place, paths in [(None, both), *((place, [place.path]) for place in places)]:
+                row = {**here, **_place(place)}
+                if place is not None and place.path not in both:
+                    rows.append(row)
+                    continue
+                found = overlap(one, two, sites=paths, level=level)
+                rows.append(
+                    row
+                    | {
+                        "first_neurons": found.first,
+                        "second_neurons": found.second,
+                        "common": found.common,
+                        "jaccard": found.jaccard,
+                        "expected": found.expected,
+                        "expected_low": found.expected_low,
+                        "expected_high": found.expected_high,
+                        "p": found.p,
+                    }
+                )
+    made = _typed("rankings_overlap", rows)
+    for _, part in made.groupby(["share", "end", "layer", "branch"], dropna=False):
+        made.loc[part.index, "p_holm"] = correct(part["p"].to_numpy(np.float64), alpha=book.study["alpha"]).p
+    return made
+
+
+def _correlation(book: Book, values: Mapping[str, NDArray[np.float64]], places: Sequence[Place]) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = []
+    level = 1 - book.study["alpha"]
+    for first, second in combinations(values, 2):
+
+        def one(rows_: slice, first: str = first, second: str = second) -> Interval:
+            return spearman(values[first][rows_], values[second][rows_], level=level)
+
+        for place, made, neurons, count in _by_place(book, places, one, [values[first], values[second]]):
+            found = {"rho": made.estimate, "low": made.low, "high": made.high, "neurons": neurons, "sites": count}
+            rows.append({**_place(place), "first": first, "second": second, **found})
+    return _typed("rankings_correlation", rows)
+
+
+def _partial(book: Book, values: Mapping[str, NDArray[np.float64]], places: Sequence[Place]) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = []
+    level = 1 - book.study["alpha"]
+    for first, second, given in PARTIAL:
+        x, y, held = values[first], values[second], [values[name] for name in given]
+
+        def plain(r: slice, x: Any = x, y: Any = y, held: Any = held) -> Interval:
+            # Of the neurons that have all statistics, so that it is comparable with the partial one.
+            gap = np.isnan([one[r] for one in held]).any(axis=0)
+            return spearman(np.where(gap, np.nan, x[r]), y[r], level=level)
+
+        def partial(r: slice, x: Any = x, y: Any = y, held: Any = held) -> Interval:
+            return spearman(x[r], y[r], given=[one[r] for one in held], level=level)
+
+        def share(r: slice, x: Any = x, y: Any = y, held: Any = held) -> Interval:
+            found = explained(np.where(np.isnan(y[r]), np.nan, x[r]), [one[r] for one in held])
+            return Interval(found, np.nan, np.nan, level, "none")
+
+        everything = [x, y, *held]
+        parts = [list(_by_place(book, places, function, everything)) for function in (plain, partial, share)]
+        for (place, rho, neurons, count), (_, rest, _, _), (_, fit, _, _) in zip(*parts, strict=True):
+            rows.append(
+                {
+                    **_place(place),
+                    "first": first,
+                    "second": second,
+                    "given": ", ".join(given),
+                    "rho": rho.estimate,
+                    "partial": rest.estimate,
+                    "low": rest.low,
+                    "high": rest.high,
+                    "explained": fit.estimate,
+                    "neurons": neurons,
+                    "sites": count,
+                }
+            )
+    return _typed("rankings_partial", rows)
+
+
+def _by_place(
+    book: Book,
+    places: Sequence[Place],
+    function: Callable[[slice], Interval],
+    needed: Sequence[NDArray[np.float64]],
+) -> list[tuple[Place | None, Interval, int, int | None]]:
+    """A figure over all sites (the mean, with sites as units), then of each; neurons that have all that is needed."""
+    found, counts = [], []
+    for place in places:
+        found.append(function(place.rows))
+        counts.append(int((~np.isnan([one[place.rows] for one in needed]).any(axis=0)).sum()))
+    estimates = np.array([one.estimate for one in found])
+    estimates = estimates[~np.isnan(estimates)]
+    nothing = Interval(float("nan"), float("nan"), float("nan"), 1 - book.study["alpha"], "none: at no site")
+    overall = mean_interval(estimates, **book.bootstrap) if len(estimates) else nothing
+    each = [(place, one, count, None) for place, one, count in zip(places, found, counts, strict=True)]
+    return [(None, overall, sum(counts), len(estimates)), *each]
+
+
+def _where(ground: _Ground, by: str) -> dict[str, Any]:
+    size = ground.sets["wd" if by == MEAN else by]["neurons"]
+    return {"share": ground.share, "end": ground.end, "by": by, "within": ground.within, "neurons": size}
+
+
+def _place(place: Place | None) -> dict[str, Any]:
+    return {"layer": None, "branch": "all"} if place is None else {"layer": place.layer, "branch": place.branch}
+
+
+def _value(one: Scored, book: Book) -> dict[str, float]:
+    found = value(one, **book.bootstrap)
+    return {"value": found.estimate, "value_low": found.low, "value_high": found.high}
+
+
+def _typed(name: str, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    return typed(rows, COLUMNS[name], words=WORDS, whole=WHOLE)

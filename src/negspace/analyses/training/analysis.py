@@ -1,0 +1,409 @@
+"""Training: over a series of checkpoints, when the cohort of the last one appears, settles, and begins to matter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from negspace.analyses.training import columns as training_columns
+from negspace.analyses.training import figures
+from negspace.analyses.training import tables as training_tables
+from negspace.analyses.training import words as training_words
+from negspace.analyses.training.cells import HANDLERS
+from negspace.controls import random_sets
+from negspace.errors import StudyError
+from negspace.experiment.analysis import Analysis, Book, Load, Settings
+from negspace.experiment.condition import with_means
+from negspace.experiment.config import Paths
+from negspace.experiment.lab import Change
+from negspace.experiment.run import Run
+from negspace.experiment.workbench import Workbench
+from negspace.figures.figure import Figure
+from negspace.intervention import Intervention
+from negspace.models.checkpoints import Checkpoint
+from negspace.models.model import ModelSource
+from negspace.models.series import Contents, Place, contents, find, screen
+from negspace.neurons.layout import Layout
+from negspace.neurons.neuronset import NeuronSet
+from negspace.neurons.scan import Scan, ScanInfo
+from negspace.neurons.select import random
+from negspace.runs.cell import Cell, Record
+
+_VERSIONS = {"checkpoint": 1, "drift": 1}
+_TODO = "check where they came from, or leave them out (on_duplicate: skip)"
+
+
+class TrainingSettings(Settings):
+    """Which checkpoints, and what to do with each."""
+
+    revisions: Paths = ()
+    """Checkpoints: folders, a folder of them, a pattern of folders, revisions of the model, or a pattern of those."""
+    steps: tuple[int, ...] | None = None
+    """Their training steps in the same order, where their names do not tell them."""
+    on_duplicate: Literal["refuse", "skip"] = "refuse"
+    """What to do with a checkpoint that holds another's weights: stop, or leave it out and say so."""
+    share: float | None = Field(None, gt=0, le=1)
+    """Share p of each site's neurons in the cohort; None: the study's first."""
+    random: int = Field(1, ge=0)
+    """Random sets to ablate at each checkpoint, as many neurons in each layer as the cohort has."""
+    compare: int = Field(4, ge=1)
+    """Other neurons whose input weights are followed, for each one of the cohort."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Coming:
+    """A checkpoint that is to be met."""
+
+    checkpoint: Checkpoint
+    """Where it lies and what it holds."""
+    own: bool
+    """Whether it is the study's model, whose cells are those of the other analyses."""
+    following: Checkpoint | None
+    """The one that its worker will load after it."""
+
+    @property
+    def place(self) -> Place:
+        """Its name and step."""
+        return self.checkpoint.place
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What a handler needs to open it."""
+        return {"checkpoint": None if self.own else self.checkpoint, "following": self.following}
+
+    @property
+    def worker(self) -> str:
+        """What a worker should have open for its cells."""
+        return "" if self.own else self.place.path
+
+
+@dataclass(frozen=True, eq=False)
+class _Point(_Coming):
+    """A checkpoint that has been met and scanned."""
+
+    identity: Mapping[str, Any]
+    """What results on it depend on."""
+    scan: Scan
+    """Its scan."""
+    scan_key: str
+    """Key of the scan's record."""
+
+
+class Training(Analysis[TrainingSettings]):
+    """Scans, scores and input weights at every checkpoint; the last is taken first, since it gives the cohort."""
+
+    name = "training"
+    title = "Training"
+    section = TrainingSettings
+    columns = training_columns.COLUMNS
+    families = training_columns.FAMILIES
+    handlers = HANDLERS
+
+    @classmethod
+    def lacks(cls, settings: TrainingSettings, study: Any) -> str | None:
+        return None if settings.revisions else "series of checkpoints (training: revisions)"
+
+    @classmethod
+    def read(cls, settings: TrainingSettings, bench: Workbench) -> Mapping[str, Any]:
+        """Find the checkpoints and hash their files, so that copies show before any work.
+
+        Raises:
+            StudyError: some hold the weights of others, and are not to be skipped.
+            ModelError: fewer than two are named, or one is not there, holds no weights, or tells no step.
+        """
+        places, notes = find(settings.revisions, bench.study.model, settings.steps)
+        held = contents(places)
+        doubles = {one.place.name: str(one) for one in screen(places, held)}
+        if doubles and settings.on_duplicate == "refuse":
+            raise StudyError(f"a series of {len(places)} checkpoints", "; ".join(doubles.values()), _TODO)
+        source = bench.model.source
+        return {
+            "notes": [f"training: {note}" for note in notes],
+            "skipped": [{"name": p.name, "step": p.step, "why": doubles[p.name]} for p in places if p.name in doubles],
+            "checkpoints": [
+                {
+                    "place": place.model_dump(),
+                    "contents": one.model_dump(),
+                    "own": _is_own(place, one, source),
+                }
+                for place, one in zip(places, held, strict=True)
+                if place.name not in doubles
+            ],
+        }
+
+    @property
+    def share(self) -> float:
+        """Share of the cohort."""
+        return self.settings.share or self.lab.study.shares[0]
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """What is scored: perplexity and the study's minimal pairs."""
+        return ("perplexity", *self.lab.suites)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of the random sets."""
+        first = self.lab.study.seed
+        return tuple(range(first, first + self.settings.random))
+
+    def load(self) -> Load:
+        n, sets = len(self.facts["checkpoints"]), 3 + self.settings.random
+        each = self.lab.cost("scan") + sets * sum(self.lab.cost(score) for score in self.scores)
+        what = f"plain, cohort, own top set, {self.settings.random} random"
+        detail = f"{n} checkpoints x (a scan and {sets} conditions: {what})"
+        return Load(n * (4 + sets * len(self.scores)), n * each, detail)
+
+    def run(self) -> dict[str, Any]:
+        known = [(_checkpoint(one), bool(one["own"])) for one in self.facts["checkpoints"]]
+        self._enough(len(known))
+        skipped: list[dict[str, Any]] = list(self.facts["skipped"])
+        whole = self.load()
+        order = [known[-1], *known[:-1]]
+        last: _Point | None = None
+        context: int | None = None
+        sets: dict[str, NeuronSet] = {}
+        before: _Point | None = None
+        seen: dict[str, str] = {}
+        done: list[dict[str, Any]] = []
+        drifts: dict[str, Any] = {}
+        # One checkpoint for each worker at a time, so that each of them is opened by one worker and not by all.
+        width = self.lab.engine.width
+        for wave in [order[:1], *(order[at : at + width] for at in range(1, len(order), width))]:
+            number = order.index(wave[0])
+            left = (len(order) - number - len(wave)) / len(order)
+            self.lab.expect(Load(round(whole.cells * left), whole.tokens * left))
+            coming = [
+                _Coming(one, own, next((other for other, mine in order[at + len(wave) :] if not mine), None))
+                for at, (one, own) in enumerate(wave, start=number)
+            ]
+            met: list[tuple[_Coming, Mapping[str, Any]]] = []
+            for one, found in zip(coming, self._meet(coming), strict=True):
+                fingerprint, place = found["identity"]["fingerprint"], one.checkpoint.place
+                if fingerprint in seen:
+                    why = f"{place.name} holds the very weights of {seen[fingerprint]}, in other files"
+                    if self.settings.on_duplicate == "refuse":
+                        raise StudyError(f"a series of {len(order)} checkpoints", why, _TODO)
+                    skipped.append({"name": place.name, "step": place.step, "why": why})
+                    continue
+                context = found["context"] if context is None else context
+                self._same_kind(place, found, context)
+                seen[fingerprint] = place.name
+                met.append((one, found["identity"]))
+            points = self._scanned(met)
+            if last is None:
+                last, sets = points[0], self._sets(points[0].scan)
+            done += self._scored(points, sets)
+            turned: list[tuple[str, str, Cell]] = []
+            for point in points:
+                # That of the last one is zero throughout, and keeps its weights.
+                turned.append((point.place.name, "last", self._drift(point, last, sets, point)))
+                if point is not last:
+                    if before is not None:
+                        turned.append((before.place.name, "next", self._drift(before, point, sets, point)))
+                    before = point
+            self.lab.run([cell for _, _, cell in turned])
+            for name, to, cell in turned:
+                drifts.setdefault(name, {})[to] = cell.key
+        if before is not None:
+            drifts[before.place.name]["next"] = drifts[before.place.name]["last"]
+        self._enough(len(done))
+        done = [*done[1:], done[0]]
+        cohort = sets["cohort"]
+        self.lab.save_set("training cohort", cohort)
+        return {
+            "share": self.share,
+            "scores": list(self.scores),
+            "cohort": len(cohort),
+            "sample": len(sets["sample"]),
+            "checkpoints": [{**one, "drift": drifts[one["name"]]} for one in done],
+            "skipped": sorted(skipped, key=lambda one: one["step"]),
+            "notes": [*self.facts["notes"], *(f"training: {one['why']}; it is left out" for one in skipped)],
+        }
+
+    def _enough(self, found: int) -> None:
+        if found < 2:
+            raise StudyError(
+                "a study of training", "fewer than two checkpoints that differ", "name more of them, or mend the copies"
+            )
+
+    def _meet(self, coming: Sequence[_Coming]) -> list[dict[str, Any]]:
+        """Identity, layout and context of each checkpoint, from its record where there is one."""
+        facts, study = self.lab.facts, self.lab.study
+        cells = []
+        for one in coming:
+            spec = {
+                "version": _VERSIONS["checkpoint"],
+                "files": one.checkpoint.contents.identity,
+                "dtype": study.dtype,
+                "trust_remote_code": study.trust_remote_code,
+                **{name: facts.identity[name] for name in ("device", "torch", "transformers")},
+            }
+            cells.append(Cell("checkpoint", spec, f"{one.place.name}: load", place=one.worker, inputs=one.inputs))
+        met = []
+        for record in self.lab.run(cells):
+            table = record.items[["path", "layer", "experts", "width"]]
+            met.append({**record.results, "layout": Layout.from_rows(table.to_numpy().tolist())})
+        return met
+
+    def _same_kind(self, place: Place, met: Mapping[str, Any], context: int | None) -> None:
+        """Refuse a checkpoint whose figures could not be compared with the others'."""
+        facts = self.lab.facts
+        asked = f"the checkpoint {place.name} in a series with {facts.source.name}"
+        if met["identity"]["tokenizer"] != facts.identity["tokenizer"]:
+            raise StudyError(asked, "another tokenizer, so that scores differ in what is scored", "leave it out")
+        if met["layout"] != facts.layout:
+            raise StudyError(asked, "other layers or widths, so that it has other neurons", "leave it out")
+        if met["context"] != context:
+            found = f"a context of {met['context']} tokens, where the last checkpoint has {context}"
+            raise StudyError(asked, found, "leave it out, or make a series of those with one context")
+
+    def _scanned(self, met: Sequence[tuple[_Coming, Mapping[str, Any]]]) -> list[_Point]:
+        """The checkpoints, each given with its identity, and their scans; only the study's own keeps histograms."""
+        base = self.lab.scan_cell
+        cells = [
+            base
+            if one.own
+            else Cell(
+                "checkpoint_scan",
+                {**base.spec, "model": identity, "histograms": False},
+                f"{one.place.name}: scan",
+                base.cost,
+                place=one.worker,
+                inputs=one.inputs,
+            )
+            for one, identity in met
+        ]
+        points = []
+        for (one, identity), cell, record in zip(met, cells, self.lab.run(cells), strict=True):
+            scan = self.lab.scan if one.own else self._scan(record, one.checkpoint)
+            points.append(_Point(one.checkpoint, one.own, one.following, identity, scan, cell.key))
+        return points
+
+    def _scan(self, record: Record, checkpoint: Checkpoint) -> Scan:
+        place, facts = checkpoint.place, self.lab.facts
+        update = {"name": place.model, "revision": place.revision, "commit": checkpoint.contents.commit}
+        source: ModelSource = facts.source.model_copy(update=update)
+        versions = dict(record.versions)
+        info = ScanInfo(model=source, text=facts.statistics[0], versions=versions, **record.results["info"])
+        return Scan(record.items, info, tuple(record.results["warnings"]))
+
+    def _sets(self, scan: Scan) -> dict[str, NeuronSet]:
+        """The cohort, as many neurons at random for each seed, and the others whose weights are followed."""
+        s = self.lab.study
+        cohort = scan.top(self.share, by=s.by, layers=s.layers)
+        counts = {
+            path: np.arange(min(self.settings.compare * len(chosen), cohort.layout.sizes[path] - len(chosen)))
+            for path, chosen in cohort.indices.items()
+        }
+        like = NeuronSet(counts, cohort.layout)
+        sample = random(cohort.layout, None, s.seed, like, exclude=cohort)
+        drawn = random_sets(scan, None, self.seeds, like=cohort) if self.seeds else []
+        seeded = {f"random, seed {seed}": one for seed, one in zip(self.seeds, drawn, strict=True)}
+        return {"cohort": cohort, "sample": sample, **seeded}
+
+    def _scored(self, points: Sequence[_Point], sets: Mapping[str, NeuronSet]) -> list[dict[str, Any]]:
+        """Score each plain checkpoint and all its conditions."""
+        s = self.lab.study
+        cells: dict[str, Cell] = {}
+        parts = []
+        for point in points:
+            conditions: list[tuple[str, int | None, NeuronSet | None]] = [
+                ("baseline", None, None),
+                ("fixed cohort", None, sets["cohort"]),
+                ("moving cohort", None, point.scan.top(self.share, by=s.by, layers=s.layers)),
+                *(("random", seed, sets[f"random, seed {seed}"]) for seed in self.seeds),
+            ]
+            rows = []
+            for role, seed, neurons in conditions:
+                kept = neurons
+                if neurons is not None and Intervention(s.intervention).needs_means:
+                    kept = with_means(neurons, point.scan)
+                keys = {}
+                for score in self.scores:
+                    cell = self._score(point, score, role if seed is None else f"{role}, seed {seed}", kept)
+                    cells.setdefault(cell.key, cell)
+                    keys[score] = cell.key
+                rows.append(
+                    {
+                        "role": role,
+                        "seed": seed,
+                        "neurons": 0 if kept is None else len(kept),
+                        "left_out": 0 if neurons is None or kept is None else len(neurons) - len(kept),
+                        "cells": keys,
+                    }
+                )
+            parts.append(
+                {
+                    "name": point.place.name,
+                    "step": point.place.step,
+                    "fingerprint": point.identity["fingerprint"],
+                    "scan": point.scan_key,
+                    "conditions": rows,
+                }
+            )
+        self.lab.run(list(cells.values()))
+        return parts
+
+    def _score(self, point: _Point, score: str, label: str, neurons: NeuronSet | None) -> Cell:
+        label = f"{point.place.name}, {label}"
+        if point.own:
+            return self.lab.score(score, label, Change(neurons))
+        base = self.lab.score(score, label)
+        spec, inputs = {**base.spec, "model": point.identity}, point.inputs
+        if neurons is not None:
+            name = self.lab.study.intervention
+            spec |= {"neurons": neurons.key, "intervention": name}
+            inputs["neurons"] = neurons
+            if Intervention(name).needs_means:
+                spec["scan"], inputs["scan"] = point.scan_key, point.scan
+        return Cell(f"checkpoint_{base.kind}", spec, base.label, base.cost, place=point.worker, inputs=inputs)
+
+    def _drift(self, first: _Point, second: _Point, sets: Mapping[str, NeuronSet], at: _Point) -> Cell:
+        """How far input weights have turned from one checkpoint to another; `at` is the one that is open."""
+        cohort, sample = sets["cohort"], sets["sample"]
+        spec = {
+            "version": _VERSIONS["drift"],
+            "model": first.identity,
+            "against": second.identity,
+            "cohort": cohort.key,
+            "sample": sample.key,
+        }
+        inputs = {
+            "first": first.inputs["checkpoint"],
+            "second": second.inputs["checkpoint"],
+            "cohort": cohort,
+            "sample": sample,
+        }
+        label = f"{first.place.name}: input weights against {second.place.name}"
+        return Cell("drift", spec, label, place=at.worker, inputs=inputs)
+
+    @classmethod
+    def tabulate(cls, book: Book) -> dict[str, pd.DataFrame]:
+        return training_tables.make(book)
+
+    @classmethod
+    def sentences(cls, book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
+        return training_words.sentences(book, tables)
+
+    @classmethod
+    def figures(cls, run: Run) -> list[Figure]:
+        return figures.figures(run)
+
+
+def _checkpoint(one: Mapping[str, Any]) -> Checkpoint:
+    return Checkpoint(Place.model_validate(one["place"]), Contents.model_validate(one["contents"]))
+
+
+def _is_own(place: Place, held: Contents, source: ModelSource) -> bool:
+    """Whether a checkpoint is the study's model: the same folder, or the same commit of the same repository."""
+    if place.revision is None:
+        there = Path(source.name).expanduser()
+        return source.revision is None and there.is_dir() and there.resolve() == Path(place.model).resolve()
+    return place.model == source.name and source.commit is not None and source.commit == held.commit

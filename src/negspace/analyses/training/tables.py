@@ -1,0 +1,222 @@
+"""From the records of the training analysis to its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from negspace.analyses.training.columns import COLUMNS, COUNTS, WHOLE, WORDS
+from negspace.analyses.training.trends import Trend, summarise
+from negspace.experiment.analysis import Book
+from negspace.experiment.effects import Scored, change, finding, mean_of, scored, value
+from negspace.experiment.schema import typed
+from negspace.neurons import select
+from negspace.neurons.layout import Layout
+from negspace.significance import correct, mean_interval, wilson
+from negspace.significance.ranks import spearman
+from negspace.significance.unpaired import compare_groups
+
+MEAN = "random mean"
+
+
+def make(book: Book) -> dict[str, pd.DataFrame]:
+    """All tables of the analysis, by name."""
+    training = _training(book)
+    wd, inside, values = _wd(book)
+    made = {"training": training, "training_wd": wd, "training_drift": _drift(book)}
+    trend = Trend([one["step"] for one in book.part["checkpoints"]], inside, values, training, wd)
+    made["training_summary"] = typed(
+        summarise(trend, book.part["scores"], alpha=book.study["alpha"], **book.bootstrap),
+        COLUMNS["training_summary"],
+        words=WORDS,
+        whole=WHOLE,
+    )
+    return made
+
+
+# Scores.
+
+
+def _training(book: Book) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = []
+    for point in book.part["checkpoints"]:
+        where = {"step": point["step"], "checkpoint": point["name"]}
+        for score in book.part["scores"]:
+            rows += [{**where, **row} for row in _scores(book, point["conditions"], score)]
+    alpha = book.study["alpha"]
+    for prefix, estimate in (("", "change"), ("against_random_", "against_random")):
+        families: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for row in rows:
+            # One random set or the mean of several, never both.
+            if estimate in row:
+                families.setdefault((row["score"], row["condition"]), []).append(row)
+        for tests in families.values():
+            adjusted = correct([row[f"{prefix}p"] for row in tests], alpha=alpha).p
+            for row, p in zip(tests, adjusted, strict=True):
+                row[f"{prefix}p_holm"] = float(p)
+                ends = (row[f"{estimate}_low"], row[f"{estimate}_high"])
+                row[f"{prefix}finding"] = finding(row["score"], *ends, float(p), alpha)
+    return typed(rows, COLUMNS["training"], words=WORDS, whole=WHOLE)
+
+
+def _scores(book: Book, conditions: Sequence[Mapping[str, Any]], score: str) -> Iterator[dict[str, Any]]:
+    """Rows of one checkpoint and score: all conditions, and the mean of several random sets."""
+    held = [(about, scored(score, book.record(about["cells"][score]))) for about in conditions]
+    plain, drawn = held[0][1], [one for about, one in held if about["role"] == "random"]
+    random = mean_of(drawn) if drawn else None
+    for about, one in held:
+        row: dict[str, Any] = {name: about[name] for name in ("seed", "neurons", "left_out")}
+        row |= {"condition": about["role"], "score": score, **_value(book, one)}
+        if about["role"] != "baseline":
+            row |= _change(book, "change", "", plain, one)
+        if about["role"].endswith("cohort") and random is not None:
+            row |= _change(book, "against_random", "against_random_", random, one)
+        yield row
+    if random is not None and len(drawn) > 1:
+        size = {"neurons": held[-1][0]["neurons"], "left_out": held[-1][0]["left_out"]}
+        yield {
+            "condition": MEAN,
+            "score": score,
+            **size,
+            **_value(book, random),
+            **_change(book, "change", "", plain, random),
+        }
+
+
+def _value(book: Book, one: Scored) -> dict[str, float]:
+    made = value(one, **book.bootstrap)
+    return {"value": made.estimate, "low": made.low, "high": made.high}
+
+
+def _change(book: Book, name: str, prefix: str, first: Scored, second: Scored) -> dict[str, float]:
+    made = change(first, second, **book.bootstrap)
+    return {name: made.estimate, f"{name}_low": made.low, f"{name}_high": made.high, f"{prefix}p": made.p}
+
+
+# Wasserstein distances.
+
+
+def _scan(book: Book, point: Mapping[str, Any]) -> pd.DataFrame:
+    """What is needed of a checkpoint's scan."""
+    return book.record(point["scan"]).items[sorted({"layer", "wd", book.study["by"]})]
+
+
+def _layout(book: Book) -> Layout:
+    return Layout.from_rows(book.record(book.part["checkpoints"][-1]["scan"]).results["info"]["layout"])
+
+
+def _wd(book: Book) -> tuple[pd.DataFrame, NDArray[np.bool_], NDArray[np.float64]]:
+    """The table; which of the cohort is in each checkpoint's top set, and its WD there, [checkpoints, cohort] each."""
+    study, share = book.study, book.part["share"]
+    layers, layout, points = study["layers"], _layout(book), book.part["checkpoints"]
+
+    def top(table: pd.DataFrame) -> NDArray[np.bool_]:
+        return select.top(table, layout, share, study["by"], layers).mask
+
+    final = _scan(book, points[-1])
+    layer = final["layer"].to_numpy()
+    scope = np.ones(len(layer), bool) if layers is None else np.isin(layer, layers)
+    cohort, last = top(final), final["wd"].to_numpy(np.float64)
+    rows, inside, values = [], [], []
+    for point in points:
+        where = {"step": point["step"], "checkpoint": point["name"]}
+        table = _scan(book, point)
+        wd, own = table["wd"].to_numpy(np.float64), top(table)
+        inside.append(own[cohort])
+        values.append(wd[cohort])
+        for number in [None, *np.unique(layer[cohort])]:
+            here = scope if number is None else layer == number
+            rows.append({**where, "layer": number, **_trajectory(book, wd, last, cohort, own, here)})
+    table = typed(rows, COLUMNS["training_wd"], words=WORDS, whole=(*WHOLE, *COUNTS))
+    return table, np.array(inside), np.array(values)
+
+
+def _trajectory(
+    book: Book,
+    wd: NDArray[np.float64],
+    last: NDArray[np.float64],
+    cohort: NDArray[np.bool_],
+    own: NDArray[np.bool_],
+    here: NDArray[np.bool_],
+) -> dict[str, Any]:
+    defined = here & np.isfinite(wd)
+    mine, others = wd[defined & cohort], wd[defined & ~cohort]
+    row: dict[str, Any] = {"cohort": len(mine), "rest": len(others)}
+    if len(mine):
+        mean = mean_interval(mine, **book.bootstrap)
+        row |= {"cohort_mean": mean.estimate, "cohort_mean_low": mean.low, "cohort_mean_high": mean.high}
+        row |= dict(
+            zip(("cohort_q25", "cohort_median", "cohort_q75"), np.quantile(mine, [0.25, 0.5, 0.75]), strict=True)
+        )
+    if len(others):
+        names = ("rest_q05", "rest_median", "rest_q95", "rest_q99")
+        row |= {
+            "rest_mean": others.mean(),
+            **dict(zip(names, np.quantile(others, [0.05, 0.5, 0.95, 0.99]), strict=True)),
+        }
+    both, either = int((cohort & own & here).sum()), int(((cohort | own) & here).sum())
+    level = 1 - book.study["alpha"]
+    overlap = wilson(both, int((cohort & here).sum()), level=level)
+    rho = spearman(wd[here], last[here], level=level)
+    return row | {
+        "in_top": overlap.estimate,
+        "in_top_low": overlap.low,
+        "in_top_high": overlap.high,
+        "in_top_chance": float((own & here).sum() / here.sum()),
+        "jaccard": both / either,
+        "rho_last": rho.estimate,
+        "rho_last_low": rho.low,
+        "rho_last_high": rho.high,
+    }
+
+
+# Input weights.
+
+
+def _drift(book: Book) -> pd.DataFrame:
+    points = book.part["checkpoints"]
+    rows: list[dict[str, Any]] = []
+    for number, point in enumerate(points):
+        for against in ("next", "last"):
+            if against not in point["drift"]:
+                continue  # nothing comes after the last
+            other = points[-1] if against == "last" else points[number + 1]
+            if other is point:
+                continue  # the last against itself, zero throughout
+            items = book.record(point["drift"][against]).items
+            if items.empty:
+                continue
+            where = {"step": point["step"], "checkpoint": point["name"], "against": against}
+            for layer in [None, *sorted(items["layer"].unique())]:
+                part = items if layer is None else items[items["layer"] == layer]
+                rows.append({**where, "against_step": other["step"], "layer": layer, **_turned(book, part)})
+    families: dict[tuple[str, bool], list[dict[str, Any]]] = {}
+    for row in rows:
+        families.setdefault((row["against"], row["layer"] is None), []).append(row)
+    for tests in families.values():
+        for row, p in zip(tests, correct([row["p"] for row in tests]).p, strict=True):
+            row["p_holm"] = float(p)
+    return typed(rows, COLUMNS["training_drift"], words=WORDS, whole=(*WHOLE, *COUNTS))
+
+
+def _turned(book: Book, items: pd.DataFrame) -> dict[str, Any]:
+    """The cohort's drift beside the sample's."""
+    kept = items[np.isfinite(items["dissimilarity"])]
+    row: dict[str, Any] = {"undefined": len(items) - len(kept), "p": np.nan}
+    groups = [kept[kept["cohort"]], kept[~kept["cohort"]]]
+    for name, growth, group in zip(COUNTS, ("growth", "rest_growth"), groups, strict=True):
+        row[name] = len(group)
+        if len(group):
+            mean = mean_interval(group["dissimilarity"].to_numpy(), **book.bootstrap)
+            row |= {f"{name}_mean": mean.estimate, f"{name}_low": mean.low, f"{name}_high": mean.high}
+            row[growth] = float(np.log(group["norm_against"] / group["norm"]).mean())
+    if all(map(len, groups)):
+        made = compare_groups(*(group["dissimilarity"] for group in groups), level=1 - book.study["alpha"])
+        interval = made.difference
+        row |= {"difference": interval.estimate, "difference_low": interval.low, "difference_high": interval.high}
+        row["p"] = made.p
+    return row

@@ -1,0 +1,126 @@
+"""What the training analysis's tables say, in plain sentences; a null result is called one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from negspace.analyses.training.trends import EMERGED, FIRST, LATE
+from negspace.experiment.analysis import Book
+from negspace.experiment.effects import amount, percent, title
+
+
+def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """When the cohort emerged and settled, how its weights turned, what its ablation does over steps, and with what."""
+    said = [_series(book), _emergence(book, tables["training_summary"]), _trajectory(tables["training_wd"])]
+    said += _drift(tables["training_drift"])
+    for score in book.part["scores"]:
+        said.append(_harm(score, tables["training"], tables["training_summary"]))
+    said += _correlations(book, tables["training_summary"])
+    return said
+
+
+def _series(book: Book) -> str:
+    points, skipped = book.part["checkpoints"], book.part["skipped"]
+    left = "".join(f" {one['why']}, and is left out." for one in skipped)
+    return (
+        f"Training: {len(points)} checkpoints, steps {points[0]['step']:,} to {points[-1]['step']:,}; the cohort is "
+        f"the top {percent(book.part['share'])} by {book.study['by']} at the last "
+        f"({book.part['cohort']:,} neurons).{left}"
+    )
+
+
+def _emergence(book: Book, summary: pd.DataFrame) -> str:
+    row = summary[summary["measure"] == "emergence"].iloc[0]
+    if row["finding"] == LATE:
+        return f"Emergence: {LATE}: at no earlier one is more than half of it in the checkpoint's own top set for good."
+    interval = f"[{row['low']:,.0f}, {row['high']:,.0f}]"
+    if row["finding"] == FIRST:
+        return (
+            f"Emergence: more than half of the cohort is in the top set {FIRST} on (step {row['estimate']:,.0f} "
+            f"{interval}): it was not training in this series that made it."
+        )
+    last = book.part["checkpoints"][-1]["step"]
+    text = (
+        f"Emergence: from step {row['estimate']:,.0f} {interval} up to step {last:,}, more than half of the cohort is"
+    )
+    text += " in the checkpoint's own top set"
+    half = summary[summary["measure"] == "half rise"].iloc[0]
+    if half["finding"] == EMERGED:
+        text += (
+            f"; half of the rise of its mean WD is made at step {half['estimate']:,.0f} "
+            f"[{half['low']:,.0f}, {half['high']:,.0f}]"
+        )
+    return f"{text} (intervals: bootstrap over neurons)."
+
+
+def _trajectory(wd: pd.DataFrame) -> str:
+    whole = wd[wd["layer"].isna()]
+    first, last, before = whole.iloc[0], whole.iloc[-1], whole.iloc[-2]
+    return (
+        f"Median WD of the cohort goes from {first['cohort_median']:.3f} to {last['cohort_median']:.3f}, of all others "
+        f"from {first['rest_median']:.3f} to {last['rest_median']:.3f}; {percent(before['in_top'])} of the cohort is "
+        f"in the own top set at step {before['step']:,}, the checkpoint before the last, "
+        f"{percent(first['in_top'])} at step {first['step']:,} (chance {percent(first['in_top_chance'])})."
+    )
+
+
+def _drift(drift: pd.DataFrame) -> list[str]:
+    whole = drift[drift["layer"].isna() & (drift["against"] == "next")]
+    if whole.empty:
+        return ["Input weights: not defined at any site of this model; no drift is reported."]
+    more = whole[(whole["difference_low"] > 0) & (whole["p_holm"] < 0.05)]
+    less = whole[(whole["difference_high"] < 0) & (whole["p_holm"] < 0.05)]
+    last = whole.iloc[-1]
+    return [
+        f"Input weights: between consecutive checkpoints the cohort's turn more than others' in {len(more)}, less in "
+        f"{len(less)} of {len(whole)} intervals (Welch, Holm-corrected)"
+        f"{_null(len(more) + len(less))}; in the last one (step {last['step']:,} to {last['against_step']:,}) by "
+        f"{last['cohort_mean']:.4f} against {last['rest_mean']:.4f} in 1 - cos, difference {last['difference']:+.4f} "
+        f"[{last['difference_low']:+.4f}, {last['difference_high']:+.4f}]."
+    ]
+
+
+def _null(found: int) -> str:
+    return "" if found else ", a null result"
+
+
+def _harm(score: str, training: pd.DataFrame, summary: pd.DataFrame) -> str:
+    rows = training[training["score"] == score]
+    fixed = rows[rows["condition"] == "fixed cohort"]
+    first, last = fixed.iloc[0], fixed.iloc[-1]
+    shown = fixed[fixed["finding"] == "harm"]["step"]
+    text = f"{title(score)[0].upper()}{title(score)[1:]}, ablating the fixed cohort: "
+    text += f"harm at {len(shown)} of {len(fixed)} checkpoints"
+    text += f", first at step {shown.iloc[0]:,}" if len(shown) else ", a null result"
+    for row in (first, last):
+        change = amount(score, row["change"], row["change_low"], row["change_high"])
+        text += f"; step {row['step']:,}: {change} ({row['finding']})"
+    if last["against_random_finding"] != "nan" and np.isfinite(last["against_random"]):
+        ends = (last["against_random"], last["against_random_low"], last["against_random_high"])
+        text += f", against random sets {amount(score, *ends)} ({last['against_random_finding']})"
+    steps = summary[(summary["measure"] == "harm and step") & summary["of"].str.endswith(f": {score}")]
+    trends = [f"{row['of'].split(':')[0]} {_rho(row)}" for _, row in steps.iterrows()]
+    return f"{text}. Harm with step: {'; '.join(trends)}."
+
+
+def _correlations(book: Book, summary: pd.DataFrame) -> list[str]:
+    said = []
+    for score in book.part["scores"]:
+        rows = summary[(summary["measure"] == "cohort WD and score") & (summary["with"] == score)]
+        levels, changes = (rows[rows["kind"] == kind].iloc[0] for kind in ("levels", "changes"))
+        said.append(
+            f"Cohort's median WD and {title(score)} of the plain checkpoints: {_rho(levels)}. Checkpoints are not "
+            f"independent, and both have a trend; of the changes between consecutive ones: {_rho(changes)}."
+        )
+    return said
+
+
+def _rho(row: pd.Series) -> str:
+    if not np.isfinite(row["estimate"]):
+        return "no correlation can be computed"
+    ends = f"[{row['low']:.2f}, {row['high']:.2f}]" if np.isfinite(row["low"]) else "[no interval]"
+    p = "< 0.001" if row["p_holm"] < 0.001 else f"= {row['p_holm']:.3f}"
+    return f"rho {row['estimate']:+.2f} {ends}, n = {row['checkpoints']}, permutation p {p}: {row['finding']}"

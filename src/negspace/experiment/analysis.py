@@ -1,0 +1,110 @@
+"""What an analysis is: a section of a study that plans cells, makes tables of their records and says what they show."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+import pandas as pd
+
+from negspace.experiment.config import Settings
+from negspace.experiment.lab import Lab
+from negspace.experiment.plan import Load
+from negspace.experiment.run import Run
+from negspace.experiment.workbench import Handler, Workbench
+from negspace.figures.figure import Figure
+from negspace.runs.cell import Record
+
+Columns = Mapping[str, Mapping[str, str]]
+"""Table -> column -> its meaning, in one line."""
+
+
+@dataclass(frozen=True)
+class Book:
+    """What tables are made from: records only, never the model."""
+
+    study: Mapping[str, Any]
+    """The study's configuration, as the manifest has it."""
+    part: Mapping[str, Any]
+    """What the analysis's `run` returned."""
+    manifest: Mapping[str, Any]
+    """The whole manifest: model, identity, data, scan."""
+    record: Callable[[str], Record]
+    """Record of a key; raises RecordError where it is missing or damaged."""
+
+    @property
+    def bootstrap(self) -> dict[str, Any]:
+        """Keyword arguments that the functions of `significance` share: level, draws, seed."""
+        return {"level": 1 - self.study["alpha"], "draws": self.study["draws"], "seed": self.study["seed"]}
+
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
+
+
+class Analysis(ABC, Generic[AnySettings]):
+    """One analysis of a study. Subclasses fill in the class variables and the abstract methods.
+
+    Args:
+        settings: its section of the study file.
+        lab: model facts, data, scan, planner and engine.
+        facts: what `read` returned.
+    """
+
+    name: ClassVar[str]
+    """Its key in study files and manifests."""
+    title: ClassVar[str]
+    """What to call it in a report."""
+    section: ClassVar[type[Settings]]
+    """Type of its settings."""
+    columns: ClassVar[Columns]
+    """Schema of its tables."""
+    families: ClassVar[Mapping[str, str]] = {}
+    """Table -> over what its p-values are corrected."""
+    handlers: ClassVar[Mapping[str, Handler]] = {}
+    """Kinds of cells that it adds, and what computes them."""
+
+    def __init__(self, settings: AnySettings, lab: Lab, facts: Mapping[str, Any]) -> None:
+        self.settings, self.lab, self.facts = settings, lab, facts
+
+    @classmethod
+    def lacks(cls, settings: AnySettings, study: Any) -> str | None:
+        """What the study does not give although this analysis needs it, in words ("minimal pairs"); None: nothing."""
+        return None
+
+    @classmethod
+    def read(cls, settings: AnySettings, bench: Workbench) -> Mapping[str, Any]:
+        """Read the data that only this analysis needs, so that bad input shows before any work.
+
+        Returns:
+            JSON values that its cells' keys need, hashes for example.
+        """
+        return {}
+
+    @abstractmethod
+    def load(self) -> Load:
+        """What it will cost; called before anything is computed, so without a scan."""
+
+    @abstractmethod
+    def run(self) -> dict[str, Any]:
+        """Compute through the engine whatever is not recorded yet.
+
+        Returns:
+            Its part of the manifest: JSON values; which records it consists of, by key.
+        """
+
+    @classmethod
+    @abstractmethod
+    def tabulate(cls, book: Book) -> dict[str, pd.DataFrame]:
+        """Its tables, in the documented columns and order, from the records alone."""
+
+    @classmethod
+    def sentences(cls, book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
+        """What the tables say, in plain sentences with their numbers; a null result is called one."""
+        return []
+
+    @classmethod
+    def figures(cls, run: Run) -> list[Figure]:
+        """Its figures of a finished run, made of the run's tables alone."""
+        return []

@@ -1,0 +1,19 @@
+"""Kinds of cells that every study can have: their versions, and what their keys hold beside the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+VERSIONS: Mapping[str, int] = {
+    "scan": 3,
+    "scan_grids": 3,
+    "scan_part": 3,
+    "perplexity": 1,
+    "pairs": 2,
+    "tasks": 1,
+}
+"""Kind of cell -> version of what it computes; raise it whenever the same spec comes to give another result."""
+CUT_BY = ("window", "stride", "windows", "bos")
+"""What the spec of a scan says of how its text is cut."""
+PASSING = ("scan_part", "scan_grids")
+"""Kinds of cells that only serve a scan: once that is recorded, their records go."""

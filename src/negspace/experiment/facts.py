@@ -1,0 +1,62 @@
+"""Facts of a model and its data: what a planner must know to plan cells, without holding either."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from negspace.models.model import ModelSource
+from negspace.neurons.layout import Layout
+
+
+@dataclass(frozen=True)
+class TaskFacts:
+    """What a driver must know of the tasks."""
+
+    source: str
+    """Folder of local files, or "hub"."""
+    hash: str
+    """sha256 (hex) of every request."""
+    items: int
+    """Items of all tasks."""
+    harness: str
+    """Version of lm-evaluation-harness."""
+    cost: float
+    """Rough tokens of one run of all tasks."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a driver must know of model and data to plan cells, without holding either."""
+
+    source: ModelSource
+    """Where the model came from."""
+    identity: Mapping[str, Any]
+    """What every result depends on: weights, tokenizer, dtype, kind of device, software."""
+    layout: Layout
+    """The model's sites."""
+    rectifies: bool
+    """Whether every activation is flat below zero, as ReLU is, so that zeroing negatives changes nothing."""
+    statistics: tuple[str, str]
+    """Name and hash of the text for statistics."""
+    perplexity: tuple[str, str]
+    """Name of the text for perplexity, and hash of the windows' tokens."""
+    predicted: int
+    """Tokens that perplexity predicts."""
+    pairs: Mapping[str, tuple[str, str, int]]
+    """Kind of pairs -> their name, hash and number."""
+    tasks: TaskFacts | None
+    """The tasks, if the study has any."""
+    notes: tuple[str, ...]
+    """What was decided for the user."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """All that a driver must know of a study's model and data."""
+
+    facts: Facts
+    """What every analysis needs."""
+    read: Mapping[str, Mapping[str, Any]]
+    """Analysis -> what its `read` returned."""

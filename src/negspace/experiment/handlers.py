@@ -1,0 +1,142 @@
+"""What computes the cells of `cells`: scans whole and in parts, perplexity, minimal pairs, tasks; on a workbench."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import pandas as pd
+
+from negspace.experiment.cells import CUT_BY
+from negspace.experiment.workbench import Handler, Workbench
+from negspace.neurons.scan import scan
+from negspace.runs.cell import Cell
+from negspace.runs.engine import Step
+from negspace.score.pairs import minimal_pairs
+from negspace.score.perplexity import perplexity
+from negspace.score.tasks import tasks
+from negspace.stats.pair_rows import PairSample
+from negspace.stats.parts import bounds, gather_part, grids_to_table, part_to_table, pilot
+from negspace.text.windows import Windows, make_windows
+
+Results = tuple[Mapping[str, Any], pd.DataFrame]
+_INTERNAL = ("model", "text", "versions")
+
+
+def _scan(bench: Workbench, cell: Cell, step: Step) -> Results:
+    """The scan, of the study's text for statistics; with histograms or, where nobody looks at them, without."""
+    spec = cell.spec
+    made = scan(
+        bench.model,
+        bench.statistics,
+        **_cut_by(spec),
+        batch=bench.study.batch,
+        md_pairs=spec["md_pairs"],
+        exact=spec["exact"],
+        seed=spec["seed"],
+        merged=cell.inputs.get("merged"),
+        progress=step,
+    )
+    # Names of files and folders stay out of the record: it depends on contents only.
+    info = made.info.model_dump(mode="json")
+    results: dict[str, Any] = {
+        "info": {k: v for k, v in info.items() if k not in _INTERNAL},
+        "warnings": made.warnings,
+    }
+    if spec["histograms"]:
+        assert made.histograms is not None
+        results["histograms"] = made.histograms.to_json()
+    return results, made.table
+
+
+def _grids(bench: Workbench, cell: Cell, _: Step) -> Results:
+    return {}, grids_to_table(pilot(bench.model, _windows(bench, cell)))
+
+
+def _part(bench: Workbench, cell: Cell, step: Step) -> Results:
+    spec, windows = cell.spec, _windows(bench, cell)
+    part = bounds(len(windows), windows.window, spec["parts"])[spec["part"]]
+    made = gather_part(
+        bench.model,
+        windows,
+        part,
+        cell.inputs["grids"],
+        batch=bench.study.batch,
+        pairs=PairSample.draw(windows, spec["md_pairs"], spec["seed"]) if spec["md_pairs"] else None,
+        progress=step,
+    )
+    return {"windows": list(part)}, part_to_table(made)
+
+
+def _windows(bench: Workbench, cell: Cell) -> Windows:
+    """The windows of a cell, cut once for all of its kind: a long text takes a while to encode."""
+    model, asked = bench.model, _cut_by(cell.spec)
+    if bench not in _CUT or _CUT[bench][0] != asked:
+        made = make_windows(bench.statistics, model.tokenizer, context=model.context, **asked)
+        _CUT[bench] = asked, made
+    return _CUT[bench][1]
+
+
+def _cut_by(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What a cell says of how the text is cut."""
+    return {name: spec[name] for name in CUT_BY}
+
+
+_CUT: WeakKeyDictionary[Workbench, tuple[dict[str, Any], Windows]] = WeakKeyDictionary()
+"""Workbench -> what its last windows were cut by, and the windows."""
+
+
+def _perplexity(bench: Workbench, cell: Cell, step: Step) -> Results:
+    with bench.changed(cell):
+        made = perplexity(bench.model, bench.windows, batch=bench.study.batch, progress=step)
+    results = {
+        "value": made.value,
+        "tokens": made.tokens,
+        "window": made.window,
+        "windows": made.windows,
+        "available": made.available,
+        "bos": made.bos,
+    }
+    return results, pd.DataFrame({"window": np.arange(made.windows), "nll": made.nll})
+
+
+def _pairs(bench: Workbench, cell: Cell, step: Step) -> Results:
+    with bench.changed(cell):
+        made = minimal_pairs(bench.model, bench.pairs[cell.spec["kind"]], protocol=cell.spec["protocol"], progress=step)
+    results = {
+        "accuracy": made.accuracy,
+        "pairs": len(made.items),
+        "ties": made.ties,
+        "identical": made.identical,
+        "protocol": made.protocol,
+        "score": made.score,
+    }
+    return results, made.items
+
+
+def _tasks(bench: Workbench, cell: Cell, step: Step) -> Results:
+    chosen = bench.tasks
+    assert chosen is not None
+    with bench.changed(cell):
+        made = tasks(bench.model, chosen, batch=bench.study.batch, progress=step)
+    results = {
+        "accuracy": made.accuracy,
+        "items": len(made.items),
+        "ties": made.ties,
+        "metrics": dict(chosen.metrics),
+        "notes": list(made.notes),
+    }
+    return results, made.items
+
+
+HANDLERS: Mapping[str, Handler] = {
+    "scan": _scan,
+    "scan_grids": _grids,
+    "scan_part": _part,
+    "perplexity": _perplexity,
+    "pairs": _pairs,
+    "tasks": _tasks,
+}
+"""Kind of cell -> what computes it."""

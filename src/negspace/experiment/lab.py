@@ -1,0 +1,217 @@
+"""The lab: what an analysis plans with. Facts of model and data, the scan, makers of cells, and the engine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from negspace.experiment.cells import CUT_BY, PASSING, VERSIONS
+from negspace.experiment.config import Study
+from negspace.experiment.facts import Facts
+from negspace.experiment.plan import Load, cost
+from negspace.files import make_folder
+from negspace.intervention import Intervention
+from negspace.neurons.neuronset import NeuronSet
+from negspace.neurons.scan import Scan, ScanInfo
+from negspace.runs.cell import Cell, Record
+from negspace.runs.engine import Engine
+from negspace.runs.store import Damaged, Store
+from negspace.stats.collect import PILOT_TOKENS
+from negspace.stats.histogram import Histograms
+from negspace.stats.parts import Part, digest_of, grids_from_table, merge_parts, part_from_table
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """What is done to the model while a cell is computed."""
+
+    neurons: NeuronSet | None = None
+    """The neurons; None: the plain model."""
+    intervention: str | None = None
+    """One of `INTERVENTIONS`; None: the study's own."""
+
+
+PLAIN = Change()
+
+
+class Lab:
+    """Everything an analysis needs to plan and to compute, and nothing that needs the model in this process.
+
+    Args:
+        study: what to do.
+        facts: model and data.
+        store: the run folder, held by this process.
+        engine: computes cells.
+    """
+
+    def __init__(self, study: Study, facts: Facts, store: Store, engine: Engine) -> None:
+        self.study, self.facts, self.store, self.engine = study, facts, store, engine
+        self.saved: set[str] = set()
+        """Names of the files of neuron sets that this run has saved."""
+        self._later = Load(0, 0.0)
+
+    @property
+    def suites(self) -> tuple[str, ...]:
+        """Kinds of minimal pairs that the study has: of "blimp" and "tse", in this order."""
+        return tuple(self.facts.pairs)
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """All that can be scored: "perplexity", then the suites, then "tasks" if the study has any."""
+        return ("perplexity", *self.suites, *(("tasks",) if self.facts.tasks else ()))
+
+    @cached_property
+    def scan_cell(self) -> Cell:
+        """The study's one scan of all neurons."""
+        s = self.study
+        options = {
+            "text": self.facts.statistics[1],
+            "window": s.window,
+            "stride": s.stride,
+            "windows": s.windows,
+            "bos": s.bos,
+            "md_pairs": s.md_pairs,
+            "exact": s.exact,
+            "seed": s.seed,
+            "histograms": True,
+        }
+        return self.cell("scan", VERSIONS["scan"], options, "scan", self.cost("scan"))
+
+    @cached_property
+    def scan(self) -> Scan:
+        """The scan, computed when first asked for."""
+        cell = self.scan_cell
+        if self.study.scan_parts > 1 and not self._recorded(cell):
+            cell = replace(cell, cost=0.0, inputs={"merged": self._scan_in_parts()})
+        record = self.engine.run([cell])[0]
+        # The scan stands for its parts, which are many times as large.
+        self.store.discard(PASSING)
+        info = ScanInfo(
+            model=self.facts.source,
+            text=self.facts.statistics[0],
+            versions=dict(record.versions),
+            **record.results["info"],
+        )
+        histograms = Histograms.from_json(record.results["histograms"])
+        return Scan(record.items, info, tuple(record.results["warnings"]), histograms)
+
+    def score(self, what: str, label: str, change: Change = PLAIN) -> Cell:
+        """A cell that scores "perplexity", a suite of minimal pairs or "tasks" under a change.
+
+        Args:
+            what: one of `scores`.
+            label: the condition, for progress: "top 1%".
+            change: what is done to the model.
+        """
+        f = self.facts
+        if what == "perplexity":
+            kind, options = "perplexity", {"windows": f.perplexity[1]}
+        elif what == "tasks":
+            assert f.tasks is not None
+            kind, options = "tasks", {"tasks": f.tasks.hash, "harness": f.tasks.harness}
+        else:
+            kind, options = "pairs", {"kind": what, "pairs": f.pairs[what][1], "protocol": self.study.protocol}
+        return self.cell(kind, VERSIONS[kind], options, f"{label}: {what}", self.cost(what), change)
+
+    def cell(
+        self,
+        kind: str,
+        version: int,
+        options: Mapping[str, Any],
+        label: str,
+        cost: float,
+        change: Change | None = None,
+        **inputs: Any,
+    ) -> Cell:
+        """A cell of any kind on the study's model; its key names the model, the change and the options.
+
+        Args:
+            kind: a key of some analysis's `handlers`, or one of the workbench's own kinds.
+            version: raise it whenever the same spec comes to give another result.
+            options: whatever else its result depends on, large things by hash (JSON values).
+            label: what to call it in progress.
+            cost: rough tokens that the model will read.
+            change: what is done to the model, where that matters; the handler opens it with `bench.changed(cell)`.
+            inputs: values that the handler needs and `options` names by hash only; `cell.inputs` has them.
+        """
+        spec = {"version": version, "model": self.facts.identity, **options}
+        if change is not None:
+            spec |= self._change(change)
+        if change is not None and change.neurons is not None:
+            inputs["neurons"] = change.neurons
+            if Intervention(spec["intervention"]).needs_means:
+                inputs["scan"] = self.scan
+        return Cell(kind, spec, label, cost, inputs)
+
+    def run(self, cells: Sequence[Cell]) -> list[Record]:
+        """Records of cells, in their order; what is recorded is read, the rest is computed."""
+        return self.engine.run(cells)
+
+    def expect(self, load: Load) -> None:
+        """Tell the engine what the analysis at hand will want beyond the cells handed in next; for estimates only."""
+        self.engine.expect(load.cells + self._later.cells, load.tokens + self._later.tokens)
+
+    def expect_later(self, loads: Sequence[Load]) -> None:
+        """Note what the analyses after the one at hand will cost."""
+        self._later = Load(sum(one.cells for one in loads), sum(one.tokens for one in loads))
+        self.expect(Load(0, 0.0))
+
+    def save_set(self, name: str, neurons: NeuronSet) -> None:
+        """Save a set of neurons under `neurons/` of the run folder, for use elsewhere."""
+        folder = self.store.folder / "neurons"
+        make_folder(folder)
+        file = re.sub(r"[^A-Za-z0-9.]+", "-", name.replace("%", "pct")).strip("-")
+        self.saved.add(neurons.save(folder / f"{file}.json").name)
+
+    def cost(self, what: str) -> float:
+        """Rough tokens that the model reads for "scan", "perplexity", a suite, or "tasks"."""
+        return cost(self.study, self.facts, what)
+
+    def _scan_in_parts(self) -> Part:
+        """The pass of the study's scan, made by as many workers as there are: the grids first, then all parts.
+
+        What the parts brought home is read and merged one by one: few sketches of the model are in memory at a time.
+        """
+        asked, count = self.scan_cell, self.study.scan_parts
+        of_windows = {name: asked.spec[name] for name in ("text", *CUT_BY)}
+        self.expect(Load(count + 1, asked.cost))
+        first = self.cell("scan_grids", VERSIONS["scan_grids"], of_windows, "scan: the first windows", PILOT_TOKENS)
+        grids = grids_from_table(self.run([first])[0].items)
+        # By what they hold: parts on grids that were made again, elsewhere, might lie on others.
+        common = of_windows | {name: asked.spec[name] for name in ("md_pairs", "seed")}
+        common |= {"grids": digest_of(grids), "parts": count}
+
+        def cell(number: int) -> Cell:
+            label = f"scan, part {number + 1} of {count}"
+            return self.cell(
+                "scan_part", VERSIONS["scan_part"], {**common, "part": number}, label, asked.cost / count, grids=grids
+            )
+
+        cells = [cell(number) for number in range(count)]
+        self.expect(Load(1, 0.0))
+        self.engine.ensure(cells)
+        self.expect(Load(0, 0.0))
+        merged: Part | None = None
+        for one in cells:
+            record = self.store.require(one.key)
+            part = part_from_table(record.items, grids, tuple(record.results["windows"]), self.study.md_pairs > 0)
+            merged = part if merged is None else merge_parts([merged, part])
+        assert merged is not None, "a scan has one part at least"
+        return merged
+
+    def _recorded(self, cell: Cell) -> bool:
+        """Whether a cell has a whole record; of a damaged one the engine tells when it is asked for it."""
+        try:
+            return self.store.read(cell) is not None
+        except Damaged:
+            return False
+
+    def _change(self, change: Change) -> dict[str, Any]:
+        if change.neurons is None:
+            return {"neurons": None, "intervention": None}
+        name = change.intervention or self.study.intervention
+        named = {"neurons": change.neurons.key, "intervention": name}
+        return {**named, "scan": self.scan_cell.key} if Intervention(name).needs_means else named

@@ -1,0 +1,81 @@
+"""A finished run as figures and reports need it: manifest, tables, scan, chosen sets, and what its log says of time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from negspace.neurons.neuronset import NeuronSet
+from negspace.neurons.scan import Scan
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One analysis of a run."""
+
+    name: str
+    """Its key in study files."""
+    title: str
+    """What to call it."""
+    tables: Mapping[str, pd.DataFrame]
+    """Its tables."""
+    columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Table -> column -> meaning."""
+    families: Mapping[str, str] = field(default_factory=dict)
+    """Table -> over what its p-values are corrected."""
+    sentences: Sequence[str] = ()
+    """What it found, in plain sentences."""
+
+
+@dataclass(frozen=True)
+class History:
+    """When and where a run was computed: from its log, on which no result depends."""
+
+    started: str = ""
+    """Time of the first start, ISO 8601."""
+    ended: str = ""
+    """Time at which it was last finished."""
+    seconds: float = 0.0
+    """Time spent computing cells, over all starts."""
+    cells: int = 0
+    """Cells computed."""
+    starts: int = 0
+    """How often it was started, counting each time that it went on."""
+    surroundings: Mapping[str, Any] = field(default_factory=dict)
+    """Machine and software of the last start: what its log entry holds beside time and model."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """Everything that a report shows of one run."""
+
+    label: str
+    """What tells it from the other runs of a report."""
+    manifest: Mapping[str, Any]
+    """What it consists of."""
+    parts: Mapping[str, Part]
+    """Analyses by name, in the order in which they ran."""
+    scan: Scan | None = None
+    """Statistics of every neuron."""
+    sets: Mapping[str, NeuronSet] = field(default_factory=dict)
+    """Chosen neurons, by their origin in words: "top 1% by wd"."""
+    history: History = field(default_factory=History)
+    """When and where."""
+
+    @property
+    def study(self) -> Mapping[str, Any]:
+        """Its configuration."""
+        return self.manifest["study"]
+
+    @property
+    def level(self) -> str:
+        """Level of its intervals: "95%"."""
+        return f"{(1 - self.study['alpha']) * 100:.4g}%"
+
+    def table(self, name: str) -> pd.DataFrame | None:
+        """A table with at least one row, by name; None if no analysis has it."""
+        found = next((part.tables[name] for part in self.parts.values() if name in part.tables), None)
+        return found if found is not None and len(found) else None

@@ -1,0 +1,42 @@
+"""A text with its words tagged, by gold or by a pipeline."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from negspace.errors import TaggerError
+from negspace.text.conllu import read_conllu
+from negspace.text.source import Source, Text, read_text
+from negspace.text.tagged import Tagged, tag_text
+
+
+def tagged_text(text: Source | Text | Tagged, tagger: Any = None) -> Tagged:
+    """A text with its words tagged: gold where it has gold tags, otherwise by the pipeline.
+
+    Args:
+        text: as `read_text` takes it (the role is that of perplexity); a path that ends in .conllu; or tagged words.
+        tagger: name, path or spaCy pipeline; None or "gold" where the text has gold tags, None for the bundled one.
+
+    Raises:
+        TextError: no text, or malformed gold tags.
+        TaggerError: the tagger is missing or of no use, or one is named for a text that has gold tags.
+    """
+    gold = isinstance(text, Tagged) or (isinstance(text, str | os.PathLike) and os.fspath(text).endswith(".conllu"))
+    if gold and tagger not in (None, "gold"):
+        raise TaggerError(
+            f"to tag {text.text.name if isinstance(text, Tagged) else text} with {tagger}",
+            "a text that has gold tags",
+            "leave the tagger out, or give the plain text",
+        )
+    if isinstance(text, Tagged):
+        return text
+    if gold:
+        return read_conllu(text)  # type: ignore[arg-type]
+    if tagger is None:
+        from negspace.reference import tagger_path
+
+        tagger = tagger_path()
+    elif tagger == "gold":
+        raise TaggerError("gold tags", "a text without any", "give a file that ends in .conllu")
+    return tag_text(read_text(text, role="perplexity"), tagger)

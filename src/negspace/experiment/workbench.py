@@ -1,0 +1,261 @@
+"""The workbench: a model and its data, loaded once, on which cells are computed one by one."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from negspace.controls import rectifies
+from negspace.errors import PairsError, StudyError, TasksError
+from negspace.experiment.config import Study
+from negspace.experiment.facts import Facts, Survey, TaskFacts
+from negspace.intervention import Intervention, intervene
+from negspace.memory import Frugal
+from negspace.models.load import load
+from negspace.models.model import Model
+from negspace.neurons.layout import Layout
+from negspace.runs.cell import Cell
+from negspace.runs.engine import Step
+from negspace.score.perplexity import perplexity
+from negspace.score.taskfiles import known_tasks
+from negspace.score.tasks import TaskSet, read_tasks
+from negspace.text.pairs import PairSet, read_pairs
+from negspace.text.source import Text, read_text
+from negspace.text.windows import Windows, make_windows
+
+_CHARACTERS = 4  # rough characters of a token, for estimates of time only
+_ACCURACIES = ("acc", "acc_norm", "acc_bytes", "exact_match")
+
+
+Handler = Callable[["Workbench", Cell, Step], tuple[Mapping[str, Any], pd.DataFrame]]
+"""Computes the results and items of a cell of one kind, on a workbench; must depend on nothing but the cell."""
+Reader = Callable[["Workbench"], Mapping[str, Any]]
+"""Reads the data that one analysis needs by itself; returns JSON values."""
+
+
+class Workbench:
+    """Loads what a study names and computes its cells.
+
+    Args:
+        study: what to load.
+        handlers: kind of cell -> what computes it.
+        model: a model in memory, instead of loading the study's.
+        readers: analysis -> what reads the data that only it needs.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        handlers: Mapping[str, Handler] | None = None,
+        model: Model | None = None,
+        readers: Mapping[str, Reader] | None = None,
+    ) -> None:
+        self.study = study
+        self.readers = dict(readers or {})
+        self.frugal = Frugal()
+        self.handlers: dict[str, Handler] = dict(handlers or {})
+        self._leave: Callable[[], None] | None = None
+        self._given = model is not None
+        if model is not None:
+            self.model = model
+
+    def listen(self, note: Callable[[str], None] | None) -> None:
+        """Have a function called with one sentence each time that batches had to become smaller."""
+        self.frugal.note = note
+
+    def make_room(self, leave: Callable[[], None]) -> None:
+        """Drop the study's model, so that another is not in memory beside it; one that was given stays.
+
+        Args:
+            leave: called before the study's model is loaded again, when it is next asked for; drops the other one.
+        """
+        self._leave = leave
+        if not self._given and self.__dict__.pop("model", None) is not None:
+            # Modules hold themselves in cycles.
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    @cached_property
+    def model(self) -> Model:
+        """The model, loaded when first needed."""
+        if self._leave is not None:
+            self._leave()
+        s = self.study
+        return load(
+            s.model,
+            revision=s.revision,
+            dtype=s.dtype,
+            device=s.device,
+            device_map=s.device_map,
+            trust_remote_code=s.trust_remote_code,
+        )
+
+    @cached_property
+    def statistics(self) -> Text:
+        """Text for the statistics."""
+        return read_text(self.study.statistics_text or self.study.text, role="statistics")
+
+    @cached_property
+    def windows(self) -> Windows:
+        """Windows for perplexity."""
+        s = self.study
+        text = read_text(s.perplexity_text or s.text, role="perplexity")
+        return make_windows(
+            text,
+            self.model.tokenizer,
+            window=s.perplexity_window or s.window,
+            windows=s.perplexity_windows,
+            bos=s.bos,
+            context=self.model.context,
+        )
+
+    @cached_property
+    def pairs(self) -> dict[str, PairSet]:
+        """Minimal pairs by kind, in the order blimp, tse."""
+        s = self.study
+        given = {"blimp": s.blimp, "tse": s.tse}
+        made = {name: read_pairs(list(paths), limit=s.limit) for name, paths in given.items() if paths}
+        for name, pairs in made.items():
+            if pairs.kind != name:
+                raise PairsError(
+                    f"the {name} pairs {pairs.name}",
+                    f"pairs of {pairs.kind}'s format, which are scored in another way",
+                    f"give them as {pairs.kind}: (--{pairs.kind} on the command line)",
+                )
+        return made
+
+    @cached_property
+    def tasks(self) -> TaskSet | None:
+        """Tasks with their items; None if the study has none.
+
+        Raises:
+            StudyError: more than one folder of tasks.
+            TasksError: they cannot be read, or are not scored right or wrong.
+        """
+        if not self.study.tasks:
+            return None
+        names, folder = split_tasks(self.study.tasks)
+        made = read_tasks(names, folder=folder, limit=self.study.limit, fewshot=self.study.fewshot)
+        for name, metric in made.metrics.items():
+            if metric not in _ACCURACIES:
+                raise TasksError(
+                    f"the task {name} in a study",
+                    f"its items are graded by {metric}, not right or wrong",
+                    "name tasks with one of the metrics " + ", ".join(_ACCURACIES),
+                )
+        return made
+
+    def survey(self) -> Survey:
+        """What a driver must know to plan the study; reads all data, so that bad input shows before any work.
+
+        Raises:
+            StudyError: an analysis lacks what it needs.
+            NegspaceError: something cannot be read or used.
+        """
+        return Survey(self.describe(), {name: read(self) for name, read in self.readers.items()})
+
+    def describe(self) -> Facts:
+        """What a driver must know; reads all data, so that bad input shows before any work.
+
+        Raises:
+            ModelError, SiteError, TextError, PairsError, TasksError: something cannot be read or used.
+        """
+        pairs = {name: (made.name, made.hash, len(made)) for name, made in self.pairs.items()}
+        statistics, chosen = self.statistics, self.tasks
+        model, windows = self.model, self.windows
+        return Facts(
+            source=model.source,
+            identity=identity(model),
+            layout=Layout.of(model.sites),
+            rectifies=rectifies(model),
+            statistics=(statistics.name, statistics.hash),
+            perplexity=(windows.text_name, windows.hash),
+            predicted=int(windows.tokens.size - len(windows)),
+            pairs=pairs,
+            tasks=None
+            if chosen is None
+            else TaskFacts(chosen.source, chosen.hash, len(chosen), chosen.harness, chosen.characters / _CHARACTERS),
+            notes=tuple(f"perplexity: {note}" for note in windows.notes),
+        )
+
+    def rate(self) -> float:
+        """Tokens a second that the model reads here: a trial on a window or two, once warmed up."""
+        few = replace(self.windows, tokens=self.windows.tokens[:2], special=self.windows.special[:2])
+        perplexity(self.model, few, batch=self.study.batch)
+        began = time.perf_counter()
+        perplexity(self.model, few, batch=self.study.batch)
+        return few.tokens.size / (time.perf_counter() - began)
+
+    def compute(self, cell: Cell, step: Step) -> tuple[Mapping[str, Any], pd.DataFrame]:
+        """Results and items of a cell; where memory runs out, from its start again with smaller batches."""
+        return self.frugal(lambda: self.handlers[cell.kind](self, cell, step), cell.label or cell.kind)
+
+    def changed(self, cell: Cell, model: Model | None = None) -> AbstractContextManager[None]:
+        """The intervention that a cell names, on the study's model or another; nothing where it names none."""
+        if cell.spec.get("neurons") is None:
+            return nullcontext()
+        neurons = cell.inputs["neurons"]  # missing, it is an error: a plain score must never pass for an ablated one
+        if neurons.key != cell.spec["neurons"]:
+            raise ValueError(f"the cell {cell.label!r} names other neurons than it was handed")
+        zero, mode = Intervention(cell.spec["intervention"]).arguments
+        return intervene(model or self.model, neurons, zero, mode, cell.inputs.get("scan"))
+
+
+def split_tasks(given: Sequence[str]) -> tuple[tuple[str, ...], str | None]:
+    """Names of tasks, and the folder of their files, if any; a folder alone stands for every task that it holds.
+
+    Raises:
+        StudyError: more than one folder, or a folder without tasks.
+    """
+    folders = [name for name in given if os.path.isdir(name)]
+    if len(folders) > 1:
+        raise StudyError(f"tasks from {' and '.join(folders)}", "two folders", "put the files into one folder")
+    names = tuple(name for name in given if name not in folders)
+    if not folders or names:
+        return names, folders[0] if folders else None
+    held = tuple(known_tasks(Path(folders[0])))
+    if not held:
+        raise StudyError(
+            f"tasks from {folders[0]}", "no file of a task that is known", "name the tasks besides the folder"
+        )
+    return held, folders[0]
+
+
+def identity(model: Model) -> dict[str, Any]:
+    """What every result on a model depends on: weights, tokenizer, dtype, kind of device, software."""
+    return {
+        "fingerprint": model.fingerprint,
+        "tokenizer": tokenizer_hash(model.tokenizer),
+        "dtype": model.source.dtype,
+        "device": model.device.type,
+        "torch": model.source.torch,
+        "transformers": model.source.transformers,
+    }
+
+
+def tokenizer_hash(tokenizer: Any) -> str:
+    """sha256 (hex) of what decides how text becomes tokens: vocabulary, merges, normalisation, special tokens."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        content = json.loads(backend.to_str())
+        # What the last call happened to pad or truncate is state, not identity.
+        content.pop("padding", None)
+        content.pop("truncation", None)
+    else:
+        content = {"class": type(tokenizer).__name__, "vocabulary": tokenizer.get_vocab()}
+    special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
+    text = json.dumps([content, special], sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()

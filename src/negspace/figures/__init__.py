@@ -1,0 +1,1 @@
+"""What a figure shows, said once for every back-end: panels, series, forests, styles."""

@@ -1,0 +1,90 @@
+"""How the figures of several analyses name, scale and place scores and their changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from negspace.figures.figure import Axis, Numbers, Series, numbers
+
+SCORES = {"perplexity": "Perplexity", "blimp": "BLiMP", "tse": "TSE"}
+"""Score -> what to call it."""
+INTERVENTIONS = {
+    "zero_negative": "zero negative",
+    "zero_positive": "zero positive",
+    "zero_both": "zero",
+    "relu_on_positives": "ReLU on positives",
+    "sign_flip": "sign flip",
+    "mean": "mean",
+    "negative_mean": "mean of negatives",
+}
+"""Intervention -> what to call it."""
+
+
+def scores_of(table: pd.DataFrame) -> list[str]:
+    """The scores that a table has, perplexity first."""
+    return [score for score in SCORES if (table["score"] == score).any()]
+
+
+def unit(score: str) -> float:
+    """What a change is multiplied by for a figure: 1 for ratios of perplexity, 100 for points of accuracy."""
+    return 1.0 if score == "perplexity" else 100.0
+
+
+def zero(score: str) -> float:
+    """The change that is none."""
+    return 1.0 if score == "perplexity" else 0.0
+
+
+def change_label(score: str, against: str = "the plain model's") -> str:
+    """Label of an axis of changes."""
+    return f"perplexity / {against}" if score == "perplexity" else "change in % right (points)"
+
+
+def estimates(
+    rows: pd.DataFrame, key: str, value: str, ends: Sequence[str], scale: float
+) -> dict[str, tuple[float, float, float]]:
+    """Name of a row -> estimate and interval."""
+    columns = [numbers(rows[column]) * scale for column in (value, *ends)]
+    return {str(name): (float(a), float(b), float(c)) for name, a, b, c in zip(rows[key], *columns, strict=True)}
+
+
+def scaled(rows: pd.DataFrame, column: str, scale: float) -> Numbers:
+    """A column in a figure's unit."""
+    return numbers(rows[column]) * scale
+
+
+def beside(series: Sequence[Series], axis: Axis, step: float = 0.012) -> tuple[Series, ...]:
+    """Series over one axis, moved sideways a little where several have intervals, which would cover one another.
+
+    Args:
+        series: each with its places in `x`.
+        axis: the horizontal axis.
+        step: from one series to the next, as a share of the places' range.
+
+    Returns:
+        The same series; what is said on hover are the true places.
+    """
+    moved = [one for one in series if one.low is not None]
+    places = np.concatenate([one.x for one in moved]) if moved else np.zeros(0)
+    places = np.log10(places) if axis.log else places
+    if len(moved) < 2 or not len(places) or np.ptp(places) == 0:
+        return tuple(series)
+    made = []
+    for one in series:
+        if one.low is None:
+            made.append(one)
+            continue
+        shift = (moved.index(one) - (len(moved) - 1) / 2) * step * float(np.ptp(places))
+        labels = one.labels or tuple(f"{axis.label} {value:.4g}" for value in one.x)
+        made.append(replace(one, x=one.x * 10**shift if axis.log else one.x + shift, labels=labels))
+    return tuple(made)
+
+
+def layer_axis(layers: Numbers) -> Axis:
+    """An axis that names every layer where they are few."""
+    ticks = tuple((layer, f"{layer:.0f}") for layer in layers) if len(layers) <= 12 else ()
+    return Axis("layer", ticks=ticks)

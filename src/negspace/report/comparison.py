@@ -1,0 +1,157 @@
+"""Figures of several runs side by side: models, or checkpoints of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from negspace.analyses.ablation.dissociation_figures import CAVEAT, unspecific, verdict
+from negspace.analyses.ablation.figures import SUITES
+from negspace.analyses.dose import figures as dose
+from negspace.experiment.run import Run
+from negspace.figures.figure import Axis, Figure, Panel, Series, numbers
+from negspace.figures.forest import Dots, forest, percent
+from negspace.figures.scores import SCORES
+from negspace.figures.style import nth
+
+SUMMARY = {
+    "run": "the run",
+    "share": "share p of each layer's neurons",
+    "condition": "what was ablated",
+    "neurons": "how many neurons",
+    "perplexity": "perplexity under the ablation",
+    "ratio": "perplexity divided by the plain model's",
+    "blimp_accuracy": "BLiMP: pairs right",
+    "blimp_change": "BLiMP: change against the plain model on the same pairs",
+    "tse_accuracy": "TSE: pairs right",
+    "tse_change": "TSE: change against the plain model on the same pairs",
+}
+_ENDS = ("_low", "_high")
+
+
+def figures(runs: Sequence[Run]) -> list[Figure]:
+    """Main effects at every share that two runs or more have, dissociations, and WD by depth."""
+    made = _effects(runs)
+    made += _dissociation(runs)
+    made += _dose(runs)
+    depth = _depth(runs)
+    return [*made, *([depth] if depth else [])]
+
+
+def summary(runs: Sequence[Run]) -> pd.DataFrame:
+    """The runs' summaries under one another, without single random sets."""
+    parts = []
+    for run in runs:
+        table = run.table("summary")
+        if table is not None:
+            parts.append(table[table["role"] != "random"].assign(run=run.label))
+    if not parts:
+        return pd.DataFrame(columns=list(SUMMARY))
+    table = pd.concat(parts, ignore_index=True)
+    wanted = [name for column in SUMMARY for name in (column, *(column + end for end in _ENDS))]
+    return table[[name for name in wanted if name in table.columns]]
+
+
+def _effects(runs: Sequence[Run]) -> list[Figure]:
+    """One figure a share: rows are runs."""
+    tables = {run.label: table for run in runs if (table := run.table("summary")) is not None}
+    shares = sorted({share for table in tables.values() for share in table["share"].dropna()})
+    made = []
+    for share in shares:
+        panels = []
+        for column, scale, label, title, zero in (
+            ("ratio", 1.0, "perplexity / the plain model's", "Perplexity", 1.0),
+            *((f"{suite}_change", 100.0, "change in % right (points)", SUITES[suite], 0.0) for suite in SUITES),
+        ):
+            series = []
+            for role, name in (("top", "top"), ("random mean", "random sets"), ("matched", "matched")):
+                values, labels = {}, {}
+                for run, table in tables.items():
+                    rows = table[(table["share"] == share) & (table["role"] == role)]
+                    if len(rows) and column in table.columns:
+                        row = rows.iloc[0]
+                        values[run] = (row[column] * scale, row[f"{column}_low"] * scale, row[f"{column}_high"] * scale)
+                        labels[run] = str(row["condition"])
+                if values:
+                    series.append(Dots(name, role, values, labels))
+            rows = [run for run in tables if any(run in one.values for one in series)]
+            if len(rows) > 1:
+                panels.append(forest(rows, series, label, title=title, zero=zero))
+        if not panels:
+            continue
+        caption = "Each run against its own plain model, paired on the same items; bars are each run's intervals."
+        name = f"comparison_{percent(share).replace('%', 'pct')}"
+        title = f"Runs side by side, p = {percent(share)}"
+        made.append(Figure(name, title, caption, tuple(panels), columns=len(panels), wide=True))
+    return made
+
+
+def _dissociation(runs: Sequence[Run]) -> list[Figure]:
+    tables = {run.label: table for run in runs if (table := run.table("dissociation")) is not None}
+    if not tables:
+        return []
+    panels = []
+    for share in sorted({share for table in tables.values() for share in table["share"]}):
+        series = []
+        for number, suite in enumerate(SUITES):
+            values, labels = {}, {}
+            for run, table in tables.items():
+                rows = table[(table["share"] == share) & (table["suite"] == suite) & (table["against"] == "all tasks")]
+                if len(rows):
+                    row = rows.iloc[0]
+                    values[run] = (row["contrast"] * 100, row["low"] * 100, row["high"] * 100)
+                    labels[run] = verdict(row)
+            if values:
+                series.append(Dots(SUITES[suite], ("top", "series 2")[number], values, labels))
+        panels.append(forest(list(tables), series, "interaction contrast (points)", title=f"p = {percent(share)}"))
+    caption = (
+        "(Grammar lost - tasks lost) under the top set, minus the same under the matched control. Right of the line: "
+        "grammar suffers more from the top set than other tasks do."
+    )
+    title, columns = "Double dissociation, run by run", min(2, len(panels))
+    whole = [table[table["against"] == "all tasks"] for table in tables.values()]
+    notes = (CAVEAT,) if any(unspecific(rows) for rows in whole) else ()
+    return [Figure("comparison_dissociation", title, caption, tuple(panels), columns, wide=True, notes=notes)]
+
+
+def _dose(runs: Sequence[Run]) -> list[Figure]:
+    """The top sets' dose curves over one another."""
+    tables = {run.label: (run, table) for run in runs if (table := run.table("dose")) is not None}
+    if len(tables) < 2:
+        return []
+    panels = []
+    for score in SCORES:
+        parts = []
+        for number, (label, (run, table)) in enumerate(tables.items()):
+            own = table[(table["intervention"] == dose.main_intervention(run, table)) & (table["set"] == "top")]
+            rows = own[own["score"] == score]
+            if len(rows):
+                parts.append((label, nth(number), rows))
+        if parts:
+            panels.append(dose.curve_panel(parts, score, ()))
+    caption = "The top set of each run against its own plain model; bars are each run's intervals."
+    return [Figure("comparison_dose", "Dose, run by run", caption, tuple(panels), min(3, len(panels)), wide=True)]
+
+
+def _depth(runs: Sequence[Run]) -> Figure | None:
+    """WD over relative depth, so that models of different depth share an axis."""
+    shown = [run for run in runs if run.scan is not None and run.scan.table["wd"].notna().any()]
+    if not shown:
+        return None
+    panels = []
+    for quantile, title in ((0.99, "99th percentile of the layer"), (0.5, "median of the layer")):
+        series = []
+        for number, run in enumerate(shown):
+            assert run.scan is not None
+            groups = run.scan.table.dropna(subset="wd").groupby("layer")["wd"].quantile(quantile)
+            layers = numbers(list(groups.index))
+            place = layers / max(1.0, float(np.max(layers)))
+            labels = tuple(f"layer {layer:.0f}" for layer in layers)
+            series.append(Series(run.label, nth(number), place, numbers(groups), mark="line", labels=labels))
+        panels.append(
+            Panel(Axis("depth (0: first layer, 1: last)"), Axis("WD from the Gaussian"), tuple(series), title)
+        )
+    caption = "Wasserstein-1 distance of standardised pre-activations from N(0, 1), by relative depth."
+    return Figure("comparison_depth", "Distance from the Gaussian", caption, tuple(panels), columns=2, wide=True)

@@ -1,1 +1,0 @@
-"""Figures by analysis: each module makes them from documented tables alone."""

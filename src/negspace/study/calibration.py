@@ -1,0 +1,174 @@
+"""The whole study on models whose answer is known: does it find what was planted, and nothing where nothing was?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from negspace.analyses.ablation.dissociation import ALL
+from negspace.experiment.config import configure
+from negspace.neurons.scan import Scan
+from negspace.reference.calibration import Lexicon, Made, Material, Name, make, write_material
+from negspace.runs.engine import Progress
+from negspace.significance.interaction import Verdict
+from negspace.study.run import SCAN_FILE, run_study
+from negspace.study.tables import Tables
+
+SHARE = 0.01
+"""Share of each layer's neurons to ablate: as many as are planted."""
+FIELDS = {
+    "shares": [SHARE],
+    "windows": 96,
+    "stride": 128,
+    "perplexity_windows": 64,
+    "md_pairs": 256,
+    "random": 3,
+    "tolerance": 0.01,
+}
+"""Fields of the study, beside model and data."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model, an intervention, and what the study must say."""
+
+    model: Name
+    """The calibration model."""
+    zero: Literal["negative", "positive"]
+    """Part of the pre-activations that is set to zero."""
+    expected: Verdict
+    """The verdict that is right."""
+
+    @property
+    def name(self) -> str:
+        """Name of its run folder."""
+        return f"{self.model}-zero-{self.zero}"
+
+
+CASES: Sequence[Case] = (
+    Case("negative", "negative", "established"),
+    Case("positive", "negative", "not established"),
+    Case("null", "negative", "not established"),
+    # The same study can see what runs above zero; it does not call everything null.
+    Case("positive", "positive", "established"),
+)
+
+COLUMNS: Mapping[str, str] = {
+    "model": "calibration model: agreement runs below zero (negative), above (positive), nowhere in particular (null)",
+    "zero": "part of the chosen neurons' pre-activations that was set to zero",
+    "planted": "planted neurons in all layers",
+    "worst_rank": "the lowest place of a planted neuron in its layer by WD, from 1",
+    "first": "whether the top set is the planted neurons and no others",
+    "ratio": "perplexity under the top set over that of the plain model",
+    "grammar_drop": "accuracy on minimal pairs lost under the top set; 0.01 is one point",
+    "grammar_control_drop": "the same under the perplexity-matched control",
+    "tasks_drop": "accuracy on the other tasks lost under the top set",
+    "tasks_control_drop": "the same under the control",
+    "contrast": "interaction contrast: (grammar - tasks) under the top set minus the same under the control",
+    "low": "lower end of its interval",
+    "high": "upper end of its interval",
+    "p": "its p-value",
+    "verdict": "established, not established or reversed",
+    "crossover": "grammar by itself loses more under the top set, the tasks under the control",
+    "control": "the control in words, or why there is none and so no contrast",
+    "expected": "the verdict that is right",
+    "ok": "whether the verdict is that, and the planted neurons come first",
+}
+"""Column -> meaning."""
+
+
+def run_calibration(
+    out: str | Path,
+    *,
+    seed: int = 0,
+    cases: Sequence[Case] = CASES,
+    progress: Callable[[Progress], None] | None = None,
+    note: Callable[[str], None] | None = None,
+) -> pd.DataFrame:
+    """Build the models and their material into a folder, and run the whole study on each.
+
+    What is there already is not made again. Models are in `out/models`, texts, pairs and tasks in `out/material`, and
+    each case's run in a folder of its own.
+
+    Args:
+        out: the folder; made if need be.
+        seed: of the models' random weights.
+        cases: what to run.
+        progress, note: as for `run_study`.
+
+    Returns:
+        One row a case, with the columns of COLUMNS.
+
+    Raises:
+        NegspaceError: a folder cannot be written, or lm-evaluation-harness is not installed.
+        Interrupted: the user asked to stop; the same call goes on.
+    """
+    folder = Path(out)
+    lexicon = Lexicon()
+    material = write_material(folder / "material", lexicon)
+    rows = []
+    for case in cases:
+        if note:
+            note(f"{case.model} model, zeroing {case.zero} pre-activations")
+        made = make(case.model, folder / "models" / case.model, lexicon, seed)
+        study = configure(_fields(case, made, material, seed))
+        tables = run_study(study, folder / case.name, progress=progress, note=note)
+        rows.append(_row(case, made, tables, Scan.load(folder / case.name / SCAN_FILE)))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _fields(case: Case, made: Made, material: Material, seed: int) -> dict[str, object]:
+    return {
+        **FIELDS,
+        "model": str(made.folder),
+        "statistics_text": str(material.statistics),
+        "perplexity_text": str(material.perplexity),
+        "blimp": [str(material.pairs)],
+        "tasks": [*material.names, str(material.tasks)],
+        "zero": case.zero,
+        "seed": seed,
+    }
+
+
+def _row(case: Case, made: Made, tables: Tables, scan: Scan) -> dict[str, object]:
+    ranks = []
+    for layer, planted in enumerate(made.planted):
+        wd = scan.table.loc[scan.table["layer"] == layer, "wd"].to_numpy(np.float64)
+        place = np.empty(wd.size, np.int64)
+        place[np.argsort(-wd, kind="stable")] = np.arange(1, wd.size + 1)
+        ranks += place[list(planted)].tolist()
+    chosen = [indices.tolist() for indices in scan.top(SHARE).indices.values()]
+    first = [sorted(row) for row in chosen] == [sorted(row) for row in made.planted]
+    summary = tables["summary"]
+    top = summary[summary["role"] == "top"].iloc[0]
+    tasks = tables["tasks_by_task"]
+    lost = tasks[(tasks["role"] == "top") & (tasks["task"] == ALL)].iloc[0]
+    row: dict[str, object] = {
+        "model": case.model,
+        "zero": case.zero,
+        "planted": len(ranks),
+        "worst_rank": max(ranks),
+        "first": first,
+        "ratio": float(top["ratio"]),
+        "grammar_drop": 0.0 - float(top["blimp_change"]),
+        "tasks_drop": 0.0 - float(lost["change"]),
+        "expected": case.expected,
+    }
+    contrasts = tables["dissociation"]
+    whole = contrasts[contrasts["against"] == ALL]
+    if whole.empty:
+        # Without a control there is nothing to contrast with, and so nothing is established.
+        match = tables["matching"].iloc[0]
+        row |= {"verdict": "not established", "crossover": False, "control": str(match["reason"])}
+    else:
+        found = whole.iloc[0]
+        row |= {name: float(found[name]) for name in ("grammar_control_drop", "contrast", "low", "high")}
+        row |= {"tasks_control_drop": float(found["other_control_drop"]), "p": float(found["p_holm"])}
+        row |= {"verdict": str(found["verdict"]), "crossover": bool(found["crossover"])}
+        row["control"] = str(found["control"])
+    return {**row, "ok": first and row["verdict"] == case.expected}

@@ -1,0 +1,53 @@
+"""Presets: studies under a name, so that a long configuration need not be written to be repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from negspace.errors import StudyError
+from negspace.experiment.config import Study, configure
+from negspace.study.registry import OWN, analysis, sections
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    # Kong et al. 2026: the top 1% by Wasserstein distance, negatives zeroed, random and perplexity-matched controls.
+    "paper": {"shares": [0.01], "by": "wd", "zero": "negative", "random": 3, "analyses": dict.fromkeys(OWN)},
+    # The first three questions only: is there damage, is it to grammar, is it more than the controls do.
+    "quick": {"shares": [0.01], "random": 3, "limit": 50, "perplexity_windows": 50, "analyses": ["ablation"]},
+}
+"""Name -> fields of a study."""
+
+
+def from_preset(name: str, given: Mapping[str, Any], *, only: bool = False) -> tuple[Study, tuple[str, ...]]:
+    """The study of a preset on given model and data, and what it leaves out for want of data.
+
+    Args:
+        name: one of `PRESETS`.
+        given: fields of a study; they replace the preset's. Settings of an analysis are merged into it.
+        only: whether the analyses given are all that is wanted, instead of the preset's.
+
+    Returns:
+        The study, and a sentence for each analysis that is left out.
+
+    Raises:
+        StudyError: an unknown preset, an unknown field or analysis, or nothing is left to do.
+    """
+    if name not in PRESETS:
+        raise StudyError(f"the preset {name!r}", "no such preset", f"use: {', '.join(PRESETS)}")
+    wanted = configure({**PRESETS[name], **{k: v for k, v in given.items() if k != "analyses"}}, f"the preset {name}")
+    own = configure({"model": wanted.model, "analyses": given.get("analyses") or {}}).analyses
+    merged = {**({} if only else wanted.analyses), **own}
+    study = wanted.model_copy(update={"analyses": merged})
+    kept, left_out = {}, []
+    for one, settings in sections(study).items():
+        kind = analysis(one)
+        missing = kind.lacks(settings, study)
+        if missing is None:
+            kept[one] = study.analyses[one]
+        elif one in own:
+            raise StudyError(f"the analysis {one!r}", f"no {missing}", "give what is missing, or leave it out")
+        else:
+            left_out.append(f"{kind.title} is left out: no {missing}")
+    if not kept:
+        raise StudyError(f"the preset {name!r}", "; ".join(left_out), "give what is missing")
+    return study.model_copy(update={"analyses": kept}), tuple(left_out)

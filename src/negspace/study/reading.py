@@ -1,0 +1,112 @@
+"""Reading finished runs from their folders, one or several."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from negspace.errors import RecordError
+from negspace.experiment.run import History, Part, Run
+from negspace.neurons.neuronset import NeuronSet
+from negspace.neurons.scan import Scan
+from negspace.runs.store import Store
+from negspace.study.registry import analysis, names
+from negspace.study.tables import Tables
+
+SCAN_FILE = "scan.parquet"
+LOG_FILE = "run.log.jsonl"
+
+
+def read_run(folder: str | Path) -> Run:
+    """A finished run, its tables made from its records.
+
+    Raises:
+        RecordError: no finished run in the folder, or a record is missing or damaged.
+    """
+    store = Store(folder)
+    tables = Tables(store)
+    order = names()  # the manifest has them by the alphabet
+    parts = {
+        name: Part(
+            name,
+            analysis(name).title,
+            made,
+            analysis(name).columns,
+            analysis(name).families,
+            tuple(tables.sentences(name)),
+        )
+        for name, made in sorted(tables.by_analysis.items(), key=lambda one: order.index(one[0]))
+    }
+    scan = Scan.load(store.folder / SCAN_FILE) if (store.folder / SCAN_FILE).exists() else None
+    sets = [NeuronSet.load(path) for path in sorted((store.folder / "neurons").glob("*.json"))]
+    label = _label(tables.manifest["model"])
+    return Run(label, tables.manifest, parts, scan, {one.origin: one for one in sets}, read_history(store.folder))
+
+
+def read_runs(folders: Sequence[str | Path]) -> list[Run]:
+    """Several runs, each with a label of its own; the folder's name is added where models are the same.
+
+    Raises:
+        RecordError: as `read_run`; or the same folder is given twice.
+    """
+    paths = [Path(folder).resolve() for folder in folders]
+    for place, path in enumerate(paths):
+        if path in paths[:place]:
+            raise RecordError("to compare runs", f"{folders[place]} twice", "give each run once")
+    runs = [read_run(folder) for folder in folders]
+    labels = [run.label for run in runs]
+    named = [
+        run if labels.count(run.label) == 1 else replace(run, label=f"{run.label} ({path.name})")
+        for run, path in zip(runs, paths, strict=True)
+    ]
+    labels = [run.label for run in named]
+    return [
+        run if labels.count(run.label) == 1 else replace(run, label=f"{place}: {run.label}")
+        for place, run in enumerate(named, start=1)
+    ]
+
+
+def read_history(folder: Path) -> History:
+    """What the log of a run says; lines that are no JSON objects, as a full disk may leave them, are passed over."""
+    try:
+        lines = (folder / LOG_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return History()
+    events = []
+    for line in lines:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict) and _is_time(event.get("time")):
+            events.append(event)
+    starts = [event for event in events if event.get("event") == "start"]
+    ends = [event["time"] for event in events if event.get("event") == "end"]
+    computed = [event for event in events if event.get("event") == "computed"]
+    told = {"time", "event", "study", "model", "fingerprint", "analyses"}
+    return History(
+        started=starts[0]["time"] if starts else "",
+        ended=ends[-1] if ends else "",
+        seconds=float(sum(event.get("seconds", 0) for event in computed)),
+        cells=len(computed),
+        starts=len(starts),
+        surroundings={k: v for k, v in starts[-1].items() if k not in told} if starts else {},
+    )
+
+
+def _label(model: Mapping[str, Any]) -> str:
+    """Last part of the model's name, with its revision."""
+    name = Path(str(model["name"])).name or str(model["name"])
+    return f"{name} @ {model['revision']}" if model.get("revision") else name
+
+
+def _is_time(value: Any) -> bool:
+    try:
+        datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -1,0 +1,80 @@
+"""All tables of a run: those of every analysis that it holds, made from its manifest and records."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from negspace.experiment.analysis import Book
+from negspace.experiment.schema import describe
+from negspace.runs.store import Store
+from negspace.study.registry import analysis
+
+_PAGE = """# Columns of these tables
+
+Intervals have the study's level, 1 - alpha. p-values are two-sided.
+"""
+
+
+class Tables(Mapping[str, pd.DataFrame]):
+    """Name -> table. Nothing is computed here that needs the model.
+
+    Args:
+        store: the folder of a finished run.
+
+    Raises:
+        RecordError: the run is unfinished, or a record is missing or damaged.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.manifest = store.read_manifest()
+        self.books: dict[str, Book] = {}
+        self.by_analysis: dict[str, dict[str, pd.DataFrame]] = {}
+        for name, part in self.manifest["analyses"].items():
+            self.books[name] = Book(self.manifest["study"], part, self.manifest, store.require)
+            self.by_analysis[name] = analysis(name).tabulate(self.books[name])
+        self.all = {name: table for made in self.by_analysis.values() for name, table in made.items()}
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        return self.all[name]
+
+    def __iter__(self) -> Any:
+        return iter(self.all)
+
+    def __len__(self) -> int:
+        return len(self.all)
+
+    def sentences(self, name: str) -> list[str]:
+        """What an analysis found, in plain sentences."""
+        return analysis(name).sentences(self.books[name], self.by_analysis[name])
+
+    @property
+    def verdict(self) -> list[str]:
+        """What all analyses found, in their order."""
+        return [sentence for name in self.books for sentence in self.sentences(name)]
+
+    def describe(self) -> str:
+        """The schema of the tables as a page of Markdown."""
+        kinds = [analysis(name) for name in self.books]
+        return "\n".join([_PAGE, *(describe(kind.columns, kind.families) for kind in kinds)])
+
+    def write(self, store: Store) -> None:
+        """Write every table as parquet and CSV into `tables/` of the run, and what their columns mean.
+
+        Raises:
+            RecordError: they cannot be written.
+        """
+        for name, table in self.all.items():
+            buffer = io.BytesIO()
+            pq.write_table(pa.Table.from_pandas(table, preserve_index=False), buffer, compression="zstd")
+            store.write_file(f"tables/{name}.parquet", buffer.getvalue())
+            store.write_file(f"tables/{name}.csv", table.to_csv(index=False, lineterminator="\n").encode())
+        store.write_file("tables/COLUMNS.md", self.describe().encode())
+        store.keep_only(
+            "tables", {"COLUMNS.md", *(f"{name}.{kind}" for name in self.all for kind in ("parquet", "csv"))}
+        )

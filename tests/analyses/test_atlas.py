@@ -1,0 +1,286 @@
+"""The atlas: tables as in plain formulas, planted drivers found, hostile text shown as text, records reused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from markdown_it import MarkdownIt  # rich brings it along
+
+from negspace.analyses.atlas.analysis import fit_and_drive
+from negspace.analyses.atlas.columns import COLUMNS
+from negspace.analyses.atlas.pages import escape, mark_spaces
+from negspace.analyses.atlas.tables import said
+from negspace.experiment.chosen import spread
+from negspace.experiment.config import configure
+from negspace.experiment.passages import Passages, make_passages
+from negspace.intervention import intervene
+from negspace.models.load import load, wrap
+from negspace.models.model import Model
+from negspace.neurons.neuronset import NeuronSet
+from negspace.reference import text_path
+from negspace.runs.store import Store
+from negspace.score.pairs import minimal_pairs
+from negspace.significance import correct
+from negspace.stats.readings import batches_of, readings
+from negspace.study.run import run_study
+from negspace.study.tables import Tables
+from zoo import build, tokenizer
+
+SETTINGS = {
+    "tokens": 1500,
+    "window": 48,
+    "neurons": 4,
+    "permutations": 199,
+    "pairs": 3,
+    "ablate_alone": 2,
+    "examples": 3,
+}
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model_path: Path) -> Model:
+    return load(str(tiny_model_path))
+
+
+@pytest.fixture(scope="module")
+def passages(model: Model) -> Passages:
+    return make_passages(model, str(text_path()), tokens=1500, window=48)
+
+
+@pytest.fixture(scope="module")
+def fields(tiny_fields: dict[str, Any]) -> dict[str, Any]:
+    return {**tiny_fields, "text": str(text_path()), "analyses": {"atlas": SETTINGS}}
+
+
+@pytest.fixture(scope="module")
+def run(fields: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tables]:
+    folder = tmp_path_factory.mktemp("runs") / "atlas"
+    return folder, run_study(configure(fields), folder)
+
+
+@pytest.fixture(scope="module")
+def activations(run: tuple[Path, Tables], model: Model, passages: Passages) -> pd.DataFrame:
+    """The neurons at all tokens, read again."""
+    indices: dict[int, list[int]] = {}
+    for row in run[1]["atlas"].itertuples():
+        indices.setdefault(row.layer, []).append(row.neuron)
+    neurons = NeuronSet.from_indices(model, indices)
+    return spread(readings(model, batches_of(passages.windows), neurons.indices), passages.windows.tokens.size)
+
+
+def test_documented_columns(run: tuple[Path, Tables]) -> None:
+    folder, tables = run
+    assert set(tables.by_analysis["atlas"]) == set(COLUMNS)
+    for name, columns in COLUMNS.items():
+        assert list(tables[name].columns) == list(columns)
+        assert len(tables[name])
+        read = pd.read_parquet(folder / "tables" / f"{name}.parquet")
+        assert read.shape == tables[name].shape
+        assert pd.read_csv(folder / "tables" / f"{name}.csv").shape == read.shape
+
+
+def test_the_neurons_are_those_of_highest_score(run: tuple[Path, Tables]) -> None:
+    table = run[1]["atlas"]
+    scan = pd.read_parquet(run[0] / "scan.parquet")
+    assert table["wd"].is_monotonic_decreasing
+    for layer in (0, 1):
+        best = scan[scan["layer"] == layer].nlargest(2, "wd")["neuron"]
+        assert set(table[table["layer"] == layer]["neuron"]) == set(best)
+
+
+def test_modes_and_histograms_hold_every_token(run: tuple[Path, Tables], activations: pd.DataFrame) -> None:
+    for row in run[1]["atlas"].itertuples():
+        modes = run[1]["atlas_modes"].query("name == @row.name")
+        values = activations[row.name].to_numpy()
+        assert len(modes) == row.modes == len(json.loads(row.mode_means))
+        assert modes["tokens"].sum() == row.tokens == len(values)
+        assert modes["low"].min() == pytest.approx(values.min(), abs=1e-5)
+        assert modes["high"].max() == pytest.approx(values.max(), abs=1e-5)
+        bins = run[1]["atlas_histograms"].query("name == @row.name")
+        assert bins["count"].sum() == len(values)
+        assert bins["gaussian"].sum() == pytest.approx(len(values))
+        assert bins["mixture"].sum() == pytest.approx(len(values))
+        assert (bins["low"].abs() < 1e-9).any() or values.min() > 0 or values.max() < 0
+        inside = bins.iloc[1:-1]
+        for one in inside.iloc[::9].itertuples():
+            count = int(((values >= one.low) & (values < one.high)).sum())
+            assert abs(one.count - count) <= 1  # float32 beside float64 at an edge
+
+
+def test_drivers_against_a_plain_count(run: tuple[Path, Tables], activations: pd.DataFrame, passages: Passages) -> None:
+    drivers = run[1]["atlas_drivers"]
+    assert set(drivers["kind"]) <= {"token", "upos", "dep", "phenomenon"}
+    assert {"token", "phenomenon"} <= set(drivers["kind"])
+    for name, mine in drivers.groupby("name"):
+        modes = run[1]["atlas_modes"].query("name == @name").set_index("mode")
+        values = activations[name].to_numpy()
+        for row in mine[mine["kind"] == "token"].itertuples():
+            has = (passages.tokens["name"] == row.value).to_numpy()
+            assert row.tokens == has.sum()
+            assert row.base == pytest.approx(modes.loc[row.mode, "share"])
+            assert row.lift == pytest.approx(row.count / row.tokens / row.base) or row.base == 0
+            low, high = modes.loc[row.mode, ["low", "high"]]
+            assert row.count <= (has & (values >= low - 1e-5) & (values <= high + 1e-5)).sum()
+        for _, part in mine.groupby("kind"):
+            expected = correct(part["p"].to_numpy(np.float64), "benjamini-hochberg").p
+            assert np.allclose(part["p_bh"], expected, equal_nan=True)
+            assert part.groupby("value")["count"].sum().eq(part.groupby("value")["tokens"].first()).all()
+
+
+def test_finds_planted_drivers(passages: Passages) -> None:
+    frame = passages.tokens
+    rng = np.random.default_rng(0)
+    special = frame["name"] == frame["name"].value_counts().index[1]
+    values = np.where(special, rng.normal(4, 0.5, len(frame)), rng.normal(-1, 1, len(frame)))
+    items = pd.DataFrame(
+        [
+            {"paradigm": f"p{n}", "phenomenon": "high" if n < 4 else "low", "index": i, "sentence": "good", "number": 0,
+             "token": "x", "neuron": (4.0 if n < 4 else -1.0) + 0.1 * i, "noise": rng.normal()}
+            for n in range(12)
+            for i in range(3)
+        ]
+    )  # fmt: skip
+    activations = pd.DataFrame({"neuron": values, "noise": rng.normal(size=len(frame))})
+    fitted, drivers = fit_and_drive(4, activations, frame, {"blimp": items}, permutations=999)
+    assert len(fitted["neuron"]) == 2
+    assert len(fitted["noise"]) == 1
+    assert set(drivers["name"]) == {"neuron"}  # one mode has nothing to drive it
+    tokens = drivers[(drivers["kind"] == "token") & (drivers["mode"] == 1)].set_index("value")
+    assert tokens["lift"].idxmax() == frame["name"][special].iloc[0]
+    assert tokens.loc[tokens["lift"].idxmax(), "p"] == 0.001
+    groups = drivers[(drivers["kind"] == "phenomenon") & (drivers["mode"] == 1)].set_index("value")
+    assert groups.loc["high", "lift"] == pytest.approx(3)
+    assert groups.loc["high", "p"] < 0.01
+    assert groups.loc["low", "lift"] == 0
+
+
+def test_examples_show_the_text_and_its_activations(
+    run: tuple[Path, Tables], activations: pd.DataFrame, passages: Passages
+) -> None:
+    names, texts = passages.tokens["name"].to_numpy(), passages.tokens["text"].to_numpy()
+    for row in run[1]["atlas_examples"].itertuples():
+        at = 48 * row.window + row.place
+        context, values = json.loads(row.context), json.loads(row.activations)
+        begin = at - row.focus
+        assert context == texts[begin : begin + len(context)].tolist()
+        assert row.token == names[at]
+        assert np.allclose(values, activations[row.name].to_numpy()[begin : begin + len(values)], atol=1e-4)
+        assert row.activation == pytest.approx(values[row.focus], abs=1e-4)
+    for _, part in run[1]["atlas_examples"].groupby(["name", "mode"]):
+        assert part["activation"].is_monotonic_increasing
+
+
+def test_alone_equals_scores_under_the_intervention(
+    run: tuple[Path, Tables], model: Model, tiny_pairs_path: Path
+) -> None:
+    table, neurons = run[1]["atlas_alone"], run[1]["atlas"]
+    assert list(table["name"].drop_duplicates()) == neurons["name"].head(2).tolist()
+    first = neurons.iloc[0]
+    before = minimal_pairs(model, tiny_pairs_path / "blimp", limit=4)
+    with intervene(model, NeuronSet.from_indices(model, {int(first["layer"]): [int(first["neuron"])]}), "negative"):
+        after = minimal_pairs(model, tiny_pairs_path / "blimp", limit=4)
+    margin = after.items["good"] - after.items["bad"] - before.items["good"] + before.items["bad"]
+    for row in table[(table["name"] == first["name"]) & (table["suite"] == "blimp")].itertuples():
+        here = before.items["phenomenon"] == row.group
+        assert row.margin == pytest.approx(margin[here].mean(), abs=1e-5)
+        assert row.accuracy == pytest.approx((after.items["outcome"][here] == "right").mean())
+    assert first["hurts"] == table[table["name"] == first["name"]].iloc[0]["group"]
+
+
+def test_contrasts(run: tuple[Path, Tables]) -> None:
+    table = run[1]["atlas_contrasts"]
+    assert set(table["suite"]) == {"blimp", "tse"}
+    assert (table["apart"] >= table["difference"].abs() - 1e-9).all()
+    assert table["parted"].between(0, 1).all()
+
+
+def test_pages(run: tuple[Path, Tables]) -> None:
+    names = run[1]["atlas"]["name"]
+    assert {path.name for path in (run[0] / "atlas").iterdir()} == {f"{name}.md" for name in names}
+    page = (run[0] / "atlas" / f"{names[0]}.md").read_text()
+    assert page.startswith(f"# Neuron {names[0]}\n")
+    for heading in ("## Mode 1", "## Where good and bad sentences differ", "## Ablated alone (zero_negative)"):
+        assert heading in page
+    assert "**" in page
+    assert len(run[1].sentences("atlas")) >= 3
+
+
+def test_nothing_is_computed_twice_and_the_batch_does_not_matter(
+    run: tuple[Path, Tables], fields: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = run[0]
+    before = {path.name: path.read_bytes() for path in (folder / "cells").iterdir()}
+    pages = {path.name: path.read_bytes() for path in (folder / "atlas").iterdir()}
+    stamp = {path: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
+    run_study(configure(fields), folder)
+    assert {path: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()} == stamp
+    run_study(configure({**fields, "batch": 5}), tmp_path / "other")
+    part = Store(folder).read_manifest()["analyses"]["atlas"]
+    for key in (part["activations"], part["drivers"], part["critical"]["tse"]):
+        assert (tmp_path / "other" / "cells" / f"{key}.parquet").read_bytes() == before[f"{key}.parquet"]
+    assert {path.name: path.read_bytes() for path in (tmp_path / "other" / "atlas").iterdir()} == pages
+
+
+def test_without_pairs(fields: dict[str, Any], tmp_path: Path) -> None:
+    settings = {**SETTINGS, "neurons": 2, "fewest": 30}
+    tables = run_study(configure({**fields, "blimp": [], "tse": [], "analyses": {"atlas": settings}}), tmp_path / "run")
+    assert {"atlas_alone", "atlas_contrasts"}.isdisjoint(tables)
+    assert tables["atlas"]["hurts_margin"].isna().all()
+    assert "## Mode 1" in (tmp_path / "run" / "atlas" / f"{tables['atlas']['name'][0]}.md").read_text()
+
+
+def test_experts(fields: dict[str, Any], tmp_path: Path) -> None:
+    model = wrap(build("mixtral"), tokenizer())
+    text = tmp_path / "words.txt"
+    text.write_text(" ".join(f"w{number}" for number in np.random.default_rng(0).integers(3, 96, size=2500)))
+    settings = {**SETTINGS, "neurons": 3, "window": 32, "ablate_alone": 0, "tagger": None}
+    given = {**fields, "text": str(text), "window": 32, "blimp": [], "tse": [], "analyses": {"atlas": settings}}
+    tables = run_study(configure(given), tmp_path / "run", model=model)
+    table = tables["atlas"]
+    assert (table["branch"] == "experts").all()
+    assert table["name"].str.count(r"\.").eq(2).all()
+    assert (table["tokens"].dropna() < 1500).all()
+    assert tables["atlas_examples"]["activations"].str.contains("null").any()
+
+
+def test_hostile_text_is_shown_as_text() -> None:
+    hostile = "<script>alert('x')</script> [a](javascript:b) `c` **d** | & \\ https://e.example www.e.example $x$"
+    shown = escape(hostile)
+    for part in ("<", "[a]", "s://", "www.", "**"):
+        assert part not in shown
+    commonmark = MarkdownIt("commonmark").enable("table")
+    page = commonmark.render(f"- +0.12: {shown}\n\n| a |\n| --- |\n| {shown} |\n")
+    assert "<script" not in page
+    assert "<a " not in page
+    assert "<code" not in page
+    assert "<strong" not in page
+    assert page.count("<td") == 1
+    assert page.count("&lt;script&gt;alert('x')&lt;/script&gt; [a](javascript:b) `c` **d** | &amp; \\ https") == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\nb\tc", "a⏎b⇥c"),
+        ("\u202eabc", "\\\\u\\{202e\\}abc"),
+        ("\x00", "\\\\u\\{0\\}"),
+        ("\ud800", "\\\\u\\{d800\\}"),
+        (" the", " the"),
+    ],
+)
+def test_escape(text: str, shown: str) -> None:
+    assert escape(text) == shown
+    assert escape(text).encode()
+
+
+def test_names_of_tokens_in_words() -> None:
+    assert mark_spaces(" the") == "␣the"
+    assert mark_spaces("  ") == "␣␣"
+    assert said(" the") == "the"
+    assert said(" ") == "' '"
+    assert said("\n") == "'\\n'"

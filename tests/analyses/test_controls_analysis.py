@@ -1,0 +1,265 @@
+"""The analysis of controls: sets that are what they are called, figures as computed anew, no-ops that are proved."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from transformers import AutoTokenizer
+
+from negspace.analyses.controls.analysis import Controls
+from negspace.controls import residual_change
+from negspace.errors import StudyError
+from negspace.experiment.config import Study, configure
+from negspace.intervention import intervene
+from negspace.models.load import load, wrap
+from negspace.models.model import Model
+from negspace.neurons.neuronset import NeuronSet
+from negspace.neurons.scan import Scan
+from negspace.score.perplexity import perplexity
+from negspace.study.run import run_study
+from negspace.study.tables import Tables
+from zoo import build
+
+
+def _configure(fields: dict[str, Any], *, ablation: bool = True, **settings: Any) -> Study:
+    analyses = {"ablation": {}} if ablation else {}
+    return configure({**fields, "analyses": {**analyses, "controls": settings}})
+
+
+def _zoo(name: str, tiny_fields: dict[str, Any], **changes: Any) -> Model:
+    """An architecture of the zoo with the tiny model's tokenizer."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny_fields["model"])
+    size = {"vocab_size": len(tokenizer)}
+    if name == "gemma3n_text":
+        size["vocab_size_per_layer_input"] = len(tokenizer)
+    return wrap(build(name, scale=3.0, **size, **changes), tokenizer)
+
+
+@pytest.fixture(scope="module")
+def relu_path(tiny_fields, tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("relu")
+    model = _zoo("opt", tiny_fields, seed=1)
+    model.module.save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def made(tiny_fields, relu_path, tmp_path_factory) -> tuple[Path, Tables]:
+    folder = tmp_path_factory.mktemp("runs") / "controls"
+    study = _configure(tiny_fields, share=0.3, residual_windows=4, noop_model=relu_path, noop_windows=2, tolerance=0.1)
+    return folder, run_study(study, folder)
+
+
+def _set(folder: Path, table: pd.DataFrame, role: str) -> NeuronSet:
+    name = table[table["role"] == role]["control"].iloc[0]
+    file = next(path for path in (folder / "neurons").glob("controls-*.json") if _slug(name) == path.stem[9:])
+    return NeuronSet.load(file)
+
+
+def _slug(name: str) -> str:
+    return "-".join(
+        part for part in "".join(c if c.isalnum() or c == "." else " " for c in name.replace("%", "pct")).split()
+    )
+
+
+def test_every_control_is_there_with_documented_columns(made):
+    _, tables = made
+    for name, columns in Controls.columns.items():
+        assert list(tables[name].columns) == list(columns), name
+        assert len(tables[name])
+    table = tables["controls"]
+    roles = table["role"].drop_duplicates().tolist()
+    assert roles[:4] == ["top", "random", "other_side", "count"]
+    assert {"residual", "residual_random"} <= set(roles)
+    assert set(table["score"]) == {"perplexity", "blimp", "tse"}
+    assert table[table["role"] == "random"]["sets"].tolist() == [3, 3, 3]
+
+
+def test_sets_are_what_they_are_called(made):
+    folder, tables = made
+    scan, layers = Scan.load(folder / "scan.parquet"), tables["controls_layers"]
+    top = scan.top(0.3)
+    assert _set(folder, layers, "top") == top == _set(folder, layers, "other_side")
+    count = _set(folder, layers, "count")
+    assert count.count() == top.count()
+    assert len(count & top) == 0
+    for role in ("residual", "residual_random"):
+        found = _set(folder, layers, role)
+        assert len(found & top) == 0
+        here = layers[layers["role"] == role].set_index("layer")
+        assert here["neurons"].to_dict() == found.count()
+        assert (here["share"] == here["neurons"] / 64).all()
+
+
+def test_residual_changes_are_those_of_the_sets(made):
+    """Measured anew, on a model loaded anew and the first four windows."""
+    folder, tables = made
+    manifest = json.loads((folder / "run.json").read_text())
+    model = load(manifest["study"]["model"])
+    from negspace.text.source import read_text
+    from negspace.text.windows import make_windows
+
+    text = read_text(manifest["study"]["text"], role="perplexity")
+    windows = make_windows(text, model.tokenizer, window=64, windows=4, context=model.context)
+    layers, ends = tables["controls_layers"], tables["controls_residual"].set_index("role")
+    for role, zero in (("top", "negative"), ("other_side", "positive"), ("residual", "negative")):
+        neurons = _set(folder, layers, role)
+        here = layers[layers["role"] == role].set_index("layer")["residual"]
+        assert here.to_dict() == pytest.approx(residual_change(model, neurons, windows, zero=zero).by_layer)
+        end = residual_change(model, neurons, windows, zero=zero, where="end").by_layer[-1]
+        assert ends.loc[role, "end"] == pytest.approx(end)
+        assert ends.loc[role, "end_low"] <= end <= ends.loc[role, "end_high"]
+    assert (ends["windows"] == 4).all()
+    for role in ("residual", "residual_random"):
+        here = layers[layers["role"] == role]
+        assert here["matched"].all() == ends.loc[role, "matched"]
+        assert (here.loc[here["matched"], "to_top"] - 1).abs().max() <= 0.1
+        assert here["matched"].any()
+    assert layers[layers["role"] == "count"]["matched"].isna().all()
+
+
+def test_touched_values(made):
+    folder, tables = made
+    scan, layers = Scan.load(folder / "scan.parquet"), tables["controls_layers"]
+    top = scan.top(0.3)
+    for layer in (0, 1):
+        part = scan.table[scan.table["layer"] == layer]
+        below = part["fraction_negative"].to_numpy()[top.indices[scan.info.layout.sites[layer].path]].mean()
+        here = layers[layers["layer"] == layer].set_index("role")["touched"]
+        assert here["top"] == pytest.approx(below)
+        assert here["other_side"] == pytest.approx(1 - below)
+
+
+def test_scores_agree_with_the_main_study_and_are_not_computed_twice(made, tiny_fields, tmp_path):
+    folder, tables = made
+    summary = tables["summary"][tables["summary"]["share"] == 0.3]
+    table = tables["controls"].set_index(["role", "score"])
+    top = summary[summary["role"] == "top"].iloc[0]
+    assert table.loc[("top", "perplexity"), "value"] == top["perplexity"]
+    assert table.loc[("top", "blimp"), "value"] == top["blimp_accuracy"]
+    assert table.loc[("top", "tse"), "change"] == top["tse_change"]
+    mean = summary[summary["role"] == "random mean"].iloc[0]
+    assert table.loc[("random", "perplexity"), "value"] == pytest.approx(mean["perplexity"])
+    matched = summary[summary["role"] == "matched"]
+    assert ("perplexity", "perplexity") in table.index
+    assert table.loc[("perplexity", "perplexity"), "value"] == matched["perplexity"].iloc[0]
+    contrast = table.loc[("other_side", "perplexity")]
+    assert contrast["contrast"] == pytest.approx(top["perplexity"] / contrast["value"])
+    alone = Scan.load(folder / "scan.parquet")
+    model = load(tiny_fields["model"])
+    with intervene(model, alone.top(0.3), zero="positive"):
+        assert perplexity(model, tiny_fields["text"], window=64).value == pytest.approx(contrast["value"])
+
+
+def test_family_of_the_correction(made):
+    from statsmodels.stats.multitest import multipletests
+
+    _, tables = made
+    table = tables["controls"]
+    known = table["p"].notna()
+    assert known.sum() == (table["role"] != "top").sum()
+    assert np.allclose(table.loc[known, "p_holm"], multipletests(table.loc[known, "p"], method="holm")[1])
+    assert np.allclose(table["change_p_holm"], multipletests(table["change_p"], method="holm")[1])
+    assert set(table["finding"].dropna()) <= {"harm", "gain", "null result"}
+
+
+def test_the_no_op_control_on_another_model(made):
+    _, tables = made
+    (row,) = tables["noop"].to_dict("records")
+    assert row["same"]
+    assert not row["own"]
+    assert (row["differing"], row["largest"]) == (0, 0.0)
+    assert row["items"] > 50
+    assert row["neurons"] > 0
+    assert any("bit for bit" in sentence for sentence in tables.sentences("controls"))
+
+
+def test_sentences_name_every_control(made):
+    _, tables = made
+    said = " ".join(tables.sentences("controls"))
+    for control in tables["controls"]["control"].unique():
+        assert control in said
+
+
+def test_running_again_computes_nothing(made, monkeypatch):
+    folder, tables = made
+    from negspace.experiment import workbench
+
+    monkeypatch.setattr(workbench.Workbench, "compute", lambda *_: pytest.fail("computed again"))
+    again = run_study(configure(json.loads((folder / "run.json").read_text())["study"]), folder)
+    for name in Controls.columns:
+        pd.testing.assert_frame_equal(again[name], tables[name])
+
+
+def test_on_a_relu_model_nothing_happens_and_it_is_said(tiny_fields, tmp_path):
+    model = _zoo("opt", tiny_fields)
+    fields = {**tiny_fields, "model": "tiny-opt", "window": 32, "shares": [0.2], "matched": False}
+    tables = run_study(_configure(fields, residual_windows=2), tmp_path / "run", model=model)
+    noop = tables["noop"]
+    assert noop["own"].all()
+    assert noop["same"].all()
+    assert len(noop) == 3  # tokens, BLiMP's and TSE's sentences
+    table = tables["controls"]
+    assert set(table["role"]) == {"top", "random", "other_side", "count"}
+    unchanged = table[table["intervention"] == "zero_negative"]
+    assert set(unchanged.loc[unchanged["score"] == "perplexity", "change"]) == {1.0}
+    assert (unchanged.loc[unchanged["score"] != "perplexity", "change"] == 0).all()
+    assert (tables["controls_layers"].query("intervention == 'zero_negative'")["residual"] == 0).all()
+    said = tables.sentences("controls")
+    assert any("no signal below zero" in sentence for sentence in said)
+    notes = json.loads((tmp_path / "run" / "run.json").read_text())["notes"]
+    assert sum("changes nothing, or too little" in note for note in notes) == 3
+
+
+def test_a_model_for_the_no_op_control_that_is_none(tiny_fields, tmp_path):
+    with pytest.raises(StudyError, match="not flat below zero"):
+        run_study(_configure(tiny_fields, noop_model=tiny_fields["model"]), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_settings_that_cannot_be(tiny_fields, tmp_path):
+    for settings, message in (
+        ({"controls": ["equal beauty"]}, "controls"),
+        ({"tolerance": 0}, "tolerance"),
+        ({"share": 0}, "share"),
+        ({"colour": 1}, "unknown field"),
+    ):
+        with pytest.raises(StudyError, match=message):
+            run_study(_configure(tiny_fields, **settings), tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["qwen2_moe", "gemma3n_text"])
+def test_mixtures_and_models_of_several_streams(name, tiny_fields, tmp_path):
+    """Mixtures of experts have every control; where the residual stream is not one, the others are still there."""
+    model = _zoo(name, tiny_fields)
+    fields = {**tiny_fields, "model": name, "window": 32, "shares": [0.2], "matched": False, "tse": [], "random": 1}
+    wanted = ["random", "other_side", "count"] + (["residual"] if name == "qwen2_moe" else [])
+    tables = run_study(
+        _configure(fields, ablation=False, controls=wanted, residual_windows=2, noop=False),
+        tmp_path / "run",
+        model=model,
+    )
+    assert set(tables["controls"]["role"]) == {"top", *wanted}
+    assert tables["controls_layers"]["residual"].notna().all() == ("residual" in wanted)
+    assert tables["noop"].empty
+
+
+def test_matched_at_the_end_of_the_stack(tiny_fields, tmp_path):
+    study = _configure(
+        {**tiny_fields, "shares": [0.3]},
+        ablation=False,
+        controls=["residual"],
+        where="end",
+        residual_windows=3,
+        noop=False,
+        tolerance=0.1,
+    )
+    ends = run_study(study, tmp_path / "run")["controls_residual"].set_index("role")
+    assert ends.loc["residual", "matched"]
+    assert ends.loc["residual", "end_to_top"] == pytest.approx(1, abs=0.1)

@@ -1,0 +1,211 @@
+"""Differentiation: pairs as by hand, shares and tests as in plain formulas, the same bytes whatever the batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.spatial.distance import cdist
+
+from negspace.analyses.differentiation.analysis import differentiate
+from negspace.analyses.differentiation.tables import COLUMNS, _permuted
+from negspace.experiment.config import configure
+from negspace.experiment.passages import Passages, make_passages
+from negspace.models.load import load, wrap
+from negspace.models.model import Model
+from negspace.models.taps import tap
+from negspace.neurons.neuronset import NeuronSet
+from negspace.reference import text_path
+from negspace.runs.store import Store
+from negspace.study.run import run_study
+from negspace.study.tables import Tables
+from zoo import build, tokenizer
+
+SETTINGS = {"tokens": 1200, "window": 48, "per_layer": 4, "pairs": 10, "neighbours": 5}
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model_path: Path) -> Model:
+    return load(str(tiny_model_path))
+
+
+@pytest.fixture(scope="module")
+def passages(model: Model) -> Passages:
+    return make_passages(model, str(text_path()), tokens=1200, window=48)
+
+
+@pytest.fixture(scope="module")
+def fields(tiny_fields: dict[str, Any]) -> dict[str, Any]:
+    return {**tiny_fields, "text": str(text_path()), "analyses": {"differentiation": SETTINGS}}
+
+
+@pytest.fixture(scope="module")
+def run(fields: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tables]:
+    folder = tmp_path_factory.mktemp("runs") / "differentiation"
+    return folder, run_study(configure(fields), folder)
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text that the zoo's tokenizer knows."""
+    path = tmp_path_factory.mktemp("words") / "words.txt"
+    path.write_text(" ".join(f"w{number}" for number in np.random.default_rng(0).integers(3, 96, size=2500)))
+    return path
+
+
+def test_pairs_are_near_and_driven_furthest_apart(model: Model, passages: Passages) -> None:
+    """By hand, from a tap of our own: all distances, the nearest five of each token, half of those pairs."""
+    neurons = NeuronSet.from_indices(model, {1: [3, 17]})
+    made = differentiate(model, neurons, passages, pairs=10, neighbours=5)
+    inputs, values = [], []
+    with (
+        torch.no_grad(),
+        tap(
+            model,
+            sites=[model.sites[1]],
+            inputs=lambda _, x, __: inputs.append(x.reshape(-1, x.shape[-1]).clone()),
+            before=lambda _, a, __: values.append(a.reshape(-1, a.shape[-1]).clone()),
+        ),
+    ):
+        for window in passages.windows.tokens:
+            model.module(torch.from_numpy(window)[None])
+    x, a = torch.cat(inputs).numpy().astype(np.float64), torch.cat(values).numpy()
+    # Windows that begin with the same token give it the same input: the first of them stands for all.
+    same = np.tril(cdist(x, x) < 1e-4, -1).any(axis=1)
+    assert 0 < same.sum() < 100
+    distance = cdist(x, x)
+    np.fill_diagonal(distance, np.inf)
+    distance[same], distance[:, same] = np.inf, np.inf
+    rows = np.flatnonzero(~same).tolist()
+    near = {tuple(sorted((row, int(other)))) for row in rows for other in np.argsort(distance[row])[:5]}
+    kept = sorted(near, key=lambda pair: distance[pair])[: -(-len(near) // 2)]
+    for name, neuron in (("1.3", 3), ("1.17", 17)):
+        mine = made.pairs[(made.pairs["name"] == name) & (made.pairs["kind"] == "selected")]
+        expected, used = [], set()
+        for pair in sorted(kept, key=lambda pair: -abs(float(a[pair[0], neuron]) - float(a[pair[1], neuron]))):
+            if not used & set(pair) and len(expected) < 10:
+                expected.append(pair)
+                used |= set(pair)
+        assert list(zip(mine["first"], mine["second"], strict=True)) == expected
+        assert np.allclose(mine["a_first"], a[mine["first"], neuron], atol=1e-5)
+        about = made.neurons.set_index("name").loc[name]
+        signs = [int(a[i, neuron] < 0) + int(a[j, neuron] < 0) for i, j in kept]
+        assert about["near_nn"] == pytest.approx(np.mean(np.array(signs) == 2))
+        assert about["std"] == pytest.approx(a[:, neuron].std(), rel=1e-4)
+
+
+def test_controls_match(model: Model, passages: Passages) -> None:
+    made = differentiate(model, NeuronSet.from_indices(model, {1: range(0, 64, 8)}), passages, pairs=10)
+    frame = passages.tokens
+
+    def kinds(row: Any) -> tuple[Any, ...]:
+        at = [row.first, row.second]
+        bins = [sorted(int(np.log2(value)) // 2 for value in values) for values in
+                (frame["frequency"].iloc[at], frame["place"].iloc[at] + 1)]  # fmt: skip
+        return (*bins, row.overlap)
+
+    found = 0
+    for _, part in made.pairs.groupby("name"):
+        selected = part[part["kind"] == "selected"].set_index("rank")
+        tokens = part[["first", "second"]].to_numpy().ravel()
+        assert len(set(tokens)) == len(tokens)
+        for row in part[part["kind"] == "matched"].itertuples():
+            assert kinds(row) == kinds(selected.loc[row.rank])
+            found += 1
+    assert found > 20
+
+
+def test_overlap_of_words(model: Model, passages: Passages) -> None:
+    made = differentiate(
+        model, NeuronSet.from_indices(model, {1: range(0, 64, 4)}), passages, pairs=20, neighbours=20, nearest=1.0
+    )
+    names = passages.tokens["name"]
+    for row in made.pairs.itertuples():
+        one, two = (names[at].strip().casefold() for at in (row.first, row.second))
+        common = 0
+        while common < min(len(one), len(two)) and one[common] == two[common]:
+            common += 1
+        expected = "same" if one == two else "part" if 2 * common >= max(len(one), len(two)) else "none"
+        assert row.overlap == expected
+    assert made.pairs["overlap"].nunique() > 1
+
+
+def test_experts_pair_the_tokens_that_reached_them(words: Path) -> None:
+    model = wrap(build("mixtral"), tokenizer())
+    passages = make_passages(model, str(words), tokens=800, window=32)
+    made = differentiate(model, NeuronSet.from_indices(model, {0: [(1, 5)], 1: [(0, 2), (3, 2)]}), passages, pairs=6)
+    assert made.neurons["name"].tolist() == ["0.1.5", "1.0.2", "1.3.2"]
+    assert (made.neurons["tokens"] < 800).all()
+    assert set(made.pairs["name"]) == {"0.1.5", "1.0.2", "1.3.2"}
+
+
+def test_tables(run: tuple[Path, Tables]) -> None:
+    tables = run[1]
+    for name, columns in COLUMNS.items():
+        table = tables[name]
+        assert list(table.columns) == list(columns)
+        read = pd.read_parquet(run[0] / "tables" / f"{name}.parquet")
+        assert len(read) == len(table)
+    neurons, pairs, summary = (
+        tables["differentiation_neurons"],
+        tables["differentiation_pairs"],
+        tables["differentiation"],
+    )
+    assert neurons["set"].value_counts().to_dict() == {"top": 8, "random": 24, "bottom": 8}
+    for row in neurons.itertuples():
+        mine = pairs[(pairs["name"] == row.name) & (pairs["kind"] == "selected")]
+        assert row.nn == pytest.approx((mine["sign"] == "NN").mean())
+        assert row.nn + row.pn + row.pp == pytest.approx(1)
+        assert row.upos_differs == pytest.approx(_differs(mine), nan_ok=True)
+        assert row.apart >= row.apart_matched or np.isnan(row.apart_matched)
+    top = neurons[neurons["set"] == "top"]
+    rows = summary[summary["set"] == "top"].set_index(["measure", "against"])
+    assert rows.loc[("nn", "random"), "value"] == pytest.approx(top["nn"].mean())
+    assert rows.loc[("pn", "bottom"), "reference"] == pytest.approx(neurons[neurons["set"] == "bottom"]["pn"].mean())
+    ends = summary[["low", "difference", "high"]].dropna()
+    assert ((ends["low"] <= ends["difference"] + 1e-9) & (ends["difference"] <= ends["high"] + 1e-9)).all()
+    assert (summary["p_holm"] >= summary["p"] - 1e-12).all()
+    assert tables.sentences("differentiation")[0].startswith("Differentiation: 8 neurons")
+
+
+def _differs(pairs: pd.DataFrame) -> float:
+    both = pairs[(pairs["upos_first"] != "") & (pairs["upos_second"] != "")]
+    return float((both["upos_first"] != both["upos_second"]).mean())
+
+
+def test_contexts_are_the_text(run: tuple[Path, Tables], model: Model, passages: Passages) -> None:
+    text = ["".join(passages.tokens["name"][48 * w : 48 * w + 48]) for w in range(len(passages.windows))]
+    for row in run[1]["differentiation_pairs"].head(50).itertuples():
+        for end in ("first", "second"):
+            shown = "".join(getattr(row, f"{part}_{end}") for part in ("before", "token", "after"))
+            assert shown in text[getattr(row, f"window_{end}")]
+            assert (
+                getattr(row, f"token_{end}")
+                == passages.tokens["name"][48 * getattr(row, f"window_{end}") + getattr(row, f"place_{end}")]
+            )
+
+
+def test_the_same_bytes_whatever_the_batch(run: tuple[Path, Tables], fields: dict[str, Any], tmp_path: Path) -> None:
+    run_study(configure({**fields, "batch": 5}), tmp_path / "other")
+    keys = Store(run[0]).read_manifest()["analyses"]["differentiation"]
+    for key in (keys["record"], keys["passages"]["record"]):
+        path = Path("cells") / f"{key}.parquet"
+        assert (run[0] / path).read_bytes() == (tmp_path / "other" / path).read_bytes()
+
+
+def test_permutation_within_layers() -> None:
+    """A difference between layers is none between the sets; one within them is found."""
+    rng = np.random.default_rng(0)
+    layers = np.repeat([0, 1, 0, 1], 10)
+    level = np.where(layers == 0, 0.0, 5.0)
+    false = [
+        _permuted(values[:20], values[20:], layers, 0) for values in (level + rng.normal(size=40) for _ in range(40))
+    ]
+    assert np.mean(np.array(false) < 0.05) < 0.15
+    shifted = level + rng.normal(size=40) + np.repeat([2.0, 0.0], 20)
+    assert _permuted(shifted[:20], shifted[20:], layers, 0) < 0.001
+    assert _permuted(np.ones(20), np.ones(20), layers, 0) == 1

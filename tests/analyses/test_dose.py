@@ -1,0 +1,261 @@
+"""Dose and intervention: figures against plain calls, repeated sets, thresholds, sign against magnitude, mixtures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import negspace as ns
+import zoo
+from negspace.analyses.dose.analysis import Dose, DoseSettings, with_means
+from negspace.analyses.dose.columns import ANSWERS, COLUMNS, QUESTIONS
+from negspace.analyses.dose.tables import answer, doubling
+from negspace.errors import StudyError
+from negspace.experiment.config import configure
+from negspace.experiment.lab import Lab
+from negspace.experiment.workbench import Workbench
+from negspace.intervention import INTERVENTIONS
+from negspace.models.load import wrap
+from negspace.neurons.neuronset import NeuronSet
+from negspace.runs.store import Store
+from negspace.study.registry import sections
+from negspace.study.run import run_study
+from negspace.study.tables import Tables
+
+Run = tuple[Path, Tables]
+WORDS = " ".join(f"w{3 + (7 * n * n + n) % 90}" for n in range(1200))
+SETTINGS = {"shares": [0.3, 0.02, 0.03], "random": 2}
+
+
+@pytest.fixture(scope="module")
+def fields(tiny_fields: dict[str, Any]) -> dict[str, Any]:
+    return {**tiny_fields, "shares": [0.3], "analyses": {"dose": SETTINGS}}
+
+
+@pytest.fixture(scope="module")
+def run(fields: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("dose") / "run"
+    return folder, run_study(configure(fields), folder)
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Fields of a study on a model of the zoo: its words as text, and pairs of two phenomena."""
+    folder = tmp_path_factory.mktemp("words")
+    (folder / "text.txt").write_text(WORDS)
+    for number in range(4):
+        rows = [
+            {"sentence_good": f"w{a} w{a + 9} w5 .", "sentence_bad": f"w{a} w{a + 20 + number} w5 ."}
+            for a in range(3, 9)
+        ]
+        term = {"UID": f"u{number}", "linguistics_term": ["agreement", "binding"][number % 2], "field": "syntax"}
+        (folder / f"u{number}.jsonl").write_text("\n".join(json.dumps({**row, **term}) for row in rows))
+    given = {"model": "tiny", "text": str(folder / "text.txt"), "window": 32, "windows": 20, "md_pairs": 64}
+    return {**given, "blimp": [str(folder)], "shares": [0.1], "random": 2, "draws": 200}
+
+
+def where(table: pd.DataFrame, **values: Any) -> pd.DataFrame:
+    flags = [(table[name] == value).fillna(False).to_numpy(bool) for name, value in values.items()]
+    return table[np.logical_and.reduce(flags)]
+
+
+def test_shares_are_log_spaced_unless_given():
+    assert DoseSettings().doses == (0.001, 0.00215, 0.00464, 0.01, 0.0215, 0.0464, 0.1, 0.215, 0.464, 1.0)
+    assert DoseSettings(lowest=0.01, highest=0.1, points=3).doses == (0.01, 0.0316, 0.1)
+    assert DoseSettings(shares=(0.5, 0.1)).doses == (0.1, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"shares": [0.1, 0.1]}, "each once"),
+        ({"shares": [0]}, "above 0 and up to 1"),
+        ({"intervention_shares": []}, "intervention_shares must be shares"),
+        ({"lowest": 0.5, "highest": 0.5}, "must be below highest"),
+        ({"sets": []}, "one family at least"),
+        ({"interventions": ["mean", "mean"]}, "once each"),
+        ({"interventions": ["zero"]}, "zero_negative"),
+        ({"dose": 1}, "an unknown field 'dose'"),
+    ],
+)
+def test_settings_that_cannot_be_are_named(given, message, tiny_fields):
+    with pytest.raises(StudyError, match=message):
+        sections(configure({**tiny_fields, "analyses": {"dose": given}}))
+
+
+def test_figures_equal_plain_calls(run: Run, fields: dict[str, Any]) -> None:
+    dose = where(run[1]["dose"], share=0.3, set="top")
+    model = ns.load(fields["model"])
+    text = fields["text"]
+    scan = ns.scan(model, text, window=64, windows=12, md_pairs=64)
+    plain = ns.perplexity(model, text, window=64).value
+    found = {}
+    for name in INTERVENTIONS:
+        change: Any = {"zero": name[5:]} if name.startswith("zero_") else {"mode": name, "scan": scan}
+        with ns.intervene(model, scan.top(0.3), **change):
+            found[name] = ns.perplexity(model, text, window=64).value
+        row = where(dose, intervention=name, score="perplexity").iloc[0]
+        assert row["value"] == pytest.approx(found[name], rel=1e-9)
+        assert row["change"] == pytest.approx(found[name] / plain, rel=1e-9)
+        assert row["change_low"] <= row["change"] <= row["change_high"]
+    with ns.intervene(model, scan.bottom(0.3), zero="negative"):
+        blimp = ns.minimal_pairs(model, fields["blimp"], limit=4)
+    low = where(run[1]["dose"], share=0.3, set="bottom", score="blimp", intervention="zero_negative").iloc[0]
+    assert low["value"] == pytest.approx(blimp.accuracy)
+    contrast = where(run[1]["sign_or_magnitude"], set="top", score="perplexity", second="negative_mean")
+    flipped = where(contrast, first="sign_flip").iloc[0]
+    assert flipped["difference"] == pytest.approx(found["sign_flip"] / found["negative_mean"], rel=1e-9)
+
+
+def test_a_set_that_two_shares_give_is_computed_once_and_said_to_repeat(run: Run, fields: dict[str, Any]) -> None:
+    # ceil(0.02 * 63) = ceil(0.03 * 63) = 2 neurons of each of two layers
+    dose = where(run[1]["dose"], intervention="zero_negative", score="perplexity")
+    for kind in ("top", "random mean", "bottom"):
+        rows = where(dose, set=kind).sort_values("share")
+        assert rows["neurons"].tolist() == [4, 4, 38]
+        assert rows["first_share"].tolist() == [0.02, 0.02, 0.3]
+        assert rows["value"].iloc[0] == rows["value"].iloc[1] != rows["value"].iloc[2]
+        assert rows["p_holm"].iloc[0] == rows["p_holm"].iloc[1] <= 2 * rows["p"].iloc[0] + 1e-12
+    assert set(run[1]["dose_by_group"]["share"]) == {0.02, 0.3}
+    study = configure(fields)
+    lab = Lab(study, Workbench(study).describe(), Store(run[0]), None)  # type: ignore[arg-type]
+    load = Dose(DoseSettings(**SETTINGS), lab, {}).load()
+    assert load.cells == len(list((run[0] / "cells").iterdir())) - 1  # the scan's
+    assert "3 shares" in load.detail
+
+
+def test_the_random_mean_is_over_the_sets(run: Run) -> None:
+    dose = where(run[1]["dose"], intervention="sign_flip", share=0.3)
+    each = where(dose, set="random", score="blimp")["value"]
+    mean = where(dose, set="random mean", score="blimp").iloc[0]
+    assert mean["sets"] == len(each) == 2
+    assert mean["value"] == pytest.approx(each.mean())
+    assert mean["sd"] == pytest.approx(each.std())
+    each = where(dose, set="random", score="perplexity")["value"]
+    mean = where(dose, set="random mean", score="perplexity").iloc[0]
+    assert mean["value"] == pytest.approx(np.exp(np.log(each).mean()))
+    contrast = where(run[1]["dose_contrasts"], intervention="sign_flip", score="perplexity", against="random").iloc[0]
+    assert contrast["reference"] == pytest.approx(mean["value"])
+    assert contrast["difference"] == pytest.approx(contrast["top"] / contrast["reference"])
+    assert contrast["below"] + contrast["above"] == 2
+
+
+def test_tables_are_as_documented(run: Run) -> None:
+    for name, columns in COLUMNS.items():
+        table = pd.read_parquet(run[0] / "tables" / f"{name}.parquet")
+        assert list(table.columns) == list(columns)
+        assert len(table)
+    groups = run[1]["dose_by_group"]
+    assert set(where(groups, score="blimp")["group"]) == {"agreement", "binding"}
+    assert set(where(groups, score="tse")["group"]) == {"simple_agrmt", "prep_anim"}
+    pairs = where(run[1]["sign_or_magnitude"], set="top", score="tse")[["first", "second"]]
+    assert [tuple(pair) for pair in pairs.to_numpy()] == [(first, second) for first, second, _ in QUESTIONS]
+    assert len(run[1]["sign_or_magnitude_answer"]) == 2 * 3
+    said = run[1].sentences("dose")
+    assert sum(sentence.startswith("Sign or magnitude, top 30%") for sentence in said) == 3
+    assert any(sentence.startswith("Perplexity, random mean, zero_negative:") for sentence in said)
+
+
+def test_curves_alone(fields: dict[str, Any], run: Run) -> None:
+    settings = {"shares": [0.3], "sets": ["top"], "interventions": []}
+    tables = run_study(configure({**fields, "analyses": {"dose": settings}}), run[0].parent / "alone")
+    assert len(tables["dose"]) == 2 * 3
+    assert tables["dose_contrasts"].empty
+    assert tables["sign_or_magnitude"].empty
+    assert tables["dose_thresholds"].empty  # one share is no curve
+    assert tables["dose_contrasts"].dtypes["difference"] == "float64"
+
+
+def test_doubling_is_read_off_the_curve():
+    shares = np.array([0.01, 0.1, 1.0])
+    exact = np.array([0.0, np.log(2) / 2, 1.5 * np.log(2)])
+    noise = np.random.default_rng(0).normal(0, 0.2, (3, 40))
+    curve = exact[:, None] + noise - noise.mean(axis=1, keepdims=True)
+    options: dict[str, Any] = {"level": 0.95, "draws": 500, "seed": 0}
+    estimate, low, high = doubling(shares, curve, **options)
+    assert estimate == pytest.approx(np.sqrt(0.1))  # half way from 0.1 to 1 on the log scale
+    assert low < estimate < high
+    assert doubling(shares, curve - 5, **options) == (np.inf, np.inf, np.inf)
+    early = doubling(shares, np.full((3, 1), 2 * np.log(2)), **options)
+    assert early[0] == pytest.approx(0.005)
+    assert np.isnan(early[1:]).all()
+    sometimes = curve.copy()
+    sometimes[2] -= curve[2].mean() - np.log(2) - 0.01
+    assert doubling(shares, sometimes, **options)[2] == np.inf
+
+
+def test_answers_do_not_take_a_difference_of_findings_for_a_finding_of_difference():
+    null = "null result"
+    assert answer(null, null, null) == ANSWERS[0] == answer(null, "gain", "harm")
+    assert answer("harm", null, "harm") == answer("harm", "harm", "harm") == "sign more than magnitude"
+    assert answer(null, "harm", "gain") == "magnitude more than sign"
+    assert answer("harm", "harm", null) == "both, without a difference"
+    assert answer("harm", null, null) == "sign, not shown to harm more than magnitude"
+    assert answer(null, "harm", null) == "magnitude, not shown to harm more than sign"
+
+
+def test_on_a_mixture_of_experts(words: dict[str, Any], tmp_path: Path) -> None:
+    model = wrap(zoo.build("qwen2_moe", scale=2.0), zoo.tokenizer(), "tiny")
+    study = configure({**words, "analyses": {"dose": {"shares": [0.1, 1.0]}}})
+    tables = run_study(study, tmp_path / "run", model=model)
+    dose = where(tables["dose"], intervention="zero_negative", score="perplexity")
+    # ceil(0.1 * 191) + ceil(0.1 * 23) of the experts and the shared MLP of each of two layers
+    assert where(dose, set="top")["neurons"].tolist() == [2 * (20 + 3), 2 * (191 + 23)]
+    assert (where(dose, set="top")["change"] != 1).all()
+    assert set(tables["dose"]["intervention"].dropna()) == set(INTERVENTIONS)
+
+
+def test_on_a_relu_model_zeroing_negatives_is_nothing(words: dict[str, Any], tmp_path: Path) -> None:
+    model = wrap(zoo.build("opt", scale=2.0), zoo.tokenizer(), "tiny")
+    settings = {"shares": [0.1, 1.0], "interventions": ["zero_negative", "sign_flip", "negative_mean", "zero_positive"]}
+    tables = run_study(configure({**words, "analyses": {"dose": settings}}), tmp_path / "run", model=model)
+    rows = tables["dose"][tables["dose"]["intervention"].isin(["zero_negative", "sign_flip", "negative_mean"])]
+    assert (rows["change"] == (rows["score"] == "perplexity")).all()
+    assert (rows["finding"] == "null result").all()
+    assert (where(tables["dose"], intervention="zero_positive", score="perplexity")["change"] != 1).all()
+    assert (tables["sign_or_magnitude_answer"]["answer"] == ANSWERS[0]).all()
+
+
+def test_neurons_without_a_mean_stay_as_they_are() -> None:
+    model = wrap(zoo.build("mixtral"), zoo.tokenizer(), "tiny")
+    made = ns.scan(model, [WORDS], window=32, windows=10, md_pairs=0)
+    made.table.loc[(made.table["layer"] == 1) & (made.table["expert"] == 2), "mean"] = np.nan
+    layout = made.info.layout
+    chosen = NeuronSet({path: np.arange(size) for path, size in layout.sizes.items()}, layout, "all")
+    kept = with_means(chosen, made)
+    width = layout.sites[1].width
+    assert len(chosen) - len(kept) == width
+    left = np.setdiff1d(chosen.indices[layout.sites[1].path], kept.indices[layout.sites[1].path])
+    assert left.tolist() == list(range(2 * width, 3 * width))
+    assert with_means(kept, made) is kept
+
+
+@pytest.mark.shared
+def test_real_model_on_real_data(stories260k_path: Path, shared_data: Path, tmp_path: Path) -> None:
+    text = tmp_path / "wiki.txt"
+    text.write_text((shared_data / "wikitext2" / "wiki.valid.raw").read_text()[:40_000])
+    study = configure(
+        {
+            "model": str(stories260k_path),
+            "text": str(text),
+            "windows": 4,
+            "perplexity_windows": 4,
+            "blimp": str(shared_data / "blimp"),
+            "limit": 1,
+            "random": 1,
+            "draws": 200,
+            "analyses": {"dose": {"shares": [0.05, 0.3, 1.0], "interventions": []}},
+        }
+    )
+    tables = run_study(study, tmp_path / "run")
+    rows = where(tables["dose"], score="perplexity", set="top").sort_values("share")
+    assert (rows["change"].diff().dropna() > 0).all()
+    assert rows["change"].iloc[-1] > 2
+    threshold = where(tables["dose_thresholds"], set="top", score="perplexity").iloc[0]
+    assert 0.05 < threshold["doubling_low"] <= threshold["doubling"] <= threshold["doubling_high"] <= 1
+    assert len(where(tables["dose_by_group"], set="top", share=1.0)["group"]) == 12

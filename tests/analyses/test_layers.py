@@ -1,0 +1,326 @@
+"""Layers: figures against plain calls, contrasts, a run that goes on, models that share, miss or refuse layers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import negspace as ns
+import zoo
+from negspace.analyses.layers.analysis import LayersAnalysis, LayersSettings, changes_of, group_layers
+from negspace.analyses.layers.tables import COLUMNS
+from negspace.errors import SelectionError, StudyError
+from negspace.experiment.config import configure
+from negspace.experiment.lab import Lab
+from negspace.experiment.workbench import Workbench
+from negspace.models.load import wrap
+from negspace.models.model import Model
+from negspace.runs.store import Store
+from negspace.significance import compare_perplexity, correct
+from negspace.study.registry import sections
+from negspace.study.run import run_study
+from negspace.study.tables import Tables
+
+Run = tuple[Path, Tables]
+WORDS = " ".join(f"w{3 + (7 * n * n + n) % 90}" for n in range(1200))
+RANDOM = 2
+
+
+def tiny(name: str = "llama", **changes: Any) -> Model:
+    depth = {} if name in ("nemotron_h", "gemma3n_text") else {"num_hidden_layers": 4}
+    return wrap(zoo.build(name, scale=2.0, **{**depth, **changes}), zoo.tokenizer(), "tiny")
+
+
+@pytest.fixture(scope="module")
+def fields(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Fields of a study on a model of the zoo: its words as text, pairs of two phenomena and of two constructions."""
+    folder = tmp_path_factory.mktemp("words")
+    (folder / "text.txt").write_text(WORDS)
+    for kind in ("blimp", "tse"):
+        (folder / kind).mkdir()
+        for number in range(4 if kind == "blimp" else 2):
+            rows = [
+                {"sentence_good": f"w{a} w{a + 9} w5 .", "sentence_bad": f"w{a} w{a + 20 + number} w5 ."}
+                for a in range(3, 9)
+            ]
+            term = {"UID": f"u{number}", "linguistics_term": ["agreement", "binding"][number % 2], "field": "syntax"}
+            term = term if kind == "blimp" else {"construction": f"c{number}"}
+            path = folder / kind / f"{'u' if kind == 'blimp' else 'c'}{number}.jsonl"
+            path.write_text("\n".join(json.dumps({**row, **term}) for row in rows))
+    return {
+        "model": "tiny",
+        "text": str(folder / "text.txt"),
+        "window": 32,
+        "windows": 20,
+        "md_pairs": 64,
+        "blimp": [str(folder / "blimp")],
+        "tse": [str(folder / "tse")],
+        "shares": [0.2],
+        "random": RANDOM,
+        "draws": 200,
+        "analyses": {"layers": {}},
+    }
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return tiny()
+
+
+@pytest.fixture(scope="module")
+def run(fields: dict[str, Any], model: Model, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("layers") / "run"
+    return folder, run_study(configure(fields), folder, model=model)
+
+
+def where(table: pd.DataFrame, **values: Any) -> pd.DataFrame:
+    flags = [(table[name] == value).fillna(False).to_numpy(bool) for name, value in values.items()]
+    return table[np.logical_and.reduce(flags)]
+
+
+def test_groups_are_consecutive_and_as_equal_as_can_be():
+    assert group_layers(range(32), 8) == [tuple(range(start, start + 4)) for start in range(0, 32, 4)]
+    assert group_layers(range(6), 4) == [(0, 1), (2, 3), (4,), (5,)]
+    assert group_layers(range(3), 8) == [(0,), (1,), (2,)]
+    assert group_layers([1, 4, 5], 2) == [(1, 4), (5,)]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"groups": 0}, "greater than or equal to 1"),
+        ({"share": 0}, "greater than 0"),
+        ({"families": []}, "families must be given"),
+        ({"families": ["alone", "alone"]}, "once each"),
+        ({"families": ["last"]}, "'alone' or 'cumulative'"),
+        ({"random": -1}, "greater than or equal to 0"),
+        ({"group": 2}, "did you mean 'groups'"),
+    ],
+)
+def test_settings_that_cannot_be_are_named(given, message, fields):
+    with pytest.raises(StudyError, match=message):
+        sections(configure({**fields, "analyses": {"layers": given}}))
+
+
+def test_figures_equal_plain_calls(run: Run, model: Model, fields: dict[str, Any]) -> None:
+    scan = ns.scan(model, fields["text"], window=32, windows=20, md_pairs=64)
+    top = scan.top(0.2)
+    sets = [("top", None, top), *(("random", seed, scan.random(seed=seed, like=top)) for seed in range(RANDOM))]
+    plain = ns.perplexity(model, fields["text"], window=32)
+    table, groups = run[1]["layers"], run[1]["layers_by_group"]
+    for kind, seed, neurons in sets:
+        of_set = where(table, set=kind) if seed is None else where(table, set=kind, seed=seed)
+        for family, last in (("alone", 1), ("alone", 3), ("cumulative", 0), ("cumulative", 2), ("cumulative", 3)):
+            layers = [last] if family == "alone" else list(range(last + 1))
+            with ns.intervene(model, neurons.restrict(layers), zero="negative"):
+                text = ns.perplexity(model, fields["text"], window=32)
+                blimp = ns.minimal_pairs(model, fields["blimp"])
+                tse = ns.minimal_pairs(model, fields["tse"])
+            rows = where(of_set, family=family, last_layer=last).set_index("score")
+            assert rows["value"]["perplexity"] == pytest.approx(text.value, rel=1e-12)
+            assert rows["change"]["perplexity"] == pytest.approx(text.value / plain.value, rel=1e-9)
+            made = compare_perplexity(plain.nll, text.nll, level=0.95, draws=200, seed=0)
+            assert rows["change_low"]["perplexity"] == made.ratio.low
+            assert rows["value"]["blimp"] == pytest.approx(blimp.accuracy)
+            assert rows["value"]["tse"] == pytest.approx(tse.accuracy)
+            assert (rows["neurons"] == len(neurons.restrict(layers))).all()
+            if kind == "top":
+                parts = where(groups, set="top", family=family, last_layer=last, score="blimp").set_index("group")
+                expected = blimp.by_phenomenon.set_index("phenomenon")["accuracy"]
+                assert parts["accuracy"].to_dict() == pytest.approx(expected.to_dict())
+
+
+def test_a_record_holds_every_item_of_every_condition(run: Run, model: Model, fields: dict[str, Any]) -> None:
+    part = run[1].manifest["analyses"]["layers"]
+    store = Store(run[0])
+    record = store.require(part["sets"][0]["cells"]["blimp"])
+    assert record.kind == "layers"
+    assert record.spec["conditions"] == [condition["layers"] for condition in part["conditions"]]
+    assert record.results["share_of_layers"] == pytest.approx((4 + 2 + 3 + 4 + 3 + 2 + 1) / 32)
+    scan = ns.scan(model, fields["text"], window=32, windows=20, md_pairs=64)
+    with ns.intervene(model, scan.top(0.2).restrict([2]), zero="negative"):
+        items = ns.minimal_pairs(model, fields["blimp"]).items
+    mine = record.items[record.items["condition"] == 2].reset_index(drop=True)
+    np.testing.assert_array_equal(mine["good"], items["good"])
+    np.testing.assert_array_equal(mine["bad"], items["bad"])
+    assert mine["outcome"].tolist() == items["outcome"].astype(str).tolist()
+
+
+def test_tables_are_as_documented(run: Run) -> None:
+    for name, columns in COLUMNS.items():
+        table = pd.read_parquet(run[0] / "tables" / f"{name}.parquet")
+        assert list(table.columns) == list(columns)
+    table, contrasts, groups = (run[1][name] for name in COLUMNS)
+    # Two families of four groups; top, two random sets and their mean; three scores.
+    assert len(table) == 2 * 4 * 4 * 3
+    assert where(table, set="top", score="tse")["layers"].tolist() == ["0", "1", "2", "3", "0", "0-1", "0-2", "0-3"]
+    assert len(groups) == 2 * 4 * 2 * (2 + 2)
+    assert set(where(groups, score="tse")["group"]) == {"c0", "c1"}
+    for _, rows in table.groupby(["family", "set", "seed", "score"], dropna=False):
+        np.testing.assert_allclose(rows["p_holm"], correct(rows["p"].to_numpy(np.float64)).p)
+    counts = contrasts.groupby(["family", "against"]).size().to_dict()
+    assert counts == {
+        ("alone", "first group"): 9,
+        ("alone", "random mean"): 12,
+        ("cumulative", "one group less"): 9,
+        ("cumulative", "random mean"): 12,
+    }
+
+
+def test_contrasts_are_between_the_conditions_that_they_name(run: Run) -> None:
+    table, contrasts = (
+        where(run[1]["layers"], score="perplexity"),
+        where(run[1]["layers_contrasts"], score="perplexity"),
+    )
+
+    def value(kind: str, family: str, last: int) -> float:
+        return float(where(table, set=kind, family=family, last_layer=last)["value"].iloc[0])
+
+    for _, row in contrasts.iterrows():
+        family, last = row["family"], row["last_layer"]
+        expected = {
+            "random mean": ("random mean", family, last),
+            "first group": ("top", "alone", 0),
+            "one group less": ("top", "cumulative", last - 1),
+        }[row["against"]]
+        assert row["value"] == pytest.approx(value("top", family, last))
+        assert row["reference"] == pytest.approx(value(*expected))
+        assert row["difference"] == pytest.approx(row["value"] / row["reference"])
+        if row["against"] == "random mean":
+            assert row["below"] + row["above"] == row["sets"] == RANDOM
+
+
+def test_the_load_is_what_the_run_then_has(run: Run, fields: dict[str, Any], model: Model) -> None:
+    study = configure(fields)
+    lab = Lab(study, Workbench(study, model=model).describe(), Store(run[0]), None)  # type: ignore[arg-type]
+    load = LayersAnalysis(LayersSettings(), lab, {}).load()
+    assert load.cells == len(list((run[0] / "cells").iterdir())) - 1  # the scan's
+    assert "8 conditions (alone, cumulative) of 3 sets in 4.8 passes a set instead of 8" in load.detail
+
+
+def test_a_second_run_computes_nothing_and_gives_the_same(run: Run, fields: dict[str, Any], model: Model) -> None:
+    before = {path.name: path.read_bytes() for path in (run[0] / "tables").iterdir()}
+    events = (run[0] / "run.log.jsonl").read_text().count('"computed"')
+    run_study(configure(fields), run[0], model=model)
+    assert (run[0] / "run.log.jsonl").read_text().count('"computed"') == events
+    assert {path.name: path.read_bytes() for path in (run[0] / "tables").iterdir()} == before
+    # A lost record is computed again, to the same bytes, and nothing else is.
+    key = run[1].manifest["analyses"]["layers"]["sets"][1]["cells"]["tse"]
+    path = run[0] / "cells" / f"{key}.parquet"
+    content = path.read_bytes()
+    path.unlink()
+    run_study(configure({**fields, "batch": 3}), run[0], model=model)
+    assert (run[0] / "run.log.jsonl").read_text().count('"computed"') == events + 1
+    assert path.read_bytes() == content
+
+
+def test_what_it_found_is_said(run: Run) -> None:
+    said = run[1].sentences("layers")
+    for score in ("Perplexity", "BLiMP", "TSE"):
+        for start in (", each group of layers alone:", ": the first group (layer 0)", ", cumulatively:", ", alone:"):
+            assert sum(sentence.startswith(score + start) for sentence in said) == 1
+    assert any(sentence.startswith("BLiMP by phenomenon, each group of layers alone:") for sentence in said)
+
+
+def test_settings_choose_groups_families_and_sets(fields: dict[str, Any], model: Model, tmp_path: Path) -> None:
+    settings = {"groups": 2, "families": ["cumulative"], "random": 0, "share": 0.5, "by": "md"}
+    given = {**fields, "tse": [], "layers": [1, 2, 3], "analyses": {"layers": settings}}
+    tables = run_study(configure(given), tmp_path / "run", model=model)
+    rows = where(tables["layers"], score="perplexity")
+    assert rows["layers"].tolist() == ["1-2", "1-3"]
+    assert rows["neurons"].tolist() == [2 * 24, 3 * 24]
+    assert set(tables["layers"]["set"]) == {"top"}
+    assert set(tables["layers_contrasts"]["against"]) == {"one group less"}
+    assert tables["layers_by_group"]["group"].unique().tolist() == ["agreement", "binding"]
+    with pytest.raises(SelectionError, match="no layer 7"):
+        run_study(configure({**given, "layers": [7]}), tmp_path / "none", model=model)
+
+
+def test_text_alone(fields: dict[str, Any], model: Model, tmp_path: Path) -> None:
+    tables = run_study(configure({**fields, "blimp": [], "tse": []}), tmp_path / "run", model=model)
+    assert set(tables["layers"]["score"]) == {"perplexity"}
+    assert tables["layers_by_group"].empty
+    assert tables["layers_by_group"].dtypes["change"] == "float64"
+
+
+def test_layers_without_neurons_are_in_no_group(fields: dict[str, Any], tmp_path: Path) -> None:
+    hybrid = tiny("nemotron_h", num_hidden_layers=4, layers_block_type=["mamba", "mlp", "attention", "mlp"])
+    tables = run_study(configure({**fields, "tse": []}), tmp_path / "run", model=hybrid)
+    assert where(tables["layers"], set="top", score="blimp")["layers"].tolist() == ["1", "3", "1", "1-3"]
+
+
+def test_on_a_mixture_of_experts_with_means(fields: dict[str, Any], tmp_path: Path) -> None:
+    moe = tiny("qwen2_moe")
+    given = {**fields, "tse": [], "random": 1, "zero": None, "mode": "mean"}
+    tables = run_study(configure(given), tmp_path / "run", model=moe)
+    scan = ns.scan(moe, fields["text"], window=32, windows=20, md_pairs=64)
+    with ns.intervene(moe, scan.top(0.2).restrict([0, 1]), mode="mean", scan=scan):
+        expected = ns.perplexity(moe, fields["text"], window=32).value
+    row = where(tables["layers"], set="top", family="cumulative", last_layer=1, score="perplexity").iloc[0]
+    assert row["value"] == pytest.approx(expected, rel=1e-9)
+
+
+def test_on_a_relu_model_all_is_null(fields: dict[str, Any], tmp_path: Path) -> None:
+    tables = run_study(configure(fields), tmp_path / "run", model=tiny("opt"))
+    rows = where(tables["layers"], set="top")
+    assert (rows["change"] == (rows["score"] == "perplexity")).all()
+    assert (rows["finding"] == "null result").all()
+    said = tables.sentences("layers")
+    assert "Perplexity, each group of layers alone: a null result, harm is shown in none of 4." in said
+    assert "BLiMP by phenomenon, each group of layers alone: a null result, harm is shown for no phenomenon." in said
+
+
+def test_a_model_that_cannot_be_taken_up_between_layers_gets_whole_passes(
+    fields: dict[str, Any], tmp_path: Path
+) -> None:
+    sharing = tiny(
+        "gemma3n_text",
+        num_hidden_layers=4,
+        num_kv_shared_layers=2,
+        layer_types=["sliding_attention", "full_attention"] * 2,
+        activation_sparsity_pattern=[0.0] * 4,
+    )
+    tables = run_study(configure({**fields, "blimp": [], "random": 0}), tmp_path / "run", model=sharing)
+    assert any("layers common to several conditions were run for each of them" in n for n in tables.manifest["notes"])
+    scan = ns.scan(sharing, fields["text"], window=32, windows=20, md_pairs=64)
+    with ns.intervene(sharing, scan.top(0.2).restrict([3]), zero="negative"):
+        expected = ns.perplexity(sharing, fields["text"], window=32).value
+    row = where(tables["layers"], family="alone", last_layer=3, score="perplexity").iloc[0]
+    assert row["value"] == pytest.approx(expected, rel=1e-9)
+
+
+def test_equal_changes_are_told_from_different_ones(model: Model) -> None:
+    scan = ns.scan(model, [WORDS], window=32, windows=10, md_pairs=0)
+    top = scan.top(0.2)
+    whole, part = changes_of(top, "zero_negative", 4), changes_of(top.restrict([1, 2]), "zero_negative", 4)
+    assert part == ("", whole[1], whole[2], "")
+    assert len({*whole, *changes_of(top, "zero_both", 4), *changes_of(scan.top(0.3), "zero_negative", 4)}) == 12
+
+
+@pytest.mark.shared
+def test_real_model_on_real_data(stories260k_path: Path, shared_data: Path, tmp_path: Path) -> None:
+    text = tmp_path / "wiki.txt"
+    text.write_text((shared_data / "wikitext2" / "wiki.valid.raw").read_text()[:40_000])
+    study = configure(
+        {
+            "model": str(stories260k_path),
+            "text": str(text),
+            "windows": 4,
+            "perplexity_windows": 8,
+            "blimp": str(shared_data / "blimp"),
+            "limit": 1,
+            "random": 1,
+            "draws": 200,
+            "analyses": {"layers": {"share": 1.0}},
+        }
+    )
+    tables = run_study(study, tmp_path / "run")
+    rows = where(tables["layers"], score="perplexity", set="top", family="cumulative")
+    assert rows["last_layer"].tolist() == [0, 1, 2, 3, 4]
+    assert rows["change"].iloc[-1] > rows["change"].iloc[0] > 1
+    assert rows["finding"].iloc[-1] == "harm"

@@ -1,0 +1,259 @@
+"""Parts of speech as an analysis: figures of the plain call, controls beside the top set, every kind of tokenizer."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from negspace.analyses.parts_of_speech.analysis import PartsOfSpeechAnalysis
+from negspace.analyses.parts_of_speech.excess import parts_of_speech
+from negspace.analyses.parts_of_speech.tables import SCAFFOLD
+from negspace.errors import TaggerError, TextError
+from negspace.experiment.config import Study, configure
+from negspace.models.load import load, wrap
+from negspace.neurons.neuronset import NeuronSet
+from negspace.neurons.scan import Scan
+from negspace.study.run import run_study
+from negspace.study.tables import Tables
+from negspace.text.conllu import read_conllu
+from zoo import build
+
+PATTERNS = (
+    (("The", "DET", "det"), ("cat", "NOUN", "nsubj"), ("did", "AUX", "aux"), ("see", "VERB", "root")),
+    (("Dogs", "NOUN", "nsubj"), ("does", "AUX", "aux"), ("n't", "PART", "advmod"), ("bark", "VERB", "root")),
+    (("Naïve", "ADJ", "amod"), ("birds", "NOUN", "nsubj"), ("sing", "VERB", "root"), ("loudly", "ADV", "advmod")),
+)
+"""Sentences: word, part of speech, label. "doesn't" is one stretch of characters."""
+
+
+@pytest.fixture(scope="module")
+def gold(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    lines = []
+    for number in range(150):
+        words = [*PATTERNS[number * number % 7 % 3], (".", "PUNCT", "punct")]
+        for at, (form, upos, label) in enumerate(words, 1):
+            together = form == "does" or at == 4
+            head = 0 if label == "root" else 4 if words[3][2] == "root" else 3
+            misc = "SpaceAfter=No" if together else "_"
+            lines.append(f"{at}\t{form}\t_\t{upos}\t_\t_\t{head}\t{label}\t_\t{misc}")
+        lines.append("")
+    path = tmp_path_factory.mktemp("treebank") / "tiny.conllu"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def _study(fields: dict[str, Any], *, ablation: bool = False, **settings: Any) -> Study:
+    analyses = {"ablation": {}} if ablation else {}
+    kept = {**fields, "blimp": [], "tse": [], "shares": [0.3], "window": 32}
+    return configure({**kept, "analyses": {**analyses, "parts_of_speech": settings}})
+
+
+@pytest.fixture(scope="module")
+def made(tiny_fields, gold, tmp_path_factory) -> tuple[Path, Tables]:
+    folder = tmp_path_factory.mktemp("runs") / "tags"
+    return folder, run_study(_study(tiny_fields, ablation=True, text=str(gold)), folder)
+
+
+def test_documented_tables(made):
+    _, tables = made
+    for name, columns in PartsOfSpeechAnalysis.columns.items():
+        assert list(tables[name].columns) == list(columns)
+        assert len(tables[name])
+    assert tables["parts_of_speech"]["role"].drop_duplicates().tolist() == ["top", "random", "matched"]
+    assert tables["parts_of_speech_contrasts"]["role"].drop_duplicates().tolist() == ["random", "matched"]
+
+
+def test_figures_are_those_of_the_plain_call(made, tiny_fields, gold):
+    folder, tables = made
+    table, columns = (
+        tables["parts_of_speech"],
+        ["kind", "tag", "tokens", "windows", "baseline", "excess", "low", "p_holm"],
+    )
+    model, scan = load(tiny_fields["model"]), Scan.load(folder / "scan.parquet")
+    options = {"window": 32, "draws": 200}
+    top = parts_of_speech(model, scan.top(0.3), gold, **options).table[columns]
+    same = partial(pd.testing.assert_frame_equal, check_dtype=False)
+    same(table.loc[table["role"] == "top", columns].reset_index(drop=True), top)
+    matched = NeuronSet.load(next((folder / "neurons").glob("bottom-*.json")))
+    bottom = parts_of_speech(model, matched, gold, **options).table[columns]
+    same(table.loc[table["role"] == "matched", columns].reset_index(drop=True), bottom)
+    each = [
+        parts_of_speech(model, scan.random(seed=seed, like=scan.top(0.3)), gold, **options).table.set_index(
+            ["kind", "tag"]
+        )["excess"]
+        for seed in (0, 1, 2)
+    ]
+    random = table[table["role"] == "random"].set_index(["kind", "tag"])
+    assert (random["sets"] == 3).all()
+    assert np.allclose(random["excess"], sum(one.loc[random.index] for one in each) / 3)
+
+
+def test_contrasts_are_differences_of_excesses(made):
+    from statsmodels.stats.multitest import multipletests
+
+    _, tables = made
+    table = tables["parts_of_speech"].set_index(["role", "kind", "tag"])["excess"]
+    contrasts = tables["parts_of_speech_contrasts"]
+    for _, row in contrasts.iterrows():
+        assert row["top"] == table["top", row["kind"], row["tag"]]
+        assert row["reference"] == table[row["role"], row["kind"], row["tag"]]
+        assert row["contrast"] == pytest.approx(row["top"] - row["reference"])
+        assert row["low"] <= row["contrast"] <= row["high"]
+    for _, part in contrasts.groupby(["role", "kind"]):
+        assert np.allclose(part["p_holm"], multipletests(part["p"], method="holm")[1])
+
+
+def test_scaffolding_against_the_rest(made):
+    folder, tables = made
+    table = tables["parts_of_speech_scaffold"].set_index("role")
+    assert table.index.tolist() == ["top", "random", "matched", "top against random", "top against matched"]
+    by_tag = tables["parts_of_speech"].query("role == 'top' and kind == 'upos'")
+    here = by_tag["tag"].isin(SCAFFOLD)
+    assert here.sum() == 4
+    means = [np.average(part["excess"], weights=part["tokens"].astype(float)) for part in (by_tag[here], by_tag[~here])]
+    row = table.loc["top"]
+    assert [row["scaffold"], row["rest"]] == pytest.approx(means)
+    assert row["difference"] == pytest.approx(means[0] - means[1])
+    assert row["tokens"] == by_tag.loc[here, "tokens"].sum()
+    against = table.loc["top against matched", "difference"]
+    assert against == pytest.approx(row["difference"] - table.loc["matched", "difference"])
+    # The interval is that of a bootstrap of the difference itself.
+    manifest = json.loads((folder / "run.json").read_text())["analyses"]["parts_of_speech"]
+    before, after = (
+        pd.read_parquet(folder / "cells" / f"{condition['cell']}.parquet") for condition in manifest["conditions"][:2]
+    )
+    excess = (after["nll"] - before["nll"]).to_numpy()
+    scaffold, others = (
+        before["upos"].isin(SCAFFOLD).to_numpy(),
+        (~before["upos"].isin(SCAFFOLD) & (before["word"] >= 0)),
+    )
+    window = before["window"].to_numpy()
+    sums = np.array(
+        [
+            [excess[mask & (window == w)].sum() for mask in (scaffold, others.to_numpy())]
+            + [(mask & (window == w)).sum() for mask in (scaffold, others.to_numpy())]
+            for w in range(window.max() + 1)
+        ]
+    )
+    drawn = sums[np.random.default_rng(0).integers(len(sums), size=(4000, len(sums)))].sum(axis=1)
+    spread = np.quantile(drawn[:, 0] / drawn[:, 2] - drawn[:, 1] / drawn[:, 3], [0.025, 0.975])
+    assert row["high"] - row["low"] == pytest.approx(spread[1] - spread[0], rel=0.15)
+
+
+def test_nothing_is_computed_twice(made, monkeypatch):
+    folder, tables = made
+    from negspace.experiment import workbench
+
+    log = [json.loads(line) for line in (folder / "run.log.jsonl").read_text().splitlines()]
+    kinds = [entry["kind"] for entry in log if entry["event"] == "computed"]
+    assert len({entry["key"] for entry in log if entry["event"] == "computed"}) == len(kinds)
+    assert kinds.count("surprisal") == 6  # plain, top, three random, matched
+    monkeypatch.setattr(workbench.Workbench, "compute", lambda *_: pytest.fail("computed again"))
+    study = configure(json.loads((folder / "run.json").read_text())["study"])
+    again = run_study(study, folder)
+    for name in PartsOfSpeechAnalysis.columns:
+        pd.testing.assert_frame_equal(again[name], tables[name])
+
+
+def test_sentences(made):
+    _, tables = made
+    said = tables.sentences("parts_of_speech")
+    assert said[0].startswith("Parts of speech, top 30%: ")
+    assert sum(sentence.startswith("Against ") for sentence in said) == 2
+    assert sum(sentence.startswith("Scaffolding ") for sentence in said) == 3
+    assert all("null result" in sentence or "differ" in sentence or "on scaffolding" in sentence for sentence in said)
+
+
+def _byte_bpe(texts: list[str]) -> Tokenizer:
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    core.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=290, initial_alphabet=alphabet, show_progress=False))
+    return core
+
+
+def _unigram(texts: list[str]) -> Tokenizer:
+    core = Tokenizer(models.Unigram())
+    core.normalizer = normalizers.NFKC()
+    core.pre_tokenizer = pre_tokenizers.Metaspace()
+    core.decoder = decoders.Metaspace()
+    core.train_from_iterator(
+        texts, trainers.UnigramTrainer(vocab_size=60, unk_token="<unk>", special_tokens=["<unk>"], show_progress=False)
+    )
+    return core
+
+
+def _wordpiece(texts: list[str]) -> Tokenizer:
+    core = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    core.normalizer = normalizers.BertNormalizer(lowercase=True)  # strips accents: offsets must survive it
+    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    core.train_from_iterator(
+        texts, trainers.WordPieceTrainer(vocab_size=60, special_tokens=["[UNK]"], show_progress=False)
+    )
+    return core
+
+
+def _metaspace_bpe(texts: list[str]) -> Tokenizer:
+    core = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
+    core.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    core.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    bytes_ = [f"<0x{n:02X}>" for n in range(256)]
+    core.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=285, special_tokens=["<unk>", *bytes_], show_progress=False)
+    )
+    return core
+
+
+@pytest.mark.parametrize("kind", [_byte_bpe, _unigram, _wordpiece, _metaspace_bpe])
+def test_every_fast_tokenizer(kind, gold, tiny_fields, tmp_path):
+    """The tags are those of a plain loop over characters, whatever the tokenizer does to spaces and accents."""
+    words = read_conllu(gold)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=kind([words.text.text]))
+    model = wrap(build("gpt_neox", scale=3.0, vocab_size=len(tokenizer)), tokenizer)
+    fields = {**tiny_fields, "model": kind.__name__, "text": str(tmp_path / "text.txt"), "random": 1}
+    Path(fields["text"]).write_text(words.text.text, encoding="utf-8")
+    run_study(_study(fields, text=str(gold), matched=False), tmp_path / "run", model=model)
+    manifest = json.loads((tmp_path / "run" / "run.json").read_text())
+    cell = manifest["analyses"]["parts_of_speech"]["conditions"][1]["cell"]
+    items = pd.read_parquet(tmp_path / "run" / "cells" / f"{cell}.parquet")
+
+    tag_at = [""] * len(words.text.text)
+    for start, end, tag in zip(words.start, words.end, words.upos, strict=True):
+        tag_at[start:end] = [tag] * (end - start)
+    offsets = tokenizer(words.text.text, return_offsets_mapping=True).offset_mapping
+    wanted = []
+    for window in range(items["window"].max() + 1):
+        for start, end in offsets[32 * window + 1 : 32 * window + 32]:
+            tags = [tag for tag in tag_at[start:end] if tag]
+            wanted.append(max(tags, key=tags.count) if tags else "")
+    assert items["upos"].tolist() == wanted
+    assert set(wanted) >= {"DET", "NOUN", "AUX", "PART", "VERB", "ADJ", "ADV", "PUNCT"}
+
+
+def test_slow_tokenizers_and_bad_taggers_are_refused_before_any_work(gold, tiny_fields, tmp_path):
+    with pytest.raises(TaggerError, match="a text that has gold tags"):
+        run_study(_study(tiny_fields, text=str(gold), tagger="en_core_web_sm"), tmp_path / "run")
+    with pytest.raises(TaggerError):
+        run_study(_study(tiny_fields, tagger="no_such_pipeline"), tmp_path / "run")
+    with pytest.raises(TextError):
+        run_study(_study(tiny_fields, text=str(tmp_path / "nowhere.conllu")), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_bundled_tagger_tags_the_studys_own_text(tiny_fields, tmp_path):
+    tables = run_study(_study({**tiny_fields, "random": 0, "perplexity_windows": 8}, matched=False), tmp_path / "run")
+    table = tables["parts_of_speech"]
+    assert set(table["role"]) == {"top"}
+    assert table.query("kind == 'all'")["tokens"].sum() == 8 * 31
+    assert tables["parts_of_speech_contrasts"].empty
+    manifest = json.loads((tmp_path / "run" / "run.json").read_text())["analyses"]["parts_of_speech"]
+    assert manifest["tagger"].startswith("en_")

@@ -1,0 +1,84 @@
+"""Configurations: from options or a file, and what is wrong with them in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from negspace.errors import SelectionError, StudyError
+from negspace.experiment.config import configure, read_study
+
+
+def test_defaults_and_single_values() -> None:
+    study = configure({"model": "m", "shares": 0.05, "blimp": "folder"})
+    assert study.shares == (0.05,)
+    assert study.blimp == ("folder",)
+    assert study.intervention == "zero_negative"
+    assert study.seeds == (0, 1, 2)
+
+
+def test_a_mode_replaces_the_default_zero() -> None:
+    assert configure({"model": "m", "mode": "sign_flip"}).intervention == "sign_flip"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "no 'model'"),
+        ({"model": "m", "shares": []}, "shares must be given"),
+        ({"model": "m", "shares": [0.1, 0.1]}, "each once"),
+        ({"model": "m", "zero": "negative", "mode": "mean"}, "either zero or mode"),
+        ({"model": "m", "zero": None}, "either zero or mode"),
+        ({"model": "m", "zero": "upwards"}, "zero: Input should be 'negative', 'positive' or 'both'"),
+        ({"model": "m", "protocol": "mine"}, "protocol: Input should be 'paper' or 'lm-eval'"),
+        ({"model": "m", "limit": 0}, "limit: Input should be greater than or equal to 1"),
+        ({"model": "m", "random": "many"}, "random: Input should be a valid integer"),
+    ],
+)
+def test_wrong_configurations(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(StudyError) as error:
+        configure(fields, "here")
+    assert message in str(error.value)
+    assert "here" in str(error.value)
+
+
+def test_an_unknown_field_lists_those_that_exist() -> None:
+    with pytest.raises(StudyError, match=r"(?s)unknown field 'share'.*shares, by"):
+        configure({"model": "m", "share": 0.1})
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, "a tenth", float("nan")])
+def test_shares_out_of_range(share: Any) -> None:
+    with pytest.raises(SelectionError, match="from 0 to 1"):
+        configure({"model": "m", "shares": [share]})
+
+
+def test_reading_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text("model: m\nshares: [0.01, 0.2]\n")
+    assert configure(read_study(path)).shares == (0.01, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"model: [", "no YAML in line"),
+        (b"- model", "a list instead of fields"),
+        (b"", "a NoneType instead of fields"),
+        (b"1: 2", "instead of fields"),
+        (b"\xff\xfe\xff", "not UTF-8"),
+        (b"!!python/object/apply:os.system ['true']", "no YAML"),
+    ],
+)
+def test_files_that_are_no_study(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_bytes(content)
+    with pytest.raises(StudyError, match=message):
+        read_study(path)
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="No such file"):
+        read_study(tmp_path / "absent.yaml")

@@ -1,0 +1,103 @@
+"""Tables from records alone: documented columns, figures that a reader can recompute, the same bytes each time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from negspace.analyses.ablation.columns import COLUMNS
+from negspace.errors import RecordError
+from negspace.runs.store import Store
+from negspace.significance import compare_accuracy, correct, mcnemar
+from negspace.study.tables import Tables
+
+Run = tuple[Path, Tables]
+
+
+def _items(run: Run, condition: str, kind: str) -> pd.DataFrame:
+    manifest = json.loads((run[0] / "run.json").read_text())
+    key = next(one["cells"][kind] for one in manifest["analyses"]["ablation"]["conditions"] if one["name"] == condition)
+    return Store(run[0]).require(key).items
+
+
+def test_every_column_is_documented_and_there(tiny_run: Run) -> None:
+    for name, table in tiny_run[1].all.items():
+        assert list(table.columns) == list(COLUMNS[name])
+    page = (tiny_run[0] / "tables" / "COLUMNS.md").read_text()
+    assert all(f"`{column}`" in page for columns in COLUMNS.values() for column in columns)
+
+
+def test_tables_on_disk_read_in_one_line_and_agree(tiny_run: Run) -> None:
+    folder, tables = tiny_run
+    for name, table in tables.all.items():
+        pd.testing.assert_frame_equal(pd.read_parquet(folder / "tables" / f"{name}.parquet"), table)
+        read = pd.read_csv(folder / "tables" / f"{name}.csv")
+        assert list(read.columns) == list(table.columns)
+        assert len(read) == len(table)
+    np.testing.assert_array_equal(
+        pd.read_csv(folder / "tables" / "summary.csv")["perplexity"], tables["summary"]["perplexity"]
+    )
+
+
+def test_made_from_records_again_they_are_the_same_bytes(tiny_run: Run) -> None:
+    folder, _ = tiny_run
+    before = {path.name: path.read_bytes() for path in (folder / "tables").iterdir()}
+    for path in (folder / "tables").iterdir():
+        path.unlink()
+    store = Store(folder)
+    Tables(store).write(store)
+    assert {path.name: path.read_bytes() for path in (folder / "tables").iterdir()} == before
+
+
+def test_changes_and_p_values_by_hand(tiny_run: Run) -> None:
+    summary = tiny_run[1]["summary"].set_index("condition")
+    plain, ablated = _items(tiny_run, "baseline", "blimp"), _items(tiny_run, "top 30%", "blimp")
+    was, now = plain["outcome"] == "right", ablated["outcome"] == "right"
+    row = summary.loc["top 30%"]
+    assert row["blimp_p"] == pytest.approx(mcnemar(int((now & ~was).sum()), int((was & ~now).sum())))
+    by_paradigm = now.groupby(ablated["paradigm"]).mean() - was.groupby(plain["paradigm"]).mean()
+    assert row["blimp_change"] == pytest.approx(by_paradigm.mean())
+    expected = compare_accuracy(was, now, plain["paradigm"], draws=200).change
+    assert (row["blimp_change_low"], row["blimp_change_high"]) == (expected.low, expected.high)
+    ablations = summary[~summary["role"].isin(["baseline", "random mean"])]
+    assert ablations["blimp_p_holm"].to_numpy() == pytest.approx(correct(ablations["blimp_p"]).p)
+
+
+def test_random_mean_and_its_place(tiny_run: Run) -> None:
+    summary, contrasts = tiny_run[1]["summary"], tiny_run[1]["contrasts"]
+    sets = summary[(summary["role"] == "random") & (summary["share"] == 0.3)]
+    mean = summary[(summary["role"] == "random mean") & (summary["share"] == 0.3)].iloc[0]
+    assert mean["blimp_accuracy"] == pytest.approx(sets["blimp_accuracy"].mean())
+    assert mean["blimp_accuracy_sd"] == pytest.approx(sets["blimp_accuracy"].std())
+    top = summary[(summary["role"] == "top") & (summary["share"] == 0.3)].iloc[0]
+    row = contrasts.query("share == 0.3 and score == 'blimp' and against == 'random'").iloc[0]
+    assert row["difference"] == pytest.approx(top["blimp_accuracy"] - mean["blimp_accuracy"])
+    assert row["below"] == (sets["blimp_accuracy"] < top["blimp_accuracy"]).sum()
+    ratio = contrasts.query("share == 0.3 and score == 'perplexity' and against == 'random'").iloc[0]
+    assert ratio["difference"] == pytest.approx(top["perplexity"] / mean["perplexity"])
+
+
+def test_groups_hold_all_pairs_once(tiny_run: Run) -> None:
+    table = tiny_run[1]["blimp_by_phenomenon"]
+    one = table[table["condition"] == "top 10%"]
+    assert one["phenomenon"].tolist() == ["agreement", "binding"]
+    assert one["pairs"].sum() == 4 * 4
+    assert one["paradigms"].tolist() == [2, 2]
+    construction = tiny_run[1]["tse_by_construction"]
+    assert sorted(construction["construction"].unique()) == ["prep_anim", "simple_agrmt"]
+    assert construction[construction["role"] == "baseline"]["change"].isna().all()
+
+
+def test_a_missing_record_says_what_to_do(tiny_run: Run, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(tiny_run[0], tmp_path / "run")
+    next(iter((tmp_path / "run" / "cells").glob("*.parquet"))).unlink()
+    for path in (tmp_path / "run" / "cells").glob("*.parquet"):
+        path.write_bytes(b"")
+    with pytest.raises(RecordError, match="run the same study again"):
+        Tables(Store(tmp_path / "run"))
