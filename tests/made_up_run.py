@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from negspace.analyses.ablation.columns import COLUMNS, FAMILIES
+from negspace.analyses.ablation.columns import TABLES
 from negspace.experiment.run import History, Part, Run
 from negspace.neurons.layout import Layout
 from negspace.neurons.neuronset import NeuronSet
@@ -151,13 +151,13 @@ def ablation_part(groups: tuple[str, ...] = ("agreement", "islands"), name: str 
     tables = {}
     for table, made in rows.items():
         frame = pd.DataFrame(made)
-        frame = frame[[column for column in COLUMNS[table] if column in frame.columns]]
+        frame = frame[[column for column in TABLES[table].names if column in frame.columns]]
         for column in ("seed", "neurons", "step", "pairs", "paradigms", "ties", "identical", "blimp_ties"):
             if column in frame.columns:
                 frame[column] = frame[column].astype("Int64")
         tables[table] = frame
     said = ("BLiMP: drop against the plain model, -8.0 points [-10.0, -6.0].",)
-    return Part("ablation", "Ablation", tables, COLUMNS, FAMILIES, said)
+    return Part("ablation", "Ablation", tables, TABLES, said)
 
 
 def dissociated(part: Part, verdict: str, crossover: bool) -> Part:
@@ -173,7 +173,7 @@ def dissociated(part: Part, verdict: str, crossover: bool) -> Part:
 
 def pairs_part(names: tuple[str, ...], tokens: tuple[str, ...]) -> Part:
     """Pairs of one neuron each, with the given texts as tokens and contexts."""
-    from negspace.analyses.differentiation.tables import COLUMNS as PAIRS
+    from negspace.analyses.differentiation.tables import TABLES as PAIRS
 
     rows = []
     for name in names:

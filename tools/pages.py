@@ -98,7 +98,7 @@ def tables() -> str:
     ]
     for name in OWN:
         kind = analysis(name)
-        schema = describe(kind.columns, kind.families).replace("## ", "### ")
+        schema = describe(kind.schema).replace("## ", "### ")
         parts += [f"## {kind.title}", schema]
     return _join(parts)
 

@@ -12,7 +12,7 @@ import pytest
 from markdown_it import MarkdownIt  # rich brings it along
 
 from negspace.analyses.atlas.analysis import fit_and_drive
-from negspace.analyses.atlas.columns import COLUMNS
+from negspace.analyses.atlas.columns import TABLES
 from negspace.analyses.atlas.pages import escape, mark_spaces
 from negspace.analyses.atlas.tables import said
 from negspace.experiment.chosen import spread
@@ -75,8 +75,8 @@ def activations(run: tuple[Path, Tables], model: Model, passages: Passages) -> p
 
 def test_documented_columns(run: tuple[Path, Tables]) -> None:
     folder, tables = run
-    assert set(tables.by_analysis["atlas"]) == set(COLUMNS)
-    for name, columns in COLUMNS.items():
+    assert set(tables.by_analysis["atlas"]) == set(TABLES)
+    for name, columns in ((name, table.names) for name, table in TABLES.items()):
         assert list(tables[name].columns) == list(columns)
         assert len(tables[name])
         read = pd.read_parquet(folder / "tables" / f"{name}.parquet")

@@ -12,7 +12,7 @@ import torch
 from scipy.spatial.distance import cdist
 
 from negspace.analyses.differentiation.analysis import differentiate
-from negspace.analyses.differentiation.tables import COLUMNS, _permuted
+from negspace.analyses.differentiation.tables import TABLES, _permuted
 from negspace.experiment.config import configure
 from negspace.experiment.passages import Passages, make_passages
 from negspace.models.load import load, wrap
@@ -145,7 +145,7 @@ def test_experts_pair_the_tokens_that_reached_them(words: Path) -> None:
 
 def test_tables(run: tuple[Path, Tables]) -> None:
     tables = run[1]
-    for name, columns in COLUMNS.items():
+    for name, columns in ((name, table.names) for name, table in TABLES.items()):
         table = tables[name]
         assert list(table.columns) == list(columns)
         read = pd.read_parquet(run[0] / "tables" / f"{name}.parquet")

@@ -14,7 +14,7 @@ import yaml
 from typer.testing import CliRunner
 
 import negspace as ns
-from negspace.analyses.ablation.dissociation import ALL, COLUMNS, sentences
+from negspace.analyses.ablation.dissociation import ALL, TABLES, sentences
 from negspace.cli.app import app
 from negspace.errors import StudyError, TasksError
 from negspace.experiment.config import Study, configure
@@ -64,7 +64,7 @@ def made(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_every_condition_is_scored_on_every_task(made: Run) -> None:
     table = made[1]["tasks_by_task"]
-    assert table.columns.tolist() == list(COLUMNS["tasks_by_task"])
+    assert table.columns.tolist() == TABLES["tasks_by_task"].names
     conditions = [about["name"] for about in made[1].manifest["analyses"]["ablation"]["conditions"]]
     assert table["condition"].unique().tolist() == conditions
     assert len(conditions) == 1 + 1 + 3 + 1
@@ -94,7 +94,7 @@ def test_accuracies_equal_plain_calls(made: Run, study: Study, task_files: Path)
 def test_the_contrast_is_that_of_the_records(made: Run) -> None:
     folder, tables = made
     table = tables["dissociation"]
-    assert table.columns.tolist() == list(COLUMNS["dissociation"])
+    assert table.columns.tolist() == TABLES["dissociation"].names
     assert table[["suite", "against"]].values.tolist() == [[s, t] for s in ("blimp", "tse") for t in (ALL, *NAMES)]
     store = Store(folder)
     about_all = tables.manifest["analyses"]["ablation"]["conditions"]
@@ -179,7 +179,7 @@ def test_columns_are_described(made: Run) -> None:
 def test_without_a_control_there_is_no_contrast(made: Run, study: Study) -> None:
     made_none = run_study(study.model_copy(update={"matched": False}), made[0].parent / "none")
     assert made_none["dissociation"].empty
-    assert made_none["dissociation"].columns.tolist() == list(COLUMNS["dissociation"])
+    assert made_none["dissociation"].columns.tolist() == TABLES["dissociation"].names
     said = sentences(made_none.books["ablation"], made_none.all)
     assert said == ["Double dissociation at the top 30%: cannot be tested, there is no matched control."]
 

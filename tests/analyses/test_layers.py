@@ -13,7 +13,7 @@ import pytest
 import negspace as ns
 import zoo
 from negspace.analyses.layers.analysis import LayersAnalysis, LayersSettings, changes_of, group_layers
-from negspace.analyses.layers.tables import COLUMNS
+from negspace.analyses.layers.tables import TABLES
 from negspace.errors import SelectionError, StudyError
 from negspace.experiment.config import configure
 from negspace.experiment.lab import Lab
@@ -152,10 +152,10 @@ def test_a_record_holds_every_item_of_every_condition(run: Run, model: Model, fi
 
 
 def test_tables_are_as_documented(run: Run) -> None:
-    for name, columns in COLUMNS.items():
+    for name, columns in ((name, table.names) for name, table in TABLES.items()):
         table = pd.read_parquet(run[0] / "tables" / f"{name}.parquet")
         assert list(table.columns) == list(columns)
-    table, contrasts, groups = (run[1][name] for name in COLUMNS)
+    table, contrasts, groups = (run[1][name] for name in TABLES)
     # Two families of four groups; top, two random sets and their mean; three scores.
     assert len(table) == 2 * 4 * 4 * 3
     assert where(table, set="top", score="tse")["layers"].tolist() == ["0", "1", "2", "3", "0", "0-1", "0-2", "0-3"]

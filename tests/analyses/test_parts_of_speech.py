@@ -12,7 +12,7 @@ import torch
 from statsmodels.stats.multitest import multipletests
 
 from negspace.analyses.parts_of_speech import excess as room
-from negspace.analyses.parts_of_speech.excess import COLUMNS, excess_by_tag, parts_of_speech, tagged_text
+from negspace.analyses.parts_of_speech.excess import EXCESS, excess_by_tag, parts_of_speech, tagged_text
 from negspace.errors import InterventionError, SelectionError, StudyError, TaggerError
 from negspace.intervention import intervene
 from negspace.models.load import load
@@ -112,7 +112,7 @@ def test_figures_equal_a_plain_loop(model, neurons, gold, made):
 
 def test_the_table(made):
     table = made.table
-    assert list(table.columns) == list(COLUMNS)
+    assert list(table.columns) == EXCESS.names
     assert table["kind"].drop_duplicates().tolist() == ["all", "upos", "dep"]
     assert set(table[table["kind"] == "dep"]["tag"]) == {"det", "nsubj", "root", "obj", "advmod", "punct"}
     for kind, part in table.groupby("kind"):

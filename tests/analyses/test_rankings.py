@@ -14,7 +14,7 @@ from scipy import stats
 import negspace as ns
 import zoo
 from negspace.analyses.rankings.analysis import Rankings, RankingsSettings
-from negspace.analyses.rankings.columns import COLUMNS, CORRELATED
+from negspace.analyses.rankings.columns import CORRELATED, TABLES
 from negspace.analyses.rankings.sets import RESIDUAL, choose, defined, statistic
 from negspace.errors import RecordError, StudyError
 from negspace.experiment.config import configure
@@ -146,7 +146,7 @@ def test_correlations_are_spearmans(run: Run, scan: ns.Scan) -> None:
 
 
 def test_tables_are_as_documented(run: Run, fields: dict[str, Any]) -> None:
-    for name, columns in COLUMNS.items():
+    for name, columns in ((name, table.names) for name, table in TABLES.items()):
         table = pd.read_parquet(run[0] / "tables" / f"{name}.parquet")
         assert list(table.columns) == list(columns)
         assert len(table)

@@ -27,7 +27,7 @@ def _with(change: float, against: dict[str, float] | None = None, **manifest: An
         for column, at in (("difference", value), ("low", value - 0.02), ("high", value + 0.02)):
             contrasts.loc[rows, column] = at
     tables: dict[str, pd.DataFrame] = {**part.tables, "summary": summary, "contrasts": contrasts}
-    made = Part(part.name, part.title, tables, part.columns, part.families, part.sentences)
+    made = Part(part.name, part.title, tables, part.schema, part.sentences)
     run = made_up(parts=(made,))
     return replace(run, manifest={**run.manifest, **manifest})
 

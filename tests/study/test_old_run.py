@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ PARADIGMS = ("agreement_simple", "reflexive_number", "any_object", "gerund_and_i
 
 
 @pytest.fixture(scope="module")
-def again(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Tables]]:
+def again(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tables]:
     """The same study again, in a copy of the folder, by an engine that refuses to compute."""
     folder = tmp_path_factory.mktemp("old") / "run"
     shutil.copytree(OLD / "cells", folder / "cells")
@@ -61,7 +61,7 @@ def again(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Tabl
         read, harness = workbench.read_tasks, _harness()
         patch.setattr(workbench, "read_tasks", lambda *a, **k: replace(read(*a, **k), harness=harness))
         tables = run_study(configure(given), folder, model=model, make_engine=_refusing)
-    yield folder, tables
+    return folder, tables
 
 
 def test_nothing_is_computed_and_every_record_is_found(again: tuple[Path, Tables]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from negspace.analyses.ablation.columns import COLUMNS
+from negspace.analyses.ablation.columns import TABLES
 from negspace.errors import RecordError
 from negspace.runs.store import Store
 from negspace.significance import compare_accuracy, correct, mcnemar
@@ -26,9 +26,9 @@ def _items(run: Run, condition: str, kind: str) -> pd.DataFrame:
 
 def test_every_column_is_documented_and_there(tiny_run: Run) -> None:
     for name, table in tiny_run[1].all.items():
-        assert list(table.columns) == list(COLUMNS[name])
+        assert list(table.columns) == TABLES[name].names
     page = (tiny_run[0] / "tables" / "COLUMNS.md").read_text()
-    assert all(f"`{column}`" in page for columns in COLUMNS.values() for column in columns)
+    assert all(f"`{column}`" in page for table in TABLES.values() for column in table.names)
 
 
 def test_tables_on_disk_read_in_one_line_and_agree(tiny_run: Run) -> None:

@@ -13,12 +13,10 @@ from negspace.experiment.config import Settings
 from negspace.experiment.lab import Lab
 from negspace.experiment.plan import Load
 from negspace.experiment.run import Run
+from negspace.experiment.schema import Schema
 from negspace.experiment.workbench import Handler, Workbench
 from negspace.figures.figure import Figure
 from negspace.runs.cell import Record
-
-Columns = Mapping[str, Mapping[str, str]]
-"""Table -> column -> its meaning, in one line."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +56,8 @@ class Analysis(ABC, Generic[AnySettings]):
     """What to call it in a report."""
     section: ClassVar[type[Settings]]
     """Type of its settings."""
-    columns: ClassVar[Columns]
-    """Schema of its tables."""
-    families: ClassVar[Mapping[str, str]] = {}
-    """Table -> over what its p-values are corrected."""
+    schema: ClassVar[Schema]
+    """Its tables by name: their columns, and over what p-values are corrected."""
     handlers: ClassVar[Mapping[str, Handler]] = {}
     """Kinds of cells that it adds, and what computes them."""
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from negspace.experiment.schema import Column
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.scan import Scan
 from negspace.neurons.select import Share
@@ -14,14 +15,14 @@ from negspace.stats.readings import Reading
 
 KEYS = ["layer", "branch", "expert", "neuron"]
 """Columns that say which neuron a row is about; `expert` is -1 outside routed experts."""
-KEY_COLUMNS = {
-    "name": 'the neuron: LAYER.INDEX, with the expert (or "shared") between them in a mixture of experts',
-    "layer": "its layer, from 0",
-    "branch": '"mlp"; in a mixture of experts "experts" or "shared"',
-    "expert": "its expert; -1 outside routed experts",
-    "neuron": "its index in the layer or expert",
-}
-"""The same with their meaning, as tables have them."""
+KEY_COLUMNS = (
+    Column("name", str, 'the neuron: LAYER.INDEX, with the expert (or "shared") between them in a mixture of experts'),
+    Column("layer", int, "its layer, from 0"),
+    Column("branch", str, '"mlp"; in a mixture of experts "experts" or "shared"'),
+    Column("expert", int, "its expert; -1 outside routed experts"),
+    Column("neuron", int, "its index in the layer or expert"),
+)
+"""The columns of tables that say it, the name first."""
 
 
 def neuron_name(layer: int, branch: str, expert: int, neuron: int) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from negspace.experiment.schema import Schema
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.scan import Scan
 
@@ -22,10 +23,8 @@ class Part:
     """What to call it."""
     tables: Mapping[str, pd.DataFrame]
     """Its tables."""
-    columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Table -> column -> meaning."""
-    families: Mapping[str, str] = field(default_factory=dict)
-    """Table -> over what its p-values are corrected."""
+    schema: Schema = field(default_factory=dict)
+    """Their columns, and over what p-values are corrected."""
     sentences: Sequence[str] = ()
     """What it found, in plain sentences."""
 

@@ -58,7 +58,7 @@ def details(run: Run) -> Details:
 
 def _atlas(found: Details, run: Run) -> None:
     """Distribution, modes, what drives them, tokens in context, and what the ablation of the neuron alone does."""
-    atlas, columns = run.table("atlas"), run.parts["atlas"].columns if "atlas" in run.parts else {}
+    atlas, columns = run.table("atlas"), run.parts["atlas"].schema if "atlas" in run.parts else {}
     if atlas is None:
         return
     tables = {name: run.table(name) for name in columns}
@@ -78,12 +78,12 @@ def _atlas(found: Details, run: Run) -> None:
             found.add(name, "contexts", [_context(row) for _, row in own["atlas_examples"].iterrows()])
         for key, title in _TABLES.items():
             if len(own.get(key, ())):
-                part = own[key].drop(columns=list(KEY_COLUMNS), errors="ignore")
+                part = own[key].drop(columns=[column.name for column in KEY_COLUMNS], errors="ignore")
                 cut = (
                     f" (the first {_MOST_ROWS} of {len(part):,} rows; all are in tables/{key}.csv of the run's folder)"
                 )
                 said = title + (cut if len(part) > _MOST_ROWS else "")
-                found.add(name, "tables", [view(said, part.head(_MOST_ROWS), columns[key])])
+                found.add(name, "tables", [view(said, part.head(_MOST_ROWS), columns[key].meanings)])
         drivers = own.get("atlas_drivers")
         if drivers is not None and len(drivers):
             lifted = drivers[(drivers["lift"] > 1) & (drivers["p_bh"] < run.study["alpha"])]

@@ -132,8 +132,8 @@ def _tables(part: Part) -> list[TableView]:
             name,
             name.replace("_", " ").capitalize(),
             _without_constants(table),
-            part.columns.get(name, {}),
-            part.families.get(name, ""),
+            part.schema[name].meanings if name in part.schema else {},
+            part.schema[name].family if name in part.schema else "",
             f"tables/{name}.csv of the run's folder",
         )
         for name, table in part.tables.items()

@@ -35,8 +35,7 @@ def read_run(folder: str | Path) -> Run:
             name,
             analysis(name).title,
             made,
-            analysis(name).columns,
-            analysis(name).families,
+            analysis(name).schema,
             tuple(tables.sentences(name)),
         )
         for name, made in sorted(tables.by_analysis.items(), key=lambda one: order.index(one[0]))

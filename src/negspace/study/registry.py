@@ -79,7 +79,7 @@ def sections(study: Study) -> dict[str, Settings]:
                 checked[name] = kinds[name].section.model_validate(study.analyses[name])
             except ValidationError as error:
                 raise explain(error, f"the analysis {name!r}", kinds[name].section) from error
-            for table in kinds[name].columns:
+            for table in kinds[name].schema:
                 if owner.setdefault(table, name) != name:
                     asked = f"the analyses {owner[table]!r} and {name!r} in one study"
                     raise StudyError(asked, f"a table {table!r} in both", "run them as two studies")

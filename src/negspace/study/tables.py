@@ -61,7 +61,7 @@ class Tables(Mapping[str, pd.DataFrame]):
     def describe(self) -> str:
         """The schema of the tables as a page of Markdown."""
         kinds = [analysis(name) for name in self.books]
-        return "\n".join([_PAGE, *(describe(kind.columns, kind.families) for kind in kinds)])
+        return "\n".join([_PAGE, *(describe(kind.schema) for kind in kinds)])
 
     def write(self, store: Store) -> None:
         """Write every table as parquet and CSV into `tables/` of the run, and what their columns mean.

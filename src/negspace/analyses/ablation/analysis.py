@@ -15,11 +15,12 @@ from negspace.analyses.ablation.dissociation import DissociationTables
 from negspace.analyses.ablation.tables import AblationTables
 from negspace.analyses.ablation.words import verdicts
 from negspace.controls import Match, random_sets
-from negspace.experiment.analysis import Analysis, Book, Columns, Load, Settings
+from negspace.experiment.analysis import Analysis, Book, Load, Settings
 from negspace.experiment.effects import percent
 from negspace.experiment.lab import Change
 from negspace.experiment.matching import SEARCH, matched_set
 from negspace.experiment.run import Run
+from negspace.experiment.schema import Schema
 from negspace.figures.figure import Figure
 from negspace.neurons.neuronset import NeuronSet
 
@@ -54,8 +55,7 @@ class Ablation(Analysis[AblationSettings]):
     name = "ablation"
     title = "Ablation"
     section = AblationSettings
-    columns: ClassVar[Columns] = {**ablation_columns.COLUMNS, **dissociation_tables.COLUMNS}
-    families: ClassVar[Mapping[str, str]] = {**ablation_columns.FAMILIES, **dissociation_tables.FAMILIES}
+    schema: ClassVar[Schema] = {**ablation_columns.TABLES, **dissociation_tables.TABLES}
 
     def load(self) -> Load:
         """Whole conditions, and searches of about four evaluations."""

@@ -2,93 +2,127 @@
 
 from __future__ import annotations
 
-_CONDITION = {
-    "condition": "what was ablated, in words",
-    "role": "baseline, top, random (one set), random mean (over the sets of a share), or matched",
-    "share": "share p of each layer's neurons that the condition belongs to; for matched sets, that of the top set",
-    "seed": "seed of a random set",
-}
-_ACCURACY = {
-    "accuracy": "mean over paradigms of the share of pairs that are right; identical pairs left out, ties not right",
-    "accuracy_low": "lower end of its interval",
-    "accuracy_high": "upper end of its interval",
-    "change": "accuracy minus the baseline's on the same pairs",
-    "change_low": "lower end of its paired interval",
-    "change_high": "upper end of its paired interval",
-    "p": "exact McNemar p-value over pairs against the baseline",
-    "p_holm": "the same, Holm-corrected (family: see the table)",
-    "p_paradigms": "sign-flip p-value against the baseline with paradigms as units",
-}
-_GROUP = {
-    "paradigms": "paradigms in the group",
-    "pairs": "pairs in the group",
-    "ties": "pairs of equal score, counted as not right",
-    "identical": "pairs whose sentences are the same tokens, left out",
-}
+from negspace.experiment.schema import Column, Table, schema
+
+_CONDITION = (
+    Column("condition", str, "what was ablated, in words"),
+    Column("role", str, "baseline, top, random (one set), random mean (over the sets of a share), or matched"),
+    Column(
+        "share",
+        float,
+        "share p of each layer's neurons that the condition belongs to; for matched sets, that of the top set",
+    ),
+    Column("seed", int, "seed of a random set"),
+)
+_ACCURACY = (
+    Column(
+        "accuracy",
+        float,
+        "mean over paradigms of the share of pairs that are right; identical pairs left out, ties not right",
+    ),
+    Column("accuracy_low", float, "lower end of its interval"),
+    Column("accuracy_high", float, "upper end of its interval"),
+    Column("change", float, "accuracy minus the baseline's on the same pairs"),
+    Column("change_low", float, "lower end of its paired interval"),
+    Column("change_high", float, "upper end of its paired interval"),
+    Column("p", float, "exact McNemar p-value over pairs against the baseline"),
+    Column("p_holm", float, "the same, Holm-corrected (family: see the table)"),
+    Column("p_paradigms", float, "sign-flip p-value against the baseline with paradigms as units"),
+)
+_GROUP = (
+    Column("paradigms", int, "paradigms in the group"),
+    Column("pairs", int, "pairs in the group"),
+    Column("ties", int, "pairs of equal score, counted as not right"),
+    Column("identical", int, "pairs whose sentences are the same tokens, left out"),
+)
 
 
-def _suite(name: str) -> dict[str, str]:
-    return {
-        f"{name}_{column}": f"{name}: {text}" + (", over the sets" if column.endswith("sd") else "")
-        for column, text in {**_ACCURACY, "accuracy_sd": "standard deviation of accuracy"}.items()
-    } | {f"{name}_ties": f"{name}: pairs of equal score, counted as not right"}
+def _suite(name: str) -> tuple[Column, ...]:
+    spread = Column("accuracy_sd", float, "standard deviation of accuracy, over the sets")
+    ties = Column("ties", int, "pairs of equal score, counted as not right")
+    return tuple(Column(f"{name}_{c.name}", c.type, f"{name}: {c.meaning}") for c in (*_ACCURACY, spread, ties))
 
 
-COLUMNS: dict[str, dict[str, str]] = {
-    "summary": {
-        **_CONDITION,
-        "neurons": "how many neurons were ablated",
-        "perplexity": "exp of the mean negative log-likelihood of predicted tokens; geometric mean in a random mean",
-        "perplexity_low": "lower end of its interval (bootstrap over windows)",
-        "perplexity_high": "upper end of its interval",
-        "perplexity_sd": "standard deviation of perplexity over random sets",
-        "ratio": "perplexity divided by the baseline's",
-        "ratio_low": "lower end of its paired interval",
-        "ratio_high": "upper end of its paired interval",
-        "ratio_p": "sign-flip p-value of the change against the baseline, windows as units",
-        "ratio_p_holm": "the same, Holm-corrected over the conditions of the table",
-        **_suite("blimp"),
-        **_suite("tse"),
-    },
-    "contrasts": {
-        "share": "share p of the top set",
-        "score": "perplexity, blimp or tse",
-        "against": "the control: random (mean over the sets) or matched",
-        "control": "the control in words",
-        "top": "the top set's perplexity or accuracy",
-        "reference": "the control's",
-        "difference": "top minus control on the same pairs; for perplexity, top divided by control",
-        "low": "lower end of its paired interval",
-        "high": "upper end of its paired interval",
-        "p": "sign-flip p-value, paradigms (or windows) as units",
-        "p_holm": "the same, Holm-corrected over the table",
-        "sets": "random sets",
-        "sd": "standard deviation over them",
-        "z": "top minus mean over the random sets, in standard deviations",
-        "below": "random sets below the top set",
-        "above": "random sets above the top set",
-    },
-    "blimp_by_phenomenon": {**_CONDITION, "phenomenon": "BLiMP's linguistic term", **_GROUP, **_ACCURACY},
-    "tse_by_construction": {**_CONDITION, "construction": "TSE's construction", **_GROUP, **_ACCURACY},
-    "matching": {
-        "share": "share p of the top set to be matched",
-        "step": "number of the trial, from 1",
-        "m": "share of each layer's lowest-ranked neurons tried",
-        "perplexity": "perplexity under the intervention on them",
-        "reused": "whether the value came from the search for another share",
-        "target": "perplexity under the intervention on the top set",
-        "residual": "perplexity / target - 1",
-        "chosen": "whether the search ended with this trial",
-        "matched": "whether the search succeeded",
-        "tolerance": "largest |residual| that counts as matched",
-        "reason": "why the search ended",
-    },
-}
-"""Table -> column -> meaning."""
-
-FAMILIES = {
-    "summary": "conditions of one suite",
-    "blimp_by_phenomenon": "phenomena of one condition",
-    "tse_by_construction": "constructions of one condition",
-}
-"""Table -> over what Holm's correction is taken."""
+TABLES = schema(
+    Table(
+        "summary",
+        (
+            *_CONDITION,
+            Column("neurons", int, "how many neurons were ablated"),
+            Column(
+                "perplexity",
+                float,
+                "exp of the mean negative log-likelihood of predicted tokens; geometric mean in a random mean",
+            ),
+            Column("perplexity_low", float, "lower end of its interval (bootstrap over windows)"),
+            Column("perplexity_high", float, "upper end of its interval"),
+            Column("perplexity_sd", float, "standard deviation of perplexity over random sets"),
+            Column("ratio", float, "perplexity divided by the baseline's"),
+            Column("ratio_low", float, "lower end of its paired interval"),
+            Column("ratio_high", float, "upper end of its paired interval"),
+            Column("ratio_p", float, "sign-flip p-value of the change against the baseline, windows as units"),
+            Column("ratio_p_holm", float, "the same, Holm-corrected over the conditions of the table"),
+            *_suite("blimp"),
+            *_suite("tse"),
+        ),
+        family="conditions of one suite",
+    ),
+    Table(
+        "contrasts",
+        (
+            Column("share", float, "share p of the top set"),
+            Column("score", str, "perplexity, blimp or tse"),
+            Column("against", str, "the control: random (mean over the sets) or matched"),
+            Column("control", str, "the control in words"),
+            Column("top", float, "the top set's perplexity or accuracy"),
+            Column("reference", float, "the control's"),
+            Column("difference", float, "top minus control on the same pairs; for perplexity, top divided by control"),
+            Column("low", float, "lower end of its paired interval"),
+            Column("high", float, "upper end of its paired interval"),
+            Column("p", float, "sign-flip p-value, paradigms (or windows) as units"),
+            Column("p_holm", float, "the same, Holm-corrected over the table"),
+            Column("sets", int, "random sets"),
+            Column("sd", float, "standard deviation over them"),
+            Column("z", float, "top minus mean over the random sets, in standard deviations"),
+            Column("below", int, "random sets below the top set"),
+            Column("above", int, "random sets above the top set"),
+        ),
+    ),
+    Table(
+        "blimp_by_phenomenon",
+        (
+            *_CONDITION,
+            Column("phenomenon", str, "BLiMP's linguistic term"),
+            *_GROUP,
+            *_ACCURACY,
+        ),
+        family="phenomena of one condition",
+    ),
+    Table(
+        "tse_by_construction",
+        (
+            *_CONDITION,
+            Column("construction", str, "TSE's construction"),
+            *_GROUP,
+            *_ACCURACY,
+        ),
+        family="constructions of one condition",
+    ),
+    Table(
+        "matching",
+        (
+            Column("share", float, "share p of the top set to be matched"),
+            Column("step", int, "number of the trial, from 1"),
+            Column("m", float, "share of each layer's lowest-ranked neurons tried"),
+            Column("perplexity", float, "perplexity under the intervention on them"),
+            Column("reused", bool, "whether the value came from the search for another share"),
+            Column("target", float, "perplexity under the intervention on the top set"),
+            Column("residual", float, "perplexity / target - 1"),
+            Column("chosen", bool, "whether the search ended with this trial"),
+            Column("matched", bool, "whether the search succeeded"),
+            Column("tolerance", float, "largest |residual| that counts as matched"),
+            Column("reason", str, "why the search ended"),
+        ),
+    ),
+)
+"""The tables, by name."""

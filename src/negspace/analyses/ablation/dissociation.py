@@ -10,7 +10,7 @@ import pandas as pd
 
 from negspace.analyses.ablation.tables import AblationTables
 from negspace.experiment.analysis import Book
-from negspace.experiment.schema import typed
+from negspace.experiment.schema import Column, Table, schema
 from negspace.significance import (
     Interaction,
     Outcomes,
@@ -25,71 +25,101 @@ from negspace.significance import (
 ALL = "all tasks"
 _SUITES = {"blimp": "BLiMP", "tse": "TSE"}
 
-COLUMNS: dict[str, dict[str, str]] = {
-    "dissociation": {
-        "share": "share p of the top set",
-        "suite": "minimal pairs that stand for grammar: blimp or tse",
-        "against": "the other family: all tasks (tasks as groups), or one task (its items; holds for that task only)",
-        "control": "the perplexity-matched control in words",
-        "matched": "whether the control's perplexity is the top set's within the tolerance; else it is the nearest",
-        "contrast": "(grammar drop - other drop) under the top set minus the same under the control; 0.01 is one point",
-        "low": "lower end of its interval (hierarchical bootstrap, t)",
-        "high": "upper end of its interval",
-        "p": "the larger of the two p-values that follow",
-        "p_swap": "permutation p-value: the two ablations swapped within items",
-        "p_bootstrap": "p-value of the interval",
-        "p_holm": "p, Holm-corrected",
-        "verdict": "established, not established or reversed, by p_holm and the contrast's sign",
-        "crossover": "established, and grammar by itself loses more under the top set, the others under the control",
-        "grammar_baseline": "the plain model's accuracy on the suite",
-        "grammar_drop": "accuracy lost on it under the top set",
-        "grammar_control_drop": "accuracy lost on it under the control",
-        "grammar_p": "p-value of the difference of the two drops",
-        "grammar_items": "minimal pairs (identical ones left out)",
-        "other_baseline": "the plain model's accuracy on the other family",
-        "other_drop": "accuracy lost on it under the top set",
-        "other_control_drop": "accuracy lost on it under the control",
-        "other_p": "p-value of the difference of the two drops",
-        "other_items": "items of the tasks",
-        "se": "standard error of the contrast",
-        "degrees": "degrees of freedom of its t distribution",
-        "detectable": "smallest true contrast that so many items and groups show with probability 0.8",
-        "sets": "random sets",
-        "random_mean": "mean contrast of random sets in the top set's place",
-        "random_sd": "their standard deviation",
-        "below": "random sets whose contrast is smaller",
-        "above": "random sets whose contrast is larger",
-        "random_p": "two-sided rank p-value among them; with few sets it cannot be small",
-        "detectable_among_sets": "smallest distance from their mean that stands out from so many with probability 0.8",
-    },
-    "tasks_by_task": {
-        "condition": "what was ablated, in words",
-        "role": "baseline, top, random (one set) or matched",
-        "share": "share p of each layer's neurons that the condition belongs to; for matched sets, that of the top set",
-        "seed": "seed of a random set",
-        "task": "task of lm-evaluation-harness, or all tasks (mean over them)",
-        "metric": "acc_norm divides a choice's log-likelihood by its characters; acc does not",
-        "items": "items scored",
-        "ties": "items whose right answer scores as high as a wrong one, counted as not right",
-        "cut": "items whose prompt exceeds the model's context and lost its beginning",
-        "chance": "accuracy of guessing",
-        "accuracy": "share of items that are right; for all tasks, the mean over tasks",
-        "accuracy_low": "lower end of its interval",
-        "accuracy_high": "upper end of its interval",
-        "change": "accuracy minus the baseline's on the same items",
-        "change_low": "lower end of its paired interval",
-        "change_high": "upper end of its paired interval",
-        "p": "exact McNemar p-value over items; for all tasks, sign-flip p-value with tasks as units",
-        "p_holm": "the same, Holm-corrected",
-    },
-}
-"""Table -> column -> meaning."""
-
-FAMILIES = {
-    "dissociation": "rows against all tasks of one share; single tasks of one share and suite",
-    "tasks_by_task": "tasks of one condition; all tasks over conditions",
-}
-"""Table -> over what Holm's correction is taken."""
+TABLES = schema(
+    Table(
+        "dissociation",
+        (
+            Column("share", float, "share p of the top set"),
+            Column("suite", str, "minimal pairs that stand for grammar: blimp or tse"),
+            Column(
+                "against",
+                str,
+                "the other family: all tasks (tasks as groups), or one task (its items; holds for that task only)",
+            ),
+            Column("control", str, "the perplexity-matched control in words"),
+            Column(
+                "matched",
+                bool,
+                "whether the control's perplexity is the top set's within the tolerance; else it is the nearest",
+            ),
+            Column(
+                "contrast",
+                float,
+                "(grammar drop - other drop) under the top set minus the same under the control; 0.01 is one point",
+            ),
+            Column("low", float, "lower end of its interval (hierarchical bootstrap, t)"),
+            Column("high", float, "upper end of its interval"),
+            Column("p", float, "the larger of the two p-values that follow"),
+            Column("p_swap", float, "permutation p-value: the two ablations swapped within items"),
+            Column("p_bootstrap", float, "p-value of the interval"),
+            Column("p_holm", float, "p, Holm-corrected"),
+            Column("verdict", str, "established, not established or reversed, by p_holm and the contrast's sign"),
+            Column(
+                "crossover",
+                bool,
+                "established, and grammar by itself loses more under the top set, the others under the control",
+            ),
+            Column("grammar_baseline", float, "the plain model's accuracy on the suite"),
+            Column("grammar_drop", float, "accuracy lost on it under the top set"),
+            Column("grammar_control_drop", float, "accuracy lost on it under the control"),
+            Column("grammar_p", float, "p-value of the difference of the two drops"),
+            Column("grammar_items", int, "minimal pairs (identical ones left out)"),
+            Column("other_baseline", float, "the plain model's accuracy on the other family"),
+            Column("other_drop", float, "accuracy lost on it under the top set"),
+            Column("other_control_drop", float, "accuracy lost on it under the control"),
+            Column("other_p", float, "p-value of the difference of the two drops"),
+            Column("other_items", int, "items of the tasks"),
+            Column("se", float, "standard error of the contrast"),
+            Column("degrees", float, "degrees of freedom of its t distribution"),
+            Column(
+                "detectable", float, "smallest true contrast that so many items and groups show with probability 0.8"
+            ),
+            Column("sets", int, "random sets"),
+            Column("random_mean", float, "mean contrast of random sets in the top set's place"),
+            Column("random_sd", float, "their standard deviation"),
+            Column("below", int, "random sets whose contrast is smaller"),
+            Column("above", int, "random sets whose contrast is larger"),
+            Column("random_p", float, "two-sided rank p-value among them; with few sets it cannot be small"),
+            Column(
+                "detectable_among_sets",
+                float,
+                "smallest distance from their mean that stands out from so many with probability 0.8",
+            ),
+        ),
+        family="rows against all tasks of one share; single tasks of one share and suite",
+    ),
+    Table(
+        "tasks_by_task",
+        (
+            Column("condition", str, "what was ablated, in words"),
+            Column("role", str, "baseline, top, random (one set) or matched"),
+            Column(
+                "share",
+                float,
+                "share p of each layer's neurons that the condition belongs to; for matched sets, that of the top set",
+            ),
+            Column("seed", int, "seed of a random set"),
+            Column("task", str, "task of lm-evaluation-harness, or all tasks (mean over them)"),
+            Column("metric", str, "acc_norm divides a choice's log-likelihood by its characters; acc does not"),
+            Column("items", int, "items scored"),
+            Column("ties", int, "items whose right answer scores as high as a wrong one, counted as not right"),
+            Column("cut", int, "items whose prompt exceeds the model's context and lost its beginning"),
+            Column("chance", float, "accuracy of guessing"),
+            Column("accuracy", float, "share of items that are right; for all tasks, the mean over tasks"),
+            Column("accuracy_low", float, "lower end of its interval"),
+            Column("accuracy_high", float, "upper end of its interval"),
+            Column("change", float, "accuracy minus the baseline's on the same items"),
+            Column("change_low", float, "lower end of its paired interval"),
+            Column("change_high", float, "upper end of its paired interval"),
+            Column(
+                "p", float, "exact McNemar p-value over items; for all tasks, sign-flip p-value with tasks as units"
+            ),
+            Column("p_holm", float, "the same, Holm-corrected"),
+        ),
+        family="tasks of one condition; all tasks over conditions",
+    ),
+)
+"""The tables, by name."""
 
 
 class DissociationTables:
@@ -106,7 +136,7 @@ class DissociationTables:
         self._tasks = [main.book.record(one.about["cells"]["tasks"]).items for one in main.measured]
 
     def make(self) -> dict[str, pd.DataFrame]:
-        """Name -> table, columns as in `COLUMNS`; without minimal pairs there is nothing to contrast tasks with."""
+        """Name -> table, columns as in `TABLES`; without minimal pairs there is nothing to contrast tasks with."""
         tables = {"tasks_by_task": self._by_task()}
         return tables | {"dissociation": self._dissociation()} if self.kinds else tables
 
@@ -122,7 +152,7 @@ class DissociationTables:
         whole = [row for row in rows if row["task"] == ALL]
         for row, p in zip(whole, correct([row["p"] for row in whole]).p, strict=True):
             row["p_holm"] = p
-        return _typed("tasks_by_task", rows)
+        return TABLES["tasks_by_task"].of(rows)
 
     def _task_row(self, task: str, items: pd.DataFrame, baseline: pd.DataFrame | None) -> dict[str, Any]:
         own = np.full(len(items), True) if task == ALL else (items["task"] == task).to_numpy()
@@ -173,7 +203,7 @@ class DissociationTables:
                 for against, made in {ALL: one, **single[suite]}.items():
                     about = {"share": share, "suite": suite, "against": against}
                     rows.append({**about, "control": control, "matched": match["matched"], **_figures(made)})
-        return _typed("dissociation", rows)
+        return TABLES["dissociation"].of(rows)
 
     def _levels(self) -> dict[str, Any]:
         study = self.book.study
@@ -274,12 +304,3 @@ def _figures(made: Interaction) -> dict[str, Any]:
         row |= {"sets": r.sets, "random_mean": r.mean, "random_sd": r.sd, "below": r.below, "above": r.above}
         row["random_p"] = r.p
     return row
-
-
-_WORDS = ("condition", "role", "task", "metric", "suite", "against", "control", "verdict")
-_WHOLE = ("seed", "items", "ties", "cut", "grammar_items", "other_items", "sets", "below", "above")
-_FLAGS = ("matched", "crossover")
-
-
-def _typed(name: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
-    return typed(rows, COLUMNS[name], words=_WORDS, whole=_WHOLE, flags=_FLAGS)

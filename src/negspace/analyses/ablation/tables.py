@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from negspace.analyses.ablation.columns import COLUMNS
+from negspace.analyses.ablation.columns import TABLES
 from negspace.experiment.analysis import Book
-from negspace.experiment.schema import typed
 from negspace.significance import (
     AccuracyChange,
     accuracy_interval,
@@ -49,7 +48,7 @@ class AblationTables:
         self.baseline = self.measured[0]
 
     def make(self) -> dict[str, pd.DataFrame]:
-        """Name -> table, columns as in `COLUMNS`."""
+        """Name -> table, columns as in `TABLES`."""
         tables = {"summary": self._summary(), "contrasts": self._contrasts(), "matching": self._matching()}
         return tables | {_GROUPING[kind][0]: self._grouped(kind) for kind in self.kinds}
 
@@ -140,7 +139,7 @@ class AblationTables:
                     rows.append({"share": share, "score": score, **self._contrast(score, top, random, "random")})
                 if matched:
                     rows.append({"share": share, "score": score, **self._contrast(score, top, matched, "matched")})
-        table = pd.DataFrame(rows, columns=list(COLUMNS["contrasts"]))
+        table = pd.DataFrame(rows, columns=TABLES["contrasts"].names)
         if rows:
             table["p_holm"] = correct(table["p"].to_numpy(np.float64)).p
         return _typed("contrasts", table)
@@ -229,14 +228,8 @@ def _right(items: pd.DataFrame) -> np.ndarray:
     return (items["outcome"] == "right").to_numpy(np.float64)
 
 
-_WORDS = ("condition", "role", "score", "against", "control", "phenomenon", "construction", "reason")
-_WHOLE = ("seed", "neurons", "sets", "below", "above", "paradigms", "pairs", "ties", "identical", "step")
-_WHOLE += tuple(f"{kind}_ties" for kind in _GROUPING)
-_FLAGS = ("reused", "chosen", "matched")
-
-
 def _typed(name: str, table: pd.DataFrame) -> pd.DataFrame:
     """The documented columns that the run has, in order."""
     suites = [kind for kind in _GROUPING if f"{kind}_accuracy" in table.columns]
-    wanted = [c for c in COLUMNS[name] if c.split("_")[0] not in _GROUPING or c.split("_")[0] in suites]
-    return typed(table, wanted, words=_WORDS, whole=_WHOLE, flags=_FLAGS)
+    wanted = [c for c in TABLES[name].names if c.split("_")[0] not in _GROUPING or c.split("_")[0] in suites]
+    return TABLES[name].of(table, only=wanted)

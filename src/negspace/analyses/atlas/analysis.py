@@ -224,7 +224,7 @@ class AtlasAnalysis(Analysis[AtlasSettings]):
     name = "atlas"
     title = "Atlas of neurons"
     section = AtlasSettings
-    columns = atlas_tables.COLUMNS
+    schema = atlas_tables.TABLES
     handlers = {  # noqa: RUF012
         PASSAGES: compute_passages,
         "activations": compute_activations,

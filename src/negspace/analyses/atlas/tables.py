@@ -11,15 +11,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from negspace.analyses.atlas.columns import COLUMNS, WHOLE, WORDS
+from negspace.analyses.atlas.columns import TABLES
 from negspace.experiment.analysis import Book
 from negspace.experiment.chosen import KEYS, names_of
-from negspace.experiment.schema import typed
 from negspace.significance import compare_accuracy, correct, sign_flip
 from negspace.significance.clustered import clustered_mean
 from negspace.stats.modes import Mixture
-
-__all__ = ["COLUMNS", "make", "sentences"]
 
 CONTEXT = 12
 """Tokens shown on either side of an example."""
@@ -60,7 +57,7 @@ def make(book: Book) -> dict[str, pd.DataFrame]:
     if not book.part["critical"]:
         del made["atlas_contrasts"]
     full = {name: table.join(keys, on="name") if name != "atlas" else table for name, table in made.items()}
-    return {name: typed(table, COLUMNS[name], words=WORDS, whole=WHOLE) for name, table in full.items()}
+    return {name: TABLES[name].of(table) for name, table in full.items()}
 
 
 def mixture(given: Mapping[str, Any]) -> Mixture:
@@ -249,7 +246,7 @@ def _contrasts(book: Book, mixtures: Mapping[str, Mixture], activations: pd.Data
                         "p": mean.p,
                     }
                 )
-    table = pd.DataFrame(rows, columns=[*COLUMNS["atlas_contrasts"]])
+    table = pd.DataFrame(rows, columns=TABLES["atlas_contrasts"].names)
     table = table.drop(columns=KEYS)
     table["p_holm"] = np.nan
     for _, some in table.groupby(["name", "suite"], sort=False).groups.items():
@@ -294,7 +291,7 @@ def _alone(book: Book) -> pd.DataFrame:
                         "margin_p": sign_flip(margin[here], seed=book.study["seed"]),
                     }
                 )
-    table = pd.DataFrame(rows, columns=[name for name in COLUMNS["atlas_alone"] if name not in KEYS])
+    table = pd.DataFrame(rows, columns=[name for name in TABLES["atlas_alone"].names if name not in KEYS])
     for column in ("p", "margin_p"):
         table[f"{column}_holm"] = np.nan
         for _, some in table.groupby(["name", "suite"], sort=False).groups.items():

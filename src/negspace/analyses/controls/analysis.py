@@ -17,7 +17,7 @@ from negspace.controls import ResidualMatch, bottom_like, find_counts, growth, r
 from negspace.controls.residual import Where, root_mean_square
 from negspace.controls.residual_match import first_counts
 from negspace.errors import ModelError, SelectionError, StudyError
-from negspace.experiment.analysis import Analysis, Book, Columns, Load, Settings
+from negspace.experiment.analysis import Analysis, Book, Load, Settings
 from negspace.experiment.effects import percent
 from negspace.experiment.lab import PLAIN, Change
 from negspace.experiment.matching import SEARCH, matched_set
@@ -92,8 +92,7 @@ class Controls(Analysis[ControlsSettings]):
     name = "controls"
     title = "Controls"
     section = ControlsSettings
-    columns: ClassVar[Columns] = controls_tables.COLUMNS
-    families: ClassVar[Mapping[str, str]] = controls_tables.FAMILIES
+    schema = controls_tables.TABLES
     handlers: ClassVar[Mapping[str, Handler]] = HANDLERS
 
     @classmethod

@@ -12,84 +12,134 @@ import pandas as pd
 from negspace.controls.residual import root_mean_square
 from negspace.experiment.analysis import Book
 from negspace.experiment.effects import Scored, amount, change, finding, mean_of, scored, title, value
-from negspace.experiment.schema import typed
+from negspace.experiment.schema import Column, Table, schema
 from negspace.significance import correct, mean_interval
 
-_CONTROL = {
-    "control": "what was changed, in words; the random sets of equal number are one row, their mean",
-    "role": "top, random (as many in each layer), other_side (the same neurons on the other side of zero), count (the"
-    " lowest-ranked, as many in each layer), perplexity (the lowest-ranked of equal perplexity), residual or"
-    " residual_random (the lowest-ranked, or random ones, of equal change of the residual stream)",
-    "intervention": "what was done to the neurons",
-}
+_CONTROL = (
+    Column("control", str, "what was changed, in words; the random sets of equal number are one row, their mean"),
+    Column(
+        "role",
+        str,
+        "top, random (as many in each layer), other_side (the same neurons on the other side of zero), count (the"
+        " lowest-ranked, as many in each layer), perplexity (the lowest-ranked of equal perplexity), residual or"
+        " residual_random (the lowest-ranked, or random ones, of equal change of the residual stream)",
+    ),
+    Column("intervention", str, "what was done to the neurons"),
+)
 _CHANGE = "perplexity: ratio; accuracy: difference"
-COLUMNS: dict[str, dict[str, str]] = {
-    "controls": {
-        **_CONTROL,
-        "matched": "whether the set is matched within its tolerance; missing for sets that were not searched",
-        "neurons": "neurons changed (in one set)",
-        "sets": "sets of which the row is the mean",
-        "score": "perplexity, blimp or tse",
-        "value": "perplexity, or the accuracy as the mean over paradigms",
-        "low": "lower end of its interval",
-        "high": "upper end of its interval",
-        "change": f"change against the plain model ({_CHANGE})",
-        "change_low": "lower end of its paired interval",
-        "change_high": "upper end of its paired interval",
-        "change_p": "p-value of that change: t-test over windows for perplexity, else sign flips of paradigms, of pairs"
-        " where there are few paradigms",
-        "change_p_holm": "the same, corrected over all rows",
-        "contrast": f"the top set against this control, {_CHANGE}; above 1 or below 0: the top set does more harm",
-        "contrast_low": "lower end of its paired interval",
-        "contrast_high": "upper end of its paired interval",
-        "p": "p-value of the contrast, as change_p",
-        "p_holm": "the same, corrected over all contrasts of the table",
-        "finding": "harm: the top set does more harm than the control; gain: less; null result: neither is shown",
-    },
-    "controls_layers": {
-        **_CONTROL,
-        "layer": "decoder layer",
-        "neurons": "neurons of the set in this layer",
-        "of": "neurons that the layer has",
-        "share": "neurons / of",
-        "touched": "mean share of these neurons' values, on the scanned text, that the intervention can change",
-        "residual": "root mean square over tokens of |h' - h| / |h|: h the residual stream after the layer in the plain"
-        " model, h' the same with this layer alone changed",
-        "norm": "mean over tokens of |h'| / |h| - 1",
-        "to_top": "residual divided by the top set's in this layer",
-        "matched": "whether it equals the top set's within the tolerance; missing where it was not searched",
-        "reason": "how the search ended",
-    },
-    "controls_residual": {
-        **_CONTROL,
-        "neurons": "neurons changed (in one set)",
-        "end": "root mean square over tokens of |h' - h| / |h| after the last layer, all chosen neurons being changed",
-        "end_low": "lower end of its interval (bootstrap over windows)",
-        "end_high": "upper end of its interval",
-        "end_norm": "mean over tokens of |h'| / |h| - 1 there",
-        "end_to_top": "end divided by the top set's",
-        "windows": "windows on which it was measured",
-        "matched": "whether the set is matched within its tolerance; missing for sets that were not searched",
-        "evaluations": "measurements that the search took",
-        "reason": "how the search ended",
-    },
-    "noop": {
-        "model": "the model; its activations are flat below zero, as ReLU is",
-        "own": "whether it is the study's own model",
-        "what": "what was compared bit by bit: log-probabilities of tokens, or the scores of minimal pairs",
-        "neurons": "neurons whose negative pre-activations were set to zero",
-        "items": "numbers compared",
-        "differing": "those that differ in any bit",
-        "largest": "largest absolute difference, in nats",
-        "same": "whether nothing differs",
-    },
-}
-"""Table -> column -> meaning."""
-FAMILIES = {"controls": "change_p_holm: all changes of the table; p_holm: all contrasts of the table"}
-"""Table -> over what its p-values are corrected."""
-_WORDS = ("control", "role", "intervention", "score", "finding", "reason", "model", "what")
-_WHOLE = ("neurons", "sets", "layer", "of", "windows", "evaluations", "items", "differing")
-_FLAGS = ("matched", "own", "same")
+TABLES = schema(
+    Table(
+        "controls",
+        (
+            *_CONTROL,
+            Column(
+                "matched",
+                bool,
+                "whether the set is matched within its tolerance; missing for sets that were not searched",
+            ),
+            Column("neurons", int, "neurons changed (in one set)"),
+            Column("sets", int, "sets of which the row is the mean"),
+            Column("score", str, "perplexity, blimp or tse"),
+            Column("value", float, "perplexity, or the accuracy as the mean over paradigms"),
+            Column("low", float, "lower end of its interval"),
+            Column("high", float, "upper end of its interval"),
+            Column("change", float, f"change against the plain model ({_CHANGE})"),
+            Column("change_low", float, "lower end of its paired interval"),
+            Column("change_high", float, "upper end of its paired interval"),
+            Column(
+                "change_p",
+                float,
+                "p-value of that change: t-test over windows for perplexity, else sign flips of paradigms, of pairs"
+                " where there are few paradigms",
+            ),
+            Column("change_p_holm", float, "the same, corrected over all rows"),
+            Column(
+                "contrast",
+                float,
+                f"the top set against this control, {_CHANGE}; above 1 or below 0: the top set does more harm",
+            ),
+            Column("contrast_low", float, "lower end of its paired interval"),
+            Column("contrast_high", float, "upper end of its paired interval"),
+            Column("p", float, "p-value of the contrast, as change_p"),
+            Column("p_holm", float, "the same, corrected over all contrasts of the table"),
+            Column(
+                "finding",
+                str,
+                "harm: the top set does more harm than the control; gain: less; null result: neither is shown",
+            ),
+        ),
+        family="change_p_holm: all changes of the table; p_holm: all contrasts of the table",
+    ),
+    Table(
+        "controls_layers",
+        (
+            *_CONTROL,
+            Column("layer", int, "decoder layer"),
+            Column("neurons", int, "neurons of the set in this layer"),
+            Column("of", int, "neurons that the layer has"),
+            Column("share", float, "neurons / of"),
+            Column(
+                "touched",
+                float,
+                "mean share of these neurons' values, on the scanned text, that the intervention can change",
+            ),
+            Column(
+                "residual",
+                float,
+                "root mean square over tokens of |h' - h| / |h|: h the residual stream after the layer in the plain"
+                " model, h' the same with this layer alone changed",
+            ),
+            Column("norm", float, "mean over tokens of |h'| / |h| - 1"),
+            Column("to_top", float, "residual divided by the top set's in this layer"),
+            Column(
+                "matched",
+                bool,
+                "whether it equals the top set's within the tolerance; missing where it was not searched",
+            ),
+            Column("reason", str, "how the search ended"),
+        ),
+    ),
+    Table(
+        "controls_residual",
+        (
+            *_CONTROL,
+            Column("neurons", int, "neurons changed (in one set)"),
+            Column(
+                "end",
+                float,
+                "root mean square over tokens of |h' - h| / |h| after the last layer, all chosen neurons being changed",
+            ),
+            Column("end_low", float, "lower end of its interval (bootstrap over windows)"),
+            Column("end_high", float, "upper end of its interval"),
+            Column("end_norm", float, "mean over tokens of |h'| / |h| - 1 there"),
+            Column("end_to_top", float, "end divided by the top set's"),
+            Column("windows", int, "windows on which it was measured"),
+            Column(
+                "matched",
+                bool,
+                "whether the set is matched within its tolerance; missing for sets that were not searched",
+            ),
+            Column("evaluations", int, "measurements that the search took"),
+            Column("reason", str, "how the search ended"),
+        ),
+    ),
+    Table(
+        "noop",
+        (
+            Column("model", str, "the model; its activations are flat below zero, as ReLU is"),
+            Column("own", bool, "whether it is the study's own model"),
+            Column(
+                "what", str, "what was compared bit by bit: log-probabilities of tokens, or the scores of minimal pairs"
+            ),
+            Column("neurons", int, "neurons whose negative pre-activations were set to zero"),
+            Column("items", int, "numbers compared"),
+            Column("differing", int, "those that differ in any bit"),
+            Column("largest", float, "largest absolute difference, in nats"),
+            Column("same", bool, "whether nothing differs"),
+        ),
+    ),
+)
+"""The tables, by name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +169,7 @@ def make(book: Book) -> dict[str, pd.DataFrame]:
         "controls_residual": _residual(book, rows),
         "noop": _noop(book),
     }
-    return {name: typed(table, COLUMNS[name], words=_WORDS, whole=_WHOLE, flags=_FLAGS) for name, table in made.items()}
+    return {name: TABLES[name].of(table) for name, table in made.items()}
 
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -291,7 +341,7 @@ def _residual(book: Book, rows: Sequence[_Row]) -> pd.DataFrame:
             norm = float(np.mean([one["norm"].sum() / one["tokens"].sum() for one in items]))
             line |= {"end": end[0], "end_low": end[1], "end_high": end[2], "end_norm": norm, "windows": len(squares)}
         made.append(line)
-    table = typed(made, COLUMNS["controls_residual"], words=_WORDS, whole=_WHOLE, flags=_FLAGS)
+    table = TABLES["controls_residual"].of(made)
     first = table["end"].iloc[0]
     return table.assign(end_to_top=table["end"] / first if first else np.nan)
 

@@ -259,8 +259,7 @@ class DifferentiationAnalysis(Analysis[DifferentiationSettings]):
     name = "differentiation"
     title = "Differentiation of near inputs"
     section = DifferentiationSettings
-    columns = differentiation_tables.COLUMNS
-    families = differentiation_tables.FAMILIES
+    schema = differentiation_tables.TABLES
     handlers = {PASSAGES: compute_passages, KIND: compute}  # noqa: RUF012
 
     @classmethod

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from negspace.experiment.analysis import Book
 from negspace.experiment.chosen import KEY_COLUMNS
-from negspace.experiment.schema import typed
+from negspace.experiment.schema import Column, Table, schema
 from negspace.significance import correct, grouped_interval, sign_flip
 
 CONTEXT = 12
@@ -27,85 +27,118 @@ MEASURES = {
 }
 """What is counted of pairs -> meaning."""
 _RANDOM, _BOTTOM = "random", "bottom"
-_END = {
-    "token": "the token",
-    "a": "the neuron's pre-activation there",
-    "before": "text before it in its window",
-    "after": "text after it",
-    "window": "number of its passage",
-    "place": "its place in the passage, from 0",
-    "frequency": "how often it occurs in the windows of the text",
-    "upos": 'part of speech of its word, "" without one',
-    "dep": 'dependency label of its word, "" without one',
-}
+_END = (
+    Column("token", str, "the token"),
+    Column("a", float, "the neuron's pre-activation there"),
+    Column("before", str, "text before it in its window"),
+    Column("after", str, "text after it"),
+    Column("window", int, "number of its passage"),
+    Column("place", int, "its place in the passage, from 0"),
+    Column("frequency", int, "how often it occurs in the windows of the text"),
+    Column("upos", str, 'part of speech of its word, "" without one'),
+    Column("dep", str, 'dependency label of its word, "" without one'),
+)
 
-COLUMNS = {
-    "differentiation": {
-        "set": "top, random (all sets of random neurons together) or bottom",
-        "measure": "; ".join(f"{name}: {meaning}" for name, meaning in MEASURES.items()),
-        "against": "matched pairs: the same neurons' control pairs; random, bottom: control neurons' selected pairs; "
-        "random over matched, bottom over matched: (selected minus matched) of the set, minus the same of the controls",
-        "neurons": "neurons of the set that have such pairs",
-        "pairs": "their pairs; against matched pairs those that have a control",
-        "value": "share of the set's selected pairs (mean over neurons); over matched: selected minus matched",
-        "value_low": "lower end of its interval (bootstrap over neurons and their pairs)",
-        "value_high": "upper end of its interval",
-        "reference": "the same of what it is compared with",
-        "reference_low": "lower end of its interval",
-        "reference_high": "upper end of its interval",
-        "difference": "value minus reference",
-        "low": "lower end of its interval (paired against matched pairs; else neurons of both drawn independently)",
-        "high": "upper end of its interval",
-        "p": "against matched pairs: sign flips with neurons as units; against control neurons: neurons of a layer "
-        "permuted between the two",
-        "p_holm": "the same, Holm-corrected",
-        "p_layers": "against matched pairs: sign flips with layers as units, since a layer's neurons choose among the "
-        "same near pairs; missing for a single layer",
-    },
-    "differentiation_neurons": {
-        "set": "top, random or bottom",
-        "seed": "seed of a random set",
-        **KEY_COLUMNS,
-        "tokens": "tokens that reached the neuron",
-        "points": "different inputs among them",
-        "near_pairs": "near pairs of these",
-        "mean": "mean pre-activation",
-        "std": "its standard deviation",
-        "fraction_negative": "share of the tokens below zero",
-        "near_nn": "share of all near pairs with both below zero",
-        "near_pn": "share with one below zero",
-        "near_pp": "share with none below zero",
-        "selected": "pairs that the neuron drives furthest apart",
-        "matched": "those that have a matched control",
-        "apart": "mean |a_i - a_j| of the selected pairs, in standard deviations",
-        "apart_matched": "the same of the controls",
-        "distance": "mean distance of the selected pairs' inputs, 1 being that of random inputs (root mean square)",
-        "distance_matched": "the same of the controls",
-        **{name: f"share of the selected pairs: {meaning}" for name, meaning in MEASURES.items()},
-        **{f"{name}_matched": f"share of the controls: {meaning}" for name, meaning in MEASURES.items()},
-    },
-    "differentiation_pairs": {
-        **KEY_COLUMNS,
-        "kind": "selected, or matched: the control of the selected pair of the same rank",
-        "rank": "1 for the pair that the neuron drives furthest apart",
-        "sign": "NN: both below zero, PN: one of the two, PP: neither",
-        "apart": "|a_i - a_j| in standard deviations of the neuron",
-        "distance": "distance of the inputs, divided by that of random inputs (root mean square)",
-        "overlap": "same: one word but for case and space; part: half of the longer one in common from its start; none",
-        **{f"{name}_first": f"{meaning}: first of the pair" for name, meaning in _END.items()},
-        **{f"{name}_second": f"{meaning}: second of the pair" for name, meaning in _END.items()},
-    },
-}
-"""Table -> column -> meaning."""
-FAMILIES = {"differentiation": "the measures of one set against one thing"}
-_WORDS = (
-    "set", "measure", "against", "name", "branch", "kind", "sign", "overlap",
-    *(f"{name}_{end}" for name in ("token", "before", "after", "upos", "dep") for end in ("first", "second")),
-)  # fmt: skip
-_WHOLE = (
-    "seed", "layer", "expert", "neuron", "neurons", "pairs", "tokens", "points", "near_pairs", "selected", "matched",
-    "rank", *(f"{name}_{end}" for name in ("window", "place", "frequency") for end in ("first", "second")),
-)  # fmt: skip
+TABLES = schema(
+    Table(
+        "differentiation",
+        (
+            Column("set", str, "top, random (all sets of random neurons together) or bottom"),
+            Column("measure", str, "; ".join(f"{name}: {meaning}" for name, meaning in MEASURES.items())),
+            Column(
+                "against",
+                str,
+                "matched pairs: the same neurons' control pairs; random, bottom: control neurons' selected pairs; "
+                "random over matched, bottom over matched: (selected minus matched) of the set, minus the same of the "
+                "controls",
+            ),
+            Column("neurons", int, "neurons of the set that have such pairs"),
+            Column("pairs", int, "their pairs; against matched pairs those that have a control"),
+            Column(
+                "value",
+                float,
+                "share of the set's selected pairs (mean over neurons); over matched: selected minus matched",
+            ),
+            Column("value_low", float, "lower end of its interval (bootstrap over neurons and their pairs)"),
+            Column("value_high", float, "upper end of its interval"),
+            Column("reference", float, "the same of what it is compared with"),
+            Column("reference_low", float, "lower end of its interval"),
+            Column("reference_high", float, "upper end of its interval"),
+            Column("difference", float, "value minus reference"),
+            Column(
+                "low",
+                float,
+                "lower end of its interval (paired against matched pairs; else neurons of both drawn independently)",
+            ),
+            Column("high", float, "upper end of its interval"),
+            Column(
+                "p",
+                float,
+                "against matched pairs: sign flips with neurons as units; against control neurons: neurons of a layer "
+                "permuted between the two",
+            ),
+            Column("p_holm", float, "the same, Holm-corrected"),
+            Column(
+                "p_layers",
+                float,
+                "against matched pairs: sign flips with layers as units, since a layer's neurons choose among the "
+                "same near pairs; missing for a single layer",
+            ),
+        ),
+        family="the measures of one set against one thing",
+    ),
+    Table(
+        "differentiation_neurons",
+        (
+            Column("set", str, "top, random or bottom"),
+            Column("seed", int, "seed of a random set"),
+            *KEY_COLUMNS,
+            Column("tokens", int, "tokens that reached the neuron"),
+            Column("points", int, "different inputs among them"),
+            Column("near_pairs", int, "near pairs of these"),
+            Column("mean", float, "mean pre-activation"),
+            Column("std", float, "its standard deviation"),
+            Column("fraction_negative", float, "share of the tokens below zero"),
+            Column("near_nn", float, "share of all near pairs with both below zero"),
+            Column("near_pn", float, "share with one below zero"),
+            Column("near_pp", float, "share with none below zero"),
+            Column("selected", int, "pairs that the neuron drives furthest apart"),
+            Column("matched", int, "those that have a matched control"),
+            Column("apart", float, "mean |a_i - a_j| of the selected pairs, in standard deviations"),
+            Column("apart_matched", float, "the same of the controls"),
+            Column(
+                "distance",
+                float,
+                "mean distance of the selected pairs' inputs, 1 being that of random inputs (root mean square)",
+            ),
+            Column("distance_matched", float, "the same of the controls"),
+            *(Column(name, float, f"share of the selected pairs: {meaning}") for name, meaning in MEASURES.items()),
+            *(
+                Column(f"{name}_matched", float, f"share of the controls: {meaning}")
+                for name, meaning in MEASURES.items()
+            ),
+        ),
+    ),
+    Table(
+        "differentiation_pairs",
+        (
+            *KEY_COLUMNS,
+            Column("kind", str, "selected, or matched: the control of the selected pair of the same rank"),
+            Column("rank", int, "1 for the pair that the neuron drives furthest apart"),
+            Column("sign", str, "NN: both below zero, PN: one of the two, PP: neither"),
+            Column("apart", float, "|a_i - a_j| in standard deviations of the neuron"),
+            Column("distance", float, "distance of the inputs, divided by that of random inputs (root mean square)"),
+            Column(
+                "overlap",
+                str,
+                "same: one word but for case and space; part: half of the longer one in common from its start; none",
+            ),
+            *(Column(f"{c.name}_first", c.type, f"{c.meaning}: first of the pair") for c in _END),
+            *(Column(f"{c.name}_second", c.type, f"{c.meaning}: second of the pair") for c in _END),
+        ),
+    ),
+)
+"""The tables, by name."""
 
 
 def make(book: Book) -> dict[str, pd.DataFrame]:
@@ -117,7 +150,7 @@ def make(book: Book) -> dict[str, pd.DataFrame]:
     neurons = _neurons(book.part["sets"], about, pairs)
     summary = _summary(neurons, pairs, book.bootstrap)
     made = {"differentiation": summary, "differentiation_neurons": neurons, "differentiation_pairs": pairs}
-    return {name: typed(table, COLUMNS[name], words=_WORDS, whole=_WHOLE) for name, table in made.items()}
+    return {name: TABLES[name].of(table) for name, table in made.items()}
 
 
 def _pairs(items: pd.DataFrame, tokens: pd.DataFrame, about: pd.DataFrame, window: int) -> pd.DataFrame:
@@ -191,7 +224,7 @@ def _summary(neurons: pd.DataFrame, pairs: pd.DataFrame, options: Mapping[str, A
             for _, some in table.groupby("against", sort=False).groups.items():
                 table.loc[some, "p_holm"] = correct(table.loc[some, "p"].to_numpy(np.float64)).p
             parts.append(table)
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS["differentiation"]))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=TABLES["differentiation"].names)
 
 
 def _against_matched(

@@ -108,8 +108,7 @@ class Dose(Analysis[DoseSettings]):
     name = "dose"
     title = "Dose and intervention"
     section = DoseSettings
-    columns = dose_columns.COLUMNS
-    families = dose_columns.FAMILIES
+    schema = dose_columns.TABLES
 
     @property
     def scores(self) -> tuple[str, ...]:

@@ -11,10 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from negspace.analyses.dose.columns import ANSWERS, COLUMNS, MEAN, PLAIN, QUESTIONS, WHOLE, WORDS
+from negspace.analyses.dose.columns import ANSWERS, MEAN, PLAIN, QUESTIONS, TABLES
 from negspace.experiment.analysis import Book
 from negspace.experiment.effects import Scored, change, corrected, level_of, mean_of, part, scored, value
-from negspace.experiment.schema import typed
 from negspace.significance import stand
 
 DOUBLE = 2.0
@@ -122,7 +121,7 @@ def _dose(book: Book, plain: Mapping[str, Scored], entries: Sequence[_Entry]) ->
     found = corrected(
         rows, ("set", "seed", "intervention", "score"), book.study["alpha"], ends=("change_low", "change_high")
     )
-    return _typed("dose", found)
+    return TABLES["dose"].of(found)
 
 
 def _contrasts(book: Book, entries: Sequence[_Entry]) -> pd.DataFrame:
@@ -146,7 +145,7 @@ def _contrasts(book: Book, entries: Sequence[_Entry]) -> pd.DataFrame:
                     place = stand(row["top"], [level_of(member.scores[score]) for member in other.members])
                     row |= {"sets": place.sets, "below": place.below, "above": place.above}
                 rows.append(row)
-    return _typed("dose_contrasts", corrected(rows, ("intervention", "score", "against"), book.study["alpha"]))
+    return TABLES["dose_contrasts"].of(corrected(rows, ("intervention", "score", "against"), book.study["alpha"]))
 
 
 def _by_group(book: Book, plain: Mapping[str, Scored], entries: Sequence[_Entry]) -> pd.DataFrame:
@@ -172,7 +171,7 @@ def _by_group(book: Book, plain: Mapping[str, Scored], entries: Sequence[_Entry]
                         "p": made.p,
                     }
                 )
-    return _typed("dose_by_group", corrected(rows, ("share", "set", "intervention", "score"), book.study["alpha"]))
+    return TABLES["dose_by_group"].of(corrected(rows, ("share", "set", "intervention", "score"), book.study["alpha"]))
 
 
 def _thresholds(book: Book, plain: Mapping[str, Scored], entries: Sequence[_Entry], dose: pd.DataFrame) -> pd.DataFrame:
@@ -197,7 +196,7 @@ def _thresholds(book: Book, plain: Mapping[str, Scored], entries: Sequence[_Entr
                 estimate, low, high = doubling(shares, differences, **book.bootstrap)
                 row |= {"doubling": estimate, "doubling_low": low, "doubling_high": high}
             rows.append(row)
-    return _typed("dose_thresholds", rows)
+    return TABLES["dose_thresholds"].of(rows)
 
 
 def doubling(
@@ -270,7 +269,7 @@ def _sign_or_magnitude(book: Book, plain: Mapping[str, Scored], entries: Sequenc
                         **_difference(before, after, book),
                     }
                 )
-    return _typed("sign_or_magnitude", corrected(rows, ("share", "set", "score"), book.study["alpha"]))
+    return TABLES["sign_or_magnitude"].of(corrected(rows, ("share", "set", "score"), book.study["alpha"]))
 
 
 def _answers(contrasts: pd.DataFrame) -> pd.DataFrame:
@@ -291,7 +290,7 @@ def _answers(contrasts: pd.DataFrame) -> pd.DataFrame:
                 "answer": answer(sign, magnitude, between),
             }
         )
-    return _typed("sign_or_magnitude_answer", rows)
+    return TABLES["sign_or_magnitude_answer"].of(rows)
 
 
 def answer(sign: str, magnitude: str, between: str) -> str:
@@ -322,7 +321,3 @@ def _value(one: Scored, book: Book) -> dict[str, float]:
 def _difference(before: Scored, after: Scored, book: Book) -> dict[str, float]:
     made = change(before, after, **book.bootstrap)
     return {"difference": made.estimate, "low": made.low, "high": made.high, "p": made.p}
-
-
-def _typed(name: str, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    return typed(rows, COLUMNS[name], words=WORDS, whole=WHOLE)

@@ -115,8 +115,7 @@ class LayersAnalysis(Analysis[LayersSettings]):
     name = "layers"
     title = "Layers"
     section = LayersSettings
-    columns = layers_tables.COLUMNS
-    families = layers_tables.FAMILIES
+    schema = layers_tables.TABLES
     handlers: ClassVar[Mapping[str, Handler]] = {"layers": _sweep}
 
     @property

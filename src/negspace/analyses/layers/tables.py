@@ -11,88 +11,111 @@ import pandas as pd
 
 from negspace.experiment.analysis import Book
 from negspace.experiment.effects import Change, Scored, change, corrected, level_of, mean_of, part, scored, value
-from negspace.experiment.schema import typed
+from negspace.experiment.schema import Column, Table, schema
 from negspace.significance import stand
 
 MEAN = "random mean"
 RANDOM, FIRST, BEFORE = "random mean", "first group", "one group less"
 
-_WHERE = {
-    "family": "alone (one group of layers) or cumulative (all groups up to it)",
-    "layers": "the layers whose neurons are changed: first-last",
-    "first_layer": "the first of them, from 0",
-    "last_layer": "the last of them",
-    "share": "share p of each site's neurons",
-}
-_SET = {"set": "top, random (one set), or random mean (over the random sets, item by item)"}
-_P = {
-    "p": "p-value: for perplexity the paired t-test over windows; for accuracy the sign-flip test over paradigms, over "
-    "pairs where there are fewer than about 10",
-    "p_holm": "the same, Holm-corrected (family: see the table)",
-    "finding": "harm or gain where the interval excludes no change and p_holm is below alpha; else null result",
-}
-_CHANGE = {
-    "change": "perplexity divided by the plain model's; accuracy minus the plain model's; on the same items",
-    "change_low": "lower end of its paired interval",
-    "change_high": "upper end of its paired interval",
-}
-COLUMNS: dict[str, dict[str, str]] = {
-    "layers": {
-        **_WHERE,
-        **_SET,
-        "seed": "seed of a random set",
-        "sets": "sets in a random mean",
-        "score": "perplexity, blimp or tse",
-        "neurons": "how many neurons are changed",
-        "value": "perplexity, or accuracy as the mean over paradigms (ties not right, identical pairs left out)",
-        "value_low": "lower end of its interval",
-        "value_high": "upper end of its interval",
-        "sd": "standard deviation over the sets of a random mean",
-        **_CHANGE,
-        **_P,
-    },
-    "layers_contrasts": {
-        **_WHERE,
-        "score": "perplexity, blimp or tse",
-        "against": "what the top set in these layers is compared with: the random mean in the same layers; the top set "
-        "in the first group alone; the top set in all groups but the last of these",
-        "value": "perplexity or accuracy under the top set in these layers",
-        "reference": "the other's",
-        "difference": "perplexity: value divided by the other; accuracy: value minus the other; on the same items",
-        "low": "lower end of its paired interval",
-        "high": "upper end of its paired interval",
-        **_P,
-        "sets": "random sets",
-        "below": "random sets of a lower score",
-        "above": "random sets of a higher score",
-    },
-    "layers_by_group": {
-        **_WHERE,
-        **_SET,
-        "score": "blimp or tse",
-        "group": "BLiMP's phenomenon or TSE's construction",
-        "neurons": "how many neurons are changed",
-        "paradigms": "paradigms in the group",
-        "pairs": "pairs in the group (identical ones left out)",
-        "baseline": "the plain model's accuracy",
-        "accuracy": "accuracy under the ablation",
-        "change": "accuracy minus the plain model's on the same pairs",
-        "low": "lower end of its paired interval",
-        "high": "upper end of its paired interval",
-        **(_P | {"p": "p-value: McNemar's exact test over pairs; for a random mean, their sign-flip test"}),
-    },
-}
-"""Table -> column -> meaning."""
-
-FAMILIES = {
-    "layers": "groups of layers of one family, set and score",
-    "layers_contrasts": "groups of layers of one family, score and thing compared with",
-    "layers_by_group": "groups of layers and phenomena (constructions) of one family, set and score",
-}
-"""Table -> over what Holm's correction is taken."""
-
-_WORDS = ("family", "layers", "set", "score", "against", "group", "finding")
-_WHOLE = ("first_layer", "last_layer", "seed", "sets", "neurons", "paradigms", "pairs", "below", "above")
+_WHERE = (
+    Column("family", str, "alone (one group of layers) or cumulative (all groups up to it)"),
+    Column("layers", str, "the layers whose neurons are changed: first-last"),
+    Column("first_layer", int, "the first of them, from 0"),
+    Column("last_layer", int, "the last of them"),
+    Column("share", float, "share p of each site's neurons"),
+)
+_SET = (Column("set", str, "top, random (one set), or random mean (over the random sets, item by item)"),)
+_P = (
+    Column(
+        "p",
+        float,
+        "p-value: for perplexity the paired t-test over windows; for accuracy the sign-flip test over paradigms, over "
+        "pairs where there are fewer than about 10",
+    ),
+    Column("p_holm", float, "the same, Holm-corrected (family: see the table)"),
+    Column(
+        "finding", str, "harm or gain where the interval excludes no change and p_holm is below alpha; else null result"
+    ),
+)
+_CHANGE = (
+    Column(
+        "change", float, "perplexity divided by the plain model's; accuracy minus the plain model's; on the same items"
+    ),
+    Column("change_low", float, "lower end of its paired interval"),
+    Column("change_high", float, "upper end of its paired interval"),
+)
+TABLES = schema(
+    Table(
+        "layers",
+        (
+            *_WHERE,
+            *_SET,
+            Column("seed", int, "seed of a random set"),
+            Column("sets", int, "sets in a random mean"),
+            Column("score", str, "perplexity, blimp or tse"),
+            Column("neurons", int, "how many neurons are changed"),
+            Column(
+                "value",
+                float,
+                "perplexity, or accuracy as the mean over paradigms (ties not right, identical pairs left out)",
+            ),
+            Column("value_low", float, "lower end of its interval"),
+            Column("value_high", float, "upper end of its interval"),
+            Column("sd", float, "standard deviation over the sets of a random mean"),
+            *_CHANGE,
+            *_P,
+        ),
+        family="groups of layers of one family, set and score",
+    ),
+    Table(
+        "layers_contrasts",
+        (
+            *_WHERE,
+            Column("score", str, "perplexity, blimp or tse"),
+            Column(
+                "against",
+                str,
+                "what the top set in these layers is compared with: the random mean in the same layers; the top set "
+                "in the first group alone; the top set in all groups but the last of these",
+            ),
+            Column("value", float, "perplexity or accuracy under the top set in these layers"),
+            Column("reference", float, "the other's"),
+            Column(
+                "difference",
+                float,
+                "perplexity: value divided by the other; accuracy: value minus the other; on the same items",
+            ),
+            Column("low", float, "lower end of its paired interval"),
+            Column("high", float, "upper end of its paired interval"),
+            *_P,
+            Column("sets", int, "random sets"),
+            Column("below", int, "random sets of a lower score"),
+            Column("above", int, "random sets of a higher score"),
+        ),
+        family="groups of layers of one family, score and thing compared with",
+    ),
+    Table(
+        "layers_by_group",
+        (
+            *_WHERE,
+            *_SET,
+            Column("score", str, "blimp or tse"),
+            Column("group", str, "BLiMP's phenomenon or TSE's construction"),
+            Column("neurons", int, "how many neurons are changed"),
+            Column("paradigms", int, "paradigms in the group"),
+            Column("pairs", int, "pairs in the group (identical ones left out)"),
+            Column("baseline", float, "the plain model's accuracy"),
+            Column("accuracy", float, "accuracy under the ablation"),
+            Column("change", float, "accuracy minus the plain model's on the same pairs"),
+            Column("low", float, "lower end of its paired interval"),
+            Column("high", float, "upper end of its paired interval"),
+            Column("p", float, "p-value: McNemar's exact test over pairs; for a random mean, their sign-flip test"),
+            *_P[1:],
+        ),
+        family="groups of layers and phenomena (constructions) of one family, set and score",
+    ),
+)
+"""The tables, by name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +215,7 @@ def _layers(book: Book, plain: Mapping[str, Scored], entries: Sequence[_Entry]) 
                 row |= {"sets": len(each), "sd": float(np.std(each, ddof=1)) if len(each) > 1 else np.nan}
             rows.append(row)
     family = ("family", "set", "seed", "score")
-    return _typed("layers", corrected(rows, family, book.study["alpha"], ends=("change_low", "change_high")))
+    return TABLES["layers"].of(corrected(rows, family, book.study["alpha"], ends=("change_low", "change_high")))
 
 
 def _contrasts(book: Book, entries: Sequence[_Entry]) -> pd.DataFrame:
@@ -223,7 +246,7 @@ def _contrasts(book: Book, entries: Sequence[_Entry]) -> pd.DataFrame:
                         place = stand(row["value"], [level_of(member.scores[score]) for member in other.members])
                         row |= {"sets": place.sets, "below": place.below, "above": place.above}
                     rows.append(row)
-    return _typed("layers_contrasts", corrected(rows, ("family", "score", "against"), book.study["alpha"]))
+    return TABLES["layers_contrasts"].of(corrected(rows, ("family", "score", "against"), book.study["alpha"]))
 
 
 def _by_group(book: Book, plain: Mapping[str, Scored], entries: Sequence[_Entry]) -> pd.DataFrame:
@@ -246,7 +269,7 @@ def _by_group(book: Book, plain: Mapping[str, Scored], entries: Sequence[_Entry]
                         **_figures(change(before, after, unit="pair", **book.bootstrap), "change"),
                     }
                 )
-    return _typed("layers_by_group", corrected(rows, ("family", "set", "score"), book.study["alpha"]))
+    return TABLES["layers_by_group"].of(corrected(rows, ("family", "set", "score"), book.study["alpha"]))
 
 
 def _figures(made: Change, name: str = "difference") -> dict[str, float]:
@@ -255,7 +278,3 @@ def _figures(made: Change, name: str = "difference") -> dict[str, float]:
 
 def _same_place(one: _Entry, other: _Entry) -> bool:
     return (one.family, one.layers) == (other.family, other.layers)
-
-
-def _typed(name: str, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    return typed(rows, COLUMNS[name], words=_WORDS, whole=_WHOLE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import pandas as pd
@@ -15,7 +15,7 @@ from negspace.analyses.parts_of_speech import tables as parts_of_speech_tables
 from negspace.analyses.parts_of_speech.excess import VERSION, cell_options, measured, tagged_text
 from negspace.controls import random_sets
 from negspace.errors import TaggerError
-from negspace.experiment.analysis import Analysis, Book, Columns, Load, Settings
+from negspace.experiment.analysis import Analysis, Book, Load, Settings
 from negspace.experiment.effects import percent
 from negspace.experiment.lab import PLAIN, Change
 from negspace.experiment.matching import SEARCH, matched_set
@@ -59,8 +59,7 @@ class PartsOfSpeechAnalysis(Analysis[PartsOfSpeechSettings]):
     name = "parts_of_speech"
     title = "Parts of speech"
     section = PartsOfSpeechSettings
-    columns: ClassVar[Columns] = parts_of_speech_tables.TABLES
-    families: ClassVar[Mapping[str, str]] = parts_of_speech_tables.FAMILIES
+    schema = parts_of_speech_tables.TABLES
 
     @classmethod
     def read(cls, settings: PartsOfSpeechSettings, bench: Workbench) -> Mapping[str, Any]:

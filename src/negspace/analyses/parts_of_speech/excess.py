@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from negspace.analyses.parts_of_speech.tables import COLUMNS, excess_by_tag, joined
+from negspace.analyses.parts_of_speech.tables import EXCESS, excess_by_tag, joined
 from negspace.errors import InterventionError, RecordError, StudyError
 from negspace.experiment.tagging import tagged_text
 from negspace.experiment.workbench import identity
@@ -45,7 +45,7 @@ class PartsOfSpeech:
     """Excess surprisal by tag, and the tokens behind it."""
 
     table: pd.DataFrame
-    """One row a tag, the largest excess first within a kind; columns as in `COLUMNS`."""
+    """One row a tag, the largest excess first within a kind; columns as in `EXCESS`."""
     items: pd.DataFrame
     """One row a predicted token: window, position, start, end, word, upos, dep, baseline, ablated (nats)."""
     about: Mapping[str, Any]
@@ -183,7 +183,7 @@ def parts_of_speech(
 
 def describe() -> str:
     """The schema of the table as a page of Markdown."""
-    lines = [f"- `{column}`: {text}" for column, text in COLUMNS.items()]
+    lines = [f"- `{column}`: {text}" for column, text in EXCESS.meanings.items()]
     return "\n".join([f"# Columns of {STUDY}", "", *lines, ""])
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from negspace.errors import StudyError
 from negspace.experiment.analysis import Book
 from negspace.experiment.effects import percent
-from negspace.experiment.schema import typed
+from negspace.experiment.schema import Column, Table, schema
 from negspace.significance import correct
 from negspace.significance.clustered import clustered_mean
 
@@ -19,66 +19,89 @@ SCAFFOLD = ("DET", "PUNCT", "AUX", "PART")
 """Parts of speech that hold a sentence together, on which the excess is claimed to fall (Kong et al. 2026)."""
 _KEYS = ["window", "position", "start", "end", "word", "upos", "dep"]
 
-COLUMNS: dict[str, str] = {
-    "kind": '"all": all predicted tokens; "upos": universal parts of speech; "dep": dependency labels',
-    "tag": 'the part of speech or label; under "all": "with a word", "without a word"',
-    "tokens": "predicted tokens of the model that belong to such words",
-    "windows": "windows that hold any; the units of interval and test",
-    "baseline": "mean surprisal of these tokens without the ablation, in nats",
-    "ablated": "mean surprisal under the ablation, in nats",
-    "excess": "mean of ablated minus baseline over the tokens, in nats",
-    "low": "lower end of its interval (bootstrap over windows)",
-    "high": "upper end of its interval",
-    "p": "sign-flip p-value of the excess, windows as units, two-sided; missing where too few windows hold the tag",
-    "p_holm": "the same, Holm-corrected over the tags of one kind",
-}
-"""Column of the table of one ablation -> meaning."""
+EXCESS = Table(
+    "parts_of_speech",
+    (
+        Column("kind", str, '"all": all predicted tokens; "upos": universal parts of speech; "dep": dependency labels'),
+        Column("tag", str, 'the part of speech or label; under "all": "with a word", "without a word"'),
+        Column("tokens", int, "predicted tokens of the model that belong to such words"),
+        Column("windows", int, "windows that hold any; the units of interval and test"),
+        Column("baseline", float, "mean surprisal of these tokens without the ablation, in nats"),
+        Column("ablated", float, "mean surprisal under the ablation, in nats"),
+        Column("excess", float, "mean of ablated minus baseline over the tokens, in nats"),
+        Column("low", float, "lower end of its interval (bootstrap over windows)"),
+        Column("high", float, "upper end of its interval"),
+        Column(
+            "p",
+            float,
+            "sign-flip p-value of the excess, windows as units, two-sided; missing where too few windows hold the tag",
+        ),
+        Column("p_holm", float, "the same, Holm-corrected over the tags of one kind"),
+    ),
+)
+"""The table of one ablation."""
 
-_CONTROL = {
-    "control": "what the top set is compared with: the random sets' mean, or the low-ranked set of equal perplexity",
-    "role": "random or matched",
-}
-TABLES: dict[str, dict[str, str]] = {
-    "parts_of_speech": {
-        "condition": "what was ablated; the random sets are one row, their mean, token by token",
-        "role": "top, random, or matched (the low-ranked set of equal, or nearest, perplexity)",
-        "sets": "sets of which the row is the mean",
-        **COLUMNS,
-    },
-    "parts_of_speech_contrasts": {
-        **_CONTROL,
-        **{name: COLUMNS[name] for name in ("kind", "tag", "tokens", "windows")},
-        "top": "excess under the ablation of the top set, in nats",
-        "reference": "excess under the control",
-        "contrast": "top minus reference: positive where the top set makes such words harder than the control does",
-        "low": "lower end of its interval (bootstrap over windows)",
-        "high": "upper end of its interval",
-        "p": "sign-flip p-value of the contrast, windows as units; missing where too few windows hold the tag",
-        "p_holm": "the same, Holm-corrected over the tags of one kind and control",
-    },
-    "parts_of_speech_scaffold": {
-        "compared": "a condition against the plain model, or the top set against a control",
-        "role": "top, random, matched; or top against random, top against matched",
-        "tokens": f"tokens of words whose part of speech is one of {', '.join(SCAFFOLD)}",
-        "others": "tokens of all other words",
-        "scaffold": "mean excess of the former, in nats (of the top set minus that of the control)",
-        "rest": "mean excess of the latter",
-        "difference": "scaffold minus rest: positive where what is claimed is found",
-        "low": "lower end of its interval (bootstrap over windows)",
-        "high": "upper end of its interval",
-        "p": "sign-flip p-value of the difference, windows as units",
-        "p_holm": "the same, Holm-corrected over the rows of the table",
-    },
-}
-"""Table of the analysis -> column -> meaning."""
-FAMILIES = {
-    "parts_of_speech": "the tags of one kind and condition",
-    "parts_of_speech_contrasts": "the tags of one kind and control",
-    "parts_of_speech_scaffold": "all rows of the table",
-}
-"""Table -> over what its p-values are corrected."""
-_WORDS = ("condition", "role", "kind", "tag", "control", "compared")
-_WHOLE = ("sets", "tokens", "windows", "others")
+_CONTROL = (
+    Column(
+        "control",
+        str,
+        "what the top set is compared with: the random sets' mean, or the low-ranked set of equal perplexity",
+    ),
+    Column("role", str, "random or matched"),
+)
+TABLES = schema(
+    Table(
+        "parts_of_speech",
+        (
+            Column("condition", str, "what was ablated; the random sets are one row, their mean, token by token"),
+            Column("role", str, "top, random, or matched (the low-ranked set of equal, or nearest, perplexity)"),
+            Column("sets", int, "sets of which the row is the mean"),
+            *EXCESS.columns,
+        ),
+        family="the tags of one kind and condition",
+    ),
+    Table(
+        "parts_of_speech_contrasts",
+        (
+            *_CONTROL,
+            *EXCESS.columns[:4],
+            Column("top", float, "excess under the ablation of the top set, in nats"),
+            Column("reference", float, "excess under the control"),
+            Column(
+                "contrast",
+                float,
+                "top minus reference: positive where the top set makes such words harder than the control does",
+            ),
+            Column("low", float, "lower end of its interval (bootstrap over windows)"),
+            Column("high", float, "upper end of its interval"),
+            Column(
+                "p",
+                float,
+                "sign-flip p-value of the contrast, windows as units; missing where too few windows hold the tag",
+            ),
+            Column("p_holm", float, "the same, Holm-corrected over the tags of one kind and control"),
+        ),
+        family="the tags of one kind and control",
+    ),
+    Table(
+        "parts_of_speech_scaffold",
+        (
+            Column("compared", str, "a condition against the plain model, or the top set against a control"),
+            Column("role", str, "top, random, matched; or top against random, top against matched"),
+            Column("tokens", int, f"tokens of words whose part of speech is one of {', '.join(SCAFFOLD)}"),
+            Column("others", int, "tokens of all other words"),
+            Column("scaffold", float, "mean excess of the former, in nats (of the top set minus that of the control)"),
+            Column("rest", float, "mean excess of the latter"),
+            Column("difference", float, "scaffold minus rest: positive where what is claimed is found"),
+            Column("low", float, "lower end of its interval (bootstrap over windows)"),
+            Column("high", float, "upper end of its interval"),
+            Column("p", float, "sign-flip p-value of the difference, windows as units"),
+            Column("p_holm", float, "the same, Holm-corrected over the rows of the table"),
+        ),
+        family="all rows of the table",
+    ),
+)
+"""The tables of the analysis, by name."""
 
 
 def excess_by_tag(
@@ -90,7 +113,7 @@ def excess_by_tag(
     that no p-value could reach 1 - level have none, and do not count towards the correction.
 
     Returns:
-        One row a tag, columns as in `COLUMNS`.
+        One row a tag, columns as in `EXCESS`.
 
     Raises:
         StudyError: the two are not of the same tokens.
@@ -122,11 +145,11 @@ def excess_by_tag(
                     "p": made.p,
                 }
             )
-        table = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "p_holm"])
+        table = pd.DataFrame(rows, columns=[name for name in EXCESS.names if name != "p_holm"])
         table["p_holm"] = correct(table["p"].to_numpy(np.float64), alpha=1 - level).p
         parts.append(table.sort_values(["excess", "tag"], ascending=[False, True], kind="stable"))
     table = pd.concat([part for part in parts if len(part)], ignore_index=True)
-    return table.astype({"kind": "str", "tag": "str", "tokens": "int64", "windows": "int64"})[list(COLUMNS)]
+    return table.astype({"kind": "str", "tag": "str", "tokens": "int64", "windows": "int64"})[EXCESS.names]
 
 
 def joined(baseline: pd.DataFrame, ablated: pd.DataFrame) -> pd.DataFrame:
@@ -165,7 +188,7 @@ def make(book: Book) -> dict[str, pd.DataFrame]:
     }
     table = made["parts_of_speech_scaffold"]
     table["p_holm"] = correct(table["p"].to_numpy(np.float64), alpha=book.study["alpha"]).p
-    return {name: typed(one, TABLES[name], words=_WORDS, whole=_WHOLE) for name, one in made.items()}
+    return {name: TABLES[name].of(one) for name, one in made.items()}
 
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:

@@ -97,8 +97,7 @@ class Rankings(Analysis[RankingsSettings]):
     name = "rankings"
     title = "Is it WD?"
     section = RankingsSettings
-    columns = rankings_columns.COLUMNS
-    families = rankings_columns.FAMILIES
+    schema = rankings_columns.TABLES
 
     @property
     def scores(self) -> tuple[str, ...]:

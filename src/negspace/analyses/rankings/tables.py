@@ -11,12 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from negspace.analyses.rankings.columns import COLUMNS, CORRELATED, PARTIAL, WHOLE, WORDS
+from negspace.analyses.rankings.columns import CORRELATED, PARTIAL, TABLES
 from negspace.analyses.rankings.sets import choose, statistic
 from negspace.errors import RecordError
 from negspace.experiment.analysis import Book
 from negspace.experiment.effects import Scored, change, corrected, level_of, mean_of, scored, value
-from negspace.experiment.schema import typed
 from negspace.neurons.layout import Layout
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.overlap import overlap
@@ -142,7 +141,7 @@ def _rankings(book: Book, plain: Mapping[str, Scored], grounds: Sequence[_Ground
                     row |= {"sets": len(each), "sd": float(np.std(each, ddof=1)) if len(each) > 1 else np.nan}
                 rows.append(row)
     family, alpha = ("share", "end", "score", "within"), book.study["alpha"]
-    return _typed("rankings", corrected(rows, family, alpha, ends=("change_low", "change_high")))
+    return TABLES["rankings"].of(corrected(rows, family, alpha, ends=("change_low", "change_high")))
 
 
 def _contrasts(book: Book, grounds: Sequence[_Ground], chosen: Mapping[tuple[Any, ...], NeuronSet]) -> pd.DataFrame:
@@ -174,7 +173,7 @@ def _contrasts(book: Book, grounds: Sequence[_Ground], chosen: Mapping[tuple[Any
                         row |= {"sets": among.sets, "below": among.below, "above": among.above}
                     rows.append(row)
     family = ("share", "end", "score", "within", "against")
-    return _typed("rankings_contrasts", corrected(rows, family, book.study["alpha"]))
+    return TABLES["rankings_contrasts"].of(corrected(rows, family, book.study["alpha"]))
 
 
 def _overlap(
@@ -216,7 +215,7 @@ def _overlap(
                         "p": found.p,
                     }
                 )
-    made = _typed("rankings_overlap", rows)
+    made = TABLES["rankings_overlap"].of(rows)
     for _, part in made.groupby(["share", "end", "layer", "branch"], dropna=False):
         made.loc[part.index, "p_holm"] = correct(part["p"].to_numpy(np.float64), alpha=book.study["alpha"]).p
     return made
@@ -233,7 +232,7 @@ def _correlation(book: Book, values: Mapping[str, NDArray[np.float64]], places: 
         for place, made, neurons, count in _by_place(book, places, one, [values[first], values[second]]):
             found = {"rho": made.estimate, "low": made.low, "high": made.high, "neurons": neurons, "sites": count}
             rows.append({**_place(place), "first": first, "second": second, **found})
-    return _typed("rankings_correlation", rows)
+    return TABLES["rankings_correlation"].of(rows)
 
 
 def _partial(book: Book, values: Mapping[str, NDArray[np.float64]], places: Sequence[Place]) -> pd.DataFrame:
@@ -272,7 +271,7 @@ def _partial(book: Book, values: Mapping[str, NDArray[np.float64]], places: Sequ
                     "sites": count,
                 }
             )
-    return _typed("rankings_partial", rows)
+    return TABLES["rankings_partial"].of(rows)
 
 
 def _by_place(
@@ -306,7 +305,3 @@ def _place(place: Place | None) -> dict[str, Any]:
 def _value(one: Scored, book: Book) -> dict[str, float]:
     found = value(one, **book.bootstrap)
     return {"value": found.estimate, "value_low": found.low, "value_high": found.high}
-
-
-def _typed(name: str, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    return typed(rows, COLUMNS[name], words=WORDS, whole=WHOLE)

@@ -101,8 +101,7 @@ class Training(Analysis[TrainingSettings]):
     name = "training"
     title = "Training"
     section = TrainingSettings
-    columns = training_columns.COLUMNS
-    families = training_columns.FAMILIES
+    schema = training_columns.TABLES
     handlers = HANDLERS
 
     @classmethod

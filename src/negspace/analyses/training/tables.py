@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from negspace.analyses.training.columns import COLUMNS, COUNTS, WHOLE, WORDS
+from negspace.analyses.training.columns import TABLES
 from negspace.analyses.training.trends import Trend, summarise
 from negspace.experiment.analysis import Book
 from negspace.experiment.effects import Scored, change, finding, mean_of, scored, value
-from negspace.experiment.schema import typed
 from negspace.neurons import select
 from negspace.neurons.layout import Layout
 from negspace.significance import correct, mean_interval, wilson
@@ -29,11 +28,8 @@ def make(book: Book) -> dict[str, pd.DataFrame]:
     wd, inside, values = _wd(book)
     made = {"training": training, "training_wd": wd, "training_drift": _drift(book)}
     trend = Trend([one["step"] for one in book.part["checkpoints"]], inside, values, training, wd)
-    made["training_summary"] = typed(
-        summarise(trend, book.part["scores"], alpha=book.study["alpha"], **book.bootstrap),
-        COLUMNS["training_summary"],
-        words=WORDS,
-        whole=WHOLE,
+    made["training_summary"] = TABLES["training_summary"].of(
+        summarise(trend, book.part["scores"], alpha=book.study["alpha"], **book.bootstrap)
     )
     return made
 
@@ -60,7 +56,7 @@ def _training(book: Book) -> pd.DataFrame:
                 row[f"{prefix}p_holm"] = float(p)
                 ends = (row[f"{estimate}_low"], row[f"{estimate}_high"])
                 row[f"{prefix}finding"] = finding(row["score"], *ends, float(p), alpha)
-    return typed(rows, COLUMNS["training"], words=WORDS, whole=WHOLE)
+    return TABLES["training"].of(rows)
 
 
 def _scores(book: Book, conditions: Sequence[Mapping[str, Any]], score: str) -> Iterator[dict[str, Any]]:
@@ -131,7 +127,7 @@ def _wd(book: Book) -> tuple[pd.DataFrame, NDArray[np.bool_], NDArray[np.float64
         for number in [None, *np.unique(layer[cohort])]:
             here = scope if number is None else layer == number
             rows.append({**where, "layer": number, **_trajectory(book, wd, last, cohort, own, here)})
-    table = typed(rows, COLUMNS["training_wd"], words=WORDS, whole=(*WHOLE, *COUNTS))
+    table = TABLES["training_wd"].of(rows)
     return table, np.array(inside), np.array(values)
 
 
@@ -200,7 +196,7 @@ def _drift(book: Book) -> pd.DataFrame:
     for tests in families.values():
         for row, p in zip(tests, correct([row["p"] for row in tests]).p, strict=True):
             row["p_holm"] = float(p)
-    return typed(rows, COLUMNS["training_drift"], words=WORDS, whole=(*WHOLE, *COUNTS))
+    return TABLES["training_drift"].of(rows)
 
 
 def _turned(book: Book, items: pd.DataFrame) -> dict[str, Any]:
@@ -208,7 +204,7 @@ def _turned(book: Book, items: pd.DataFrame) -> dict[str, Any]:
     kept = items[np.isfinite(items["dissimilarity"])]
     row: dict[str, Any] = {"undefined": len(items) - len(kept), "p": np.nan}
     groups = [kept[kept["cohort"]], kept[~kept["cohort"]]]
-    for name, growth, group in zip(COUNTS, ("growth", "rest_growth"), groups, strict=True):
+    for name, growth, group in zip(("cohort", "rest"), ("growth", "rest_growth"), groups, strict=True):
         row[name] = len(group)
         if len(group):
             mean = mean_interval(group["dissimilarity"].to_numpy(), **book.bootstrap)
