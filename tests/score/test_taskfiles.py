@@ -52,7 +52,7 @@ def test_rows_get_the_fields_that_the_harness_reads(tmp_path: Path) -> None:
         (b"[1]\n", "line 1 is a list\nto do: write one JSON object a line"),
         (b"\n{\n", r"line 2 is no JSON \("),
         (b"\n \n", "no items in it\nto do: give a file with one JSON object a line"),
-        (b"\xff", "'utf-8' codec can't decode(.|\n)*to do: give a readable UTF-8 file"),
+        (b"\xff", "not UTF-8: byte 0xff at offset 0(.|\n)*to do: convert the file to UTF-8"),
     ],
 )
 def test_malformed_files_are_refused(tmp_path: Path, content: bytes, message: str) -> None:

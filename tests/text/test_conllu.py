@@ -109,7 +109,7 @@ def test_what_cannot_be_read(tmp_path):
         read_conllu(tmp_path)
     latin, empty = tmp_path / "latin.conllu", written(tmp_path, "# text = nothing\n\n")
     latin.write_bytes(b"# caf\xe9")
-    with pytest.raises(TextError, match="not UTF-8: offset 5"):
+    with pytest.raises(TextError, match="not UTF-8: byte 0xe9 at offset 5"):
         read_conllu(latin)
     with pytest.raises(TextError, match="not one word"):
         read_conllu(empty)

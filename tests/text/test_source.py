@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import json
 import os
 import sys
 
 import datasets
+import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 
 from negspace.errors import TextError
+from negspace.reference import text_path
 from negspace.text.source import Text, read_text
 
 # Rows as WikiText has them: blank lines of one space, headings, paragraphs.
@@ -122,6 +128,139 @@ def test_a_text_is_taken_for_the_role_asked_for():
     assert read_text(text, role="perplexity") == Text("2 strings", "a b", "perplexity", 2)
 
 
+ROWS = [{"id": 0, "text": "One.\r\nTwo."}, {"id": 1, "text": "Three."}]
+STREAM = "One.\nTwo.\n\nThree."
+
+
+def in_memory() -> dict:
+    frame = pd.DataFrame(ROWS)
+    made = datasets.Dataset.from_list(ROWS)
+    return {
+        "strings": [row["text"] for row in ROWS],
+        "generator": (row["text"] for row in ROWS),
+        "array": np.array([row["text"] for row in ROWS]),
+        "Series": frame["text"],
+        "DataFrame": frame,
+        "Dataset": made,
+        "column of a Dataset": made["text"],
+        "DatasetDict": datasets.DatasetDict(train=made.select([1]), validation=made),
+        "DatasetDict of other words": datasets.DatasetDict(train=made.select([1]), dev=made),
+        "pyarrow": pa.Table.from_pandas(frame),
+        "column of pyarrow": pa.Table.from_pandas(frame)["text"],
+        "dicts": ROWS,
+    }
+
+
+@pytest.mark.parametrize("kind", in_memory())
+def test_whatever_holds_the_same_documents_gives_the_same_stream(kind):
+    text = read_text(in_memory()[kind], role="perplexity")
+    assert (text.text, text.documents) == (STREAM, 2)
+    assert text.hash == hashlib.sha256(STREAM.encode()).hexdigest()
+
+
+def test_tables_in_files_have_a_document_a_row(tmp_path):
+    lines = "".join(json.dumps(row) + "\n" for row in ROWS)
+    (tmp_path / "a.jsonl").write_text(lines)
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    for name in ("a.jsonl", "a.jsonl.gz"):
+        text = read_text(tmp_path / name, role="perplexity")
+        assert (text.text, text.name, text.documents) == (STREAM, f"{name}#text", 2)
+    pd.DataFrame({"title": ["a", "b"], "tale": ["One.", "Two."]}).to_parquet(tmp_path / "b.parquet")
+    for source, options in ((f"{tmp_path}/b.parquet#tale", {}), (tmp_path / "b.parquet", {"field": "tale"})):
+        text = read_text(source, role="statistics", **options)
+        assert (text.text, text.name) == ("One. Two.", "b.parquet#tale")
+    # A file whose name holds the sign is that file.
+    (tmp_path / "a#b.txt").write_text("text")
+    assert read_text(tmp_path / "a#b.txt", role="perplexity").text == "text"
+
+
+def test_a_folder_of_tables(tmp_path):
+    for name, part in (("train-00000-of-00002", ROWS[:1]), ("train-00001-of-00002", ROWS[1:]), ("validation-0", ROWS)):
+        pd.DataFrame(part).to_parquet(tmp_path / f"{name}.parquet")
+    (tmp_path / "README.md").write_text("no")
+    assert read_text(tmp_path, role="perplexity").text == STREAM
+    text = read_text(tmp_path, role="statistics")
+    assert (text.text, text.documents) == ("One.\nTwo. Three.", 2)
+    assert text.name.endswith("train-00000-of-00002.parquet, train-00001-of-00002.parquet#text")
+    # Text files, where there are some, are what the folder is for.
+    (tmp_path / "train.txt").write_text("text")
+    assert read_text(tmp_path, role="statistics").text == "text"
+
+
+def test_a_saved_dataset(tmp_path):
+    made = datasets.Dataset.from_list(ROWS)
+    made.save_to_disk(tmp_path / "one")
+    datasets.DatasetDict(train=made.select([1]), validation=made).save_to_disk(tmp_path / "both")
+    assert read_text(tmp_path / "one", role="statistics").text == "One.\nTwo. Three."
+    text = read_text(tmp_path / "both", role="perplexity")
+    assert (text.text, text.name) == (STREAM, "both (validation)#text")
+    assert read_text(tmp_path / "both", role="statistics").text == "Three."
+    assert read_text(tmp_path / "both" / "train", role="perplexity").text == "Three."
+    with pytest.raises(TextError, match="no test split; there are train, validation"):
+        read_text(tmp_path / "both", role="perplexity", split="test")
+
+
+def test_a_data_set_of_the_hub_by_name(tmp_path, monkeypatch):
+    """The library's own loader, on a repository of the hub's form in a folder."""
+    folder = tmp_path / "hub" / "tales"
+    folder.mkdir(parents=True)
+    for split in ("train", "validation"):
+        (folder / f"short-{split}.jsonl").write_text(json.dumps({"title": split, "tale": f"The {split} tale."}))
+    files = "".join(f"  - split: {split}\n    path: short-{split}.jsonl\n" for split in ("train", "validation"))
+    (folder / "README.md").write_text(f"---\nconfigs:\n- config_name: short\n  data_files:\n{files}---\n")
+    load = datasets.load_dataset
+    monkeypatch.setattr(
+        datasets,
+        "load_dataset",
+        lambda name, *args, **options: load(str(tmp_path / "hub" / name[3:]), *args, **options),
+    )
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    text = read_text("me/tales:short#tale", role="perplexity")
+    assert (text.text, text.name) == ("The validation tale.", "me/tales:short (validation)#tale")
+    assert read_text("me/tales#tale", role="statistics").text == "The train tale."
+    assert read_text("me/tales:short:train", role="perplexity", field="tale").text == "The train tale."
+    assert read_text("me/tales:train[:1]#tale", role="perplexity").text == "The train tale."
+    for name, options, found in (
+        ("me/tales", {}, "several columns of text: title, tale"),
+        ("me/tales:long#tale", {}, "BuilderConfig 'long' not found"),
+        ("me/tales:train#tale", {"split": "test"}, "its name asks for 'train', `split` for 'test'"),
+        ("me/nothing", {}, "no file or folder named me/nothing; from the hub: "),
+    ):
+        with pytest.raises(TextError) as caught:
+            read_text(name, role="perplexity", **options)
+        assert found in caught.value.found
+
+
+def test_what_worked_before_keeps_its_hash(tmp_path):
+    """A text's hash is in the key of every record that was made with it."""
+    bundled = "72c7e8045ba00e50edaea9df42f6b4e3594ad9e284c1180de6cd379e336bb372"
+    for role in ("statistics", "perplexity"):
+        assert read_text(text_path(), role=role).hash == bundled
+    strings = {
+        "statistics": "068f7604e6128b5b23045e1ca27d30041bd5a9b4ddc806117a00d8afad166a22",
+        "perplexity": "ac721b9273dfb4a6e71202ccd3a413763abca3e94dbb9f2a825a3291169be924",
+    }
+    for role, digest in strings.items():
+        assert read_text(["a", "", "b\n"], role=role).hash == digest
+
+
+@pytest.mark.shared
+def test_wikitext_keeps_its_hash(shared_data):
+    statistics, perplexity = (read_text(shared_data / "wikitext2", role=role) for role in ("statistics", "perplexity"))
+    assert statistics.hash == "edaac2239b8966df1f47bc980a43e14ff8155cfff2349ac84045e7bd69283ea1"
+    assert perplexity.hash == "b44fb967f92b525731216a507d1fbc44b97446b7ef0a2b4d1a893f81f1bbc29e"
+    test = read_text(shared_data / "wikitext2" / "wiki.test.raw", role="perplexity")
+    assert test.hash == "696cca6b65a171b0a358a4be6732cdfdf2dd6164a32e20fd70e3c13fc4dfae83"
+
+
+@pytest.mark.shared
+def test_the_reported_case_is_scored_without_its_syntax(shared_data):
+    text = read_text(shared_data.parent / "cases" / "text.jsonl", role="perplexity")
+    assert text.name == "text.jsonl#text"
+    assert text.text.startswith("Story 0. The dogs near the gate bark.")
+    assert "{" not in text.text
+
+
 def refusals(tmp_path):
     (tmp_path / "empty.txt").write_text("")
     (tmp_path / "blank.txt").write_text(" \n\n")
@@ -130,7 +269,40 @@ def refusals(tmp_path):
     (tmp_path / "only").mkdir()
     (tmp_path / "only" / "wiki.test.raw").write_text(" = A = \n")
     (tmp_path / "good.txt").write_text("text")
+    (tmp_path / "paper.pdf").write_bytes(b"%PDF-1.7")
+    (tmp_path / "lines.txt").write_text('{"text": "a"}\n{"text": "b"}\n')
+    (tmp_path / "tagged.conllu").write_text("1\tThe\t_\tDET\n")
+    (tmp_path / "two.csv").write_text("a,b\nx,y\n")
+    (tmp_path / "mixed").mkdir()
+    (tmp_path / "mixed" / "1.jsonl").write_text('{"text": "a"}')
+    (tmp_path / "mixed" / "2.jsonl").write_text('{"tale": "a"}')
     return [
+        (tmp_path / "paper.pdf", {}, "a PDF, which is no plain text", ".txt"),
+        (tmp_path / "lines.txt", {}, "JSON Lines, whose syntax would be read as text", ".jsonl"),
+        (tmp_path / "tagged.conllu", {}, "CoNLL-U, whose columns would be read as text", "plain text"),
+        (tmp_path / "two.csv", {}, "several columns of text: a, b", "PATH#COLUMN"),
+        (f"{tmp_path}/two.csv#c", {}, "no column 'c'; there are a, b", "one of the columns"),
+        (tmp_path / "mixed", {}, "no column 'text'; there are tale", "one of the columns"),
+        (f"{tmp_path}/good.txt#text", {}, "a plain text, which has no column 'text'", "leave the column out"),
+        (f"{tmp_path}/absent.jsonl#text", {}, "no such file or folder", "OWNER/NAME"),
+        ({"text": "Once upon a time."}, {}, "a mapping with the keys text", "a text itself goes in a list"),
+        ({"text": ["Once upon a time."]}, {}, "a mapping with the keys text", "DataFrame"),
+        ({"a", "b"}, {}, "a set, which has no order", "a list"),
+        (b"text", {}, "bytes, whose encoding is not said", "decode"),
+        ([b"text"], {}, "item 0 is of type bytes", "give strings"),
+        ([["a", "b"]], {}, "item 0 is of type list", "give strings"),
+        ([str(tmp_path / "good.txt")], {}, "paths of files, not texts", "the folder"),
+        (["a\0b"], {}, "a NUL character, at character 1", "take it out"),
+        (["a"], {"field": "text"}, "strings, which have no column 'text'", "leave `field` out"),
+        ([{"text": "a"}, {"tale": "b"}], {}, "row 1 has no 'text'", "a string in each row"),
+        ([{"text": "a"}, "b", 3], {}, "item 2: a JSON int", "give objects"),
+        (pd.Series(["a", None]), {}, "item 1 is of type", "give strings"),
+        (
+            datasets.DatasetDict(train=datasets.Dataset.from_list(ROWS)),
+            {},
+            "no validation split; there are train",
+            "NAME",
+        ),
         (tmp_path / "absent.txt", {}, "no such file or folder", "wikitext-2"),
         ("Once upon a time\nthere was a dog. " * 40, {}, "no such file or folder", "a text itself goes in a list"),
         (tmp_path / "empty.txt", {}, "empty or only white space", "with text in it"),
@@ -143,10 +315,16 @@ def refusals(tmp_path):
         (["a", 3], {}, "item 1 is of type int", "one a document"),
         (None, {}, "an object of type NoneType", "iterable of strings"),
         (["a \ud800 b"], {}, "half of a surrogate pair at character 2", "decode the text anew"),
-        (["a"], {"split": "test"}, "strings have no splits", "leave `split` out"),
+        (["a"], {"split": "test"}, "it has no splits", "leave `split` out"),
         (["a"], {"split": "trial"}, "no such split", "'validation'"),
         (["a"], {"role": "poetry"}, "no such role", "'statistics'"),
     ]
+
+
+def test_an_open_file_is_not_taken_for_its_lines(tmp_path):
+    (tmp_path / "a.txt").write_text("One.\nTwo.\n")
+    with open(tmp_path / "a.txt") as file, pytest.raises(TextError, match="an open file"):
+        read_text(file, role="perplexity")
 
 
 def test_refusals_say_what_was_found_and_what_to_do(tmp_path):

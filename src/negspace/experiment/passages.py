@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from negspace.models.model import Model
 from negspace.runs.cell import Cell, digest
 from negspace.runs.engine import Step
 from negspace.text.alignment import align, token_offsets
+from negspace.text.content import is_conllu
 from negspace.text.names import partial_tokens, token_names
 from negspace.text.source import Source, Text, read_text
 from negspace.text.tagged import Tagged, tag_text
@@ -194,7 +196,7 @@ _MADE: WeakKeyDictionary[Workbench, dict[tuple[Any, ...], Passages]] = WeakKeyDi
 
 
 def _is_gold(text: Any, tagger: Any) -> bool:
-    return isinstance(text, Tagged) or str(text).endswith(".conllu") or tagger == "gold"
+    return isinstance(text, Tagged) or (isinstance(text, str | os.PathLike) and is_conllu(text)) or tagger == "gold"
 
 
 def _cut(text: Text, model: Model, window: int | None, bos: Bos) -> Windows:

@@ -7,6 +7,7 @@ from typing import Any
 
 from negspace.errors import TaggerError
 from negspace.text.conllu import read_conllu
+from negspace.text.content import is_conllu
 from negspace.text.source import Source, Text, read_text
 from negspace.text.tagged import Tagged, tag_text
 
@@ -22,7 +23,7 @@ def tagged_text(text: Source | Text | Tagged, tagger: Any = None) -> Tagged:
         TextError: no text, or malformed gold tags.
         TaggerError: the tagger is missing or of no use, or one is named for a text that has gold tags.
     """
-    gold = isinstance(text, Tagged) or (isinstance(text, str | os.PathLike) and os.fspath(text).endswith(".conllu"))
+    gold = isinstance(text, Tagged) or (isinstance(text, str | os.PathLike) and is_conllu(text))
     if gold and tagger not in (None, "gold"):
         raise TaggerError(
             f"to tag {text.text.name if isinstance(text, Tagged) else text} with {tagger}",

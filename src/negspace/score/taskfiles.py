@@ -10,6 +10,7 @@ from pathlib import Path
 
 from negspace.errors import TasksError
 from negspace.score.taskdefinitions import Row, read_definition
+from negspace.text.content import PACKED_SUFFIXES, Request, read_content
 
 _EVALUATED = ("validation", "test", "")
 """Endings of a file's name, in order of preference: NAME.validation.jsonl, NAME.test.jsonl, NAME.jsonl."""
@@ -58,16 +59,17 @@ def find_file(task: str, folder: Path, split: str | None = None) -> Path | None:
     """The file of a task in a folder, None if there is none.
 
     A file is named after the task ("piqa") or after its data set ("piqa_plain_text"), followed by ".validation.jsonl",
-    ".test.jsonl" or ".jsonl".
+    ".test.jsonl" or ".jsonl"; it may be compressed (.gz, .bz2, .xz, .zst after that).
 
     Args:
         split: only a file of this split, "train" for example.
     """
     for name in (task, *_TASKS.get(task, _Known()).names):
         for ending in _EVALUATED if split is None else (split,):
-            path = folder / ".".join(part for part in (name, ending, "jsonl") if part)
-            if path.is_file():
-                return path
+            file = ".".join(part for part in (name, ending, "jsonl") if part)
+            for packed in ("", *PACKED_SUFFIXES):
+                if (folder / f"{file}{packed}").is_file():
+                    return folder / f"{file}{packed}"
     return None
 
 
@@ -94,10 +96,7 @@ def read_rows(task: str, folder: str | os.PathLike[str], split: str | None = Non
         raise TasksError(
             f"the task {task} from {place}", f"no file {wanted}", f"add it, or name other tasks (there: {there})"
         )
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise TasksError(f"the task {task} from {path}", f"{error}", "give a readable UTF-8 file") from error
+    lines = read_content(path, Request(f"the task {task} from {path}", TasksError)).split("\n")
     definition = read_definition(task, place)
     fields = _TASKS.get(task, _Known()).fields if definition is None else definition.fields
     rows = [_row(task, path, fields, number, line) for number, line in enumerate(lines, start=1) if line.strip()]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from negspace.errors import TextError
+from negspace.text.content import Request, is_conllu, read_content
 from negspace.text.source import Role, Text
 from negspace.text.tagged import Tagged, make_tagged
 
@@ -71,7 +72,8 @@ def read_conllu(
     nodes (`8.1`) are left out.
 
     Args:
-        source: a file, a folder (its .conllu files by name), or several files; each file begins a document.
+        source: a file, which may be compressed, a folder (its .conllu files by name), or several files; each file
+            begins a document.
         role: what the text is for.
 
     Raises:
@@ -115,7 +117,7 @@ def conllu_files(source: str | os.PathLike[str] | Iterable[str | os.PathLike[str
     """
     if isinstance(source, str | os.PathLike):
         path = Path(source)
-        paths = sorted(path.glob("*.conllu")) if path.is_dir() else [path]
+        paths = sorted(file for file in path.iterdir() if is_conllu(file)) if path.is_dir() else [path]
     else:
         paths = [Path(path) for path in source]
     if not paths:
@@ -129,20 +131,11 @@ def read_sentences(path: Path) -> Iterator[GoldSentence]:
     Raises:
         TextError: the file cannot be read, or a line is not CoNLL-U.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise TextError(
-            f"the gold tags of {path}", f"not UTF-8: offset {error.start}", "convert the file to UTF-8"
-        ) from error
-    except OSError as error:
-        raise TextError(
-            f"the gold tags of {path}", error.strerror or str(error), "check the path and its permissions"
-        ) from error
+    lines = read_content(path, Request(f"the gold tags of {path}", TextError)).split("\n")
     block: list[tuple[int, str]] = []
     for number, line in enumerate([*lines, ""], 1):
         if line.strip():
-            block.append((number, line.rstrip("\r")))
+            block.append((number, line))
         elif block:
             sentence = _sentence(path, block)
             if sentence.words:

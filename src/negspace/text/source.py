@@ -1,36 +1,36 @@
-"""Where running text comes from: a file, a folder, WikiText-2, or strings; always made into one stream."""
+"""Where running text comes from: files, folders, tables, the hub, objects in memory; always made into one stream."""
 
 from __future__ import annotations
 
 import hashlib
+import io
+import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from negspace.errors import TextError
+from negspace.text.content import PLAIN, Request, clean, is_conllu, read_content, suffix_of
+from negspace.text.formats import TABLES, is_saved_dataset, is_table, load_saved_dataset, read_table, records_of
+from negspace.text.hub import SPLIT_WORDS, hub_name, load_hub
+from negspace.text.table import Table, from_python, is_dataset_dict, listed
 
 Role = Literal["statistics", "perplexity"]
 Split = Literal["train", "validation", "test"]
-Source = str | os.PathLike[str] | Iterable[str]
+Source = str | os.PathLike[str] | Iterable[Any]
 
 _JOINT: dict[Role, str] = {"statistics": " ", "perplexity": "\n\n"}
 """What stands between two documents, as in the usual WikiText recipe of the pruning and quantisation literature."""
 _SPLIT: dict[Role, Split] = {"statistics": "train", "perplexity": "validation"}
 _WIKITEXT = ("wikitext-2", "wikitext2", "wikitext-2-raw-v1")
-_SUFFIXES = (".raw", ".text", ".tokens", ".txt")
-_SPLIT_WORDS: dict[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "valid": "validation",
-    "validation": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-}
+_KNOWN = (
+    'give a file of text or a table of it, a folder of such files, a name on the hub (OWNER/NAME), "wikitext-2", '
+    "or an iterable of strings (a text itself goes in a list)"
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Text:
     """One stream of running text."""
 
     name: str
-    """Where it came from: file names, or "wikitext-2 (validation)"."""
+    """Where it came from: file names, or "wikitext-2 (validation)"; with the column that was read, "c4.jsonl#text"."""
     text: str
     """The stream itself."""
     role: Role = "perplexity"
@@ -52,26 +52,37 @@ class Text:
         return hashlib.sha256(self.text.encode("utf-8")).hexdigest()
 
 
-def read_text(source: Source | Text, *, role: Role, split: Split | None = None) -> Text:
+def read_text(source: Source | Text, *, role: Role, split: Split | None = None, field: str | None = None) -> Text:
     """Read a source as one stream of text.
 
-    - A text file is one document, taken as it is. Files named as WikiText's own (`wiki.valid.raw`, ...) are the
-      exception: each of their lines is a row, as on the hub, so that both give the same stream.
-    - A folder gives its text files (.txt, .text, .raw, .tokens; not those in its subfolders) in the order of their
-      names. Where names hold a split as a word (`wiki.train.raw`, `dev.txt`), only those of the split are taken.
-    - "wikitext-2" is WikiText-2 raw from the Hugging Face hub (or from its cache).
+    - A file is read as what it is, compressed (gzip, bzip2, xz, Zstandard) or not. A text file is one document, taken
+      as it is; files named as WikiText's own (`wiki.valid.raw`, ...) are the exception: each of their lines is a row,
+      as on the hub, so that both give the same stream. A table (.jsonl, .json, .csv, .tsv, .parquet, .arrow) has a
+      document a row.
+    - A folder gives its text files (.txt, .text, .raw, .tokens) or, if it has none, its tables, in the order of their
+      names; not those in its subfolders. Where names hold a split as a word (`wiki.train.raw`, `dev.jsonl`), only those
+      of the split are taken. A folder of `datasets.save_to_disk` is the data set that was saved.
+    - "OWNER/NAME", "OWNER/NAME:CONFIGURATION" or "OWNER/NAME:CONFIGURATION:SPLIT" is a data set on the Hugging Face hub
+      (or in its cache), "wikitext-2" WikiText-2 raw.
+    - A DataFrame of pandas, a `datasets.Dataset`, a table of pyarrow or polars, a list of dicts: a document a row. Of a
+      `DatasetDict` the split is taken.
     - Any other iterable of strings is a sequence of documents.
 
+    Of a table the column is read that `field` names, or PATH#COLUMN; else the only one of strings, or the one that is
+    called text, content, raw_content, document, story or article. The name of the result says which it was.
+
     Documents are joined by one space for statistics and by a blank line for perplexity; nothing else is changed, except
-    that line ends become LF and a byte order mark is dropped.
+    that line ends become LF and a byte order mark is dropped, in files and in strings alike.
 
     Args:
         source: as above; a `Text` is taken as it is, for the given role.
         role: "statistics" (reads the train split) or "perplexity" (reads the validation split).
         split: another split than the role's own, where the source has splits.
+        field: the column to read, where the source is a table.
 
     Raises:
-        TextError: nothing there, nothing readable as UTF-8, no such split, or no text.
+        TextError: nothing there, no text (a PDF, a dict, bytes, ...), not UTF-8, no such split or column, several
+            columns that could be meant, a row without a text, or no text at all.
     """
     if role not in get_args(Role):
         raise TextError(f"text for {role!r}", "no such role", "use 'statistics' or 'perplexity'")
@@ -80,25 +91,28 @@ def read_text(source: Source | Text, *, role: Role, split: Split | None = None) 
     if isinstance(source, Text):
         return replace(source, role=role)
     if isinstance(source, str | os.PathLike):
-        name, documents = _read_named(os.fspath(source), split, split or _SPLIT[role])
+        name, documents = _read_named(os.fspath(source), split, split or _SPLIT[role], field)
     else:
-        documents = _read_strings(source, split)
-        name = f"{len(documents)} strings" if len(documents) != 1 else "1 string"
+        name, documents = _read_object(source, split, split or _SPLIT[role], field)
     text = Text(name, _JOINT[role].join(documents), role, len(documents))
     if not text.text.strip():
         raise TextError(f"the text of {name}", "it is empty or only white space", "give a source with text in it")
     return text
 
 
-def _read_named(source: str, asked: Split | None, split: Split) -> tuple[str, list[str]]:
-    """Name and documents of a path, or of WikiText-2 by name."""
+_Documents = tuple[str, list[str]]
+"""Name of a source, and its documents."""
+
+
+def _read_named(source: str, asked: Split | None, split: Split, field: str | None) -> _Documents:
+    """Documents of a path, or of a data set by name."""
     path = Path(source)
     try:
         is_file, is_folder = path.is_file(), path.is_dir()
     except OSError:  # a name too long for the file system is not the name of anything
         is_file = is_folder = False
     if is_folder:
-        return _read_folder(path, split)
+        return _read_folder(path, asked, split, field)
     if is_file:
         if asked is not None:
             raise TextError(
@@ -106,53 +120,111 @@ def _read_named(source: str, asked: Split | None, split: Split) -> tuple[str, li
                 "a single file, which has no splits",
                 "give the file of that split without `split`, or the folder that holds all splits",
             )
-        return path.name, _read_file(path)
+        return _read_files(path.name, [path], field)
+    place, _, column = source.rpartition("#")
+    if place and column and field is None:
+        return _read_named(place, asked, split, column)
     if source in _WIKITEXT:
-        return f"wikitext-2 ({split})", _read_hub(split)
+        return f"wikitext-2 ({split})", _read_wikitext(split)
     shown = source if len(source) <= 80 else source[:77] + "..."
-    raise TextError(
-        f"the text {shown!r}",
-        "no such file or folder, and not a known name",
-        'give a text file, a folder of text files, "wikitext-2", or a list of strings (a text itself goes in a list)',
-    )
+    request = Request(f"the text {shown!r}", TextError)
+    if wanted := hub_name(source):
+        if asked and wanted.split and asked != wanted.split:
+            raise request.refusal(f"its name asks for {wanted.split!r}, `split` for {asked!r}", "name one split")
+        table = load_hub(wanted, split, request)
+        return _read_table(table, field, request, f"{table.name} ({wanted.split or split})")
+    raise request.refusal("no such file or folder, and not a known name", _KNOWN)
 
 
-def _read_strings(source: Iterable[str], split: Split | None) -> list[str]:
-    if split is not None:
-        raise TextError(f"the {split} split of a list of strings", "strings have no splits", "leave `split` out")
-    if not isinstance(source, Iterable):
-        raise TextError(
-            f"a text from {source!r}",
-            f"an object of type {type(source).__name__}",
-            'give a path, "wikitext-2", or an iterable of strings, one a document',
+def _read_object(source: Any, asked: Split | None, split: Split, field: str | None) -> _Documents:
+    """Documents of an object in memory."""
+    what = type(source).__name__
+    request = Request(f"a text from {'an' if what[0] in 'AEIOUaeiou' else 'a'} {what}", TextError)
+    if is_dataset_dict(source):
+        source = _split_of_dict(source, split, request)
+    elif asked is not None:
+        raise TextError(f"the {asked} split of a {what}", "it has no splits", "leave `split` out")
+    if isinstance(source, bytes | bytearray | memoryview):
+        raise request.refusal(
+            "bytes, whose encoding is not said", "give [source.decode('utf-8')], or the path of the file"
         )
-    documents = []
-    for number, document in enumerate(source):
+    if isinstance(source, io.IOBase):
+        raise request.refusal(
+            "an open file, whose lines would be taken for documents", "give its path, or [file.read()]"
+        )
+    if isinstance(source, Mapping):
+        raise request.refusal(
+            f"a mapping with the keys {listed(source)}",
+            "give the strings of one of its values in a list, or a DataFrame; a text itself goes in a list",
+        )
+    if isinstance(source, Set):
+        raise request.refusal("a set, which has no order", "give a list")
+    table = from_python(source, request)
+    if table is None:
+        if not isinstance(source, Iterable):
+            raise request.refusal(f"an object of type {what}", _KNOWN)
+        values = source.to_pylist() if hasattr(source, "to_pylist") else list(source)
+        if not (values and isinstance(values[0], Mapping)):
+            return _read_strings(values, field)
+        table = records_of(f"{len(values)} dicts", values, request)
+    return _read_table(table, field, request)
+
+
+def _read_strings(values: list[Any], field: str | None) -> _Documents:
+    request = Request("a text from an iterable of strings", TextError)
+    if field is not None:
+        raise request.refusal(f"strings, which have no column {field!r}", "leave `field` out")
+    for number, document in enumerate(values):
         if not isinstance(document, str):
-            raise TextError(
-                "a text from an iterable of strings",
-                f"item {number} is of type {type(document).__name__}",
-                "give strings, one a document",
-            )
-        try:
-            document.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise TextError(
-                "a text from an iterable of strings",
-                f"item {number} holds half of a surrogate pair at character {error.start}, which is no Unicode text",
-                "decode the text anew, with errors='replace' if need be",
-            ) from error
-        documents.append(document)
-    return documents
+            raise request.refusal(f"item {number} is of type {type(document).__name__}", "give strings, one a document")
+    if values and all(_is_path(document) for document in values):
+        raise request.refusal("paths of files, not texts", "give one path, or the folder that holds the files")
+    documents = [clean(document, f"item {number}", request) for number, document in enumerate(values)]
+    return f"{len(documents)} strings" if len(documents) != 1 else "1 string", documents
 
 
-def _read_folder(folder: Path, split: Split) -> tuple[str, list[str]]:
-    files = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in _SUFFIXES)
+def _is_path(text: str) -> bool:
+    """Whether a string is the path of a file that is there."""
+    try:
+        return 0 < len(text) < 1000 and "\n" not in text and os.path.isfile(text)
+    except ValueError:  # a NUL character
+        return False
+
+
+def _read_table(table: Table, field: str | None, request: Request, name: str = "") -> _Documents:
+    """Documents of a table, one a row."""
+    column = field if field is not None else table.text_column(request)
+    documents = table.texts(column, request)
+    documents = [clean(text, f"{table.where(row)} of {column!r}", request) for row, text in enumerate(documents)]
+    return f"{name or table.name}#{column}", documents
+
+
+def _split_of_dict(splits: Mapping[str, Any], split: Split, request: Request) -> Any:
+    """The split of a `DatasetDict`, whatever word stands for it there."""
+    here = [name for name in splits if SPLIT_WORDS.get(str(name).lower(), name) == split]
+    if len(here) != 1:
+        raise request.refusal(f"no {split} split; there are {listed(splits)}", "give one split itself: dataset['NAME']")
+    return splits[here[0]]
+
+
+def _read_folder(folder: Path, asked: Split | None, split: Split, field: str | None) -> _Documents:
+    if is_saved_dataset(folder):
+        request = Request(f"the text of {folder}", TextError)
+        source = load_saved_dataset(folder, request)
+        if is_dataset_dict(source):
+            chosen = _split_of_dict(source, split, Request(f"{request.asked} (its folders are its splits)", TextError))
+            return _read_table(_table_of(chosen, request), field, request, f"{folder.name} ({split})")
+        if asked is not None:
+            raise TextError(f"the {asked} split of {folder}", "a data set without splits", "leave `split` out")
+        return _read_table(_table_of(source, request), field, request, folder.name)
+    there = sorted(path for path in folder.iterdir() if path.is_file())
+    plain = [path for path in there if suffix_of(path) in PLAIN]
+    files = plain or [path for path in there if suffix_of(path) in TABLES]
     if not files:
         raise TextError(
             f"the text files of {folder}",
-            f"no file that ends in {', '.join(_SUFFIXES)}",
-            "give a folder that holds text files, or one file",
+            f"no file that ends in {', '.join((*PLAIN, *TABLES))}",
+            "give a folder that holds text files or tables, or one file",
         )
     with_split = {path: _split_of(path) for path in files if _split_of(path)}
     if with_split:
@@ -167,41 +239,77 @@ def _read_folder(folder: Path, split: Split) -> tuple[str, list[str]]:
     name = f"{folder.name}: {', '.join(path.name for path in files[:3])}"
     if len(files) > 3:
         name += f" and {len(files) - 3} more"
-    return name, [document for path in files for document in _read_file(path)]
+    return _read_files(name, files, field)
 
 
-def _split_of(path: Path) -> Split | None:
+def _table_of(dataset: Any, request: Request) -> Table:
+    table = from_python(dataset, request)
+    assert table is not None
+    return table
+
+
+def _split_of(path: Path) -> str | None:
     """The split that a file's name tells by a word of its own, e.g. `wiki.valid.raw`."""
     words = re.split(r"[^a-z0-9]+", path.name.lower())
-    return next((_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS), None)
+    return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), None)
 
 
-def _read_file(path: Path) -> list[str]:
-    """Documents of a file: the rows of a WikiText file, otherwise the whole content."""
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise TextError(
-            f"the text of {path}",
-            f"not UTF-8: byte 0x{error.object[error.start]:02x} at offset {error.start}",
-            "convert the file to UTF-8",
-        ) from error
-    except OSError as error:
-        raise TextError(f"the text of {path}", f"{error.strerror}", "check the path and its permissions") from error
+def _read_files(name: str, files: list[Path], field: str | None) -> _Documents:
+    """Documents of files in order; tables all give the same column."""
+    documents: list[str] = []
+    column = field
+    tables = [path for path in files if is_table(path)]
+    for path in files:
+        request = Request(f"the text of {path}", TextError)
+        if path not in tables:
+            if field is not None:
+                raise request.refusal(f"a plain text, which has no column {field!r}", "leave the column out")
+            documents += _read_plain(path, request)
+            continue
+        table = read_table(path, request)
+        column = column if column is not None else table.text_column(request)
+        documents += _read_table(table, column, request)[1]
+    return f"{name}#{column}" if tables else name, documents
+
+
+def _read_plain(path: Path, request: Request) -> list[str]:
+    """Documents of a text file: the rows of a WikiText file, otherwise the whole content."""
+    if is_conllu(path):
+        raise request.refusal(
+            "CoNLL-U, whose columns would be read as text",
+            "give the plain text; the analysis of parts of speech takes the file as it is (its own `text`)",
+        )
+    content = read_content(path, request)
     if path.name.lower().startswith("wiki.") and _split_of(path):
         # The hub's rows keep their line end; a row of white space became an empty one there.
         return [row if row.strip() else "" for row in re.findall(r"[^\n]*\n|[^\n]+", content)]
+    lines = content.strip().split("\n")
+    if _is_object(lines[0]) and _is_object(lines[-1]):
+        raise request.refusal(
+            "JSON Lines, whose syntax would be read as text", "name the file .jsonl, and its column: FILE.jsonl#COLUMN"
+        )
     return [content]
 
 
-def _read_hub(split: Split) -> list[str]:
-    asked = f"the {split} split of WikiText-2 raw from the Hugging Face hub"
-    todo = "download it once where there is a network, or give the path of a text file or folder instead"
+def _is_object(line: str) -> bool:
+    """Whether a line is a JSON object."""
+    if not line.startswith("{"):
+        return False
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _read_wikitext(split: Split) -> list[str]:
+    request = Request(f"the {split} split of WikiText-2 raw from the Hugging Face hub", TextError)
     try:
         import datasets
 
         rows = datasets.load_dataset("Salesforce/wikitext", "wikitext-2-raw-v1", split=split)
     # The library raises errors of many unrelated kinds when it is offline; for the user all mean the same.
     except Exception as error:
-        raise TextError(asked, f"{type(error).__name__}: {error}", todo) from error
-    return list(rows["text"])  # type: ignore[index,call-overload]
+        todo = "download it once where there is a network, or give the path of a text file or folder instead"
+        raise request.refusal(f"{type(error).__name__}: {error}", todo) from error
+    texts = rows["text"]  # type: ignore[index,call-overload]
+    return [clean(row, f"row {number}", request) for number, row in enumerate(texts)]

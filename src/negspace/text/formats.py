@@ -1,0 +1,222 @@
+"""Tables in files: JSON Lines, JSON, CSV, TSV, Parquet, Arrow, and folders of `datasets.save_to_disk`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from negspace.text.content import Request, decode, read_bytes, suffix_of
+from negspace.text.table import Table, from_arrow, from_columns, from_records, listed
+
+_JSONL = (".jsonl", ".ndjson")
+_ARROW = (".arrow", ".feather")
+TABLES = (*_JSONL, ".json", ".csv", ".tsv", ".parquet", *_ARROW)
+"""Endings of files that are tables, before that of a compression."""
+_MAGIC = {b"PAR1": ".parquet", b"ARROW1": ".arrow"}
+_DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
+_SENTENCE_ENDS = (".", "?", "!", "。", "？", "！")
+_LONGEST_NAME = 60
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file is a table, by its name or, for formats that say so themselves, by its first bytes."""
+    if suffix_of(path) in TABLES:
+        return True
+    try:
+        with open(path, "rb") as file:
+            start = file.read(6)
+    except OSError:
+        return False
+    return any(start.startswith(magic) for magic in _MAGIC)
+
+
+def is_saved_dataset(folder: Path) -> bool:
+    """Whether `datasets.save_to_disk` made a folder."""
+    return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
+
+
+def load_saved_dataset(folder: Path, request: Request) -> Any:
+    """The `Dataset` or `DatasetDict` in a folder that `datasets.save_to_disk` made."""
+    import datasets
+
+    try:
+        return datasets.load_from_disk(str(folder))
+    # A folder with a part missing ends in errors of many kinds.
+    except Exception as error:
+        raise request.refusal(
+            f"a folder of datasets.save_to_disk that cannot be read ({type(error).__name__}: {error})", "save it again"
+        ) from error
+
+
+def read_table(path: Path, request: Request) -> Table:
+    """The table in a file, which may be compressed. One without rows is refused."""
+    data = read_bytes(path, request)
+    suffix = next((kind for magic, kind in _MAGIC.items() if data.startswith(magic)), suffix_of(path))
+    table = _READERS[suffix](path.name, data, request)
+    if not table.rows:
+        found = f"column names ({listed(table.columns)}) and no rows" if table.columns else "an empty file"
+        raise request.refusal(found, "give a file with at least one row")
+    return table
+
+
+def json_lines(name: str, text: str, request: Request) -> Table:
+    """A table of one JSON object a line; blank lines are no rows."""
+    records: list[Mapping[str, Any]] = []
+    lines: list[int] = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        value = _loads(line, f"line {number}: ", "give JSON Lines: one JSON object a line", request)
+        records.append(_record(value, f"line {number}", request))
+        lines.append(number)
+    return from_records(name, records, lines)
+
+
+def records_of(name: str, values: Sequence[Any], request: Request) -> Table:
+    """A table of objects (or strings) in memory."""
+    return from_records(name, [_record(value, f"item {at}", request) for at, value in enumerate(values)])
+
+
+def _record(value: Any, where: str, request: Request) -> Mapping[str, Any]:
+    if isinstance(value, str):
+        return {"text": value}
+    if not isinstance(value, Mapping):
+        raise request.refusal(
+            f"{where}: a JSON {type(value).__name__} instead of an object", "give objects: {FIELD: VALUE}"
+        )
+    return value
+
+
+def _loads(text: str, where: str, todo: str, request: Request) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise request.refusal(f"{where}no JSON: {error}", todo) from error
+    except RecursionError as error:
+        raise request.refusal(f"{where}JSON nested too deeply", todo) from error
+
+
+def _json_lines(name: str, data: bytes, request: Request) -> Table:
+    return json_lines(name, decode(data, request), request)
+
+
+def _json(name: str, data: bytes, request: Request) -> Table:
+    """JSON: a list of objects or of strings, or an object of columns; or JSON Lines, which often bear its name."""
+    text = decode(data, request)
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        if "Extra data" in str(error):
+            return json_lines(name, text, request)
+        raise request.refusal(f"no JSON: {error}" if text.strip() else "an empty file", "give a JSON file") from error
+    except RecursionError as error:
+        raise request.refusal("JSON nested too deeply", "give a list of objects") from error
+    if isinstance(value, list):
+        return records_of(name, value, request)
+    if isinstance(value, dict):
+        columns = {key: list(rows.values()) if isinstance(rows, dict) else rows for key, rows in value.items()}
+        lengths = {len(rows) if isinstance(rows, list) else None for rows in columns.values()}
+        if len(lengths) == 1 and None not in lengths:
+            return from_columns(name, columns)
+        raise request.refusal(
+            f"one JSON object with {listed(value)} instead of rows",
+            "give a list of objects, one a row, or JSON Lines",
+        )
+    raise request.refusal(f"a JSON {type(value).__name__} instead of rows", "give a list of objects, one a row")
+
+
+def _separated(delimiter: str) -> Callable[[str, bytes, Request], Table]:
+    def read(name: str, data: bytes, request: Request) -> Table:
+        text = decode(data, request)
+        header = text.lstrip("\n").partition("\n")[0]
+        others = [other for other in _DELIMITERS if other != delimiter and other in header]
+        if delimiter in header or not others:
+            return _read_separated(name, text, delimiter, request)
+        if len(others) > 1:
+            found = (
+                f"no {_DELIMITERS[delimiter]} in the first line, but {listed(_DELIMITERS[other] for other in others)}"
+            )
+            raise request.refusal(found, f"put {_DELIMITERS[delimiter]} between the columns")
+        return _read_separated(name, text, others[0], request)
+
+    return read
+
+
+def _read_separated(name: str, text: str, delimiter: str, request: Request) -> Table:
+    apart = _DELIMITERS[delimiter]
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    limit = csv.field_size_limit(sys.maxsize)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        begin = 1
+        for row in reader:
+            if row:
+                rows.append(row)
+                lines.append(begin)
+            begin = reader.line_num + 1
+    except csv.Error as error:
+        todo = 'put fields with quotes between quotes, and double those within: "He said ""no""."'
+        raise request.refusal(f"line {reader.line_num}: {error} (fields apart by {apart})", todo) from error
+    finally:
+        csv.field_size_limit(limit)
+    if not rows:
+        return from_columns(name, {})
+    columns = _header([cell.strip() for cell in rows[0]], request)
+    for row, line in zip(rows[1:], lines[1:], strict=True):
+        if len(row) != len(columns):
+            raise request.refusal(
+                f"line {line}: {len(row)} fields apart by {apart}, where the first line names {len(columns)} columns",
+                "put fields that hold the delimiter between quotes, and check that the delimiter is the right one",
+            )
+    values = {column: [row[at] for row in rows[1:]] for at, column in enumerate(columns)}
+    return from_columns(name, values, lines[1:])
+
+
+def _header(columns: list[str], request: Request) -> list[str]:
+    """The names in the first line, which must be names: without them the first row would be taken for them."""
+    for column in columns:
+        if len(column) > _LONGEST_NAME or column.endswith(_SENTENCE_ENDS):
+            raise request.refusal(
+                f"{column[:_LONGEST_NAME]!r} in the first line, where the names of the columns belong",
+                "put a line with the names of the columns first",
+            )
+    if twice := {column for column in columns if columns.count(column) > 1}:
+        raise request.refusal(f"two columns named {min(twice)!r}", "give each column a name of its own")
+    return columns
+
+
+def _parquet(name: str, data: bytes, request: Request) -> Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return from_arrow(name, pq.read_table(pa.BufferReader(data)))
+    except (pa.ArrowException, OSError) as error:
+        raise request.refusal(f"no Parquet file, or a damaged one ({error})", "fetch or make the file again") from error
+
+
+def _arrow(name: str, data: bytes, request: Request) -> Table:
+    import pyarrow as pa
+
+    # `datasets` writes streams, Feather and others files of the same name.
+    opened = pa.ipc.open_file if data.startswith(b"ARROW1") else pa.ipc.open_stream
+    try:
+        return from_arrow(name, opened(pa.BufferReader(data)).read_all())
+    except (pa.ArrowException, OSError) as error:
+        raise request.refusal(f"no Arrow file, or a damaged one ({error})", "fetch or make the file again") from error
+
+
+_READERS: Mapping[str, Callable[[str, bytes, Request], Table]] = {
+    **dict.fromkeys(_JSONL, _json_lines),
+    ".json": _json,
+    ".csv": _separated(","),
+    ".tsv": _separated("\t"),
+    ".parquet": _parquet,
+    **dict.fromkeys(_ARROW, _arrow),
+}

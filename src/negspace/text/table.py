@@ -1,0 +1,165 @@
+"""Rows with named columns, from wherever they come, and the choice of the column that is meant."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from negspace.text.content import Request
+
+MISSING = object()
+"""Stands for the value that a row of JSON does not have."""
+TEXT_NAMES = ("text", "content", "raw_content", "document", "story", "article")
+"""Names that a column of running text usually has."""
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Rows with named columns."""
+
+    name: str
+    """What to call it: the file's name, or what kind of object it is."""
+    columns: tuple[str, ...]
+    """Names of the columns."""
+    values: Callable[[str], Sequence[Any]]
+    """The values of a column, a row each."""
+    textual: tuple[str, ...]
+    """Those columns whose values are strings."""
+    rows: int
+    """How many rows."""
+    lines: Sequence[int] = ()
+    """The line of the file in which each row begins, if it has lines."""
+
+    def where(self, row: int) -> str:
+        """A row in the user's words: "line 3"."""
+        return f"line {self.lines[row]}" if self.lines else f"row {row}"
+
+    def texts(self, column: str, request: Request) -> list[str]:
+        """The strings of a column; a row without one is refused."""
+        if column not in self.columns:
+            raise request.refusal(f"no column {column!r}; there are {listed(self.columns)}", "name one of the columns")
+        values = self.values(column)
+        for row, value in enumerate(values):
+            if not isinstance(value, str):
+                found = "no" if value is MISSING or is_null(value) else f"a {type(value).__name__} as"
+                raise request.refusal(
+                    f"{self.where(row)} has {found} {column!r}", f"give a string in each row of {column!r}"
+                )
+        return list(values)
+
+    def text_column(self, request: Request) -> str:
+        """The column that is meant by the text of the table: the only one of strings, or the one that says so."""
+        if named := [name for name in TEXT_NAMES if name in self.textual]:
+            candidates = named
+        else:
+            candidates = [name for name in self.textual if not self._numbers(name)]
+        if len(candidates) == 1:
+            return candidates[0]
+        how = "name one of them: PATH#COLUMN, or field='COLUMN' in Python"
+        if candidates:
+            raise request.refusal(f"several columns of text: {listed(candidates)}", how)
+        raise request.refusal(
+            f"no column of strings; its columns are {listed(self.columns)}", "give a table with a text"
+        )
+
+    def _numbers(self, column: str) -> bool:
+        """Whether all strings of a column are numbers: files without types have strings only."""
+        try:
+            for value in self.values(column):
+                float(value)
+        except (TypeError, ValueError):
+            return False
+        return True
+
+
+def listed(names: Iterable[object]) -> str:
+    """Names for a message: the first dozen."""
+    shown = [str(name) for name in names]
+    return ", ".join(shown[:12]) + (f" and {len(shown) - 12} more" if len(shown) > 12 else "") or "none"
+
+
+def from_records(name: str, records: Sequence[Mapping[str, Any]], lines: Sequence[int] = ()) -> Table:
+    """A table of rows as JSON has them: a row may lack what another has."""
+    columns = tuple(dict.fromkeys(column for record in records for column in record))
+    return _table(
+        name, columns, lambda column: [record.get(column, MISSING) for record in records], len(records), lines
+    )
+
+
+def from_columns(name: str, columns: Mapping[str, Sequence[Any]], lines: Sequence[int] = ()) -> Table:
+    """A table of columns of equal length."""
+    rows = len(next(iter(columns.values()), ()))
+    return _table(name, tuple(columns), columns.__getitem__, rows, lines)
+
+
+def from_arrow(name: str, data: Any) -> Table:
+    """A table of pyarrow; only the columns that are asked for become Python's."""
+    import pyarrow as pa
+
+    kinds = pa.types
+    textual = []
+    for field in data.schema:
+        kind = field.type.value_type if kinds.is_dictionary(field.type) else field.type
+        if kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind):
+            textual.append(field.name)
+    return Table(
+        name,
+        tuple(data.column_names),
+        lambda column: data.column(column).to_pylist(),
+        tuple(textual),
+        data.num_rows,
+    )
+
+
+def from_python(source: Any, request: Request) -> Table | None:
+    """The table that an object in memory is, None if it is no table.
+
+    A DataFrame of pandas, a `datasets.Dataset`, a table of pyarrow, or of another library that speaks Arrow (polars).
+    What a `datasets.DatasetDict` holds is its splits, and which of them is meant is the caller's matter.
+    """
+    if _is(source, "pandas", "DataFrame"):
+        columns = {str(column): source.iloc[:, at].tolist() for at, column in enumerate(source.columns)}
+        if len(columns) < source.shape[1]:
+            raise request.refusal("a DataFrame with two columns of one name", "give each column a name of its own")
+        return from_columns("DataFrame", columns)
+    if _is(source, "datasets", "IterableDataset", "IterableDatasetDict"):
+        raise request.refusal(
+            f"an {type(source).__name__}, which may have no end",
+            "take rows of it: list(dataset.take(10_000))",
+        )
+    if _is(source, "datasets", "Dataset"):
+        return from_arrow("Dataset", source.with_format("arrow")[:])
+    if hasattr(source, "__arrow_c_stream__") and (hasattr(source, "columns") or hasattr(source, "column_names")):
+        import pyarrow as pa
+
+        return from_arrow(type(source).__name__, pa.table(source))
+    return None
+
+
+def is_dataset_dict(source: Any) -> bool:
+    """Whether an object is a `datasets.DatasetDict`."""
+    return _is(source, "datasets", "DatasetDict")
+
+
+def is_null(value: object) -> bool:
+    """Whether a value of a table stands for none: None, or NaN as pandas has it."""
+    return value is None or (isinstance(value, float) and value != value) or type(value).__name__ == "NAType"
+
+
+def _is(source: Any, library: str, *names: str) -> bool:
+    """Whether an object is of a class of a library that is imported already; else it cannot be."""
+    module = sys.modules.get(library)
+    return module is not None and isinstance(source, tuple(getattr(module, name) for name in names))
+
+
+def _table(
+    name: str, columns: tuple[str, ...], values: Callable[[str], Sequence[Any]], rows: int, lines: Sequence[int]
+) -> Table:
+    textual = []
+    for column in columns:
+        kinds = {type(value) for value in values(column) if value is not MISSING and not is_null(value)}
+        if kinds and all(issubclass(kind, str) for kind in kinds):
+            textual.append(column)
+    return Table(name, columns, values, tuple(textual), rows, lines)
