@@ -10,7 +10,7 @@ from pathlib import Path
 
 from negspace.text.content import PLAIN, Request, suffix_of
 from negspace.text.formats import TABLES
-from negspace.text.table import Table, from_arrow, listed
+from negspace.text.table import Table, from_arrow, from_records, listed
 
 SPLIT_WORDS = {
     "train": "train",
@@ -25,6 +25,7 @@ SPLIT_WORDS = {
 _PART = r"[A-Za-z0-9][\w.\-]*"
 _SPLIT = rf"{_PART}(?:\[[\d:%]+\])?"
 _NAME = re.compile(rf"(?:hub:)?(?P<name>(?:{_PART}/)?{_PART})(?::(?P<first>{_SPLIT}))?(?::(?P<second>{_SPLIT}))?")
+_FIRST = re.compile(rf"(?P<split>{_PART})\[:(?P<rows>\d+)\]")
 _FORM = "OWNER/NAME:CONFIGURATION:SPLIT"
 
 
@@ -37,7 +38,7 @@ class HubName:
     config: str | None = None
     """Its configuration, if one is named."""
     split: str | None = None
-    """Its split, if one is named; "train[:1000]" are the first 1,000 rows of one."""
+    """Its split, if one is named; "train[:1000]" are the first 1,000 rows of one, and no more is downloaded."""
 
     def __str__(self) -> str:
         return ":".join(part for part in (self.name, self.config, self.split) if part)
@@ -68,9 +69,13 @@ def load_hub(wanted: HubName, split: str | None, request: Request) -> Table:
         split: the split to take where the name holds none; None: the only one that there is.
     """
     chosen = wanted.split or split
+    first = _FIRST.fullmatch(chosen or "")
     with _explained(wanted, request):
         import datasets
 
+        if first:
+            stream = datasets.load_dataset(wanted.name, wanted.config, split=first["split"], streaming=True)
+            return from_records(str(wanted), list(stream.take(int(first["rows"]))))
         data = datasets.load_dataset(wanted.name, wanted.config, split=chosen)
     if chosen is None:
         if len(data) != 1:
