@@ -45,7 +45,7 @@ def test_a_bundled_model_is_found_by_name(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_the_tagger_is_found_or_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reference, "_DATA", tmp_path)
-    with pytest.raises(TaggerError, match=r"a \.conllu file, or train one: python -m negspace\.reference tagger"):
+    with pytest.raises(TaggerError, match=r"train one in a checkout of negspace: python -m tools\.reference tagger"):
         reference.tagger_path()
     (tmp_path / "tagger").mkdir()
     (tmp_path / "tagger" / "config.cfg").write_text("")

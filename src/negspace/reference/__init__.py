@@ -1,4 +1,4 @@
-"""The bundled reference material (models, minimal pairs, held-out text, tagger) and the code that makes it."""
+"""The bundled reference material: models, minimal pairs, tasks, held-out text and tagger."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from negspace.errors import ModelError, PairsError, TaggerError, TasksError, TextError
 
 _DATA = Path(__file__).parent / "data"
+_MAKERS = " in a checkout of negspace: python -m tools.reference"
 
 
 def model_path(name: str = "gelu") -> Path:
@@ -22,7 +23,7 @@ def model_path(name: str = "gelu") -> Path:
         raise ModelError(
             f"the bundled model {name!r}",
             f"bundled here: {', '.join(bundled) or 'none'}",
-            "take one of these, or train one: python -m negspace.reference train --help",
+            f"take one of these, or train one{_MAKERS} train --help",
         )
     return folder
 
@@ -40,7 +41,7 @@ def series_path() -> Path:
         raise ModelError(
             "the bundled training series",
             f"no checkpoint in {folder}",
-            "reinstall negspace, or train one: python -m negspace.reference train --name series --help",
+            f"reinstall negspace, or train one{_MAKERS} train --name series --help",
         )
     return folder
 
@@ -106,7 +107,6 @@ def tagger_path() -> Path:
         raise TaggerError(
             "the bundled tagger",
             f"no pipeline in {folder}",
-            "name a spaCy pipeline, give gold tags in a .conllu file, or train one:"
-            " python -m negspace.reference tagger --help",
+            f"name a spaCy pipeline, give gold tags in a .conllu file, or train one{_MAKERS} tagger --help",
         )
     return folder

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from negspace.reference.grammar.draw import Draw
+from negspace.reference.draw import Draw
 
 Head = Literal["animal", "verb", "person"]
 """What one of the attention heads looks for: the latest word of this kind."""

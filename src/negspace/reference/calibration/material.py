@@ -11,7 +11,7 @@ from typing import Any
 from negspace.files import make_folder, write_whole
 from negspace.reference.calibration.lexicon import ANIMALS, EVENTS, PEOPLE, RELATIONS, SERIES, Lexicon
 from negspace.reference.calibration.sentences import NAMES_OF_SERIES, TO_SLOT, question, run, subject, text, verb
-from negspace.reference.grammar.draw import Draw
+from negspace.reference.draw import Draw
 
 Row = dict[str, Any]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from negspace.reference.calibration.lexicon import ANIMALS, EVENTS, NUMBERED, PEOPLE, RELATIONS, SERIES, THINGS, Lexicon
-from negspace.reference.grammar.draw import Draw
+from negspace.reference.draw import Draw
 
 MIDDLES = ("", "adverb", "phrase", "phrases", "clause")
 """What may stand between a subject and its verb."""
