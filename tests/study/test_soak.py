@@ -160,7 +160,7 @@ def test_asked_to_stop_it_saves_the_cell_and_says_how_to_go_on(
     first.send(number)
     assert first.wait() == 130
     assert "stopping after the current cell" in first.err
-    assert f"to go on: negspace run {study} --out {out}" in first.err
+    assert f"to resume: negspace run {study} --out {out}" in first.err
     assert "Traceback" not in first.err
     assert not list(out.rglob(".*.tmp"))
     assert not (out / "run.json").exists()

@@ -10,6 +10,7 @@ import typer
 
 from negspace.cli import running
 from negspace.cli.calibrate import calibrate
+from negspace.cli.demo import demo
 from negspace.cli.guard import guarded, settings
 from negspace.cli.pictures import figures, write_page
 from negspace.cli.study import study as run_preset
@@ -250,28 +251,7 @@ def report(
 
 app.command()(figures)
 app.command()(calibrate)
-
-
-@app.command()
-@guarded
-def demo(
-    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("negspace-demo"),
-    limit: Annotated[int, typer.Option(help="Pairs of each paradigm.")] = 100,
-    as_json: AsJson = False,
-) -> None:
-    """The main study on the bundled model, in a few minutes: shares 1%, 5% and 20%, three random sets, matched sets."""
-    from negspace.reference import model_path, pairs_path, text_path
-
-    given = {
-        "model": str(model_path()),
-        "text": str(text_path()),
-        "blimp": [str(pairs_path())],
-        "shares": [0.01, 0.05, 0.2],
-        # So small a model loses little perplexity to any set; the control is to match even that.
-        "tolerance": 0.001,
-        "limit": limit,
-    }
-    _run(None, given, out, as_json, running.Where())
+app.command()(demo)
 
 
 def _run(study_file: Path | None, given: dict[str, Any], out: Path | None, as_json: bool, where: running.Where) -> None:

@@ -42,7 +42,7 @@ def calibrate(
             made = run_calibration(out, seed=seed, progress=bar.run, note=bar.note)
             rates = _simulate(simulations, seed, bar) if simulations else []
     except Interrupted as stop:
-        typer.echo(f"{stop}\nto go on: {resume_command()}", err=True)
+        typer.echo(f"{stop}\nto resume: {resume_command()}", err=True)
         raise typer.Exit(STOPPED) from None
     wrong = int((~made["ok"]).sum())
     often = [one for one in rates if one.too_often]

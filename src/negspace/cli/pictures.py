@@ -11,15 +11,16 @@ import typer
 from negspace.cli.guard import guarded
 
 
-def write_page(folders: Sequence[Path], out: Path) -> None:
-    """Write the HTML report of some runs and say where it is."""
+def write_page(folders: Sequence[Path], out: Path, *, quiet: bool = False) -> None:
+    """Write the HTML report of some runs and say where it is, unless `quiet`."""
     from negspace.files import check_writable
     from negspace.report.page import write_report
     from negspace.study.reading import read_runs
 
     check_writable(out)
     made = write_report(read_runs(folders), out)
-    typer.echo(f"{made} ({made.stat().st_size / 1e6:.1f} MB): open it in a browser; it needs no network")
+    if not quiet:
+        typer.echo(f"{made} ({made.stat().st_size / 1e6:.1f} MB): open it in a browser; it needs no network")
 
 
 @guarded

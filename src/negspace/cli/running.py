@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from negspace.experiment.config import Study
     from negspace.runs.ray_cluster import RayCluster
     from negspace.study.run import Plan
+    from negspace.study.tables import Tables
 
 
 @dataclass(frozen=True)
@@ -50,18 +51,22 @@ class Where:
         return RayCluster(partial(workbench, study), study.resources, self.address)
 
 
-def run(study: Study, out: Path, as_json: bool, where: Where, announce: Callable[[Plan], None] | None = None) -> None:
-    """Run a study into a folder and print its tables; after Ctrl-C, say how to go on."""
+def compute(study: Study, out: Path, where: Where, announce: Callable[[Plan], None] | None = None) -> Tables:
+    """Run a study into a folder and return its tables; after Ctrl-C, say how to resume."""
     from negspace.runs.engine import Interrupted
     from negspace.study.run import run_study
 
     try:
         with where.open(study) as cluster, Bar() as bar:
-            tables = run_study(study, out, progress=bar.run, note=bar.note, announce=announce, cluster=cluster)
+            return run_study(study, out, progress=bar.run, note=bar.note, announce=announce, cluster=cluster)
     except Interrupted as stop:
-        typer.echo(f"{stop}\nto go on: {resume_command()}", err=True)
+        typer.echo(f"{stop}\nto resume: {resume_command()}", err=True)
         raise typer.Exit(STOPPED) from None
-    show(tables, False, as_json)
+
+
+def run(study: Study, out: Path, as_json: bool, where: Where, announce: Callable[[Plan], None] | None = None) -> None:
+    """Run a study into a folder and print its tables."""
+    show(compute(study, out, where, announce), False, as_json)
     if not as_json:
         output().print(
             f"\ntables: {out}/tables  in full: negspace report {out} --detail"
