@@ -17,6 +17,7 @@ import torch
 
 import negspace as ns
 from benchmarks.row import Row, row
+from negspace.experiment.condition import Condition
 from negspace.experiment.config import Study, configure
 from negspace.experiment.lab import Lab
 from negspace.models.load import load
@@ -108,7 +109,7 @@ def unit_costs(rounds: int = 3, limit: int = 10) -> dict[str, Any]:
     with TemporaryDirectory() as folder:
         store = Store(Path(folder))
         lab = Lab(study, bench.survey().facts, store, LocalEngine(store, bench.compute))
-        cells = {what: lab.scan_cell if what == "scan" else lab.score(what, "plain") for what in KINDS}
+        cells = {what: lab.scan_cell if what == "scan" else lab.score(what, Condition(name="plain")) for what in KINDS}
         ratios: dict[str, list[float]] = {what: [] for what in KINDS}
         forward: list[float] = []
         for turn in range(-1, rounds):  # the first is for caches and compilers

@@ -138,9 +138,10 @@ def test_figures_equal_plain_calls(run: Run, model: Model, fields: dict[str, Any
 def test_a_record_holds_every_item_of_every_condition(run: Run, model: Model, fields: dict[str, Any]) -> None:
     part = run[1].manifest["analyses"]["layers"]
     store = Store(run[0])
-    record = store.require(part["sets"][0]["cells"]["blimp"])
+    conditions = [one for one in part["conditions"] if one["role"] == "top"]
+    record = store.require(conditions[0]["cells"]["blimp"])
     assert record.kind == "layers"
-    assert record.spec["conditions"] == [condition["layers"] for condition in part["conditions"]]
+    assert record.spec["conditions"] == [one["facts"]["layers"] for one in conditions]
     assert record.results["share_of_layers"] == pytest.approx((4 + 2 + 3 + 4 + 3 + 2 + 1) / 32)
     scan = ns.scan(model, fields["text"], window=32, windows=20, md_pairs=64)
     with ns.intervene(model, scan.top(0.2).restrict([2]), zero="negative"):
@@ -210,7 +211,7 @@ def test_a_second_run_computes_nothing_and_gives_the_same(run: Run, fields: dict
     assert (run[0] / "run.log.jsonl").read_text().count('"computed"') == events
     assert {path.name: path.read_bytes() for path in (run[0] / "tables").iterdir()} == before
     # A lost record is computed again, to the same bytes, and nothing else is.
-    key = run[1].manifest["analyses"]["layers"]["sets"][1]["cells"]["tse"]
+    key = run[1].manifest["analyses"]["layers"]["conditions"][1]["cells"]["tse"]
     path = run[0] / "cells" / f"{key}.parquet"
     content = path.read_bytes()
     path.unlink()

@@ -128,7 +128,7 @@ def test_scaffolding_against_the_rest(made):
     # The interval is that of a bootstrap of the difference itself.
     manifest = json.loads((folder / "run.json").read_text())["analyses"]["parts_of_speech"]
     before, after = (
-        pd.read_parquet(folder / "cells" / f"{condition['cell']}.parquet") for condition in manifest["conditions"][:2]
+        pd.read_parquet(folder / "cells" / f"{one['cells']['surprisal']}.parquet") for one in manifest["conditions"][:2]
     )
     excess = (after["nll"] - before["nll"]).to_numpy()
     scaffold, others = (
@@ -223,7 +223,7 @@ def test_every_fast_tokenizer(kind, gold, tiny_fields, tmp_path):
     Path(fields["text"]).write_text(words.text.text, encoding="utf-8")
     run_study(_study(fields, text=str(gold), matched=False), tmp_path / "run", model=model)
     manifest = json.loads((tmp_path / "run" / "run.json").read_text())
-    cell = manifest["analyses"]["parts_of_speech"]["conditions"][1]["cell"]
+    cell = manifest["analyses"]["parts_of_speech"]["conditions"][1]["cells"]["surprisal"]
     items = pd.read_parquet(tmp_path / "run" / "cells" / f"{cell}.parquet")
 
     tag_at = [""] * len(words.text.text)

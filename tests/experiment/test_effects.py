@@ -8,7 +8,6 @@ from scipy import stats
 
 from negspace.experiment.effects import (
     Scored,
-    amount,
     change,
     corrected,
     finding,
@@ -18,6 +17,7 @@ from negspace.experiment.effects import (
     part,
     value,
 )
+from negspace.experiment.words import amount
 from negspace.significance import compare_accuracy, compare_perplexity, mcnemar
 
 OPTIONS = {"level": 0.95, "draws": 300, "seed": 0}

@@ -15,7 +15,7 @@ import pytest
 from negspace import files
 from negspace.errors import RecordError, StudyError
 from negspace.runs.cell import Cell, Record
-from negspace.runs.store import Damaged, Store, pack, unpack
+from negspace.runs.store import MANIFEST_FORMAT, Damaged, Store, pack, unpack
 
 CELL = Cell("perplexity", {"model": "abc", "p": 0.01})
 
@@ -191,7 +191,7 @@ def test_manifest_round_trip_and_same_bytes(store: Store) -> None:
     first = (store.folder / "run.json").read_bytes()
     store.write_manifest({"a": {"x": None, "y": [1, 2.5]}, "b": 1})
     assert (store.folder / "run.json").read_bytes() == first
-    assert store.read_manifest() == {"format": 1, "b": 1, "a": {"y": [1, 2.5], "x": None}}
+    assert store.read_manifest() == {"format": MANIFEST_FORMAT, "b": 1, "a": {"y": [1, 2.5], "x": None}}
 
 
 def test_a_folder_without_a_finished_run(tmp_path: Path, store: Store) -> None:

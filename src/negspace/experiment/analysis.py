@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, TypeVar
 
 import pandas as pd
 
+from negspace.experiment.book import Book
 from negspace.experiment.config import Settings
 from negspace.experiment.lab import Lab
 from negspace.experiment.plan import Load
@@ -16,27 +16,6 @@ from negspace.experiment.run import Run
 from negspace.experiment.schema import Schema
 from negspace.experiment.workbench import Handler, Workbench
 from negspace.figures.figure import Figure
-from negspace.runs.cell import Record
-
-
-@dataclass(frozen=True)
-class Book:
-    """What tables are made from: records only, never the model."""
-
-    study: Mapping[str, Any]
-    """The study's configuration, as the manifest has it."""
-    part: Mapping[str, Any]
-    """What the analysis's `run` returned."""
-    manifest: Mapping[str, Any]
-    """The whole manifest: model, identity, data, scan."""
-    record: Callable[[str], Record]
-    """Record of a key; raises RecordError where it is missing or damaged."""
-
-    @property
-    def bootstrap(self) -> dict[str, Any]:
-        """Keyword arguments that the functions of `significance` share: level, draws, seed."""
-        return {"level": 1 - self.study["alpha"], "draws": self.study["draws"], "seed": self.study["seed"]}
-
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from negspace.experiment.book import Book
+from negspace.experiment.condition import Condition
 from negspace.runs.cell import Record
 from negspace.significance import (
     Interval,
@@ -20,15 +22,17 @@ from negspace.significance import (
     grouped_interval,
     mcnemar,
     perplexity_interval,
+    stand,
 )
+from negspace.text.suites import SUITES
 
 Finding = Literal["harm", "gain", "null result"]
 Unit = Literal["paradigm", "pair"]
 FLIPS = 10_000
+MEAN = "random mean"
+"""Role of the mean over random sets."""
 TESTS = 20
 """Tests that a correction must leave room for."""
-GROUPS = {"blimp": "phenomenon", "tse": "paradigm"}
-"""Suite -> the column of its items by which it is broken down: BLiMP's phenomena, TSE's constructions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +71,7 @@ def scored(score: str, record: Record) -> Scored:
         return Scored(score, items["nll"].to_numpy(np.float64), none, none)
     kept = items[items["outcome"] != "identical"]
     right = np.asarray(kept["outcome"] == "right", dtype=np.float64)
-    return Scored(score, right, kept["paradigm"].to_numpy(object), kept[GROUPS[score]].to_numpy(object))
+    return Scored(score, right, kept["paradigm"].to_numpy(object), kept[SUITES[score].column].to_numpy(object))
 
 
 def mean_of(several: Sequence[Scored]) -> Scored:
@@ -142,9 +146,15 @@ def level_of(one: Scored) -> float:
 
 
 def corrected(
-    rows: list[dict[str, Any]], family: Sequence[str], alpha: float, *, ends: tuple[str, str] = ("low", "high")
+    rows: list[dict[str, Any]],
+    family: Sequence[str],
+    alpha: float,
+    *,
+    ends: tuple[str, str] = ("low", "high"),
+    p: str = "p",
+    name: str | None = "finding",
 ) -> list[dict[str, Any]]:
-    """Rows of changes with two more entries, "p_holm" and "finding"; rows without a "p" are left as they are.
+    """Rows of changes with corrected p-values and findings; rows without a p-value are left as they are.
 
     Args:
         rows: with "share", "score", "p" and the ends of an interval. One with "first_share" below its "share" repeats
@@ -152,21 +162,153 @@ def corrected(
         family: entries that tests of one family have in common.
         alpha: level of the tests.
         ends: names of the interval's ends.
+        p: name of the p-value; the corrected one is called the same with _holm.
+        name: name of the finding; None: it is not asked for.
     """
     families: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
-        if "p" in row:
-            families.setdefault(tuple(row.get(name) for name in family), []).append(row)
+        if p in row:
+            families.setdefault(tuple(row.get(column) for column in family), []).append(row)
     for tests in families.values():
-        own = [row for row in tests if row.get("first_share", row["share"]) == row["share"]]
-        adjusted = correct([row["p"] for row in own], alpha=alpha).p
-        for row, p in zip(own, adjusted, strict=True):
-            row["p_holm"] = float(p)
-        by_share = {row["share"]: row["p_holm"] for row in own}
+        own = [row for row in tests if row.get("first_share", row.get("share")) == row.get("share")]
+        adjusted = correct([row[p] for row in own], alpha=alpha).p
+        for row, value in zip(own, adjusted, strict=True):
+            row[f"{p}_holm"] = float(value)
+        by_share = {row.get("share"): row[f"{p}_holm"] for row in own}
         for row in tests:
-            row.setdefault("p_holm", by_share.get(row.get("first_share")))
-            row["finding"] = finding(row["score"], row[ends[0]], row[ends[1]], row["p_holm"], alpha)
+            row.setdefault(f"{p}_holm", by_share.get(row.get("first_share")))
+            if name is not None:
+                row[name] = finding(row["score"], row[ends[0]], row[ends[1]], row[f"{p}_holm"], alpha)
     return rows
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A condition with its scores, or the mean over several conditions with theirs."""
+
+    about: Condition
+    """The condition; of a mean, the first, under the mean's name and role."""
+    scores: Mapping[str, Scored]
+    """Score -> items."""
+    members: tuple[Entry, ...] = ()
+    """What it is the mean of; empty for a single condition."""
+
+    def part(self, score: str, group: str) -> Entry:
+        """The same on the items of one phenomenon or construction, of one suite."""
+        return Entry(self.about, {score: part(self.scores[score], group)}, self.members)
+
+    def groups(self, score: str) -> list[str]:
+        """Phenomena or constructions of a suite, sorted; none for perplexity."""
+        return sorted(set(self.scores[score].groups))
+
+
+class Effects:
+    """From the conditions of a run to the figures of its tables: values, changes, contrasts, groups.
+
+    Every analysis's numbers, tests and findings are made here and nowhere else.
+
+    Args:
+        book: records, level and seeds.
+        scores: what is read of each condition.
+    """
+
+    def __init__(self, book: Book, scores: Sequence[str]) -> None:
+        self.book, self.scores, self.alpha = book, tuple(scores), book.alpha
+        self._options = book.bootstrap
+
+    def read(self, conditions: Sequence[Condition]) -> list[Entry]:
+        """Conditions with their scores. Where one record holds several conditions, "place" of its facts says which."""
+        records: dict[str, Record] = {}
+        found = []
+        for one in conditions:
+            scores = {}
+            for score in self.scores:
+                record = records.setdefault(one.cells[score], self.book.record(one.cells[score]))
+                if "place" in one.facts:
+                    record = replace(record, items=record.items[record.items["condition"] == one.facts["place"]])
+                scores[score] = scored(score, record)
+            found.append(Entry(one, scores))
+        return found
+
+    def mean(self, members: Sequence[Entry], name: str = "", role: str = MEAN, **facts: Any) -> Entry:
+        """The mean over conditions, item by item; it keeps what the first of them says but for name, role and seed.
+
+        Args:
+            facts: further facts of the mean.
+        """
+        first = members[0].about
+        update = {"name": name or role, "role": role, "seed": None, "cells": {}, "facts": {**first.facts, **facts}}
+        means = {score: mean_of([one.scores[score] for one in members]) for score in self.scores}
+        return Entry(first.model_copy(update=update), means, tuple(members))
+
+    def level(self, one: Entry, score: str) -> float:
+        """Perplexity, or accuracy as the mean over paradigms."""
+        return level_of(one.scores[score])
+
+    def value(self, one: Entry, score: str, name: str = "value", ends: tuple[str, str] | None = None) -> dict[str, Any]:
+        """The score with its interval, as columns: `name`, `name`_low, `name`_high, or the ends as they are called."""
+        found = value(one.scores[score], **self._options)
+        return _columns(name, ends, found.estimate, found.low, found.high)
+
+    def change(
+        self,
+        before: Entry,
+        after: Entry,
+        score: str,
+        name: str = "change",
+        ends: tuple[str, str] | None = None,
+        p: str = "p",
+        unit: Unit = "paradigm",
+    ) -> dict[str, Any]:
+        """The change from one condition to another on the same items, with its interval and p-value, as columns."""
+        found = change(before.scores[score], after.scores[score], unit=unit, **self._options)
+        return {**_columns(name, ends, found.estimate, found.low, found.high), p: found.p}
+
+    def spread(self, one: Entry, score: str) -> dict[str, Any]:
+        """Of a mean: how many sets, and the standard deviation over them; nothing for a single condition."""
+        if not one.members:
+            return {}
+        each = [self.level(member, score) for member in one.members]
+        return {"sets": len(each), "sd": float(np.std(each, ddof=1)) if len(each) > 1 else np.nan}
+
+    def place(self, one: Entry, among: Entry, score: str) -> dict[str, Any]:
+        """How many of the sets of a mean score lower and higher than a condition; nothing for a single one."""
+        if not among.members:
+            return {}
+        found = stand(self.level(one, score), [self.level(member, score) for member in among.members])
+        return {"sets": found.sets, "below": found.below, "above": found.above}
+
+    def by_group(self, plain: Entry, one: Entry, score: str) -> Iterator[dict[str, Any]]:
+        """A row for each phenomenon or construction: pairs, accuracies, and the change against the plain model."""
+        for group in one.groups(score):
+            before, after = plain.part(score, group), one.part(score, group)
+            yield {
+                "score": score,
+                "group": group,
+                "neurons": one.about.neurons,
+                "paradigms": len(set(after.scores[score].paradigms)),
+                "pairs": len(after.scores[score].values),
+                "baseline": self.level(before, score),
+                "accuracy": self.level(after, score),
+                **self.change(before, after, score, ends=("low", "high"), unit="pair"),
+            }
+
+    def judged(
+        self,
+        rows: list[dict[str, Any]],
+        family: Sequence[str],
+        *,
+        ends: tuple[str, str] = ("low", "high"),
+        p: str = "p",
+        finding: str | None = "finding",
+    ) -> list[dict[str, Any]]:
+        """Rows with corrected p-values and findings; see `corrected`."""
+        return corrected(rows, family, self.alpha, ends=ends, p=p, name=finding)
+
+
+def _columns(name: str, ends: tuple[str, str] | None, estimate: float, low: float, high: float) -> dict[str, Any]:
+    first, second = ends or (f"{name}_low", f"{name}_high")
+    return {name: estimate, first: low, second: high}
 
 
 def flip_items(differences: NDArray[np.float64], *, seed: int = 0) -> float:
@@ -202,32 +344,3 @@ def _t_test(differences: NDArray[np.float64]) -> float:
 
 def _testable(paradigms: int, level: float) -> bool:
     return 2.0 ** (1 - paradigms) <= (1 - level) / TESTS
-
-
-# Words for sentences.
-
-
-def amount(score: str, estimate: float, low: float, high: float) -> str:
-    """A change with its interval in words: "x 1.2300 [1.1000, 1.4000]", or "-3.2 points [-5.0, -1.1]"."""
-    if score == "perplexity":
-        return f"x {_ratio(estimate)} {_range(_ratio(low), _ratio(high), low, high)}"
-    points = [f"{100 * number:+.1f}" for number in (estimate, low, high)]
-    return f"{points[0]} points {_range(points[1], points[2], low, high)}"
-
-
-def percent(share: float) -> str:
-    """A share as per cent, to four digits: "0.316%"."""
-    return f"{share * 100:.4g}%"
-
-
-def title(score: str) -> str:
-    """A score's name in a sentence."""
-    return {"perplexity": "perplexity", "blimp": "BLiMP", "tse": "TSE"}[score]
-
-
-def _ratio(number: float) -> str:
-    return f"{number:.4f}" if number < 10 else f"{number:.4g}"
-
-
-def _range(first: str, second: str, low: float, high: float) -> str:
-    return f"[{first}, {second}]" if np.isfinite(low) and np.isfinite(high) else "[no interval]"

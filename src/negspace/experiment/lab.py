@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
+from negspace.controls import random_sets
 from negspace.experiment.cells import CUT_BY, PASSING, VERSIONS
+from negspace.experiment.condition import RANDOM, Condition, condition
 from negspace.experiment.config import Study
 from negspace.experiment.facts import Facts
 from negspace.experiment.plan import Load, cost
@@ -22,19 +24,6 @@ from negspace.runs.store import Damaged, Store
 from negspace.stats.collect import PILOT_TOKENS
 from negspace.stats.histogram import Histograms
 from negspace.stats.parts import Part, digest_of, grids_from_table, merge_parts, part_from_table
-
-
-@dataclass(frozen=True, eq=False)
-class Change:
-    """What is done to the model while a cell is computed."""
-
-    neurons: NeuronSet | None = None
-    """The neurons; None: the plain model."""
-    intervention: str | None = None
-    """One of `INTERVENTIONS`; None: the study's own."""
-
-
-PLAIN = Change()
 
 
 class Lab:
@@ -98,14 +87,53 @@ class Lab:
         histograms = Histograms.from_json(record.results["histograms"])
         return Scan(record.items, info, tuple(record.results["warnings"]), histograms)
 
-    def score(self, what: str, label: str, change: Change = PLAIN) -> Cell:
-        """A cell that scores "perplexity", a suite of minimal pairs or "tasks" under a change.
+    def condition(
+        self,
+        name: str,
+        role: str,
+        neurons: NeuronSet,
+        *,
+        intervention: str | None = None,
+        share: float | None = None,
+        seed: int | None = None,
+        **facts: Any,
+    ) -> Condition:
+        """A condition on a set of neurons, under the study's intervention or another."""
+        done = intervention or self.study.intervention
+        return condition(name, role, neurons, done, self.scan, share=share, seed=seed, **facts)
+
+    def random(
+        self, name: str, like: NeuronSet, seeds: Sequence[int], *, intervention: str | None = None, **about: Any
+    ) -> list[Condition]:
+        """Random sets, as many neurons at each site as another set has: one condition a seed, "NAME, seed 0" and so on.
 
         Args:
-            what: one of `scores`.
-            label: the condition, for progress: "top 1%".
-            change: what is done to the model.
+            about: share and facts, as for `condition`.
         """
+        sets = random_sets(self.scan, None, seeds, like=like) if seeds else []
+        return [
+            self.condition(f"{name}, seed {seed}", RANDOM, one, intervention=intervention, seed=seed, **about)
+            for seed, one in zip(seeds, sets, strict=True)
+        ]
+
+    def measure(self, conditions: Sequence[Condition], scores: Sequence[str] | None = None) -> list[Condition]:
+        """Score conditions, in their order, all at once: what is recorded is read, and equal sets are computed once.
+
+        Args:
+            scores: of `scores`; None: all.
+
+        Returns:
+            The same conditions with the keys of their records.
+        """
+        wanted = [{what: self.score(what, one) for what in scores or self.scores} for one in conditions]
+        self.run(list({cell.key: cell for cells in wanted for cell in cells.values()}.values()))
+        return [
+            one.scored({what: cell.key for what, cell in cells.items()})
+            for one, cells in zip(conditions, wanted, strict=True)
+        ]
+
+    def score(self, what: str, under: Condition) -> Cell:
+        """A cell that scores "perplexity", a suite of minimal pairs or "tasks" under a condition."""
         f = self.facts
         if what == "perplexity":
             kind, options = "perplexity", {"windows": f.perplexity[1]}
@@ -114,7 +142,7 @@ class Lab:
             kind, options = "tasks", {"tasks": f.tasks.hash, "harness": f.tasks.harness}
         else:
             kind, options = "pairs", {"kind": what, "pairs": f.pairs[what][1], "protocol": self.study.protocol}
-        return self.cell(kind, VERSIONS[kind], options, f"{label}: {what}", self.cost(what), change)
+        return self.cell(kind, VERSIONS[kind], options, f"{under.name}: {what}", self.cost(what), under)
 
     def cell(
         self,
@@ -123,27 +151,24 @@ class Lab:
         options: Mapping[str, Any],
         label: str,
         cost: float,
-        change: Change | None = None,
+        under: Condition | None = None,
         **inputs: Any,
     ) -> Cell:
-        """A cell of any kind on the study's model; its key names the model, the change and the options.
+        """A cell of any kind on the study's model; its key names the model, what is done to it, and the options.
 
         Args:
-            kind: a key of some analysis's `handlers`, or one of the workbench's own kinds.
+            kind: a key of some analysis's `handlers`, or one of `cells.VERSIONS`.
             version: raise it whenever the same spec comes to give another result.
             options: whatever else its result depends on, large things by hash (JSON values).
             label: what to call it in progress.
             cost: rough tokens that the model will read.
-            change: what is done to the model, where that matters; the handler opens it with `bench.changed(cell)`.
+            under: the condition, where that matters; the handler opens it with `bench.changed(cell)`.
             inputs: values that the handler needs and `options` names by hash only; `cell.inputs` has them.
         """
         spec = {"version": version, "model": self.facts.identity, **options}
-        if change is not None:
-            spec |= self._change(change)
-        if change is not None and change.neurons is not None:
-            inputs["neurons"] = change.neurons
-            if Intervention(spec["intervention"]).needs_means:
-                inputs["scan"] = self.scan
+        if under is not None:
+            done, more = changed(under, self.scan_cell.key, lambda: self.scan)
+            spec, inputs = spec | done, inputs | more
         return Cell(kind, spec, label, cost, inputs)
 
     def run(self, cells: Sequence[Cell]) -> list[Record]:
@@ -209,9 +234,16 @@ class Lab:
         except Damaged:
             return False
 
-    def _change(self, change: Change) -> dict[str, Any]:
-        if change.neurons is None:
-            return {"neurons": None, "intervention": None}
-        name = change.intervention or self.study.intervention
-        named = {"neurons": change.neurons.key, "intervention": name}
-        return {**named, "scan": self.scan_cell.key} if Intervention(name).needs_means else named
+
+def changed(under: Condition, scan_key: str, scan: Callable[[], Scan]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a condition adds to the spec of a cell, and to its inputs.
+
+    Args:
+        scan_key: key of the scan that gives the means; `scan` reads it where they are needed.
+    """
+    if under.chosen is None or under.intervention is None:
+        return {"neurons": None, "intervention": None}, {}
+    spec = {"neurons": under.key, "intervention": under.intervention}
+    if not Intervention(under.intervention).needs_means:
+        return spec, {"neurons": under.chosen}
+    return {**spec, "scan": scan_key}, {"neurons": under.chosen, "scan": scan()}

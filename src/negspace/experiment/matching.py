@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from negspace.controls import Match, Trial, find_share
-from negspace.experiment.effects import percent
-from negspace.experiment.lab import PLAIN, Change, Lab
+from negspace.experiment.condition import Condition
+from negspace.experiment.lab import Lab
+from negspace.experiment.words import percent
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.select import share as exact_share
 
@@ -33,13 +34,16 @@ def _search(lab: Lab, share: float, known: list[Trial]) -> Match:
     s = lab.study
     top = lab.scan.top(share, by=s.by, layers=s.layers)
 
-    def perplexity(label: str, change: Change) -> float:
-        return lab.run([lab.score("perplexity", label, change)])[0].results["value"]
+    def perplexity(under: Condition) -> float:
+        return lab.run([lab.score("perplexity", under)])[0].results["value"]
+
+    def bottom(m: float) -> Condition:
+        return lab.condition(f"matching {percent(share)}: bottom {percent(m)}", "matched", _bottom(lab, m))
 
     return find_share(
-        lambda m: perplexity(f"matching {percent(share)}: bottom {percent(m)}", Change(_bottom(lab, m))),
-        target=perplexity(f"top {percent(share)}", Change(top)),
-        baseline=perplexity("baseline", PLAIN),
+        lambda m: perplexity(bottom(m)),
+        target=perplexity(lab.condition(f"top {percent(share)}", "top", top)),
+        baseline=perplexity(Condition(name="baseline")),
         sizes=list(lab.facts.layout.sizes.values()),
         # Sets that reach into the top share would be no control.
         largest=float(1 - exact_share(share)) if share < 1 else 1.0,

@@ -33,6 +33,7 @@ from negspace.score.taskfiles import known_tasks
 from negspace.score.tasks import TaskSet, read_tasks
 from negspace.text.pairs import PairSet, read_pairs
 from negspace.text.source import Text, read_text
+from negspace.text.suites import SUITES
 from negspace.text.windows import Windows, make_windows
 
 _CHARACTERS = 4  # rough characters of a token, for estimates of time only
@@ -124,9 +125,9 @@ class Workbench:
 
     @cached_property
     def pairs(self) -> dict[str, PairSet]:
-        """Minimal pairs by kind, in the order blimp, tse."""
+        """Minimal pairs by suite, in the order of `SUITES`."""
         s = self.study
-        given = {"blimp": s.blimp, "tse": s.tse}
+        given = {name: getattr(s, name) for name in SUITES}
         made = {name: read_pairs(list(paths), limit=s.limit) for name, paths in given.items() if paths}
         for name, pairs in made.items():
             if pairs.kind != name:

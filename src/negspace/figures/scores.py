@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from negspace.figures.figure import Axis, Numbers, Series, numbers
+from negspace.text.suites import TITLES
 
-SCORES = {"perplexity": "Perplexity", "blimp": "BLiMP", "tse": "TSE"}
+SCORES = {"perplexity": "Perplexity", **TITLES}
 """Score -> what to call it."""
 INTERVENTIONS = {
     "zero_negative": "zero negative",

@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from negspace.experiment.run import Run
+from negspace.text.suites import TITLES
 
 Rows = list[tuple[str, str]]
-_SUITES = {"blimp": "BLiMP", "tse": "TSE", "tasks": "tasks"}
+_SUITES = {**TITLES, "tasks": "tasks"}
 
 
 def asked(run: Run) -> Rows:
@@ -30,7 +31,7 @@ def asked(run: Run) -> Rows:
         if kind in data:
             rows.append((name, f"{data[kind][0]}, {data[kind][2]:,} {'items' if kind == 'tasks' else 'pairs'}"))
     rows += [
-        ("protocol", str(study.get("protocol", "")) if any(kind in data for kind in ("blimp", "tse")) else ""),
+        ("protocol", str(study.get("protocol", "")) if any(kind in data for kind in TITLES) else ""),
         ("intervals", f"{run.level}; {study['draws']:,} resamples; p-values Holm-corrected"),
         ("seed", str(study["seed"])),
         ("software", _software(run)),

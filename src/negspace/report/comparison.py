@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 
 from negspace.analyses.ablation.dissociation_figures import CAVEAT, unspecific, verdict
-from negspace.analyses.ablation.figures import SUITES
 from negspace.analyses.dose import figures as dose
 from negspace.experiment.run import Run
 from negspace.figures.figure import Axis, Figure, Panel, Series, numbers
 from negspace.figures.forest import Dots, forest, percent
 from negspace.figures.scores import SCORES
 from negspace.figures.style import nth
+from negspace.text.suites import TITLES
 
 SUMMARY = {
     "run": "the run",
@@ -63,7 +63,7 @@ def _effects(runs: Sequence[Run]) -> list[Figure]:
         panels = []
         for column, scale, label, title, zero in (
             ("ratio", 1.0, "perplexity / the plain model's", "Perplexity", 1.0),
-            *((f"{suite}_change", 100.0, "change in % right (points)", SUITES[suite], 0.0) for suite in SUITES),
+            *((f"{suite}_change", 100.0, "change in % right (points)", TITLES[suite], 0.0) for suite in TITLES),
         ):
             series = []
             for role, name in (("top", "top"), ("random mean", "random sets"), ("matched", "matched")):
@@ -95,7 +95,7 @@ def _dissociation(runs: Sequence[Run]) -> list[Figure]:
     panels = []
     for share in sorted({share for table in tables.values() for share in table["share"]}):
         series = []
-        for number, suite in enumerate(SUITES):
+        for number, suite in enumerate(TITLES):
             values, labels = {}, {}
             for run, table in tables.items():
                 rows = table[(table["share"] == share) & (table["suite"] == suite) & (table["against"] == "all tasks")]
@@ -104,7 +104,7 @@ def _dissociation(runs: Sequence[Run]) -> list[Figure]:
                     values[run] = (row["contrast"] * 100, row["low"] * 100, row["high"] * 100)
                     labels[run] = verdict(row)
             if values:
-                series.append(Dots(SUITES[suite], ("top", "series 2")[number], values, labels))
+                series.append(Dots(TITLES[suite], ("top", "series 2")[number], values, labels))
         panels.append(forest(list(tables), series, "interaction contrast (points)", title=f"p = {percent(share)}"))
     caption = (
         "(Grammar lost - tasks lost) under the top set, minus the same under the matched control. Right of the line: "

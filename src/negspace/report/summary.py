@@ -11,8 +11,8 @@ import pandas as pd
 from negspace.analyses.ablation.dissociation_figures import CAVEAT, unspecific, verdict
 from negspace.analyses.ablation.words import judge, ratio
 from negspace.experiment.run import Run
+from negspace.text.suites import TITLES
 
-_SUITES = {"blimp": "BLiMP", "tse": "TSE"}
 _CLAIM = 0.01
 _DONE = {
     "zero_negative": "zeroing the negative pre-activations of",
@@ -108,7 +108,7 @@ def main_share(run: Run) -> float | None:
 def _comparisons(run: Run, share: float) -> list[_Against]:
     summary, contrasts, alpha = run.table("summary"), run.table("contrasts"), run.study["alpha"]
     assert summary is not None
-    suites = [suite for suite in _SUITES if f"{suite}_change" in summary.columns]
+    suites = [suite for suite in TITLES if f"{suite}_change" in summary.columns]
     if not suites:
         return []
     top = _top(summary, share)
@@ -143,7 +143,7 @@ def _against(words: str, rows: Sequence[tuple], alpha: float, levels: dict[str, 
         verb = {"drop": "is lower by", "rise": "is higher by", "null result": "shows a null result,"}[outcome]
         size = f"{change * 100:+.1f}" if outcome == "null result" else f"{abs(change) * 100:.1f}"
         said.append(
-            f"{_SUITES[suite]} {verb} {size} points{_range(low, high, lambda end: f'{end * 100:+.1f}')}"
+            f"{TITLES[suite]} {verb} {size} points{_range(low, high, lambda end: f'{end * 100:+.1f}')}"
             f"{levels.get(suite, '')}"
         )
     return _Against(words, outcomes, said)
@@ -156,7 +156,7 @@ def _dissociation(run: Run, share: float) -> list[str]:
     said = []
     for _, row in table[(table["share"] == share) & (table["against"] == "all tasks")].iterrows():
         said.append(
-            f"The double dissociation between {_SUITES[str(row['suite'])]} and tasks that are not about grammar is "
+            f"The double dissociation between {TITLES[str(row['suite'])]} and tasks that are not about grammar is "
             f"{verdict(row)}: a contrast of {row['contrast'] * 100:+.1f} points"
             f"{_range(row['low'], row['high'], lambda end: f'{end * 100:+.1f}')}; "
             f"{row['detectable'] * 100:.1f} points could have been detected."
@@ -168,7 +168,7 @@ def _dissociation(run: Run, share: float) -> list[str]:
 
 def _larger(run: Run, summary: pd.DataFrame, share: float) -> list[str]:
     """At which other shares grammar drops."""
-    suites = [suite for suite in _SUITES if f"{suite}_change" in summary.columns]
+    suites = [suite for suite in TITLES if f"{suite}_change" in summary.columns]
     others = summary[(summary["role"] == "top") & (summary["share"] != share)]
     said = []
     for _, row in others.iterrows():
@@ -177,7 +177,7 @@ def _larger(run: Run, summary: pd.DataFrame, share: float) -> list[str]:
                 row[f"{suite}_change_low"], row[f"{suite}_change_high"], row[f"{suite}_p_holm"], run.study["alpha"]
             )
             said.append(
-                f"{_SUITES[suite]} at p = {row['share'] * 100:.4g}%: {outcome}, {row[f'{suite}_change'] * 100:+.1f}"
+                f"{TITLES[suite]} at p = {row['share'] * 100:.4g}%: {outcome}, {row[f'{suite}_change'] * 100:+.1f}"
             )
     return [f"At the other doses, against the plain model: {'; '.join(said)} points."] if said else []
 

@@ -17,11 +17,10 @@ from negspace.analyses.ablation.dissociation import ALL
 from negspace.analyses.ablation.words import judge, ratio
 from negspace.study.registry import analysis
 from negspace.study.tables import Tables
+from negspace.text.suites import SUITES, TITLES, by_group
 
 WIDTH = 118
 """Columns of the output where there is no terminal to ask."""
-_SUITES = {"blimp": "BLiMP", "tse": "TSE"}
-_GROUPS = {"blimp": ("blimp_by_phenomenon", "phenomenon"), "tse": ("tse_by_construction", "construction")}
 
 
 def plain(value: Any) -> Text:
@@ -60,13 +59,13 @@ def show(tables: Tables, console: Console, *, detail: bool = False) -> None:
 def _ablation(tables: Tables, console: Console, detail: bool) -> None:
     """The main study's tables."""
     manifest, study = tables.manifest, tables.manifest["study"]
-    data, kinds = manifest["data"], [kind for kind in _SUITES if kind in manifest["data"]]
+    data, kinds = manifest["data"], [kind for kind in TITLES if kind in manifest["data"]]
     intervention = tables.books["ablation"].part["intervention"]
     console.print(plain(f"{intervention} on the top neurons by {study['by']}"))
     console.print(_perplexity(tables["summary"], study["alpha"]))
     for kind in kinds:
         name, _, pairs = data[kind]
-        console.print(_accuracy(tables["summary"], kind, f"{_SUITES[kind]}: {name}, {pairs:,} pairs", study["alpha"]))
+        console.print(_accuracy(tables["summary"], kind, f"{TITLES[kind]}: {name}, {pairs:,} pairs", study["alpha"]))
     if len(tables["contrasts"]):
         console.print(_contrasts(tables["contrasts"], study["alpha"]))
     if "tasks_by_task" in tables:
@@ -75,7 +74,7 @@ def _ablation(tables: Tables, console: Console, detail: bool) -> None:
         console.print(_dissociation(tables["dissociation"], detail))
     if detail:
         for kind in kinds:
-            console.print(_groups(tables[_GROUPS[kind][0]], kind, study["alpha"]))
+            console.print(_groups(tables[by_group(kind)], kind, study["alpha"]))
 
 
 def to_json(tables: Tables) -> str:
@@ -141,7 +140,7 @@ def _contrasts(contrasts: pd.DataFrame, alpha: float) -> Table:
         body.append(
             (
                 f"top {row['share'] * 100:.4g}%",
-                "perplexity (ratio)" if is_ratio else f"{_SUITES[row['score']]} (points)",
+                "perplexity (ratio)" if is_ratio else f"{TITLES[row['score']]} (points)",
                 f"random, {row['control']}" if row["against"] == "random" else row["control"],
                 ratio(row["difference"]) if is_ratio else f"{row['difference'] * 100:+.2f}",
                 _ratios(row["low"], row["high"]) if is_ratio else _range(row["low"] * 100, row["high"] * 100, "+.2f"),
@@ -177,7 +176,7 @@ def _dissociation(table: pd.DataFrame, detail: bool) -> Table:
     body = [
         (
             f"top {row['share'] * 100:.4g}%",
-            _SUITES[row["suite"]],
+            TITLES[row["suite"]],
             row["against"],
             f"{row['contrast'] * 100:+.2f}",
             _range(row["low"] * 100, row["high"] * 100, "+.2f"),
@@ -197,7 +196,7 @@ def _dissociation(table: pd.DataFrame, detail: bool) -> Table:
 
 
 def _groups(table: pd.DataFrame, kind: str, alpha: float) -> Table:
-    column = _GROUPS[kind][1]
+    column = SUITES[kind].group
     shown = table[table["role"].isin(["top", "matched"])]
     before = table[table["role"] == "baseline"].set_index(column)["accuracy"]
     body = [
@@ -214,7 +213,7 @@ def _groups(table: pd.DataFrame, kind: str, alpha: float) -> Table:
         for _, row in shown.iterrows()
     ]
     headings = ["condition", column, "pairs", "baseline", "% right", "change", "interval", "p"]
-    return rows(f"{_SUITES[kind]} by {column}", _right(headings, left=2), body)
+    return rows(f"{TITLES[kind]} by {column}", _right(headings, left=2), body)
 
 
 def _right(headings: Sequence[str], left: int = 1) -> list[tuple[str, str]]:

@@ -30,6 +30,8 @@ from negspace.files import (
 )
 from negspace.runs.cell import FORMAT, Cell, Record, canonical, digest
 
+MANIFEST_FORMAT = 2
+"""Version of the manifest. An older one is refused; the records it names are taken up by the same study."""
 MANIFEST = "run.json"
 """What the run consists of: configuration, conditions, and the keys of their records."""
 _LOG = "run.log.jsonl"
@@ -177,7 +179,7 @@ class Store:
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Write the run's manifest (no times in it: the same run gives the same bytes)."""
-        text = json.dumps(json.loads(canonical({"format": FORMAT, **manifest})), indent=1, sort_keys=True)
+        text = json.dumps(json.loads(canonical({"format": MANIFEST_FORMAT, **manifest})), indent=1, sort_keys=True)
         self.write_file(MANIFEST, text.encode() + b"\n")
 
     def read_manifest(self) -> dict[str, Any]:
@@ -199,8 +201,9 @@ class Store:
             version = manifest["format"]
         except (ValueError, TypeError, KeyError) as error:
             raise RecordError(asked, f"a damaged {MANIFEST} ({error})", todo) from error
-        if version != FORMAT:
-            raise RecordError(asked, f"format {version}, this version reads {FORMAT}", todo)
+        if version != MANIFEST_FORMAT:
+            found = f"a {MANIFEST} of format {version}, where this version reads {MANIFEST_FORMAT}"
+            raise RecordError(asked, found, "give the same command again: records are reused")
         return manifest
 
     def log(self, event: str, **fields: Any) -> None:

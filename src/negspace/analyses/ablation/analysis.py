@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, ClassVar
 
 import pandas as pd
 
@@ -14,35 +14,14 @@ from negspace.analyses.ablation import dissociation_figures, figures
 from negspace.analyses.ablation.dissociation import DissociationTables
 from negspace.analyses.ablation.tables import AblationTables
 from negspace.analyses.ablation.words import verdicts
-from negspace.controls import Match, random_sets
+from negspace.controls import Match
 from negspace.experiment.analysis import Analysis, Book, Load, Settings
-from negspace.experiment.effects import percent
-from negspace.experiment.lab import Change
+from negspace.experiment.condition import Condition, left_out, written
 from negspace.experiment.matching import SEARCH, matched_set
 from negspace.experiment.run import Run
 from negspace.experiment.schema import Schema
+from negspace.experiment.words import percent
 from negspace.figures.figure import Figure
-from negspace.neurons.neuronset import NeuronSet
-
-Role = Literal["baseline", "top", "random", "matched"]
-
-
-@dataclass(frozen=True, eq=False)
-class Condition:
-    """One row of the study: what is ablated, if anything."""
-
-    name: str
-    """What to call it: "top 1%"."""
-    role: Role
-    """Its part in the study."""
-    share: float | None = None
-    """Share p that it belongs to; None for the baseline."""
-    seed: int | None = None
-    """Seed of a random set."""
-    neurons: NeuronSet | None = None
-    """The neurons; None for the baseline."""
-    cells: dict[str, str] = field(default_factory=dict)
-    """What was scored -> key of the record."""
 
 
 class AblationSettings(Settings):
@@ -68,14 +47,12 @@ class Ablation(Analysis[AblationSettings]):
     def run(self) -> dict[str, Any]:
         """Score the fixed conditions, search the matched ones, score those."""
         s, lab = self.lab.study, self.lab
-        fixed = self._fixed()
         left = len(s.shares) if s.matched else 0
         lab.expect(self._load(0, left))
-        self._score(fixed)
-        conditions, matches = [fixed[0]], []
+        fixed = lab.measure(self._fixed())
+        conditions, matches = fixed[:1], []
         for number, share in enumerate(s.shares):
-            group = [condition for condition in fixed if condition.share == share]
-            conditions += group
+            conditions += [one for one in fixed if one.share == share]
             if s.matched:
                 lab.expect(self._load(0, left - number - 1))
                 match = matched_set(lab, share)
@@ -83,9 +60,19 @@ class Ablation(Analysis[AblationSettings]):
                 if match.neurons is not None:
                     how = "matched" if match.matched else "nearest"
                     name = f"bottom {percent(match.share)}, {how} to top {percent(share)}"
-                    conditions.append(Condition(name, "matched", share, None, match.neurons))
-                    self._score(conditions[-1:])
-        return self._part(conditions, matches)
+                    conditions += lab.measure([lab.condition(name, "matched", match.neurons, share=share)])
+        for one in conditions:
+            if one.chosen is not None:
+                lab.save_set(one.name, one.chosen)
+        notes = left_out("ablation", conditions)
+        if "tasks" in lab.scores:
+            notes += lab.store.require(conditions[0].cells["tasks"]).results["notes"]
+        return {
+            "intervention": s.intervention,
+            "conditions": written(conditions),
+            "matches": matches,
+            "notes": notes,
+        }
 
     @classmethod
     def tabulate(cls, book: Book) -> dict[str, pd.DataFrame]:
@@ -105,61 +92,19 @@ class Ablation(Analysis[AblationSettings]):
 
     def _fixed(self) -> list[Condition]:
         """Baseline, top and random conditions: all that need no search."""
-        s, scan = self.lab.study, self.lab.scan
-        conditions = [Condition("baseline", "baseline")]
+        s, lab = self.lab.study, self.lab
+        conditions = [Condition(name="baseline")]
         for share in s.shares:
-            top = scan.top(share, by=s.by, layers=s.layers)
-            conditions.append(Condition(f"top {percent(share)}", "top", share, None, top))
-            if s.random:
-                sets = random_sets(scan, None, s.seeds, like=top)
-                conditions += [
-                    Condition(f"random {percent(share)}, seed {seed}", "random", share, seed, neurons)
-                    for seed, neurons in zip(s.seeds, sets, strict=True)
-                ]
+            top = lab.scan.top(share, by=s.by, layers=s.layers)
+            conditions.append(lab.condition(f"top {percent(share)}", "top", top, share=share))
+            conditions += lab.random(f"random {percent(share)}", top, s.seeds, share=share)
         return conditions
-
-    def _score(self, conditions: Sequence[Condition]) -> None:
-        """Score conditions on all that the study has, in this order, and note the records' keys."""
-        wanted = [
-            (condition, what, self.lab.score(what, condition.name, Change(condition.neurons)))
-            for condition in conditions
-            for what in self.lab.scores
-        ]
-        self.lab.run([cell for _, _, cell in wanted])
-        for condition, what, cell in wanted:
-            condition.cells[what] = cell.key
 
     def _load(self, conditions: int, searches: int) -> Load:
         whole = sum(self.lab.cost(what) for what in self.lab.scores)
         cells = (conditions + searches) * len(self.lab.scores) + searches * (SEARCH - 1)
         tokens = (conditions + searches) * whole + searches * (SEARCH - 1) * self.lab.cost("perplexity")
         return Load(cells, tokens)
-
-    def _part(self, conditions: Sequence[Condition], matches: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """What the analysis consists of."""
-        for condition in conditions:
-            if condition.neurons is not None:
-                self.lab.save_set(condition.name, condition.neurons)
-        notes = []
-        if "tasks" in self.lab.scores:
-            notes = list(self.lab.store.require(conditions[0].cells["tasks"]).results["notes"])
-        return {
-            "intervention": self.lab.study.intervention,
-            "conditions": [
-                {
-                    "name": c.name,
-                    "role": c.role,
-                    "share": c.share,
-                    "seed": c.seed,
-                    "neurons": len(c.neurons) if c.neurons is not None else 0,
-                    "set": c.neurons.key if c.neurons is not None else None,
-                    "cells": c.cells,
-                }
-                for c in conditions
-            ],
-            "matches": list(matches),
-            "notes": notes,
-        }
 
 
 def _plain(match: Match) -> dict[str, Any]:

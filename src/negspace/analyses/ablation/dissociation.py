@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from negspace.analyses.ablation.tables import AblationTables
+from negspace.analyses.ablation.tables import AblationTables, condition_columns
 from negspace.experiment.analysis import Book
 from negspace.experiment.schema import Column, Table, schema
 from negspace.significance import (
@@ -21,9 +21,9 @@ from negspace.significance import (
     interactions,
     together,
 )
+from negspace.text.suites import TITLES
 
 ALL = "all tasks"
-_SUITES = {"blimp": "BLiMP", "tse": "TSE"}
 
 TABLES = schema(
     Table(
@@ -133,7 +133,7 @@ class DissociationTables:
         self.book, self.kinds = main.book, main.kinds
         self._options = main.book.bootstrap
         self._measured = main.measured
-        self._tasks = [main.book.record(one.about["cells"]["tasks"]).items for one in main.measured]
+        self._tasks = [main.book.record(one.about.cells["tasks"]).items for one in main.measured]
 
     def make(self) -> dict[str, pd.DataFrame]:
         """Name -> table, columns as in `TABLES`; without minimal pairs there is nothing to contrast tasks with."""
@@ -143,7 +143,7 @@ class DissociationTables:
     def _by_task(self) -> pd.DataFrame:
         rows: list[dict[str, Any]] = []
         for one, items in zip(self._measured, self._tasks, strict=True):
-            about = {"condition": one.about["name"], **{key: one.about[key] for key in ("role", "share", "seed")}}
+            about = condition_columns(one.about)
             baseline = None if one is self._measured[0] else self._tasks[0]
             part = [self._task_row(task, items, baseline) for task in items["task"].unique()]
             for row, p in zip(part, correct([row["p"] for row in part]).p, strict=True):
@@ -186,9 +186,9 @@ class DissociationTables:
         for match in self.book.part["matches"]:
             share = match["share"]
             role = {"top": [], "random": [], "matched": []}
-            for place, about in enumerate(self.book.part["conditions"]):
-                if about["share"] == share:
-                    role[about["role"]].append(place)
+            for place, about in enumerate(self.book.conditions):
+                if about.share == share:
+                    role[about.role].append(place)
             if not role["matched"]:
                 continue  # no set of low-ranked neurons comes near: there is no control to contrast with
             places = (0, role["top"][0], role["matched"][0], role["random"])
@@ -198,7 +198,7 @@ class DissociationTables:
                 grammar = self._grammar(suite, *places)
                 whole[suite] = interaction(grammar, self._other(ALL, *places), **self._levels())
                 single[suite] = interactions(grammar, {t: self._other(t, *places) for t in tasks}, **self._levels())
-            control = self.book.part["conditions"][role["matched"][0]]["name"]
+            control = self._measured[role["matched"][0]].about.name
             for suite, one in together(whole).items():
                 for against, made in {ALL: one, **single[suite]}.items():
                     about = {"share": share, "suite": suite, "against": against}
@@ -252,7 +252,7 @@ def _sentence(label: str, row: pd.Series, single: pd.DataFrame) -> str:
     caveat = "" if row["matched"] else " (control nearest, not matched)"
     crossed = {"established": ", with a crossover" if row["crossover"] else f", {_ONE_SIDED}"}
     text = (
-        f"{label}, {_SUITES[row['suite']]} against {len(single)} tasks: {row['verdict']}"
+        f"{label}, {TITLES[row['suite']]} against {len(single)} tasks: {row['verdict']}"
         f"{crossed.get(row['verdict'], '')}{caveat}; contrast {_points(row['contrast'])} points "
         f"[{_points(row['low'])}, {_points(row['high'])}], p = {row['p_holm']:.3g}. Lost under the top set and under "
         f"the control: grammar {_points(row['grammar_drop'])} and {_points(row['grammar_control_drop'])} of "

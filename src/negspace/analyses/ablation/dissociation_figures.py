@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from negspace.analyses.ablation.figures import SUITES
 from negspace.experiment import paper
 from negspace.experiment.run import Run
 from negspace.figures.figure import Axis, Figure, Panel, Reference, Series, numbers
 from negspace.figures.forest import Dots, forest, percent
+from negspace.text.suites import TITLES
 
 _ALL = "all tasks"
 CAVEAT = (
@@ -39,7 +39,7 @@ def _interaction(run: Run, table: pd.DataFrame) -> Figure:
     for _, row in whole.iterrows():
         lines = [
             Series(
-                f"grammar ({SUITES[row['suite']]})",
+                f"grammar ({TITLES[row['suite']]})",
                 "top",
                 numbers([0, 1]),
                 numbers([row["grammar_control_drop"], row["grammar_drop"]]) * 100,
@@ -53,7 +53,7 @@ def _interaction(run: Run, table: pd.DataFrame) -> Figure:
                 mark="line",
             ),
         ]
-        title = f"p = {percent(row['share'])}, {SUITES[row['suite']]}: {verdict(row)}"
+        title = f"p = {percent(row['share'])}, {TITLES[row['suite']]}: {verdict(row)}"
         panels.append(
             Panel(
                 Axis("ablated", ticks=ticks, limits=(-0.25, 1.25)),
@@ -102,7 +102,7 @@ def _contrasts(run: Run, table: pd.DataFrame) -> Figure:
                 if a in part.index
             }
             labels = {a: verdict(part.loc[a]) for a in values}
-            series.append(Dots(SUITES[str(suite)], ("top", "series 2")[number % 2], values, labels))
+            series.append(Dots(TITLES[str(suite)], ("top", "series 2")[number % 2], values, labels))
         panels.append(forest(rows, series, "interaction contrast (points)", title=f"p = {percent(share)}"))
     caption = (
         "(Grammar lost - tasks lost) under the top set, minus the same under the matched control, with "

@@ -10,12 +10,7 @@ from negspace.experiment import paper
 from negspace.experiment.run import Run
 from negspace.figures.figure import Axis, Figure, Panel, Reference, Series, numbers
 from negspace.figures.forest import Dots, forest, percent
-
-SUITES = {"blimp": "BLiMP", "tse": "TSE"}
-_GROUPS = {
-    "blimp": ("blimp_by_phenomenon", "phenomenon", "BLiMP by phenomenon"),
-    "tse": ("tse_by_construction", "construction", "TSE by construction"),
-}
+from negspace.text.suites import SUITES, TITLES, by_group
 
 
 def figures(run: Run) -> list[Figure]:
@@ -27,10 +22,10 @@ def figures(run: Run) -> list[Figure]:
     contrasts = run.table("contrasts")
     if contrasts is not None:
         made.append(_contrasts(run, contrasts))
-    for name, column, title in _GROUPS.values():
-        table = run.table(name)
+    for name, suite in SUITES.items():
+        table = run.table(by_group(name))
         if table is not None:
-            made += _groups(run, table, name, column, title)
+            made += _groups(run, table, by_group(name), suite.group, f"{suite.title} by {suite.group}")
     matching = run.table("matching")
     if matching is not None and matching["m"].notna().any():
         made.append(_search(run, matching))
@@ -39,12 +34,12 @@ def figures(run: Run) -> list[Figure]:
 
 def _main(run: Run, summary: pd.DataFrame) -> Figure:
     """Rows are shares; series are what was ablated."""
-    suites = [suite for suite in SUITES if f"{suite}_change" in summary.columns]
+    suites = [suite for suite in TITLES if f"{suite}_change" in summary.columns]
     shares = list(dict.fromkeys(summary["share"].dropna()))
     panels = [_effects(summary, shares, "ratio", 1.0, "perplexity / the plain model's", "Perplexity", one=1.0)]
     for suite in suites:
         change = f"{suite}_change"
-        panels.append(_effects(summary, shares, change, 100.0, "change in % right (points)", SUITES[suite], one=0.0))
+        panels.append(_effects(summary, shares, change, 100.0, "change in % right (points)", TITLES[suite], one=0.0))
     caption = (
         f"Each share p of every layer's neurons. Bars: {run.level} intervals, paired with the plain model on the same "
         "items. Small squares: single random sets, large ones their mean."
@@ -89,7 +84,7 @@ def _names(summary: pd.DataFrame) -> dict[str, str]:
 def _contrasts(run: Run, table: pd.DataFrame) -> Figure:
     """The top set minus its controls, on the same items."""
     panels = []
-    for score in ("perplexity", *SUITES):
+    for score in ("perplexity", *TITLES):
         part = table[table["score"] == score]
         if part.empty:
             continue
@@ -110,7 +105,7 @@ def _contrasts(run: Run, table: pd.DataFrame) -> Figure:
                 series.append(Dots(name, role, values, labels))
         rows = [f"p = {percent(share)}" for share in dict.fromkeys(part["share"])]
         label = "perplexity / the control's" if ratio else "difference in % right (points)"
-        title = "Perplexity" if ratio else SUITES[score]
+        title = "Perplexity" if ratio else TITLES[score]
         panels.append(forest(rows, series, label, title=title, zero=1.0 if ratio else 0.0))
     caption = (
         f"The top set minus its control on the same items, with {run.level} intervals; for perplexity the quotient. "

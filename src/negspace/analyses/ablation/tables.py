@@ -11,6 +11,7 @@ import pandas as pd
 
 from negspace.analyses.ablation.columns import TABLES
 from negspace.experiment.analysis import Book
+from negspace.experiment.condition import Condition
 from negspace.significance import (
     AccuracyChange,
     accuracy_interval,
@@ -20,15 +21,14 @@ from negspace.significance import (
     perplexity_interval,
     stand,
 )
-
-_GROUPING = {"blimp": ("blimp_by_phenomenon", "phenomenon"), "tse": ("tse_by_construction", "construction")}
+from negspace.text.suites import SUITES, by_group
 
 
 @dataclass(frozen=True)
 class Measured:
     """One condition with what its records hold."""
 
-    about: Mapping[str, Any]
+    about: Condition
     nll: np.ndarray
     pairs: Mapping[str, pd.DataFrame]
 
@@ -42,19 +42,19 @@ class AblationTables:
 
     def __init__(self, book: Book) -> None:
         self.book = book
-        self.kinds = [kind for kind in _GROUPING if kind in book.manifest["data"]]
+        self.kinds = [kind for kind in SUITES if kind in book.manifest["data"]]
         self._options = book.bootstrap
-        self.measured = [self._read(about) for about in book.part["conditions"]]
+        self.measured = [self._read(about) for about in book.conditions]
         self.baseline = self.measured[0]
 
     def make(self) -> dict[str, pd.DataFrame]:
         """Name -> table, columns as in `TABLES`."""
         tables = {"summary": self._summary(), "contrasts": self._contrasts(), "matching": self._matching()}
-        return tables | {_GROUPING[kind][0]: self._grouped(kind) for kind in self.kinds}
+        return tables | {by_group(kind): self._grouped(kind) for kind in self.kinds}
 
-    def _read(self, about: Mapping[str, Any]) -> Measured:
-        nll = self.book.record(about["cells"]["perplexity"]).items["nll"].to_numpy()
-        pairs = {kind: self.book.record(about["cells"][kind]).items for kind in self.kinds}
+    def _read(self, about: Condition) -> Measured:
+        nll = self.book.record(about.cells["perplexity"]).items["nll"].to_numpy()
+        pairs = {kind: self.book.record(about.cells[kind]).items for kind in self.kinds}
         return Measured(about, nll, pairs)
 
     def _summary(self) -> pd.DataFrame:
@@ -74,8 +74,8 @@ class AblationTables:
     def _summary_row(self, one: Measured) -> dict[str, Any]:
         value = perplexity_interval(one.nll, **self._options)
         row: dict[str, Any] = {
-            **_condition(one.about),
-            "neurons": one.about["neurons"],
+            **condition_columns(one.about),
+            "neurons": one.about.neurons,
             "perplexity": value.estimate,
             "perplexity_low": value.low,
             "perplexity_high": value.high,
@@ -130,10 +130,10 @@ class AblationTables:
     def _contrasts(self) -> pd.DataFrame:
         rows = []
         for share in self.book.study["shares"]:
-            here = [one for one in self.measured if one.about["share"] == share]
-            top = next(one for one in here if one.about["role"] == "top")
-            random = [one for one in here if one.about["role"] == "random"]
-            matched = [one for one in here if one.about["role"] == "matched"]
+            here = [one for one in self.measured if one.about.share == share]
+            top = next(one for one in here if one.about.role == "top")
+            random = [one for one in here if one.about.role == "random"]
+            matched = [one for one in here if one.about.role == "matched"]
             for score in ["perplexity", *self.kinds]:
                 if random:
                     rows.append({"share": share, "score": score, **self._contrast(score, top, random, "random")})
@@ -145,7 +145,7 @@ class AblationTables:
         return _typed("contrasts", table)
 
     def _contrast(self, score: str, top: Measured, controls: list[Measured], against: str) -> dict[str, Any]:
-        names = [one.about["name"] for one in controls]
+        names = [one.about.name for one in controls]
         row: dict[str, Any] = {"against": against, "control": names[0] if len(names) == 1 else f"{len(names)} sets"}
         if score == "perplexity":
             reference = np.mean([one.nll for one in controls], axis=0)
@@ -175,8 +175,8 @@ class AblationTables:
         return compare_accuracy(mean, _right(items)[counted], paradigm, **self._options), each
 
     def _grouped(self, kind: str) -> pd.DataFrame:
-        name, column = _GROUPING[kind]
-        source = "phenomenon" if kind == "blimp" else "paradigm"
+        name, column = by_group(kind), SUITES[kind].group
+        source = SUITES[kind].column
         parts = []
         for one in self.measured:
             items, before = one.pairs[kind], self.baseline.pairs[kind]
@@ -185,7 +185,7 @@ class AblationTables:
                 baseline = None if one is self.baseline else before.loc[part.index]
                 rows.append(
                     {
-                        **_condition(one.about),
+                        **condition_columns(one.about),
                         column: group,
                         "paradigms": part["paradigm"].nunique(),
                         "pairs": len(part),
@@ -220,8 +220,9 @@ class AblationTables:
         return _typed("matching", pd.DataFrame(rows))
 
 
-def _condition(about: Mapping[str, Any]) -> dict[str, Any]:
-    return {"condition": about["name"], "role": about["role"], "share": about["share"], "seed": about["seed"]}
+def condition_columns(about: Condition) -> dict[str, Any]:
+    """The columns that say what a row is about."""
+    return {"condition": about.name, "role": about.role, "share": about.share, "seed": about.seed}
 
 
 def _right(items: pd.DataFrame) -> np.ndarray:
@@ -230,6 +231,6 @@ def _right(items: pd.DataFrame) -> np.ndarray:
 
 def _typed(name: str, table: pd.DataFrame) -> pd.DataFrame:
     """The documented columns that the run has, in order."""
-    suites = [kind for kind in _GROUPING if f"{kind}_accuracy" in table.columns]
-    wanted = [c for c in TABLES[name].names if c.split("_")[0] not in _GROUPING or c.split("_")[0] in suites]
+    suites = [kind for kind in SUITES if f"{kind}_accuracy" in table.columns]
+    wanted = [c for c in TABLES[name].names if c.split("_")[0] not in SUITES or c.split("_")[0] in suites]
     return TABLES[name].of(table, only=wanted)

@@ -10,10 +10,10 @@ import pandas as pd
 
 from negspace.analyses.ablation import dissociation as dissociation_tables
 from negspace.experiment.analysis import Book
+from negspace.text.suites import TITLES
 
 Outcome = Literal["drop", "rise", "null result"]
 
-_SUITES = {"blimp": "BLiMP", "tse": "TSE"}
 _WHAT = {
     "zero_negative": "zeroing the negative pre-activations of",
     "zero_positive": "zeroing the positive pre-activations of",
@@ -47,7 +47,7 @@ def verdicts(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
             f"{_capital(what)} the top {share * 100:.4g}% by {study['by']} ({size}) multiplies perplexity by "
             f"{ratio(top['ratio'])} {_ratios(top['ratio_low'], top['ratio_high'])}{_random(contrasts, share)}."
         )
-        for kind, name in _SUITES.items():
+        for kind, name in TITLES.items():
             if f"{kind}_change" in summary.columns:
                 sentences.append(_grammar(kind, name, top, contrasts, alpha))
         if study["matched"]:
@@ -70,7 +70,7 @@ def _noop(summary: pd.DataFrame) -> str:
 
 
 def _accuracies(summary: pd.DataFrame) -> list[str]:
-    return [f"{kind}_accuracy" for kind in _SUITES if f"{kind}_accuracy" in summary.columns]
+    return [f"{kind}_accuracy" for kind in TITLES if f"{kind}_accuracy" in summary.columns]
 
 
 def ratio(value: float) -> str:

@@ -16,7 +16,7 @@ from negspace.analyses.atlas import tables as atlas_tables
 from negspace.analyses.atlas.critical import critical_tokens
 from negspace.experiment.analysis import Analysis, Book, Load
 from negspace.experiment.chosen import in_words, leading, neuron_name, rows_of, spread
-from negspace.experiment.lab import PLAIN, Change
+from negspace.experiment.condition import Condition
 from negspace.experiment.passages import KIND as PASSAGES
 from negspace.experiment.passages import (
     PassageSettings,
@@ -35,6 +35,7 @@ from negspace.score.pairs import Protocol
 from negspace.stats.drivers import driven, driven_by_group
 from negspace.stats.modes import Mixture, fit_modes
 from negspace.stats.readings import batches_of, readings
+from negspace.text.suites import SUITES
 
 if TYPE_CHECKING:
     from negspace.experiment.workbench import Workbench
@@ -155,7 +156,7 @@ def _of_text(
 
 
 def _of_pairs(name: str, mixture: Mixture, items: pd.DataFrame, suite: str, options: Mapping[str, Any]) -> pd.DataFrame:
-    group = "phenomenon" if suite == "blimp" else "paradigm"
+    group = SUITES[suite].column
     here = items[np.isfinite(items[name].to_numpy(np.float64))]
     part = mixture.assign(here[name].to_numpy(np.float64))
     size = len(mixture)
@@ -337,14 +338,11 @@ class AtlasAnalysis(Analysis[AtlasSettings]):
         if not names or not suites:
             return {"baseline": {}, "neurons": {}}
         single = _singles(self.lab.scan, chosen)
-        cells = {("", suite): self.lab.score(suite, "plain model", PLAIN) for suite in suites}
-        for name in names:
-            for suite in suites:
-                cells[name, suite] = self.lab.score(suite, f"{name} alone", Change(single[name]))
-        self.lab.run(list(cells.values()))
+        conditions = [self.lab.condition(f"{name} alone", "alone", single[name], neuron=name) for name in names]
+        plain, *alone = self.lab.measure([Condition(name="plain model"), *conditions], suites)
         return {
-            "baseline": {suite: cells["", suite].key for suite in suites},
-            "neurons": {name: {suite: cells[name, suite].key for suite in suites} for name in names},
+            "baseline": plain.cells,
+            "neurons": {one.facts["neuron"]: one.cells for one in alone},
             "intervention": self.lab.study.intervention,
         }
 

@@ -17,6 +17,7 @@ from negspace.experiment.chosen import KEYS, names_of
 from negspace.significance import compare_accuracy, correct, sign_flip
 from negspace.significance.clustered import clustered_mean
 from negspace.stats.modes import Mixture
+from negspace.text.suites import SUITES
 
 CONTEXT = 12
 """Tokens shown on either side of an example."""
@@ -217,7 +218,7 @@ def _contrasts(book: Book, mixtures: Mapping[str, Mixture], activations: pd.Data
     rows = []
     for suite, key in book.part["critical"].items():
         items = book.record(key).items
-        group = "phenomenon" if suite == "blimp" else "paradigm"
+        group = SUITES[suite].column
         first = items[items["number"] == 0].set_index(["paradigm", "index"], drop=False)
         good, bad = (first[first["sentence"] == sentence] for sentence in ("good", "bad"))
         bad = bad.loc[good.index]
@@ -261,7 +262,7 @@ def _alone(book: Book) -> pd.DataFrame:
     for name, keys in given["neurons"].items():
         for suite, key in keys.items():
             before, after = book.record(given["baseline"][suite]).items, book.record(key).items
-            group = "phenomenon" if suite == "blimp" else "paradigm"
+            group = SUITES[suite].column
             counted = (before["outcome"] != "identical").to_numpy(bool)
             before, after = before[counted], after[counted]
             margin = (after["good"] - after["bad"] - before["good"] + before["bad"]).to_numpy(np.float64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -13,15 +13,15 @@ from pydantic import Field
 from negspace.analyses.controls import figures
 from negspace.analyses.controls import tables as controls_tables
 from negspace.analyses.controls.cells import HANDLERS, NOOP_SCAN, VERSIONS, noop_model
-from negspace.controls import ResidualMatch, bottom_like, find_counts, growth, random_sets, rectifies
+from negspace.controls import ResidualMatch, bottom_like, find_counts, growth, rectifies
 from negspace.controls.residual import Where, root_mean_square
 from negspace.controls.residual_match import first_counts
 from negspace.errors import ModelError, SelectionError, StudyError
 from negspace.experiment.analysis import Analysis, Book, Load, Settings
-from negspace.experiment.effects import percent
-from negspace.experiment.lab import PLAIN, Change
+from negspace.experiment.condition import Condition, written
 from negspace.experiment.matching import SEARCH, matched_set
 from negspace.experiment.run import Run
+from negspace.experiment.words import percent
 from negspace.experiment.workbench import Handler, Workbench, identity
 from negspace.figures.figure import Figure
 from negspace.neurons.neuronset import NeuronSet
@@ -57,29 +57,6 @@ class ControlsSettings(Settings):
     """Folder or hub name of that model; None: the study's own if it is one, else the bundled ReLU model."""
     noop_windows: int = Field(4, ge=1)
     """Windows of the text for perplexity on which it is checked."""
-
-
-@dataclass(frozen=True, eq=False)
-class Condition:
-    """A set of neurons and what is done to it."""
-
-    name: str
-    """What to call it: "top 1%"."""
-    role: Role
-    """Its part in the study."""
-    neurons: NeuronSet | None = None
-    """The neurons; None: the plain model."""
-    intervention: str | None = None
-    """Another intervention than the study's."""
-    found: Mapping[str, Any] = field(default_factory=dict)
-    """How it was searched: matched, reason, evaluations and what was found by layer; empty where nothing was."""
-    cells: dict[str, str] = field(default_factory=dict)
-    """Score, "layers" or "end" -> key of the record."""
-
-    @property
-    def change(self) -> Change:
-        """What is done to the model."""
-        return PLAIN if self.neurons is None else Change(self.neurons, self.intervention)
 
 
 class Controls(Analysis[ControlsSettings]):
@@ -153,22 +130,21 @@ class Controls(Analysis[ControlsSettings]):
         lab, s = self.lab, self.lab.study
         notes: list[str] = list(self.facts["notes"])
         top = lab.scan.top(self.share, by=s.by, layers=s.layers)
-        conditions = [Condition("plain model", "baseline"), Condition(f"top {percent(self.share)}", "top", top)]
-        self._measure(conditions)
+        first = lab.condition(f"top {percent(self.share)}", "top", top, share=self.share)
+        conditions = self._measure([Condition(name="plain model"), first])
         for control in self.settings.controls:
             try:
-                made = self._make(control, top, conditions[1])
+                found = self._make(control, top, conditions[1])
             except SelectionError as error:
-                made, why = [], error.found
+                found, why = [], error.found
                 notes.append(f"controls: no set for the control {control!r}: {why}")
             else:
-                if not made:
+                if not found:
                     notes.append(f"controls: no set for the control {control!r}: {self._why_none(control)}")
-            self._measure(made)
-            conditions += made
+            conditions += self._measure(found)
         for condition in conditions[1:]:
-            assert condition.neurons is not None
-            lab.save_set(f"controls {condition.name}", condition.neurons)
+            assert condition.chosen is not None
+            lab.save_set(f"controls {condition.name}", condition.chosen)
         return {
             "share": self.share,
             "intervention": s.intervention,
@@ -176,7 +152,7 @@ class Controls(Analysis[ControlsSettings]):
             "where": self.settings.where,
             "tolerance": self.settings.tolerance,
             "rectifies": self.facts["rectifies"],
-            "conditions": [self._describe(condition) for condition in conditions],
+            "conditions": written([self._by_layer(condition) for condition in conditions]),
             "noop": self._noop(conditions),
             "notes": notes,
         }
@@ -195,37 +171,39 @@ class Controls(Analysis[ControlsSettings]):
 
     def _make(self, control: Control, top: NeuronSet, first: Condition) -> list[Condition]:
         """The conditions of one control; none where there is nothing to match or nothing was asked for."""
-        s, scan_ = self.lab.study, self.lab.scan
+        s, lab = self.lab.study, self.lab
         if control == "random":
-            sets = random_sets(scan_, None, s.seeds, like=top) if s.random else []
-            return [Condition(f"random, seed {seed}", control, made) for seed, made in zip(s.seeds, sets, strict=True)]
+            return lab.random("random", top, s.seeds, share=self.share)
+
+        def under(name: str, neurons: NeuronSet, **about: Any) -> list[Condition]:
+            return [lab.condition(name, control, neurons, share=self.share, **about)]
+
         if control == "other_side":
             other = OTHER_SIDE.get(s.intervention, "zero_positive")
-            return [Condition(f"the same neurons, {other}", control, top, other)]
+            return under(f"the same neurons, {other}", top, intervention=other)
         if control == "count":
-            return [Condition("bottom, as many", control, bottom_like(scan_, top, by=s.by))]
+            return under("bottom, as many", bottom_like(lab.scan, top, by=s.by))
         if control == "perplexity":
-            match = matched_set(self.lab, self.share)
+            match = matched_set(lab, self.share)
             if match.neurons is None:
                 return []
             found = {name: getattr(match, name) for name in ("matched", "reason", "evaluations", "residual")}
             name = f"bottom {percent(match.share)}, {'equal' if match.matched else 'nearest'} perplexity"
-            return [Condition(name, control, match.neurons, found=found)]
+            return under(name, match.neurons, found=found)
         by = None if control == "residual_random" else s.by
         match = self._match_residual(top, first, by)
         if match.neurons is None:
             return []
-        found = {"matched": match.matched, "evaluations": match.evaluations}
-        found["layers"] = [asdict(layer) for layer in match.layers]
         done, total = sum(layer.matched for layer in match.layers), len(match.layers)
-        found["reason"] = (
-            f"{done} of {total} layers within the tolerance"
-            if self.settings.where == "layers"
-            else (match.layers[0].reason)
-        )
+        reason = f"{done} of {total} layers within the tolerance"
+        found = {
+            "matched": match.matched,
+            "evaluations": match.evaluations,
+            "layers": [asdict(layer) for layer in match.layers],
+            "reason": reason if self.settings.where == "layers" else match.layers[0].reason,
+        }
         kind = "random" if by is None else "bottom"
-        name = f"{kind}, {'equal' if match.matched else 'nearest'} residual change"
-        return [Condition(name, control, match.neurons, found=found)]
+        return under(f"{kind}, {'equal' if match.matched else 'nearest'} residual change", match.neurons, found=found)
 
     def _why_none(self, control: Control) -> str:
         if control == "random":
@@ -241,8 +219,9 @@ class Controls(Analysis[ControlsSettings]):
 
         def evaluate(counts: Mapping[int, int]) -> dict[int, float]:
             neurons = grown.take(counts)
-            label = f"matching the residual stream: {len(neurons):,} neurons"
-            return root_mean_square(self.lab.run([self._residual(label, Change(neurons), where)])[0].items)
+            name = f"matching the residual stream: {len(neurons):,} neurons"
+            under = self.lab.condition(name, "residual", neurons)
+            return root_mean_square(self.lab.run([self._residual(under, where)])[0].items)
 
         found = find_counts(
             evaluate,
@@ -254,57 +233,39 @@ class Controls(Analysis[ControlsSettings]):
         )
         return replace(found, neurons=grown.take(found.counts) if any(found.counts.values()) else None)
 
-    def _residual(self, label: str, change: Change, where: Where) -> Cell:
+    def _residual(self, under: Condition, where: Where) -> Cell:
         options = {"windows": self.lab.facts.perplexity[1], "first": self.settings.residual_windows, "where": where}
-        title = f"{label}: residual stream"
-        return self.lab.cell("residual", VERSIONS["residual"], options, title, self._residual_cost(), change)
+        label = f"{under.name}: residual stream"
+        return self.lab.cell("residual", VERSIONS["residual"], options, label, self._residual_cost(), under)
 
     def _residual_cost(self) -> float:
         """Two passes over the windows, the predicted tokens of which the facts know."""
         return min(2.0 * self.lab.facts.predicted, 2.0 * 2048 * self.settings.residual_windows)
 
-    def _measure(self, conditions: Sequence[Condition]) -> None:
-        """Score conditions, measure their change of the residual stream, and note the records' keys."""
-        wanted: list[tuple[Condition, str, Cell]] = []
-        for condition in conditions:
-            wanted += [
-                (condition, what, self.lab.score(what, condition.name, condition.change)) for what in self.scores
-            ]
-            if condition.neurons is not None and any(c.startswith("residual") for c in self.settings.controls):
-                for where in get_args(Where):
-                    wanted.append((condition, where, self._residual(condition.name, condition.change, where)))
-        self.lab.run([cell for _, _, cell in wanted])
-        for condition, what, cell in wanted:
-            condition.cells[what] = cell.key
+    def _measure(self, conditions: Sequence[Condition]) -> list[Condition]:
+        """Score conditions and measure their change of the residual stream."""
+        wanted = get_args(Where) if any(c.startswith("residual") for c in self.settings.controls) else ()
+        scored = self.lab.measure(conditions, self.scores)
+        cells = [{where: self._residual(one, where) for where in wanted if one.chosen is not None} for one in scored]
+        self.lab.run([cell for own in cells for cell in own.values()])
+        return [
+            one.scored({where: cell.key for where, cell in own.items()}) for one, own in zip(scored, cells, strict=True)
+        ]
 
-    def _describe(self, condition: Condition) -> dict[str, Any]:
-        """A condition in the manifest."""
-        neurons = condition.neurons
-        name = (condition.intervention or self.lab.study.intervention) if neurons is not None else None
-        return {
-            "name": condition.name,
-            "role": condition.role,
-            "intervention": name,
-            "neurons": 0 if neurons is None else len(neurons),
-            "set": None if neurons is None else neurons.key,
-            "layers": [] if neurons is None else self._by_layer(neurons, str(name)),
-            "found": dict(condition.found),
-            "cells": condition.cells,
-        }
-
-    def _by_layer(self, neurons: NeuronSet, name: str) -> list[dict[str, Any]]:
-        """Neurons of each layer, and the share of their values that the intervention changes on the scanned text."""
+    def _by_layer(self, one: Condition) -> Condition:
+        """With the neurons of each layer, and the share of their values that are changed on the scanned text."""
         rows: dict[int, dict[str, Any]] = {}
-        below = self.lab.scan.table["fraction_negative"].to_numpy(np.float64)
-        for site in neurons.layout:
-            row = rows.setdefault(site.layer, {"layer": site.layer, "neurons": 0, "of": 0, "touched": 0.0})
-            here = below[neurons.layout.rows[site.path]][neurons.at(site.path)]
-            row["neurons"] += len(here)
-            row["of"] += site.size
-            row["touched"] += float(np.nan_to_num(_touched(name, here)).sum())
+        if one.chosen is not None:
+            below, layout = self.lab.scan.table["fraction_negative"].to_numpy(np.float64), one.chosen.layout
+            for site in layout:
+                row = rows.setdefault(site.layer, {"layer": site.layer, "neurons": 0, "of": 0, "touched": 0.0})
+                here = below[layout.rows[site.path]][one.chosen.at(site.path)]
+                row["neurons"] += len(here)
+                row["of"] += site.size
+                row["touched"] += float(np.nan_to_num(_touched(str(one.intervention), here)).sum())
         for row in rows.values():
             row["touched"] = row["touched"] / row["neurons"] if row["neurons"] else None
-        return list(rows.values())
+        return one.model_copy(update={"facts": {"found": {}, **one.facts, "layers": list(rows.values())}})
 
     def _noop(self, conditions: Sequence[Condition]) -> dict[str, Any] | None:
         """The check that zeroing negatives changes nothing on a ReLU model: this one, or another."""
@@ -322,9 +283,11 @@ class Controls(Analysis[ControlsSettings]):
             cell = Cell("noop", spec, f"no-op control on {other['name']}", cost, inputs)
         elif self.facts["rectifies"] and self.settings.noop:
             options = {"windows": lab.facts.perplexity[1]}
-            change = Change(conditions[1].neurons, "zero_negative")
+            top = conditions[1].chosen
+            assert top is not None
+            under = lab.condition("no-op control", "top", top, intervention="zero_negative")
             cost = 2 * lab.cost("perplexity")
-            cell = lab.cell("noop", VERSIONS["noop"], options, "no-op control", cost, change)
+            cell = lab.cell("noop", VERSIONS["noop"], options, "no-op control", cost, under)
         else:
             return None
         lab.run([cell])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,11 @@ import pandas as pd
 
 from negspace.controls.residual import root_mean_square
 from negspace.experiment.analysis import Book
-from negspace.experiment.effects import Scored, amount, change, finding, mean_of, scored, title, value
+from negspace.experiment.condition import RANDOM, Condition
+from negspace.experiment.effects import Effects, Entry
 from negspace.experiment.schema import Column, Table, schema
-from negspace.significance import correct, mean_interval
+from negspace.experiment.words import amount, capital, title
+from negspace.significance import mean_interval
 
 _CONTROL = (
     Column("control", str, "what was changed, in words; the random sets of equal number are one row, their mean"),
@@ -142,29 +144,24 @@ TABLES = schema(
 """The tables, by name."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Row:
-    """One condition, or the random ones together."""
+def _about(one: Entry) -> dict[str, Any]:
+    """The columns that say what a row is about."""
+    role = RANDOM if one.members else one.about.role
+    return {"control": one.about.name, "role": role, "intervention": one.about.intervention}
 
-    members: Sequence[Mapping[str, Any]]
 
-    @property
-    def about(self) -> dict[str, Any]:
-        """The columns that say what it is."""
-        first = self.members[0]
-        name = first["name"] if len(self.members) == 1 else f"random, mean of {len(self.members)}"
-        return {"control": name, "role": first["role"], "intervention": first["intervention"]}
-
-    @property
-    def first(self) -> Mapping[str, Any]:
-        return self.members[0]
+def _each(one: Entry) -> Sequence[Condition]:
+    """The conditions behind a row: one, or the random ones."""
+    return [member.about for member in one.members] or [one.about]
 
 
 def make(book: Book) -> dict[str, pd.DataFrame]:
     """All tables of the analysis, by name."""
-    rows = _rows(book)
+    effects = Effects(book, book.part["scores"])
+    plain, *conditions = effects.read(book.conditions)
+    rows = _rows(effects, conditions)
     made = {
-        "controls": _controls(book, rows),
+        "controls": _controls(effects, plain, rows),
         "controls_layers": _layers(book, rows),
         "controls_residual": _residual(book, rows),
         "noop": _noop(book),
@@ -195,7 +192,7 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
             continue
         what = "perplexity" if row["role"] == "perplexity" else "change of the residual stream"
         outcome = "matched" if row["matched"] else "not matched, the nearest is taken"
-        said.append(f"{_capital(row['control'])}: {what} {outcome} ({row['reason']}).")
+        said.append(f"{capital(row['control'])}: {what} {outcome} ({row['reason']}).")
     return said + _noop_sentences(book, tables["noop"])
 
 
@@ -216,77 +213,46 @@ def _noop_sentences(book: Book, table: pd.DataFrame) -> list[str]:
     return said
 
 
-def _rows(book: Book) -> list[_Row]:
+def _rows(effects: Effects, conditions: Sequence[Entry]) -> list[Entry]:
     """The conditions in order, the random sets as one."""
-    rows: list[_Row] = []
-    for condition in book.part["conditions"][1:]:
-        if condition["role"] == "random" and rows[-1].first["role"] == "random":
-            rows[-1] = _Row([*rows[-1].members, condition])
-        else:
-            rows.append(_Row([condition]))
+    rows: list[Entry] = []
+    for random, some in groupby(conditions, lambda one: one.about.role == RANDOM):
+        own = list(some)
+        one = [effects.mean(own, f"random, mean of {len(own)}")] if len(own) > 1 else own
+        rows += one if random else own
     return rows
 
 
-def _controls(book: Book, rows: Sequence[_Row]) -> pd.DataFrame:
-    made = []
-    for score in book.part["scores"]:
-
-        def of(condition: Mapping[str, Any], score: str = score) -> Scored:
-            return scored(score, book.record(condition["cells"][score]))
-
-        plain = of(book.part["conditions"][0])
-        top = of(rows[0].first)
-        for row in rows:
-            each = [of(member) for member in row.members]
-            mean = mean_of(each) if len(each) > 1 else each[0]
-            absolute, against = value(mean, **book.bootstrap), change(plain, mean, **book.bootstrap)
-            line = {
-                **row.about,
-                "matched": row.first["found"].get("matched"),
-                "neurons": row.first["neurons"],
-                "sets": len(each),
+def _controls(effects: Effects, plain: Entry, rows: Sequence[Entry]) -> pd.DataFrame:
+    found: list[dict[str, Any]] = []
+    for score in effects.scores:
+        for one in rows:
+            row = {
+                **_about(one),
+                "matched": one.about.facts["found"].get("matched"),
+                "neurons": one.about.neurons,
+                "sets": max(1, len(one.members)),
                 "score": score,
-                "value": absolute.estimate,
-                "low": absolute.low,
-                "high": absolute.high,
-                "change": against.estimate,
-                "change_low": against.low,
-                "change_high": against.high,
-                "change_p": against.p,
+                **effects.value(one, score, ends=("low", "high")),
+                **effects.change(plain, one, score, p="change_p"),
             }
-            if row is not rows[0]:
-                contrast = change(mean, top, **book.bootstrap)
-                line |= {
-                    "contrast": contrast.estimate,
-                    "contrast_low": contrast.low,
-                    "contrast_high": contrast.high,
-                    "p": contrast.p,
-                }
-            made.append(line)
-    table = pd.DataFrame(made)
-    for column in ("contrast", "contrast_low", "contrast_high", "p"):
-        table[column] = table.get(column, pd.Series(np.nan, index=table.index)).astype("float64")
-    for column in ("change_p", "p"):
-        table[f"{column}_holm"] = correct(table[column].to_numpy(np.float64)).p
-    alpha = book.study["alpha"]
-    table["finding"] = [
-        None
-        if row["role"] == "top"
-        else finding(row["score"], row["contrast_low"], row["contrast_high"], row["p_holm"], alpha)
-        for _, row in table.iterrows()
-    ]
-    return table
+            if one is not rows[0]:
+                row |= effects.change(one, rows[0], score, "contrast")
+            found.append(row)
+    effects.judged(found, (), ends=("change_low", "change_high"), p="change_p", finding=None)
+    effects.judged(found, (), ends=("contrast_low", "contrast_high"))
+    return pd.DataFrame(found)
 
 
-def _layers(book: Book, rows: Sequence[_Row]) -> pd.DataFrame:
+def _layers(book: Book, rows: Sequence[Entry]) -> pd.DataFrame:
     made = []
     reference: dict[int, float] = {}
     for row in rows:
-        found = {layer["layer"]: layer for layer in row.first["found"].get("layers", ())}
-        measured = [_by_layer(book, member) for member in row.members]
-        for number, layer in enumerate(row.first["layers"]):
+        found = {layer["layer"]: layer for layer in row.about.facts["found"].get("layers", ())}
+        measured = [_by_layer(book, member) for member in _each(row)]
+        for number, layer in enumerate(row.about.facts["layers"]):
             here = layer["layer"]
-            touched = [member["layers"][number]["touched"] for member in row.members]
+            touched = [member.facts["layers"][number]["touched"] for member in _each(row)]
             residual, norm = (
                 float(np.mean([one[here][at] for one in measured])) if all(here in one for one in measured) else np.nan
                 for at in (0, 1)
@@ -295,7 +261,7 @@ def _layers(book: Book, rows: Sequence[_Row]) -> pd.DataFrame:
                 reference[here] = residual
             made.append(
                 {
-                    **row.about,
+                    **_about(row),
                     "layer": here,
                     "neurons": layer["neurons"],
                     "of": layer["of"],
@@ -311,29 +277,29 @@ def _layers(book: Book, rows: Sequence[_Row]) -> pd.DataFrame:
     return pd.DataFrame(made)
 
 
-def _by_layer(book: Book, condition: Mapping[str, Any]) -> dict[int, tuple[float, float]]:
+def _by_layer(book: Book, condition: Condition) -> dict[int, tuple[float, float]]:
     """Layer -> change of the residual stream, and of its norm; empty where it was not measured."""
-    if "layers" not in condition["cells"]:
+    if "layers" not in condition.cells:
         return {}
-    items = book.record(condition["cells"]["layers"]).items
+    items = book.record(condition.cells["layers"]).items
     sums = items.groupby("layer", sort=True)[["norm", "tokens"]].sum()
     norms = dict(zip(sums.index.tolist(), (sums["norm"] / sums["tokens"]).tolist(), strict=True))
     return {layer: (change, norms[layer]) for layer, change in root_mean_square(items).items()}
 
 
-def _residual(book: Book, rows: Sequence[_Row]) -> pd.DataFrame:
+def _residual(book: Book, rows: Sequence[Entry]) -> pd.DataFrame:
     made = []
     for row in rows:
-        found = row.first["found"]
+        found = row.about.facts["found"]
         line = {
-            **row.about,
-            "neurons": row.first["neurons"],
+            **_about(row),
+            "neurons": row.about.neurons,
             "matched": found.get("matched"),
             "evaluations": found.get("evaluations"),
             "reason": found.get("reason"),
         }
-        if "end" in row.first["cells"]:
-            items = [book.record(member["cells"]["end"]).items for member in row.members]
+        if "end" in _each(row)[0].cells:
+            items = [book.record(member.cells["end"]).items for member in _each(row)]
             # Windows hold equally many tokens but for special ones, and weigh the same; so do sets.
             squares = np.mean([one["squared"] / one["tokens"] for one in items], axis=0)
             made_of = mean_interval(squares, **book.bootstrap)
@@ -364,18 +330,18 @@ def _noop(book: Book) -> pd.DataFrame:
             "same": results["same"],
         }
     ]
-    plain, top = book.part["conditions"][:2]
+    plain, top = book.conditions[:2]
     if own and book.part["intervention"] == "zero_negative":
         for suite in (score for score in book.part["scores"] if score != "perplexity"):
             before, after = (
-                book.record(one["cells"][suite]).items[["good", "bad"]].to_numpy(np.float64) for one in (plain, top)
+                book.record(one.cells[suite]).items[["good", "bad"]].to_numpy(np.float64) for one in (plain, top)
             )
             differing = int(np.count_nonzero(before.view(np.int64) != after.view(np.int64)))
             rows.append(
                 {
                     **common,
                     "what": f"scores of {title(suite)}'s sentences",
-                    "neurons": top["neurons"],
+                    "neurons": top.neurons,
                     "items": before.size,
                     "differing": differing,
                     "largest": float(np.abs(before - after).max()),
@@ -383,7 +349,3 @@ def _noop(book: Book) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -14,19 +13,14 @@ from negspace.analyses.dose import columns as dose_columns
 from negspace.analyses.dose import figures
 from negspace.analyses.dose import tables as dose_tables
 from negspace.analyses.dose import words as dose_words
-from negspace.controls import random_sets
 from negspace.experiment.analysis import Analysis, Book, Load, Settings
-from negspace.experiment.condition import with_means
+from negspace.experiment.condition import Condition, left_out, written
 from negspace.experiment.config import Shares
-from negspace.experiment.effects import percent
-from negspace.experiment.lab import PLAIN, Change
 from negspace.experiment.run import Run
+from negspace.experiment.words import percent
 from negspace.figures.figure import Figure
-from negspace.intervention import INTERVENTIONS, Intervention
-from negspace.neurons.neuronset import NeuronSet
-from negspace.neurons.scan import Scan
+from negspace.intervention import INTERVENTIONS
 from negspace.neurons.select import size_of
-from negspace.runs.cell import Cell
 
 Kind = Literal["top", "random", "bottom"]
 Name = Literal["zero_negative", "zero_positive", "zero_both", "relu_on_positives", "sign_flip", "mean", "negative_mean"]
@@ -74,32 +68,6 @@ class DoseSettings(Settings):
             return tuple(sorted(self.shares))
         spaced = np.geomspace(self.lowest, self.highest, self.points)
         return tuple(dict.fromkeys(float(f"{share:.3g}") for share in spaced))
-
-
-@dataclass(frozen=True, eq=False)
-class Condition:
-    """One set under one intervention."""
-
-    set: Kind
-    """Family of the set."""
-    share: float
-    """Share p."""
-    seed: int | None
-    """Seed of a random set."""
-    intervention: str
-    """What is done to it."""
-    neurons: NeuronSet
-    """The neurons."""
-    left_out: int = 0
-    """Neurons of the set without a mean, which an intervention on means leaves as they are."""
-    cells: dict[str, str] = field(default_factory=dict)
-    """Score -> key of the record."""
-
-    @property
-    def name(self) -> str:
-        """What to call it: "random 1%, seed 0, sign_flip"."""
-        seed = "" if self.seed is None else f", seed {self.seed}"
-        return f"{self.set} {percent(self.share)}{seed}, {self.intervention}"
 
 
 class Dose(Analysis[DoseSettings]):
@@ -156,55 +124,26 @@ class Dose(Analysis[DoseSettings]):
         return Load(conditions * len(self.scores), conditions * each, detail)
 
     def run(self) -> dict[str, Any]:
-        scan = self.lab.scan
-        conditions = self._conditions(scan)
-        cells: dict[str, Cell] = {}
-
-        def want(label: str, change: Change, keys: dict[str, str]) -> None:
-            for score in self.scores:
-                cell = self.lab.score(score, label, change)
-                cells.setdefault(cell.key, cell)  # two shares may give one set: it is computed once
-                keys[score] = cell.key
-
-        baseline: dict[str, str] = {}
-        want("plain model", PLAIN, baseline)
-        for one in conditions:
-            want(one.name, Change(one.neurons, one.intervention), one.cells)
-        self.lab.run(list(cells.values()))
+        plain, *conditions = self.lab.measure([Condition(name="plain model"), *self._conditions()], self.scores)
         return {
-            "notes": _notes(conditions),
+            "notes": left_out("dose", conditions),
             "scores": list(self.scores),
-            "baseline": baseline,
-            "conditions": [
-                {
-                    "set": one.set,
-                    "share": one.share,
-                    "seed": one.seed,
-                    "intervention": one.intervention,
-                    "neurons": len(one.neurons),
-                    "left_out": one.left_out,
-                    "key": one.neurons.key,
-                    "cells": one.cells,
-                }
-                for one in conditions
-            ],
+            "baseline": written([plain])[0],
+            "conditions": written(conditions),
         }
 
-    def _conditions(self, scan: Scan) -> list[Condition]:
-        s = self.lab.study
-        found = []
+    def _conditions(self) -> list[Condition]:
+        s, scan = self.lab.study, self.lab.scan
+        found: list[Condition] = []
         for name, share, kinds in self._plan:
             top = scan.top(share, by=s.by, layers=s.layers)
-            sets: list[tuple[Kind, int | None, NeuronSet]] = []
             for kind in kinds:
+                about: dict[str, Any] = {"intervention": name, "share": share}
                 if kind == "random":
-                    drawn = random_sets(scan, None, self.seeds, like=top)
-                    sets.extend((kind, seed, one) for seed, one in zip(self.seeds, drawn, strict=True))
+                    found += self.lab.random(f"random {percent(share)}, {name}", top, self.seeds, **about)
                 else:
-                    sets.append((kind, None, top if kind == "top" else scan.bottom(share, by=s.by, layers=s.layers)))
-            for kind, seed, neurons in sets:
-                kept = with_means(neurons, scan) if Intervention(name).needs_means else neurons
-                found.append(Condition(kind, share, seed, name, kept, len(neurons) - len(kept)))
+                    chosen = top if kind == "top" else scan.bottom(share, by=s.by, layers=s.layers)
+                    found.append(self.lab.condition(f"{kind} {percent(share)}, {name}", kind, chosen, **about))
         return found
 
     @classmethod
@@ -218,12 +157,3 @@ class Dose(Analysis[DoseSettings]):
     @classmethod
     def figures(cls, run: Run) -> list[Figure]:
         return figures.figures(run)
-
-
-def _notes(conditions: Sequence[Condition]) -> list[str]:
-    return [
-        f"dose: {one.name}: {one.left_out:,} neurons have no mean (no token of the statistics reached their experts) "
-        "and stay as they are"
-        for one in conditions
-        if one.left_out
-    ]

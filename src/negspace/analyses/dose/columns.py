@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from negspace.experiment.schema import Column, Table, schema
 
-MEAN = "random mean"
 PLAIN = "plain model"
 ANSWERS = (
     "neither shown to harm",

@@ -20,6 +20,7 @@ from negspace.figures.scores import (
     unit,
     zero,
 )
+from negspace.text.suites import SUITES
 
 SETS = (
     ("top", "top", "top"),
@@ -116,7 +117,7 @@ def _by_group(table: pd.DataFrame) -> list[Figure]:
             grid=grid,
             rows=len(wide),
         )
-        word = {"blimp": "phenomenon", "tse": "construction"}[score]
+        word = SUITES[score].group
         caption = "Points of accuracy lost under the top set; intervals and corrected p-values are in the table."
         made.append(
             Figure(f"dose_{score}_by_{word}", f"{SCORES[score]} by {word} and dose", caption, (panel,), wide=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,31 +10,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from negspace.analyses.dose.columns import ANSWERS, MEAN, PLAIN, QUESTIONS, TABLES
+from negspace.analyses.dose.columns import ANSWERS, PLAIN, QUESTIONS, TABLES
 from negspace.experiment.analysis import Book
-from negspace.experiment.effects import Scored, change, corrected, level_of, mean_of, part, scored, value
-from negspace.significance import stand
+from negspace.experiment.condition import LEFT_OUT, RANDOM, Condition
+from negspace.experiment.effects import MEAN, Effects, Entry
 
 DOUBLE = 2.0
-
-
-@dataclass(frozen=True, eq=False)
-class _Entry:
-    """One condition, or the mean of the random ones, with its items."""
-
-    set: str
-    share: float
-    intervention: str
-    neurons: int
-    first_share: float
-    scores: Mapping[str, Scored]
-    seed: int | None = None
-    left_out: int = 0
-    members: Sequence[_Entry] = field(default_factory=tuple)
-
-    @property
-    def where(self) -> dict[str, Any]:
-        return {"share": self.share, "set": self.set, "intervention": self.intervention}
 
 
 def own(book: Book) -> str:
@@ -45,158 +25,136 @@ def own(book: Book) -> str:
 
 def make(book: Book) -> dict[str, pd.DataFrame]:
     """All tables of the analysis, by name."""
-    scores = book.part["scores"]
-    plain = {score: scored(score, book.record(book.part["baseline"][score])) for score in scores}
-    entries = _entries(book)
-    dose = _dose(book, plain, entries)
-    made = {
+    effects = Effects(book, book.part["scores"])
+    plain = effects.read([Condition.model_validate(book.part["baseline"])])[0]
+    entries = _entries(effects, book.conditions)
+    dose = _dose(effects, plain, entries)
+    contrasts = _sign_or_magnitude(effects, plain, entries)
+    return {
         "dose": dose,
-        "dose_contrasts": _contrasts(book, entries),
-        "dose_by_group": _by_group(book, plain, entries),
+        "dose_contrasts": _contrasts(effects, entries),
+        "dose_by_group": _by_group(effects, plain, entries),
         "dose_thresholds": _thresholds(book, plain, entries, dose),
+        "sign_or_magnitude": contrasts,
+        "sign_or_magnitude_answer": _answers(contrasts),
     }
-    contrasts = _sign_or_magnitude(book, plain, entries)
-    return made | {"sign_or_magnitude": contrasts, "sign_or_magnitude_answer": _answers(contrasts)}
 
 
-def _entries(book: Book) -> list[_Entry]:
-    """The conditions in their order, and the mean after the random ones of a share."""
+def _entries(effects: Effects, conditions: Sequence[Condition]) -> list[Entry]:
+    """The conditions in their order, and the mean after the random ones of a share; each knows its first share."""
     first: dict[tuple[Any, ...], float] = {}
-    for about in book.part["conditions"]:
-        same = (about["set"], about["seed"], about["intervention"], about["key"])
-        first[same] = min(about["share"], first.get(same, 1.0))
-    made: list[_Entry] = []
-    for about in book.part["conditions"]:
-        same = (about["set"], about["seed"], about["intervention"], about["key"])
-        made.append(
-            _Entry(
-                set=about["set"],
-                share=about["share"],
-                intervention=about["intervention"],
-                neurons=about["neurons"],
-                first_share=first[same],
-                scores={score: scored(score, book.record(key)) for score, key in about["cells"].items()},
-                seed=about["seed"],
-                left_out=about["left_out"],
-            )
-        )
-    groups: dict[tuple[str, float], list[_Entry]] = {}
+    for one in conditions:
+        assert one.share is not None
+        first[_same(one)] = min(one.share, first.get(_same(one), 1.0))
+    told = [one.model_copy(update={"facts": {**one.facts, "first_share": first[_same(one)]}}) for one in conditions]
+    made = effects.read(told)
+    groups: dict[tuple[Any, ...], list[Entry]] = {}
     for one in made:
-        if one.set == "random":
-            groups.setdefault((one.intervention, one.share), []).append(one)
-    for (intervention, share), members in groups.items():
-        means = {score: mean_of([one.scores[score] for one in members]) for score in members[0].scores}
-        mean = _Entry(
-            MEAN, share, intervention, members[0].neurons, max(one.first_share for one in members), means,
-            members=members,
-        )  # fmt: skip
+        if one.about.role == RANDOM:
+            groups.setdefault((one.about.intervention, one.about.share), []).append(one)
+    for members in groups.values():
+        # A mean repeats another share's where all of its sets do.
+        mean = effects.mean(members, first_share=max(map(_first_share, members)))
         made.insert(made.index(members[-1]) + 1, mean)
     return made
 
 
-def _dose(book: Book, plain: Mapping[str, Scored], entries: Sequence[_Entry]) -> pd.DataFrame:
-    rows: list[dict[str, Any]] = []
-    for score, before in plain.items():
-        rows.append({"set": PLAIN, "score": score, "neurons": 0, **_value(before, book)})
+def _same(one: Condition) -> tuple[Any, ...]:
+    """What two shares that give one very set have in common."""
+    return one.role, one.seed, one.intervention, one.key
+
+
+def _first_share(one: Entry) -> float:
+    return one.about.facts["first_share"]
+
+
+def _where(one: Entry) -> dict[str, Any]:
+    return {"share": one.about.share, "set": one.about.role, "intervention": one.about.intervention}
+
+
+def _dose(effects: Effects, plain: Entry, entries: Sequence[Entry]) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = [
+        {"set": PLAIN, "score": score, "neurons": 0, **effects.value(plain, score)} for score in effects.scores
+    ]
     for one in entries:
-        for score, now in one.scores.items():
-            changed = change(plain[score], now, **book.bootstrap)
-            row = {
-                **one.where,
-                "seed": one.seed,
-                "score": score,
-                "neurons": one.neurons,
-                "left_out": one.left_out,
-                "first_share": one.first_share,
-                **_value(now, book),
-                "change": changed.estimate,
-                "change_low": changed.low,
-                "change_high": changed.high,
-                "p": changed.p,
-            }
-            if one.members:
-                each = [level_of(member.scores[score]) for member in one.members]
-                row |= {"sets": len(each), "sd": float(np.std(each, ddof=1)) if len(each) > 1 else np.nan}
-            rows.append(row)
-    found = corrected(
-        rows, ("set", "seed", "intervention", "score"), book.study["alpha"], ends=("change_low", "change_high")
-    )
-    return TABLES["dose"].of(found)
-
-
-def _contrasts(book: Book, entries: Sequence[_Entry]) -> pd.DataFrame:
-    rows: list[dict[str, Any]] = []
-    for top in (one for one in entries if one.set == "top"):
-        same = [one for one in entries if (one.share, one.intervention) == (top.share, top.intervention)]
-        for other in (one for one in same if one.set in (MEAN, "bottom")):
-            for score, now in top.scores.items():
-                row = {
-                    "share": top.share,
-                    "intervention": top.intervention,
+        for score in effects.scores:
+            rows.append(
+                {
+                    **_where(one),
+                    "seed": one.about.seed,
                     "score": score,
-                    "against": "random" if other.members else "bottom",
-                    "neurons": top.neurons,
-                    "first_share": max(top.first_share, other.first_share),
-                    "top": level_of(now),
-                    "reference": level_of(other.scores[score]),
-                    **_difference(other.scores[score], now, book),
+                    "neurons": one.about.neurons,
+                    "left_out": 0 if one.members else one.about.facts.get(LEFT_OUT, 0),
+                    "first_share": _first_share(one),
+                    **effects.value(one, score),
+                    **effects.change(plain, one, score),
+                    **effects.spread(one, score),
                 }
-                if other.members:
-                    place = stand(row["top"], [level_of(member.scores[score]) for member in other.members])
-                    row |= {"sets": place.sets, "below": place.below, "above": place.above}
-                rows.append(row)
-    return TABLES["dose_contrasts"].of(corrected(rows, ("intervention", "score", "against"), book.study["alpha"]))
+            )
+    family = ("set", "seed", "intervention", "score")
+    return TABLES["dose"].of(effects.judged(rows, family, ends=("change_low", "change_high")))
 
 
-def _by_group(book: Book, plain: Mapping[str, Scored], entries: Sequence[_Entry]) -> pd.DataFrame:
+def _contrasts(effects: Effects, entries: Sequence[Entry]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
-    for one in (one for one in entries if one.set != "random" and one.share == one.first_share):
-        for score, now in one.scores.items():
-            for group in sorted(set(now.groups)):
-                before, after = part(plain[score], group), part(now, group)
-                made = change(before, after, unit="pair", **book.bootstrap)
+    for top in (one for one in entries if one.about.role == "top"):
+        place = (top.about.share, top.about.intervention)
+        same = [one for one in entries if (one.about.share, one.about.intervention) == place]
+        for other in (one for one in same if one.about.role in (MEAN, "bottom")):
+            for score in effects.scores:
                 rows.append(
                     {
-                        **one.where,
+                        "share": top.about.share,
+                        "intervention": top.about.intervention,
                         "score": score,
-                        "group": group,
-                        "neurons": one.neurons,
-                        "paradigms": len(set(after.paradigms)),
-                        "pairs": len(after.values),
-                        "baseline": level_of(before),
-                        "accuracy": level_of(after),
-                        "change": made.estimate,
-                        "low": made.low,
-                        "high": made.high,
-                        "p": made.p,
+                        "against": "random" if other.members else "bottom",
+                        "neurons": top.about.neurons,
+                        "first_share": max(_first_share(top), _first_share(other)),
+                        "top": effects.level(top, score),
+                        "reference": effects.level(other, score),
+                        **effects.change(other, top, score, "difference", ("low", "high")),
+                        **effects.place(top, other, score),
                     }
                 )
-    return TABLES["dose_by_group"].of(corrected(rows, ("share", "set", "intervention", "score"), book.study["alpha"]))
+    return TABLES["dose_contrasts"].of(effects.judged(rows, ("intervention", "score", "against")))
 
 
-def _thresholds(book: Book, plain: Mapping[str, Scored], entries: Sequence[_Entry], dose: pd.DataFrame) -> pd.DataFrame:
+def _by_group(effects: Effects, plain: Entry, entries: Sequence[Entry]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
-    curves: dict[tuple[str, str], list[_Entry]] = {}
+    for one in (one for one in entries if one.about.role != RANDOM and one.about.share == _first_share(one)):
+        for score in effects.scores:
+            rows += [{**_where(one), **row} for row in effects.by_group(plain, one, score)]
+    return TABLES["dose_by_group"].of(effects.judged(rows, ("share", "set", "intervention", "score")))
+
+
+def _thresholds(book: Book, plain: Entry, entries: Sequence[Entry], dose: pd.DataFrame) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = []
+    curves: dict[tuple[str, str | None], list[Entry]] = {}
     for one in entries:
-        if one.set != "random" and one.share == one.first_share:
-            curves.setdefault((one.set, one.intervention), []).append(one)
+        if one.about.role != RANDOM and one.about.share == _first_share(one):
+            curves.setdefault((one.about.role, one.about.intervention), []).append(one)
     for (kind, intervention), points in curves.items():
-        points = sorted(points, key=lambda one: one.share)
+        points = sorted(points, key=_share)
         if len(points) < 2 or intervention != own(book):
             continue
-        for score in plain:
+        for score in book.part["scores"]:
             here = dose[(dose["set"] == kind) & (dose["intervention"] == intervention) & (dose["score"] == score)]
             harmed = here[here["finding"] == "harm"].sort_values("share")
             row: dict[str, Any] = {"set": kind, "intervention": intervention, "score": score}
             if len(harmed):
                 row |= {"first_harm": harmed["share"].iloc[0], "neurons": harmed["neurons"].iloc[0]}
             if score == "perplexity":
-                differences = np.stack([one.scores[score].values - plain[score].values for one in points])
-                shares = np.array([one.share for one in points])
+                differences = np.stack([one.scores[score].values - plain.scores[score].values for one in points])
+                shares = np.array([_share(one) for one in points])
                 estimate, low, high = doubling(shares, differences, **book.bootstrap)
                 row |= {"doubling": estimate, "doubling_low": low, "doubling_high": high}
             rows.append(row)
     return TABLES["dose_thresholds"].of(rows)
+
+
+def _share(one: Entry) -> float:
+    assert one.about.share is not None
+    return one.about.share
 
 
 def doubling(
@@ -241,21 +199,20 @@ def _crossing(shares: NDArray[np.float64], curves: NDArray[np.float64]) -> NDArr
     return found
 
 
-def _sign_or_magnitude(book: Book, plain: Mapping[str, Scored], entries: Sequence[_Entry]) -> pd.DataFrame:
-    by_name: dict[tuple[float, str], dict[str, _Entry]] = {}
+def _sign_or_magnitude(effects: Effects, plain: Entry, entries: Sequence[Entry]) -> pd.DataFrame:
+    by_name: dict[tuple[float | None, str], dict[str | None, Entry]] = {}
     for one in entries:
-        if one.set in ("top", MEAN):
-            by_name.setdefault((one.share, one.set), {})[one.intervention] = one
+        if one.about.role in ("top", MEAN):
+            by_name.setdefault((one.about.share, one.about.role), {})[one.about.intervention] = one
     rows: list[dict[str, Any]] = []
     for (share, kind), found in by_name.items():
         if len(found) < 2:
             continue
-        for score in plain:
+        for score in effects.scores:
             for first, second, question in QUESTIONS:
                 if first not in found or second not in (PLAIN, *found):
                     continue
-                after = found[first].scores[score]
-                before = plain[score] if second == PLAIN else found[second].scores[score]
+                after, before = found[first], plain if second == PLAIN else found[second]
                 rows.append(
                     {
                         "share": share,
@@ -264,12 +221,12 @@ def _sign_or_magnitude(book: Book, plain: Mapping[str, Scored], entries: Sequenc
                         "question": question,
                         "first": first,
                         "second": second,
-                        "first_value": level_of(after),
-                        "second_value": level_of(before),
-                        **_difference(before, after, book),
+                        "first_value": effects.level(after, score),
+                        "second_value": effects.level(before, score),
+                        **effects.change(before, after, score, "difference", ("low", "high")),
                     }
                 )
-    return TABLES["sign_or_magnitude"].of(corrected(rows, ("share", "set", "score"), book.study["alpha"]))
+    return TABLES["sign_or_magnitude"].of(effects.judged(rows, ("share", "set", "score")))
 
 
 def _answers(contrasts: pd.DataFrame) -> pd.DataFrame:
@@ -311,13 +268,3 @@ def answer(sign: str, magnitude: str, between: str) -> str:
     if by_sign and by_magnitude:
         return ANSWERS[3]
     return ANSWERS[4] if by_sign else ANSWERS[5]
-
-
-def _value(one: Scored, book: Book) -> dict[str, float]:
-    found = value(one, **book.bootstrap)
-    return {"value": found.estimate, "value_low": found.low, "value_high": found.high}
-
-
-def _difference(before: Scored, after: Scored, book: Book) -> dict[str, float]:
-    made = change(before, after, **book.bootstrap)
-    return {"difference": made.estimate, "low": made.low, "high": made.high, "p": made.p}

@@ -10,7 +10,7 @@ import pandas as pd
 from negspace.analyses.dose.columns import PLAIN
 from negspace.analyses.dose.tables import own
 from negspace.experiment.analysis import Book
-from negspace.experiment.effects import amount, percent, title
+from negspace.experiment.words import amount, percent, title
 
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:

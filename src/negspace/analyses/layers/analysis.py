@@ -21,20 +21,19 @@ from pydantic import Field, model_validator
 from negspace.analyses.layers import figures
 from negspace.analyses.layers import tables as layers_tables
 from negspace.analyses.layers import words as layers_words
-from negspace.controls import random_sets
 from negspace.experiment.analysis import Analysis, Book, Load, Settings
-from negspace.experiment.condition import with_means
-from negspace.experiment.effects import percent
-from negspace.experiment.lab import Change
+from negspace.experiment.condition import Condition, left_out, written
 from negspace.experiment.run import Run
+from negspace.experiment.words import percent
 from negspace.experiment.workbench import Handler, Workbench
 from negspace.figures.figure import Figure
 from negspace.intervention import Intervention, intervene
 from negspace.neurons.neuronset import NeuronSet
 from negspace.runs.cell import Cell
 from negspace.runs.engine import Step
+from negspace.score import sweep
 from negspace.score.pairs import prepare
-from negspace.score.sweep import Condition, plan, sweep_pairs, sweep_perplexity
+from negspace.score.sweep import plan, sweep_pairs, sweep_perplexity
 
 VERSION = 2
 """Version of what a cell of the kind "layers" computes; raise it whenever a spec comes to give another result."""
@@ -92,7 +91,7 @@ def _sweep(bench: Workbench, cell: Cell, step: Step) -> tuple[Mapping[str, Any],
             return intervene(model, part, zero, mode, cell.inputs.get("scan"))
 
         changes = changes_of(part, spec["intervention"], model.layers)
-        conditions.append(Condition(f"layers {', '.join(map(str, layers))}", changes, change))
+        conditions.append(sweep.Condition(f"layers {', '.join(map(str, layers))}", changes, change))
     if spec["score"] == "perplexity":
         texts = sweep_perplexity(model, bench.windows, conditions, batch=bench.study.batch, progress=step)
         values, notes, share = [one.value for one in texts.scores], texts.notes, texts.share
@@ -160,45 +159,40 @@ class LayersAnalysis(Analysis[LayersSettings]):
     def run(self) -> dict[str, Any]:
         study, scan = self.lab.study, self.lab.scan
         top = scan.top(self.share, by=self.settings.by or study.by, layers=study.layers)
-        sets: list[tuple[str, int | None, NeuronSet]] = [("top", None, top)]
-        if self.seeds:
-            drawn = random_sets(scan, None, self.seeds, like=top)
-            sets += [("random", seed, one) for seed, one in zip(self.seeds, drawn, strict=True)]
-        notes = []
-        if Intervention(study.intervention).needs_means:
-            kept = [with_means(neurons, scan) for _, _, neurons in sets]
-            left = [len(neurons) - len(some) for (_, _, neurons), some in zip(sets, kept, strict=True)]
-            notes += [
-                f"layers: {_name(kind, seed, self.share)}: {count:,} neurons have no mean and stay as they are"
-                for (kind, seed, _), count in zip(sets, left, strict=True)
-                if count
-            ]
-            sets = [(kind, seed, some) for (kind, seed, _), some in zip(sets, kept, strict=True)]
-
-        baseline = [self.lab.score(score, "plain model") for score in self.scores]
-        cells = [[self._cell(score, kind, seed, one) for score in self.scores] for kind, seed, one in sets]
-        records = self.lab.run([*baseline, *(cell for own in cells for cell in own)])
-        notes += [f"layers: {note}" for record in records[len(baseline) :] for note in record.results["notes"]]
+        sets = [self.lab.condition(f"top {percent(self.share)}", "top", top, share=self.share)]
+        sets += self.lab.random(f"random {percent(self.share)}", top, self.seeds, share=self.share)
+        baseline = Condition(name="plain model")
+        plain = {score: self.lab.score(score, baseline) for score in self.scores}
+        cells = [{score: self._cell(score, one) for score in self.scores} for one in sets]
+        records = self.lab.run([*plain.values(), *(cell for own in cells for cell in own.values())])
+        notes = left_out("layers", sets)
+        notes += [f"layers: {note}" for record in records[len(plain) :] for note in record.results["notes"]]
         return {
             "notes": list(dict.fromkeys(notes)),
             "share": self.share,
             "by": self.settings.by or study.by,
             "scores": list(self.scores),
-            "conditions": [{"family": family, "layers": list(layers)} for family, layers in self.conditions],
-            "baseline": dict(zip(self.scores, (cell.key for cell in baseline), strict=True)),
-            "sets": [
-                {
-                    "set": kind,
-                    "seed": seed,
-                    "key": neurons.key,
-                    "neurons": [len(neurons.restrict(layers)) for _, layers in self.conditions],
-                    "cells": dict(zip(self.scores, (cell.key for cell in own), strict=True)),
-                }
-                for (kind, seed, neurons), own in zip(sets, cells, strict=True)
-            ],
+            "baseline": written([baseline.scored(_keys(plain))])[0],
+            "conditions": written(
+                [
+                    self._in_layers(one, place).scored(_keys(own))
+                    for place in range(len(self.conditions))
+                    for one, own in zip(sets, cells, strict=True)
+                ]
+            ),
         }
 
-    def _cell(self, score: str, kind: str, seed: int | None, neurons: NeuronSet) -> Cell:
+    def _in_layers(self, one: Condition, place: int) -> Condition:
+        """A set in the layers of one condition; `place` is its number in the sets' cells."""
+        assert one.chosen is not None
+        family, layers = self.conditions[place]
+        facts = {**one.facts, "family": family, "layers": list(layers), "place": place}
+        name = f"{one.name}, {family}: layers {', '.join(map(str, layers))}"
+        return one.model_copy(
+            update={"name": name, "neurons": len(one.chosen.restrict(layers)), "facts": facts, "chosen": None}
+        )
+
+    def _cell(self, score: str, under: Condition) -> Cell:
         """All conditions of one set under one score."""
         facts, conditions = self.lab.facts, [list(layers) for _, layers in self.conditions]
         options: dict[str, Any] = {"score": score, "conditions": conditions}
@@ -206,9 +200,8 @@ class LayersAnalysis(Analysis[LayersSettings]):
             options["windows"] = facts.perplexity[1]
         else:
             options |= {"pairs": facts.pairs[score][1], "protocol": self.lab.study.protocol}
-        label = f"layers, {_name(kind, seed, self.share)}: {score}"
         cost = self.lab.cost(score) * _passes([tuple(layers) for layers in conditions])
-        return self.lab.cell("layers", VERSION, options, label, cost, Change(neurons))
+        return self.lab.cell("layers", VERSION, options, f"layers, {under.name}: {score}", cost, under)
 
     @classmethod
     def tabulate(cls, book: Book) -> dict[str, pd.DataFrame]:
@@ -230,5 +223,5 @@ def _passes(conditions: Sequence[tuple[int, ...]]) -> float:
     return sum(len(layers) - run.start for run in runs) / max(1, len(layers))
 
 
-def _name(kind: str, seed: int | None, share: float) -> str:
-    return f"{kind} {percent(share)}" + ("" if seed is None else f", seed {seed}")
+def _keys(cells: Mapping[str, Cell]) -> dict[str, str]:
+    return {score: cell.key for score, cell in cells.items()}

@@ -10,10 +10,10 @@ from negspace.experiment.run import Run
 from negspace.figures.figure import Axis, Figure, Grid, Panel, Reference, Series, numbers
 from negspace.figures.forest import percent
 from negspace.figures.scores import SCORES, beside, change_label, scaled, scores_of, unit, zero
+from negspace.text.suites import SUITES
 
 _FAMILIES = {"alone": "each group alone", "cumulative": "all groups up to it"}
 _SETS = (("top", "top", "top"), ("random mean", "random sets", "random mean"))
-_WORDS = {"blimp": "phenomenon", "tse": "construction"}
 
 
 def figures(run: Run) -> list[Figure]:
@@ -88,8 +88,8 @@ def _by_group(table: pd.DataFrame, score: str, share: float) -> Figure:
             )
         )
     p = percent(share)
-    name = f"layers_{score}_by_{_WORDS[score]}_{p.replace('%', 'pct')}"
-    title = f"{SCORES[score]} by {_WORDS[score]} and layers, p = {p}"
+    name = f"layers_{score}_by_{SUITES[score].group}_{p.replace('%', 'pct')}"
+    title = f"{SCORES[score]} by {SUITES[score].group} and layers, p = {p}"
     caption = "Points of accuracy lost under the top set; intervals and corrected p-values are in the table."
     return Figure(name, title, caption, tuple(panels), columns=2, wide=True)
 

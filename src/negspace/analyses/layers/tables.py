@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from negspace.experiment.analysis import Book
-from negspace.experiment.effects import Change, Scored, change, corrected, level_of, mean_of, part, scored, value
+from negspace.experiment.condition import RANDOM, Condition
+from negspace.experiment.effects import Effects, Entry
 from negspace.experiment.schema import Column, Table, schema
-from negspace.significance import stand
 
-MEAN = "random mean"
-RANDOM, FIRST, BEFORE = "random mean", "first group", "one group less"
+RANDOM_SETS, FIRST, BEFORE = "random mean", "first group", "one group less"
 
 _WHERE = (
     Column("family", str, "alone (one group of layers) or cumulative (all groups up to it)"),
@@ -118,163 +116,97 @@ TABLES = schema(
 """The tables, by name."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Entry:
-    """One set, or the mean of the random ones, in the layers of one condition."""
-
-    family: str
-    layers: tuple[int, ...]
-    share: float
-    set: str
-    neurons: int
-    scores: Mapping[str, Scored]
-    seed: int | None = None
-    members: Sequence[_Entry] = field(default_factory=tuple)
-
-    @property
-    def where(self) -> dict[str, Any]:
-        first, last = self.layers[0], self.layers[-1]
-        return {
-            "family": self.family,
-            "layers": str(first) if first == last else f"{first}-{last}",
-            "first_layer": first,
-            "last_layer": last,
-            "share": self.share,
-        }
-
-
 def make(book: Book) -> dict[str, pd.DataFrame]:
     """All tables of the analysis, by name."""
-    plain = {score: scored(score, book.record(key)) for score, key in book.part["baseline"].items()}
-    entries = _entries(book)
+    effects = Effects(book, book.part["scores"])
+    plain = effects.read([Condition.model_validate(book.part["baseline"])])[0]
+    entries = _entries(effects, book.conditions)
     return {
-        "layers": _layers(book, plain, entries),
-        "layers_contrasts": _contrasts(book, entries),
-        "layers_by_group": _by_group(book, plain, entries),
+        "layers": _layers(effects, plain, entries),
+        "layers_contrasts": _contrasts(effects, entries),
+        "layers_by_group": _by_group(effects, plain, entries),
     }
 
 
-def _entries(book: Book) -> list[_Entry]:
-    """Conditions in their order; in each the top set, the random ones, and their mean."""
-    of_set = [_read(book, about) for about in book.part["sets"]]
-    made: list[_Entry] = []
-    for number in range(len(book.part["conditions"])):
-        here = [entries[number] for entries in of_set]
-        random = [one for one in here if one.set == "random"]
-        made += here
-        if random:
-            means = {score: mean_of([one.scores[score] for one in random]) for score in random[0].scores}
-            made.append(replace(random[0], set=MEAN, seed=None, scores=means, members=tuple(random)))
-    return made
+def _entries(effects: Effects, conditions: Sequence[Condition]) -> list[Entry]:
+    """The sets in each choice of layers in their order, and after them the random ones' mean."""
+    found: list[Entry] = []
+    for _, here in groupby(effects.read(conditions), _place):
+        own = list(here)
+        drawn = [one for one in own if one.about.role == RANDOM]
+        found += [*own, *([effects.mean(drawn)] if drawn else [])]
+    return found
 
 
-def _read(book: Book, about: Mapping[str, Any]) -> list[_Entry]:
-    """One set under all conditions."""
-    conditions = book.part["conditions"]
-    scores: list[dict[str, Scored]] = [{} for _ in conditions]
-    for score, key in about["cells"].items():
-        record = book.record(key)
-        for number, items in record.items.groupby("condition"):
-            scores[int(number)][score] = scored(score, replace(record, items=items))  # type: ignore[arg-type]
-    return [
-        _Entry(
-            family=condition["family"],
-            layers=tuple(condition["layers"]),
-            share=book.part["share"],
-            set=about["set"],
-            neurons=about["neurons"][number],
-            scores=scores[number],
-            seed=about["seed"],
-        )
-        for number, condition in enumerate(conditions)
-    ]
+def _place(one: Entry) -> int:
+    return one.about.facts["place"]
 
 
-def _layers(book: Book, plain: Mapping[str, Scored], entries: Sequence[_Entry]) -> pd.DataFrame:
+def _where(one: Entry) -> dict[str, Any]:
+    layers = one.about.facts["layers"]
+    first, last = layers[0], layers[-1]
+    return {
+        "family": one.about.facts["family"],
+        "layers": str(first) if first == last else f"{first}-{last}",
+        "first_layer": first,
+        "last_layer": last,
+        "share": one.about.share,
+    }
+
+
+def _layers(effects: Effects, plain: Entry, entries: Sequence[Entry]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for one in entries:
-        for score, now in one.scores.items():
-            found = value(now, **book.bootstrap)
-            changed = change(plain[score], now, **book.bootstrap)
-            row = {
-                **one.where,
-                "set": one.set,
-                "seed": one.seed,
-                "score": score,
-                "neurons": one.neurons,
-                "value": found.estimate,
-                "value_low": found.low,
-                "value_high": found.high,
-                "change": changed.estimate,
-                "change_low": changed.low,
-                "change_high": changed.high,
-                "p": changed.p,
-            }
-            if one.members:
-                each = [level_of(member.scores[score]) for member in one.members]
-                row |= {"sets": len(each), "sd": float(np.std(each, ddof=1)) if len(each) > 1 else np.nan}
-            rows.append(row)
+        for score in effects.scores:
+            rows.append(
+                {
+                    **_where(one),
+                    "set": one.about.role,
+                    "seed": one.about.seed,
+                    "score": score,
+                    "neurons": one.about.neurons,
+                    **effects.value(one, score),
+                    **effects.change(plain, one, score),
+                    **effects.spread(one, score),
+                }
+            )
     family = ("family", "set", "seed", "score")
-    return TABLES["layers"].of(corrected(rows, family, book.study["alpha"], ends=("change_low", "change_high")))
+    return TABLES["layers"].of(effects.judged(rows, family, ends=("change_low", "change_high")))
 
 
-def _contrasts(book: Book, entries: Sequence[_Entry]) -> pd.DataFrame:
+def _contrasts(effects: Effects, entries: Sequence[Entry]) -> pd.DataFrame:
     """The top set in some layers against random sets there, and against itself in others."""
     rows: list[dict[str, Any]] = []
-    tops = [one for one in entries if one.set == "top"]
+    tops = [one for one in entries if one.about.role == "top"]
     for position, one in enumerate(tops):
-        family = [other for other in tops if other.family == one.family]
+        name = one.about.facts["family"]
+        family = [other for other in tops if other.about.facts["family"] == name]
         against = {
-            RANDOM: [other for other in entries if other.set == MEAN and _same_place(other, one)],
-            FIRST: family[:1] if one.family == "alone" and family[0] is not one else [],
-            BEFORE: [tops[position - 1]] if one.family == "cumulative" and family[0] is not one else [],
+            RANDOM_SETS: [other for other in entries if other.members and _place(other) == _place(one)],
+            FIRST: family[:1] if name == "alone" and family[0] is not one else [],
+            BEFORE: [tops[position - 1]] if name == "cumulative" and family[0] is not one else [],
         }
-        for name, others in against.items():
+        for words, others in against.items():
             for other in others:
-                for score, now in one.scores.items():
-                    before = other.scores[score]
-                    made = change(before, now, **book.bootstrap)
-                    row = {
-                        **one.where,
-                        "score": score,
-                        "against": name,
-                        "value": level_of(now),
-                        "reference": level_of(before),
-                        **_figures(made),
-                    }
-                    if other.members:
-                        place = stand(row["value"], [level_of(member.scores[score]) for member in other.members])
-                        row |= {"sets": place.sets, "below": place.below, "above": place.above}
-                    rows.append(row)
-    return TABLES["layers_contrasts"].of(corrected(rows, ("family", "score", "against"), book.study["alpha"]))
+                for score in effects.scores:
+                    rows.append(
+                        {
+                            **_where(one),
+                            "score": score,
+                            "against": words,
+                            "value": effects.level(one, score),
+                            "reference": effects.level(other, score),
+                            **effects.change(other, one, score, "difference", ("low", "high")),
+                            **effects.place(one, other, score),
+                        }
+                    )
+    return TABLES["layers_contrasts"].of(effects.judged(rows, ("family", "score", "against")))
 
 
-def _by_group(book: Book, plain: Mapping[str, Scored], entries: Sequence[_Entry]) -> pd.DataFrame:
+def _by_group(effects: Effects, plain: Entry, entries: Sequence[Entry]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
-    for one in (one for one in entries if one.set != "random"):
-        for score, now in one.scores.items():
-            for group in sorted(set(now.groups)):
-                before, after = part(plain[score], group), part(now, group)
-                rows.append(
-                    {
-                        **one.where,
-                        "set": one.set,
-                        "score": score,
-                        "group": group,
-                        "neurons": one.neurons,
-                        "paradigms": len(set(after.paradigms)),
-                        "pairs": len(after.values),
-                        "baseline": level_of(before),
-                        "accuracy": level_of(after),
-                        **_figures(change(before, after, unit="pair", **book.bootstrap), "change"),
-                    }
-                )
-    return TABLES["layers_by_group"].of(corrected(rows, ("family", "set", "score"), book.study["alpha"]))
-
-
-def _figures(made: Change, name: str = "difference") -> dict[str, float]:
-    return {name: made.estimate, "low": made.low, "high": made.high, "p": made.p}
-
-
-def _same_place(one: _Entry, other: _Entry) -> bool:
-    return (one.family, one.layers) == (other.family, other.layers)
+    for one in (one for one in entries if one.about.role != RANDOM):
+        for score in effects.scores:
+            about = {**_where(one), "set": one.about.role}
+            rows += [{**about, **row} for row in effects.by_group(plain, one, score)]
+    return TABLES["layers_by_group"].of(effects.judged(rows, ("family", "set", "score")))

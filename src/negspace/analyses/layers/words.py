@@ -6,11 +6,10 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from negspace.analyses.layers.tables import BEFORE, FIRST, RANDOM
+from negspace.analyses.layers.tables import BEFORE, FIRST, RANDOM_SETS
 from negspace.experiment.analysis import Book
-from negspace.experiment.effects import amount, title
-
-_PARTS = {"blimp": "phenomenon", "tse": "construction"}
+from negspace.experiment.words import amount, title
+from negspace.text.suites import SUITES
 
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -32,12 +31,13 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
             )
         if len(cumulative):
             said.append(f"{name}, cumulatively: {_cumulative(cumulative, against[against['against'] == BEFORE])}.")
-        for family, rows in against[against["against"] == RANDOM].groupby("family", sort=True):
+        for family, rows in against[against["against"] == RANDOM_SETS].groupby("family", sort=True):
             said.append(
                 f"{name}, {family}: the top set does more harm than random ones in {_count(rows, 'harm')} of "
                 f"{len(rows)} groups, less in {_count(rows, 'gain')}."
             )
-    for score, part in _PARTS.items():
+    for score, suite in SUITES.items():
+        part = suite.group
         rows = parts[(parts["score"] == score) & (parts["set"] == "top") & (parts["family"] == "alone")]
         if len(rows):
             said.append(f"{title(score)} by {part}, each group of layers alone: {_hardest(rows, part)}.")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import pandas as pd
@@ -13,20 +12,21 @@ from pydantic import Field
 from negspace.analyses.parts_of_speech import figures
 from negspace.analyses.parts_of_speech import tables as parts_of_speech_tables
 from negspace.analyses.parts_of_speech.excess import VERSION, cell_options, measured, tagged_text
-from negspace.controls import random_sets
 from negspace.errors import TaggerError
 from negspace.experiment.analysis import Analysis, Book, Load, Settings
-from negspace.experiment.effects import percent
-from negspace.experiment.lab import PLAIN, Change
+from negspace.experiment.condition import Condition, written
 from negspace.experiment.matching import SEARCH, matched_set
 from negspace.experiment.run import Run
+from negspace.experiment.words import percent
 from negspace.experiment.workbench import Handler, Workbench
 from negspace.figures.figure import Figure
-from negspace.neurons.neuronset import NeuronSet
 from negspace.runs.cell import Cell
 from negspace.runs.engine import Step
 from negspace.text.alignment import Aligned, align
 from negspace.text.windows import make_windows
+
+KIND = "surprisal"
+"""Kind of its cells."""
 
 
 class PartsOfSpeechSettings(Settings):
@@ -44,13 +44,6 @@ class PartsOfSpeechSettings(Settings):
     """Whether the study's random sets are measured too."""
     matched: bool = True
     """Whether the low-ranked set of equal perplexity is measured too."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Condition:
-    name: str
-    role: Literal["baseline", "top", "random", "matched"]
-    neurons: NeuronSet | None = None
 
 
 class PartsOfSpeechAnalysis(Analysis[PartsOfSpeechSettings]):
@@ -104,7 +97,7 @@ class PartsOfSpeechAnalysis(Analysis[PartsOfSpeechSettings]):
             else:
                 how = "matched" if match.matched else "nearest"
                 name = f"bottom {percent(match.share)}, {how} to top {percent(self.share)}"
-                conditions.append(_Condition(name, "matched", match.neurons))
+                conditions.append(self.lab.condition(name, "matched", match.neurons, share=self.share))
         cells = [self._cell(condition) for condition in conditions]
         self.lab.run(cells)
         return {
@@ -114,16 +107,7 @@ class PartsOfSpeechAnalysis(Analysis[PartsOfSpeechSettings]):
             "tagger": self.facts["tagger"],
             "words": self.facts["words"],
             "windows": [self.facts["windows"], self.facts["window"]],
-            "conditions": [
-                {
-                    "name": condition.name,
-                    "role": condition.role,
-                    "neurons": 0 if condition.neurons is None else len(condition.neurons),
-                    "set": None if condition.neurons is None else condition.neurons.key,
-                    "cell": cell.key,
-                }
-                for condition, cell in zip(conditions, cells, strict=True)
-            ],
+            "conditions": written([one.scored({KIND: cell.key}) for one, cell in zip(conditions, cells, strict=True)]),
             "notes": notes,
         }
 
@@ -139,23 +123,19 @@ class PartsOfSpeechAnalysis(Analysis[PartsOfSpeechSettings]):
     def figures(cls, run: Run) -> list[Figure]:
         return figures.figures(run)
 
-    def _fixed(self) -> list[_Condition]:
+    def _fixed(self) -> list[Condition]:
         """The plain model, the top set and the random ones."""
-        s = self.lab.study
-        top = self.lab.scan.top(self.share, by=s.by, layers=s.layers)
-        conditions = [_Condition("plain model", "baseline"), _Condition(f"top {percent(self.share)}", "top", top)]
-        if self.settings.random and s.random:
-            sets = random_sets(self.lab.scan, None, s.seeds, like=top)
-            for seed, neurons in zip(s.seeds, sets, strict=True):
-                conditions.append(_Condition(f"random {percent(self.share)}, seed {seed}", "random", neurons))
+        s, lab = self.lab.study, self.lab
+        top = lab.scan.top(self.share, by=s.by, layers=s.layers)
+        conditions = [Condition(name="plain model")]
+        conditions.append(lab.condition(f"top {percent(self.share)}", "top", top, share=self.share))
+        if self.settings.random:
+            conditions += lab.random(f"random {percent(self.share)}", top, s.seeds, share=self.share)
         return conditions
 
-    def _cell(self, condition: _Condition) -> Cell:
-        change = PLAIN if condition.neurons is None else Change(condition.neurons)
-        label = f"{condition.name}: surprisal"
-        return self.lab.cell(
-            "surprisal", VERSION, self.facts["options"], label, self.facts["cost"], change, settings=self.settings
-        )
+    def _cell(self, under: Condition) -> Cell:
+        options, cost = self.facts["options"], self.facts["cost"]
+        return self.lab.cell(KIND, VERSION, options, f"{under.name}: surprisal", cost, under, settings=self.settings)
 
 
 _ALIGNED: WeakKeyDictionary[Workbench, dict[PartsOfSpeechSettings, Aligned]] = WeakKeyDictionary()
@@ -192,5 +172,5 @@ def surprisal_cell(bench: Workbench, cell: Cell, step: Step) -> tuple[Mapping[st
         return measured(bench.model, aligned, bench.study.batch, step)
 
 
-HANDLERS: Mapping[str, Handler] = {"surprisal": surprisal_cell}
+HANDLERS: Mapping[str, Handler] = {KIND: surprisal_cell}
 PartsOfSpeechAnalysis.handlers = HANDLERS

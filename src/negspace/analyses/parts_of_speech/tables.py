@@ -10,8 +10,8 @@ import pandas as pd
 
 from negspace.errors import StudyError
 from negspace.experiment.analysis import Book
-from negspace.experiment.effects import percent
 from negspace.experiment.schema import Column, Table, schema
+from negspace.experiment.words import percent
 from negspace.significance import correct
 from negspace.significance.clustered import clustered_mean
 
@@ -228,14 +228,14 @@ def _frames(book: Book) -> tuple[dict[str, pd.DataFrame], dict[str, dict[str, An
     frames: dict[str, pd.DataFrame] = {}
     about: dict[str, dict[str, Any]] = {}
     for role in ("baseline", "top", "random", "matched"):
-        members = [one for one in book.part["conditions"] if one["role"] == role]
+        members = [one for one in book.conditions if one.role == role]
         if not members:
             continue
-        items = [book.record(member["cell"]).items for member in members]
+        items = [book.record(member.cells["surprisal"]).items for member in members]
         for other in items[1:]:
             joined(items[0], other)  # refuses items of other tokens
         frames[role] = items[0].assign(nll=np.mean([one["nll"].to_numpy() for one in items], axis=0))
-        name = members[0]["name"] if role != "random" else f"random {percent(book.part['share'])}, mean of {len(items)}"
+        name = members[0].name if role != "random" else f"random {percent(book.part['share'])}, mean of {len(items)}"
         about[role] = {"condition": name, "sets": len(items)}
     return frames, about
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import pandas as pd
@@ -14,15 +13,12 @@ from negspace.analyses.rankings import figures
 from negspace.analyses.rankings import tables as rankings_tables
 from negspace.analyses.rankings import words as rankings_words
 from negspace.analyses.rankings.sets import RESIDUAL, choose, defined
-from negspace.controls import random_sets
 from negspace.experiment.analysis import Analysis, Book, Load, Settings
+from negspace.experiment.condition import Condition, left_out, written
 from negspace.experiment.config import Shares
-from negspace.experiment.effects import percent
-from negspace.experiment.lab import PLAIN, Change
 from negspace.experiment.run import Run
+from negspace.experiment.words import percent
 from negspace.figures.figure import Figure
-from negspace.neurons.neuronset import NeuronSet
-from negspace.runs.cell import Cell
 from negspace.stats.measure import SCORES
 
 End = Literal["top", "bottom"]
@@ -64,33 +60,6 @@ class RankingsSettings(Settings):
         return ("wd", *others, *((RESIDUAL,) if self.residual else ()))
 
 
-@dataclass(frozen=True, eq=False)
-class Condition:
-    """One set that is ablated."""
-
-    by: str
-    """The statistic that chose it, or "random"."""
-    end: End
-    """Which end of the ranking."""
-    share: float
-    """Share p."""
-    within: str
-    """A statistic that not every site has, to whose sites the set is restricted; empty: all sites."""
-    neurons: NeuronSet
-    """The neurons."""
-    seed: int | None = None
-    """Seed of a random set."""
-    cells: dict[str, str] = field(default_factory=dict)
-    """Score -> key of the record."""
-
-    @property
-    def name(self) -> str:
-        """What to call it: "top 1% by md"."""
-        what = f"random {percent(self.share)}, seed {self.seed}"
-        what = what if self.by == "random" else f"{self.end} {percent(self.share)} by {self.by}"
-        return f"{what}, sites that have {self.within}" if self.within else what
-
-
 class Rankings(Analysis[RankingsSettings]):
     """Selection by WD, MD, skewness, kurtosis, bimodality, spread and negative share, side by side."""
 
@@ -127,41 +96,17 @@ class Rankings(Analysis[RankingsSettings]):
 
     def run(self) -> dict[str, Any]:
         """Choose the sets and score them; sets that coincide are scored once."""
-        conditions, covered, notes = self._conditions()
-        cells: dict[str, Cell] = {}
-
-        def want(label: str, change: Change, keys: dict[str, str]) -> None:
-            for score in self.scores:
-                cell = self.lab.score(score, label, change)
-                cells.setdefault(cell.key, cell)
-                keys[score] = cell.key
-
-        baseline: dict[str, str] = {}
-        want("plain model", PLAIN, baseline)
-        for one in conditions:
-            want(one.name, Change(one.neurons), one.cells)
-        self.lab.run(list(cells.values()))
+        chosen, covered, notes = self._conditions()
+        plain, *conditions = self.lab.measure([Condition(name="plain model"), *chosen], self.scores)
         return {
-            "notes": notes,
+            "notes": [*notes, *left_out("rankings", conditions)],
             "scan": self.lab.scan_cell.key,
             "layers": None if self.lab.study.layers is None else list(self.lab.study.layers),
             "statistics": [name for name in self.settings.statistics if name in covered],
             "sites": {name: list(paths) for name, paths in covered.items()},
             "scores": list(self.scores),
-            "baseline": baseline,
-            "conditions": [
-                {
-                    "by": one.by,
-                    "end": one.end,
-                    "share": one.share,
-                    "within": one.within,
-                    "seed": one.seed,
-                    "neurons": len(one.neurons),
-                    "key": one.neurons.key,
-                    "cells": one.cells,
-                }
-                for one in conditions
-            ],
+            "baseline": written([plain])[0],
+            "conditions": written(conditions),
         }
 
     def _conditions(self) -> tuple[list[Condition], dict[str, tuple[str, ...]], list[str]]:
@@ -181,15 +126,17 @@ class Rankings(Analysis[RankingsSettings]):
         for share in self.shares:
             for within, paths in _grounds(covered).items():
                 names = [name for name, own in covered.items() if name == "wd" or (own == paths)]
+                where = f", sites that have {within}" if within else ""
                 for end in self.settings.ends:
-                    chosen = {name: choose(table, layout, share, name, end, paths) for name in names}
-                    found += [Condition(name, end, share, within, one) for name, one in chosen.items()]
+                    sets = {name: choose(table, layout, share, name, end, paths) for name in names}
+                    about: dict[str, Any] = {"share": share, "end": end, "within": within}
+                    found += [
+                        self.lab.condition(f"{end} {percent(share)} by {name}{where}", "chosen", one, by=name, **about)
+                        for name, one in sets.items()
+                    ]
                     if end == self.settings.ends[0]:
-                        drawn = random_sets(scan, None, self.seeds, like=chosen["wd"])
-                        found += [
-                            Condition("random", end, share, within, one, seed)
-                            for seed, one in zip(self.seeds, drawn, strict=True)
-                        ]
+                        name = f"random {percent(share)}{where}"
+                        found += self.lab.random(name, sets["wd"], self.seeds, by="random", **about)
         return found, covered, notes
 
     @classmethod

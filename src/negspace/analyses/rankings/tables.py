@@ -15,14 +15,13 @@ from negspace.analyses.rankings.columns import CORRELATED, PARTIAL, TABLES
 from negspace.analyses.rankings.sets import choose, statistic
 from negspace.errors import RecordError
 from negspace.experiment.analysis import Book
-from negspace.experiment.effects import Scored, change, corrected, level_of, mean_of, scored, value
+from negspace.experiment.condition import RANDOM, Condition
+from negspace.experiment.effects import MEAN, Effects, Entry
 from negspace.neurons.layout import Layout
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.overlap import overlap
-from negspace.significance import Interval, correct, mean_interval, stand
+from negspace.significance import Interval, correct, mean_interval
 from negspace.significance.ranks import explained, spearman
-
-MEAN = "random mean"
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,12 +41,14 @@ class _Ground:
     share: float
     end: str
     within: str
-    sets: Mapping[str, Mapping[str, Any]]
-    """Statistic -> its condition in the manifest."""
-    scores: Mapping[str, Mapping[str, Scored]]
-    """Statistic or MEAN -> score -> items."""
-    random: Mapping[str, Sequence[Scored]]
-    """Score -> the random sets."""
+    sets: Mapping[str, Entry]
+    """Statistic -> the set that it chose."""
+    random: Entry
+    """The mean over random sets."""
+
+    @property
+    def where(self) -> dict[str, Any]:
+        return {"share": self.share, "end": self.end, "within": self.within}
 
 
 def make(book: Book) -> dict[str, pd.DataFrame]:
@@ -60,8 +61,9 @@ def make(book: Book) -> dict[str, pd.DataFrame]:
         for site in layout.within(book.part["layers"])
         for rows in [layout.rows[site.path]]
     ]
-    plain = {one: scored(one, book.record(book.part["baseline"][one])) for one in book.part["scores"]}
-    grounds = _grounds(book)
+    effects = Effects(book, book.part["scores"])
+    plain = effects.read([Condition.model_validate(book.part["baseline"])])[0]
+    grounds = _grounds(effects, book.conditions)
     chosen = {
         (ground.share, ground.end, ground.within, by): _again(table, layout, book, ground, by)
         for ground in grounds
@@ -70,47 +72,34 @@ def make(book: Book) -> dict[str, pd.DataFrame]:
     names = dict.fromkeys([*CORRELATED, *(name for name in book.part["statistics"] if name in table.columns)])
     values = {name: statistic(table, layout, name) for name in names}
     return {
-        "rankings": _rankings(book, plain, grounds),
-        "rankings_contrasts": _contrasts(book, grounds, chosen),
+        "rankings": _rankings(effects, plain, grounds),
+        "rankings_contrasts": _contrasts(effects, grounds, chosen),
         "rankings_overlap": _overlap(book, grounds, chosen, table, layout, places),
         "rankings_correlation": _correlation(book, values, places),
         "rankings_partial": _partial(book, values, places),
     }
 
 
-def _grounds(book: Book) -> list[_Ground]:
-    found: dict[tuple[float, str, str], list[Mapping[str, Any]]] = {}
-    for about in book.part["conditions"]:
-        found.setdefault((about["share"], about["end"], about["within"]), []).append(about)
-    made, drawn = [], {}
-    for (share, end, within), conditions in found.items():
-        read = [
-            (about, {score: scored(score, book.record(key)) for score, key in about["cells"].items()})
-            for about in conditions
-        ]
+def _grounds(effects: Effects, conditions: Sequence[Condition]) -> list[_Ground]:
+    found: dict[tuple[float, str, str], list[Entry]] = {}
+    for one in effects.read(conditions):
+        assert one.about.share is not None
+        found.setdefault((one.about.share, one.about.facts["end"], one.about.facts["within"]), []).append(one)
+    grounds, drawn = [], {}
+    for (share, end, within), entries in found.items():
         # Random sets are drawn once a share; the other end of the ranking is compared with the same ones.
-        if mine := [scores for about, scores in read if about["by"] == "random"]:
-            drawn[share, within] = {score: [scores[score] for scores in mine] for score in book.part["scores"]}
-        random = drawn[share, within]
-        means = {score: mean_of(several) for score, several in random.items()}
-        made.append(
-            _Ground(
-                share,
-                end,
-                within,
-                {about["by"]: about for about in conditions if about["by"] != "random"},
-                {**{about["by"]: scores for about, scores in read if about["by"] != "random"}, MEAN: means},
-                random,
-            )
-        )
-    return made
+        if mine := [one for one in entries if one.about.role == RANDOM]:
+            drawn[share, within] = effects.mean(mine)
+        sets = {one.about.facts["by"]: one for one in entries if one.about.role != RANDOM}
+        grounds.append(_Ground(share, end, within, sets, drawn[share, within]))
+    return grounds
 
 
 def _again(table: pd.DataFrame, layout: Layout, book: Book, ground: _Ground, by: str) -> NeuronSet:
     """The set that was ablated, chosen again from the scan's record."""
     where = book.part["sites"][ground.within or "wd"]
     made = choose(table, layout, ground.share, by, ground.end, where)
-    if made.key != ground.sets[by]["key"]:
+    if made.key != ground.sets[by].about.key:
         raise RecordError(
             f"the {ground.end} set by {by} at a share of {ground.share}",
             "the scan's record now gives another set than was ablated",
@@ -119,61 +108,56 @@ def _again(table: pd.DataFrame, layout: Layout, book: Book, ground: _Ground, by:
     return made
 
 
-def _rankings(book: Book, plain: Mapping[str, Scored], grounds: Sequence[_Ground]) -> pd.DataFrame:
-    rows: list[dict[str, Any]] = []
-    for score, before in plain.items():
-        rows.append({"by": "plain model", "score": score, "neurons": 0, "within": "", **_value(before, book)})
+def _rankings(effects: Effects, plain: Entry, grounds: Sequence[_Ground]) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = [
+        {"by": "plain model", "score": score, "neurons": 0, "within": "", **effects.value(plain, score)}
+        for score in effects.scores
+    ]
     for ground in grounds:
-        for by, scores in ground.scores.items():
-            for score, now in scores.items():
-                made = change(plain[score], now, **book.bootstrap)
-                row = {
-                    **_where(ground, by),
-                    "score": score,
-                    **_value(now, book),
-                    "change": made.estimate,
-                    "change_low": made.low,
-                    "change_high": made.high,
-                    "p": made.p,
-                }
-                if by == MEAN:
-                    each = [level_of(one) for one in ground.random[score]]
-                    row |= {"sets": len(each), "sd": float(np.std(each, ddof=1)) if len(each) > 1 else np.nan}
-                rows.append(row)
-    family, alpha = ("share", "end", "score", "within"), book.study["alpha"]
-    return TABLES["rankings"].of(corrected(rows, family, alpha, ends=("change_low", "change_high")))
+        for by, one in {**ground.sets, MEAN: ground.random}.items():
+            for score in effects.scores:
+                rows.append(
+                    {
+                        **ground.where,
+                        "by": by,
+                        "neurons": ground.sets["wd" if by == MEAN else by].about.neurons,
+                        "score": score,
+                        **effects.value(one, score),
+                        **effects.change(plain, one, score),
+                        **effects.spread(one, score),
+                    }
+                )
+    family = ("share", "end", "score", "within")
+    return TABLES["rankings"].of(effects.judged(rows, family, ends=("change_low", "change_high")))
 
 
-def _contrasts(book: Book, grounds: Sequence[_Ground], chosen: Mapping[tuple[Any, ...], NeuronSet]) -> pd.DataFrame:
+def _contrasts(
+    effects: Effects, grounds: Sequence[_Ground], chosen: Mapping[tuple[Any, ...], NeuronSet]
+) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for ground in grounds:
         place = (ground.share, ground.end, ground.within)
-        for by in ground.sets:
+        for by, one in ground.sets.items():
             common = len(chosen[*place, by] & chosen[*place, "wd"])
-            for against in ("wd", "random"):
+            for against, other in (("wd", ground.sets["wd"]), ("random", ground.random)):
                 if by == against:
                     continue
-                for score, now in ground.scores[by].items():
-                    other = ground.scores[MEAN if against == "random" else "wd"][score]
-                    made = change(other, now, **book.bootstrap)
-                    row = {
-                        **_where(ground, by),
-                        "score": score,
-                        "against": against,
-                        "common": common,
-                        "value": level_of(now),
-                        "reference": level_of(other),
-                        "difference": made.estimate,
-                        "low": made.low,
-                        "high": made.high,
-                        "p": made.p,
-                    }
-                    if against == "random":
-                        among = stand(row["value"], [level_of(one) for one in ground.random[score]])
-                        row |= {"sets": among.sets, "below": among.below, "above": among.above}
-                    rows.append(row)
-    family = ("share", "end", "score", "within", "against")
-    return TABLES["rankings_contrasts"].of(corrected(rows, family, book.study["alpha"]))
+                for score in effects.scores:
+                    rows.append(
+                        {
+                            **ground.where,
+                            "by": by,
+                            "neurons": one.about.neurons,
+                            "score": score,
+                            "against": against,
+                            "common": common,
+                            "value": effects.level(one, score),
+                            "reference": effects.level(other, score),
+                            **effects.change(other, one, score, "difference", ("low", "high")),
+                            **effects.place(one, other, score),
+                        }
+                    )
+    return TABLES["rankings_contrasts"].of(effects.judged(rows, ("share", "end", "score", "within", "against")))
 
 
 def _overlap(
@@ -293,15 +277,5 @@ def _by_place(
     return [(None, overall, sum(counts), len(estimates)), *each]
 
 
-def _where(ground: _Ground, by: str) -> dict[str, Any]:
-    size = ground.sets["wd" if by == MEAN else by]["neurons"]
-    return {"share": ground.share, "end": ground.end, "by": by, "within": ground.within, "neurons": size}
-
-
 def _place(place: Place | None) -> dict[str, Any]:
     return {"layer": None, "branch": "all"} if place is None else {"layer": place.layer, "branch": place.branch}
-
-
-def _value(one: Scored, book: Book) -> dict[str, float]:
-    found = value(one, **book.bootstrap)
-    return {"value": found.estimate, "value_low": found.low, "value_high": found.high}

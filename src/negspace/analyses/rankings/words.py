@@ -9,7 +9,7 @@ import pandas as pd
 
 from negspace.analyses.rankings.sets import RESIDUAL
 from negspace.experiment.analysis import Book
-from negspace.experiment.effects import amount, percent, title
+from negspace.experiment.words import amount, percent, title
 
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:

@@ -19,13 +19,12 @@ from negspace.analyses.training.cells import HANDLERS
 from negspace.controls import random_sets
 from negspace.errors import StudyError
 from negspace.experiment.analysis import Analysis, Book, Load, Settings
-from negspace.experiment.condition import with_means
+from negspace.experiment.condition import BASELINE, RANDOM, Condition, condition, written
 from negspace.experiment.config import Paths
-from negspace.experiment.lab import Change
+from negspace.experiment.lab import changed
 from negspace.experiment.run import Run
 from negspace.experiment.workbench import Workbench
 from negspace.figures.figure import Figure
-from negspace.intervention import Intervention
 from negspace.models.checkpoints import Checkpoint
 from negspace.models.model import ModelSource
 from negspace.models.series import Contents, Place, contents, find, screen
@@ -309,59 +308,56 @@ class Training(Analysis[TrainingSettings]):
 
     def _scored(self, points: Sequence[_Point], sets: Mapping[str, NeuronSet]) -> list[dict[str, Any]]:
         """Score each plain checkpoint and all its conditions."""
-        s = self.lab.study
-        cells: dict[str, Cell] = {}
-        parts = []
-        for point in points:
-            conditions: list[tuple[str, int | None, NeuronSet | None]] = [
-                ("baseline", None, None),
-                ("fixed cohort", None, sets["cohort"]),
-                ("moving cohort", None, point.scan.top(self.share, by=s.by, layers=s.layers)),
-                *(("random", seed, sets[f"random, seed {seed}"]) for seed in self.seeds),
-            ]
-            rows = []
-            for role, seed, neurons in conditions:
-                kept = neurons
-                if neurons is not None and Intervention(s.intervention).needs_means:
-                    kept = with_means(neurons, point.scan)
-                keys = {}
-                for score in self.scores:
-                    cell = self._score(point, score, role if seed is None else f"{role}, seed {seed}", kept)
-                    cells.setdefault(cell.key, cell)
-                    keys[score] = cell.key
-                rows.append(
-                    {
-                        "role": role,
-                        "seed": seed,
-                        "neurons": 0 if kept is None else len(kept),
-                        "left_out": 0 if neurons is None or kept is None else len(neurons) - len(kept),
-                        "cells": keys,
-                    }
-                )
-            parts.append(
-                {
-                    "name": point.place.name,
-                    "step": point.place.step,
-                    "fingerprint": point.identity["fingerprint"],
-                    "scan": point.scan_key,
-                    "conditions": rows,
-                }
-            )
-        self.lab.run(list(cells.values()))
-        return parts
+        conditions = [(point, one) for point in points for one in self._conditions(point, sets)]
+        wanted = [{score: self._score(point, score, one) for score in self.scores} for point, one in conditions]
+        self.lab.run(list({cell.key: cell for cells in wanted for cell in cells.values()}.values()))
+        scored = [
+            (point, one.scored({score: cell.key for score, cell in cells.items()}))
+            for (point, one), cells in zip(conditions, wanted, strict=True)
+        ]
+        return [
+            {
+                "name": point.place.name,
+                "step": point.place.step,
+                "fingerprint": point.identity["fingerprint"],
+                "scan": point.scan_key,
+                "conditions": written([one for at, one in scored if at is point]),
+            }
+            for point in points
+        ]
 
-    def _score(self, point: _Point, score: str, label: str, neurons: NeuronSet | None) -> Cell:
-        label = f"{point.place.name}, {label}"
+    def _conditions(self, point: _Point, sets: Mapping[str, NeuronSet]) -> list[Condition]:
+        """The plain checkpoint, the last one's top set, its own, and random ones."""
+        s, at = self.lab.study, point.place.name
+        own = point.scan.top(self.share, by=s.by, layers=s.layers)
+        chosen: list[tuple[str, int | None, NeuronSet]] = [
+            ("fixed cohort", None, sets["cohort"]),
+            ("moving cohort", None, own),
+            *((RANDOM, seed, sets[f"random, seed {seed}"]) for seed in self.seeds),
+        ]
+        return [
+            Condition(name=f"{at}, {BASELINE}"),
+            *(
+                condition(
+                    f"{at}, {role}" if seed is None else f"{at}, {role}, seed {seed}",
+                    role,
+                    neurons,
+                    s.intervention,
+                    point.scan,
+                    share=self.share,
+                    seed=seed,
+                )
+                for role, seed, neurons in chosen
+            ),
+        ]
+
+    def _score(self, point: _Point, score: str, under: Condition) -> Cell:
         if point.own:
-            return self.lab.score(score, label, Change(neurons))
-        base = self.lab.score(score, label)
-        spec, inputs = {**base.spec, "model": point.identity}, point.inputs
-        if neurons is not None:
-            name = self.lab.study.intervention
-            spec |= {"neurons": neurons.key, "intervention": name}
-            inputs["neurons"] = neurons
-            if Intervention(name).needs_means:
-                spec["scan"], inputs["scan"] = point.scan_key, point.scan
+            return self.lab.score(score, under)
+        base = self.lab.score(score, Condition(name=under.name))
+        done, inputs = changed(under, point.scan_key, lambda: point.scan)
+        spec = {**base.spec, "model": point.identity, **done}
+        inputs = {**point.inputs, **inputs}
         return Cell(f"checkpoint_{base.kind}", spec, base.label, base.cost, place=point.worker, inputs=inputs)
 
     def _drift(self, first: _Point, second: _Point, sets: Mapping[str, NeuronSet], at: _Point) -> Cell:

@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from negspace.analyses.training.columns import TABLES
 from negspace.analyses.training.trends import Trend, summarise
 from negspace.experiment.analysis import Book
-from negspace.experiment.effects import Scored, change, finding, mean_of, scored, value
+from negspace.experiment.condition import BASELINE, LEFT_OUT, RANDOM, Condition
+from negspace.experiment.effects import Effects, Entry
 from negspace.neurons import select
 from negspace.neurons.layout import Layout
 from negspace.significance import correct, mean_interval, wilson
 from negspace.significance.ranks import spearman
 from negspace.significance.unpaired import compare_groups
-
-MEAN = "random mean"
 
 
 def make(book: Book) -> dict[str, pd.DataFrame]:
@@ -38,59 +37,38 @@ def make(book: Book) -> dict[str, pd.DataFrame]:
 
 
 def _training(book: Book) -> pd.DataFrame:
+    effects = Effects(book, book.part["scores"])
     rows: list[dict[str, Any]] = []
     for point in book.part["checkpoints"]:
         where = {"step": point["step"], "checkpoint": point["name"]}
-        for score in book.part["scores"]:
-            rows += [{**where, **row} for row in _scores(book, point["conditions"], score)]
-    alpha = book.study["alpha"]
-    for prefix, estimate in (("", "change"), ("against_random_", "against_random")):
-        families: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        for row in rows:
-            # One random set or the mean of several, never both.
-            if estimate in row:
-                families.setdefault((row["score"], row["condition"]), []).append(row)
-        for tests in families.values():
-            adjusted = correct([row[f"{prefix}p"] for row in tests], alpha=alpha).p
-            for row, p in zip(tests, adjusted, strict=True):
-                row[f"{prefix}p_holm"] = float(p)
-                ends = (row[f"{estimate}_low"], row[f"{estimate}_high"])
-                row[f"{prefix}finding"] = finding(row["score"], *ends, float(p), alpha)
+        entries = effects.read([Condition.model_validate(one) for one in point["conditions"]])
+        rows += [{**where, **row} for score in effects.scores for row in _scores(effects, entries, score)]
+    # One random set or the mean of several, never both in a family.
+    effects.judged(rows, ("score", "condition"), ends=("change_low", "change_high"))
+    against = ("against_random_low", "against_random_high")
+    effects.judged(rows, ("score", "condition"), ends=against, p="against_random_p", finding="against_random_finding")
     return TABLES["training"].of(rows)
 
 
-def _scores(book: Book, conditions: Sequence[Mapping[str, Any]], score: str) -> Iterator[dict[str, Any]]:
+def _scores(effects: Effects, entries: Sequence[Entry], score: str) -> Iterator[dict[str, Any]]:
     """Rows of one checkpoint and score: all conditions, and the mean of several random sets."""
-    held = [(about, scored(score, book.record(about["cells"][score]))) for about in conditions]
-    plain, drawn = held[0][1], [one for about, one in held if about["role"] == "random"]
-    random = mean_of(drawn) if drawn else None
-    for about, one in held:
-        row: dict[str, Any] = {name: about[name] for name in ("seed", "neurons", "left_out")}
-        row |= {"condition": about["role"], "score": score, **_value(book, one)}
-        if about["role"] != "baseline":
-            row |= _change(book, "change", "", plain, one)
-        if about["role"].endswith("cohort") and random is not None:
-            row |= _change(book, "against_random", "against_random_", random, one)
-        yield row
-    if random is not None and len(drawn) > 1:
-        size = {"neurons": held[-1][0]["neurons"], "left_out": held[-1][0]["left_out"]}
-        yield {
-            "condition": MEAN,
+    plain, drawn = entries[0], [one for one in entries if one.about.role == RANDOM]
+    random = effects.mean(drawn) if drawn else None
+    for one in [*entries, *([random] if random is not None and len(drawn) > 1 else [])]:
+        about = one.about
+        row: dict[str, Any] = {
+            "condition": about.role,
+            "seed": about.seed,
+            "neurons": about.neurons,
+            "left_out": about.facts.get(LEFT_OUT, 0),
             "score": score,
-            **size,
-            **_value(book, random),
-            **_change(book, "change", "", plain, random),
+            **effects.value(one, score, ends=("low", "high")),
         }
-
-
-def _value(book: Book, one: Scored) -> dict[str, float]:
-    made = value(one, **book.bootstrap)
-    return {"value": made.estimate, "low": made.low, "high": made.high}
-
-
-def _change(book: Book, name: str, prefix: str, first: Scored, second: Scored) -> dict[str, float]:
-    made = change(first, second, **book.bootstrap)
-    return {name: made.estimate, f"{name}_low": made.low, f"{name}_high": made.high, f"{prefix}p": made.p}
+        if about.role != BASELINE:
+            row |= effects.change(plain, one, score)
+        if about.role.endswith("cohort") and random is not None:
+            row |= effects.change(random, one, score, "against_random", p="against_random_p")
+        yield row
 
 
 # Wasserstein distances.

@@ -1,0 +1,39 @@
+"""What tables are made from: a manifest and records, never the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from negspace.experiment.condition import Condition
+from negspace.runs.cell import Record
+
+
+@dataclass(frozen=True)
+class Book:
+    """What tables are made from: records only, never the model."""
+
+    study: Mapping[str, Any]
+    """The study's configuration, as the manifest has it."""
+    part: Mapping[str, Any]
+    """What the analysis's `run` returned."""
+    manifest: Mapping[str, Any]
+    """The whole manifest: model, identity, data, scan."""
+    record: Callable[[str], Record]
+    """Record of a key; raises RecordError where it is missing or damaged."""
+
+    @property
+    def bootstrap(self) -> dict[str, Any]:
+        """Keyword arguments that the functions of `significance` share: level, draws, seed."""
+        return {"level": 1 - self.study["alpha"], "draws": self.study["draws"], "seed": self.study["seed"]}
+
+    @property
+    def conditions(self) -> list[Condition]:
+        """The part's conditions, in their order."""
+        return [Condition.model_validate(one) for one in self.part["conditions"]]
+
+    @property
+    def alpha(self) -> float:
+        """Level of the study's tests."""
+        return self.study["alpha"]
