@@ -12,10 +12,11 @@ import pytest
 
 import negspace as ns
 import zoo
-from negspace.analyses.dose.analysis import Dose, DoseSettings, with_means
+from negspace.analyses.dose.analysis import Dose, DoseSettings
 from negspace.analyses.dose.columns import ANSWERS, QUESTIONS, TABLES
 from negspace.analyses.dose.tables import answer, doubling
 from negspace.errors import StudyError
+from negspace.experiment.condition import with_means
 from negspace.experiment.config import configure
 from negspace.experiment.lab import Lab
 from negspace.experiment.workbench import Workbench
