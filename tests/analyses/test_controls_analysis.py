@@ -70,7 +70,7 @@ def _slug(name: str) -> str:
 
 def test_every_control_is_there_with_documented_columns(made):
     _, tables = made
-    for name, columns in Controls.columns.items():
+    for name, columns in ((name, table.names) for name, table in Controls.schema.items()):
         assert list(tables[name].columns) == list(columns), name
         assert len(tables[name])
     table = tables["controls"]
@@ -193,7 +193,7 @@ def test_running_again_computes_nothing(made, monkeypatch):
 
     monkeypatch.setattr(workbench.Workbench, "compute", lambda *_: pytest.fail("computed again"))
     again = run_study(configure(json.loads((folder / "run.json").read_text())["study"]), folder)
-    for name in Controls.columns:
+    for name in Controls.schema:
         pd.testing.assert_frame_equal(again[name], tables[name])
 
 

@@ -64,7 +64,7 @@ def made(tiny_fields, gold, tmp_path_factory) -> tuple[Path, Tables]:
 
 def test_documented_tables(made):
     _, tables = made
-    for name, columns in PartsOfSpeechAnalysis.columns.items():
+    for name, columns in ((name, table.names) for name, table in PartsOfSpeechAnalysis.schema.items()):
         assert list(tables[name].columns) == list(columns)
         assert len(tables[name])
     assert tables["parts_of_speech"]["role"].drop_duplicates().tolist() == ["top", "random", "matched"]
@@ -159,7 +159,7 @@ def test_nothing_is_computed_twice(made, monkeypatch):
     monkeypatch.setattr(workbench.Workbench, "compute", lambda *_: pytest.fail("computed again"))
     study = configure(json.loads((folder / "run.json").read_text())["study"])
     again = run_study(study, folder)
-    for name in PartsOfSpeechAnalysis.columns:
+    for name in PartsOfSpeechAnalysis.schema:
         pd.testing.assert_frame_equal(again[name], tables[name])
 
 

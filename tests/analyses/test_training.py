@@ -116,7 +116,7 @@ def test_every_checkpoint_is_loaded_once_and_never_beside_another(first_run: tup
 
 def test_tables_have_what_is_documented(first_run: tuple[Path, Tables, Loads]) -> None:
     folder, tables, _ = first_run
-    for name, columns in Training.columns.items():
+    for name, columns in ((name, table.names) for name, table in Training.schema.items()):
         assert list(tables[name].columns) == list(columns)
         assert len(tables[name])
         pd.testing.assert_frame_equal(pd.read_parquet(folder / "tables" / f"{name}.parquet"), tables[name])
@@ -237,7 +237,7 @@ def test_a_finished_run_loads_no_checkpoint(
     again = run_study(study_of(fields, run_folder), folder)
     assert loads.names == ["step1000"]  # the study's own model, which says what all keys depend on
     assert (folder / "run.json").read_bytes() == manifest
-    for name in Training.columns:
+    for name in Training.schema:
         pd.testing.assert_frame_equal(again[name], before[name])
 
 
