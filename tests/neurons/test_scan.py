@@ -32,7 +32,7 @@ def made(model) -> Scan:
 def test_the_table_has_a_row_for_every_neuron(model, made):
     assert list(made.table.columns) == [
         *("layer", "branch", "expert", "neuron", "wd", "wd_error", "md", "negative_share", "mean", "std", "skewness"),
-        *("kurtosis", "bimodality", "fraction_negative", "mean_negative", "tokens"),
+        *("kurtosis", "bimodality", "fraction_negative", "mean_negative", "tokens", "wd_first", "wd_second"),
     ]
     assert len(made.table) == sum(site.size for site in model.sites)
     assert (made.table["wd"] > 0).all()

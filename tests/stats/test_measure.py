@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -105,3 +107,38 @@ def test_exact_statistics_name_what_is_not_finite():
         model.module.get_submodule(model.sites[1].projection).bias[7] = float("nan")
     with pytest.raises(StatisticsError, match=r"(?s)layer 1.*neuron 7"):
         measure(model, windows_of(), exactly=True)
+
+
+@pytest.mark.parametrize("name", ["gpt_neox", "mixtral"])
+@pytest.mark.parametrize("batch", [1, 5, 64])
+def test_halves_are_those_of_the_text_whatever_the_batch(name, batch):
+    model, windows = model_of(name), windows_of(25)
+    found = measure(model, windows, md_pairs=0, batch=batch)
+    halves = [
+        measure(
+            model, dataclasses.replace(windows, tokens=windows.tokens[part], special=windows.special[part]), md_pairs=0
+        )
+        for part in (slice(0, 12), slice(12, 25))
+    ]
+    assert found.halves == (12 * 32, 13 * 32)
+    for column, half in zip(("wd_first", "wd_second"), halves, strict=True):
+        # Each half alone is sketched on a grid of its own.
+        np.testing.assert_allclose(found.table[column], half.table["wd"], atol=0.02)
+    one = measure(model, windows, md_pairs=0, batch=25)
+    for column in ("wd_first", "wd_second"):
+        np.testing.assert_allclose(found.table[column], one.table[column], atol=1e-4)
+
+
+def test_halves_of_a_kept_sample_are_its_closed_forms():
+    model, windows = model_of("llama"), windows_of(6)
+    whole = measure(model, windows, md_pairs=0, exactly=True)
+    for column, part in (("wd_first", slice(0, 3)), ("wd_second", slice(3, 6))):
+        own = dataclasses.replace(windows, tokens=windows.tokens[part], special=windows.special[part])
+        alone = measure(model, own, md_pairs=0, exactly=True).table["wd"]
+        np.testing.assert_allclose(whole.table[column], alone, atol=1e-5)
+
+
+def test_a_single_window_is_not_halved():
+    found = measure(model_of("llama"), windows_of(1), md_pairs=0)
+    assert found.halves is None
+    assert found.table[["wd_first", "wd_second"]].isna().all().all()

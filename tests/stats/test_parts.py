@@ -12,6 +12,7 @@ import zoo
 from negspace.errors import StatisticsError
 from negspace.models.load import wrap
 from negspace.models.model import Model
+from negspace.stats.collect import middle_of
 from negspace.stats.measure import measure
 from negspace.stats.pair_rows import PairSample
 from negspace.stats.parts import (
@@ -51,7 +52,7 @@ def through_tables(model: Model, windows: Windows, count: int, pairs: int) -> li
     made = []
     for part in bounds(len(windows), WINDOW, count):
         table = part_to_table(gather_part(model, windows, part, grids, pairs=sample))
-        made.append(part_from_table(table, grids, part, pairs > 0))
+        made.append(part_from_table(table, grids, part, middle_of(len(windows)), pairs > 0))
     return made
 
 

@@ -100,3 +100,17 @@ def test_the_grid_covers_eight_deviations():
     edges = grid.edges()[0]
     assert edges[0] == pytest.approx(2 - 4, abs=0.02)
     assert edges[-1] == pytest.approx(2 + 4, abs=0.02)
+
+
+def test_a_part_taken_out_of_a_sketch_leaves_the_other_to_the_bit():
+    rng = np.random.default_rng(3)
+    values = rng.normal(-1, 2, (4000, 7)).astype(np.float32)
+    grid = Grid.around(values.mean(0), values.std(0))
+    parts = []
+    for chosen in (values[:1500], values[1500:]):
+        accumulator = Accumulator(grid)
+        accumulator.update(torch.from_numpy(chosen))
+        parts.append(accumulator.sketch())
+    first, second = parts
+    assert first.merge(second).without(first).same(second)
+    assert first.merge(second).without(second).same(first)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 VERSIONS: Mapping[str, int] = {
-    "scan": 3,
+    "scan": 4,
     "scan_grids": 3,
-    "scan_part": 3,
+    "scan_part": 4,
     "perplexity": 1,
     "pairs": 2,
     "tasks": 1,
 }
 """Kind of cell -> version of what it computes; raise it whenever the same spec comes to give another result."""
+EARLIER_SCAN = 3
+"""Version of a scan without WD over the halves of its text. One that is recorded is used: all else is the same."""
 CUT_BY = ("window", "stride", "windows", "bos")
 """What the spec of a scan says of how its text is cut."""
 PASSING = ("scan_part", "scan_grids")

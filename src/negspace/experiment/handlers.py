@@ -67,7 +67,7 @@ def _part(bench: Workbench, cell: Cell, step: Step) -> Results:
         pairs=PairSample.draw(windows, spec["md_pairs"], spec["seed"]) if spec["md_pairs"] else None,
         progress=step,
     )
-    return {"windows": list(part)}, part_to_table(made)
+    return {"windows": list(part), "middle": made.middle}, part_to_table(made)
 
 
 def _windows(bench: Workbench, cell: Cell) -> Windows:

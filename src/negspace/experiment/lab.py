@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from negspace.controls import random_sets
-from negspace.experiment.cells import CUT_BY, PASSING, VERSIONS
+from negspace.experiment.cells import CUT_BY, EARLIER_SCAN, PASSING, VERSIONS
 from negspace.experiment.condition import RANDOM, Condition, condition
 from negspace.experiment.config import Study
 from negspace.experiment.facts import Facts
@@ -67,7 +67,11 @@ class Lab:
             "seed": s.seed,
             "histograms": True,
         }
-        return self.cell("scan", VERSIONS["scan"], options, "scan", self.cost("scan"))
+        now, before = (
+            self.cell("scan", version, options, "scan", self.cost("scan"))
+            for version in (VERSIONS["scan"], EARLIER_SCAN)
+        )
+        return before if self._recorded(before) and not self._recorded(now) else now
 
     @cached_property
     def scan(self) -> Scan:
@@ -222,7 +226,8 @@ class Lab:
         merged: Part | None = None
         for one in cells:
             record = self.store.require(one.key)
-            part = part_from_table(record.items, grids, tuple(record.results["windows"]), self.study.md_pairs > 0)
+            windows, middle = tuple(record.results["windows"]), record.results["middle"]
+            part = part_from_table(record.items, grids, windows, middle, self.study.md_pairs > 0)
             merged = part if merged is None else merge_parts([merged, part])
         assert merged is not None, "a scan has one part at least"
         return merged

@@ -70,6 +70,9 @@ class ScanInfo(BaseModel):
     """How WD was computed: from sketches, or in closed form from all activations."""
     regridded: int
     """Neurons that were sketched on a second pass, since the first windows misjudged their range."""
+    halves: tuple[int, int] | None = None
+    """Counted tokens of the text's first and second half; None where it was not halved: read in parts or as a single
+    window, or scanned by version 0.1.0."""
     versions: dict[str, str]
     """Versions of the software that computed it."""
 
@@ -80,7 +83,8 @@ class Scan:
 
     table: pd.DataFrame
     """One row a neuron: layer, branch, expert (-1 in a dense MLP), neuron, wd, wd_error, md, negative_share, mean, std,
-    skewness, kurtosis (excess), bimodality, fraction_negative, mean_negative, tokens."""
+    skewness, kurtosis (excess), bimodality, fraction_negative, mean_negative, tokens, and WD over the text's first and
+    second half: wd_first, wd_second (NaN where it was not halved)."""
     info: ScanInfo
     """What it was made of."""
     warnings: tuple[str, ...] = ()
@@ -264,6 +268,7 @@ def scan(
         seed=seed,
         method="exact" if exact else "sketch",
         regridded=found.regridded,
+        halves=found.halves,
         versions=_versions(),
     )
     return Scan(found.table, info, found.warnings, found.histograms)

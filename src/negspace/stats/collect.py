@@ -32,6 +32,10 @@ BATCH_TOKENS = 4096
 _ENOUGH = 32  # tokens of the pilot below which an expert's own spread is not to be trusted
 
 
+_Call = tuple[torch.Tensor, NDArray[np.int64] | None, NDArray[np.int64] | None, NDArray[np.bool_] | None]
+"""A call of an activation: values, rows that count, expert of every row, which rows belong to the second half."""
+
+
 class Collector:
     """What one site gathers during the pass."""
 
@@ -39,19 +43,40 @@ class Collector:
         self.site = site
         self._grid = grid
         self._pool, self._threads = pool, threads
-        self._held: list[tuple[torch.Tensor, NDArray[np.int64] | None, NDArray[np.int64] | None]] = []
+        self._held: list[_Call] = []
+        self._later: list[_Call] = []
+        self._first: Sketch | None = None
         self._accumulator: Accumulator | None = None
 
-    def add(self, a: torch.Tensor, rows: NDArray[np.int64] | None, experts: NDArray[np.int64] | None) -> None:
+    def add(
+        self,
+        a: torch.Tensor,
+        rows: NDArray[np.int64] | None,
+        experts: NDArray[np.int64] | None,
+        second: NDArray[np.bool_] | None = None,
+    ) -> None:
         """Take one call of the activation. Without a grid as yet, the first call of a dense site is its pilot; routed
-        experts may be called one after the other, so that their pilot is held until `settle`."""
+        experts may be called one after the other, so that their pilot is held until `settle`.
+
+        Args:
+            second: [rows of a] which of them belong to the text's second half, in the pass that reads the middle; None
+                in every other pass.
+        """
         if self._accumulator is None:
             if self._grid is None and self.site.experts:
-                self._held.append((a.detach().clone(), rows, experts))
+                self._held.append((a.detach().clone(), rows, experts, second))
                 return
-            self._start(a.device, [(a, rows, experts)])
-        assert self._accumulator is not None
-        self._accumulator.update(a, rows, experts, self._pool, self._threads)
+            self._start(a.device, [(a, rows, experts, second)])
+        if second is None:
+            self._update(a, rows, experts)
+            return
+        order = np.arange(len(second)) if rows is None else rows
+        self._update(a, order[~second[order]], experts)
+        if self.site.experts:  # other experts' calls, with rows of the first half, may follow
+            self._later.append((a.detach().clone(), order[second[order]], experts, None))
+        else:
+            self.halve()
+            self._update(a, order[second[order]], experts)
 
     def settle(self) -> None:
         """End of the pilot's forward pass."""
@@ -61,11 +86,27 @@ class Collector:
         for call in held:
             self.add(*call)
 
+    def halve(self) -> None:
+        """End of what is read of the first half: keep its sketch, if that has not been done."""
+        if self._first is None:
+            self._first = self.sketch()
+        later, self._later = self._later, []
+        for a, rows, experts, _ in later:
+            self._update(a, rows, experts)
+
     def sketch(self) -> Sketch | None:
         """The site's sketch; None if the site was never called."""
         return None if self._accumulator is None else self._accumulator.sketch()
 
-    def _start(self, device: torch.device, calls: Sequence[tuple[torch.Tensor, Any, Any]]) -> None:
+    def first_half(self) -> Sketch | None:
+        """Sketch of the text's first half, as far as it was read; None if no token of it reached the site."""
+        return self._first
+
+    def _update(self, a: torch.Tensor, rows: NDArray[np.int64] | None, experts: NDArray[np.int64] | None) -> None:
+        assert self._accumulator is not None
+        self._accumulator.update(a, rows, experts, self._pool, self._threads)
+
+    def _start(self, device: torch.device, calls: Sequence[_Call]) -> None:
         grid = pilot_grid(self.site, calls) if self._grid is None else self._grid
         experts = max(1, self.site.experts)
         self._accumulator = Accumulator(grid, experts, device, f"layer {self.site.layer} ({self.site.path})")
@@ -78,8 +119,14 @@ class SampleCollector:
         self.site = site
         self._parts: list[list[NDArray[np.floating]]] = [[] for _ in range(max(1, site.experts))]
 
-    def add(self, a: torch.Tensor, rows: NDArray[np.int64] | None, experts: NDArray[np.int64] | None) -> None:
-        """Take one call of the activation."""
+    def add(
+        self,
+        a: torch.Tensor,
+        rows: NDArray[np.int64] | None,
+        experts: NDArray[np.int64] | None,
+        second: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Take one call of the activation; the halves are cut from the sample, by its tokens."""
         flat = a.detach().reshape(-1, self.site.width)
         flat = flat if flat.dtype == torch.float64 else flat.float()
         values = flat.cpu().numpy()
@@ -90,6 +137,12 @@ class SampleCollector:
 
     def settle(self) -> None:
         """Nothing waits for the end of the pilot."""
+
+    def halve(self) -> None:
+        """Nothing is kept of the first half."""
+
+    def first_half(self) -> None:
+        """There is no sketch."""
 
     def samples(self) -> list[NDArray[np.floating]]:
         """Activations [tokens, width] of every expert (of the whole site, for a dense one)."""
@@ -108,11 +161,20 @@ class Gathered:
     """Activations by expert, where they were asked for."""
     rows: PairRows | None
     """What was kept of the paired tokens; None if none were asked for."""
+    middle: int | None = None
+    """Windows of the text's first half; None where it cannot be halved: a single window."""
+    halves: tuple[Sketch | None, ...] = ()
+    """Sketches of the first half; None where nothing of it was read, or where samples were kept."""
 
 
 def default_batch(window: int) -> int:
     """Windows of a forward pass unless told otherwise."""
     return max(1, BATCH_TOKENS // window)
+
+
+def middle_of(windows: int) -> int | None:
+    """Windows of the first half of a text; None where there are fewer than two."""
+    return windows // 2 if windows > 1 else None
 
 
 def pilot_windows(window: int) -> int:
@@ -159,6 +221,8 @@ def gather(
     with_pilot = begin == 0 and not exact and (grids is None or part is not None)
     first = begin + (pilot_windows(window) if with_pilot else batch)
     cuts = [begin, *range(min(first, end), end, batch), end]
+    # Passes are not cut at the middle: that would move every later activation by rounding.
+    middle = middle_of(len(windows))
     run = base_forward(model)
     threads = torch.get_num_threads()
     with threads_for(threads) as pool:
@@ -172,6 +236,7 @@ def gather(
         kept = RowKeeper(pairs, begin * window, end * window) if pairs is not None and pairs.pairs else None
         counted: NDArray[np.bool_] = np.empty(0, bool)
         rows: NDArray[np.int64] | None = None
+        second: NDArray[np.bool_] | None = None
         tokens_of: dict[str, torch.Tensor] = {}
 
         def on_rows(site: Site, tokens: torch.Tensor) -> None:
@@ -183,12 +248,13 @@ def gather(
 
         def on_activation(site: Site, a: torch.Tensor, experts: torch.Tensor | None) -> None:
             if experts is None:
-                by_path[site.path].add(a, rows, None)
+                by_path[site.path].add(a, rows, None, second)
                 if kept is not None:
                     kept.keep("activation", site, a)
             else:
-                routed = np.flatnonzero(counted[tokens_of[site.path].cpu().numpy()])
-                by_path[site.path].add(a, routed, experts.cpu().numpy())
+                tokens = tokens_of[site.path].cpu().numpy()
+                later = None if second is None else second[tokens]
+                by_path[site.path].add(a, np.flatnonzero(counted[tokens]), experts.cpu().numpy(), later)
 
         watch = on_inputs if kept is not None else None
         with torch.no_grad(), tap(model, before=on_activation, sites=chosen, inputs=watch, rows=on_rows):
@@ -197,31 +263,39 @@ def gather(
                     continue
                 counted = ~windows.special[start:stop].reshape(-1)
                 rows = None if counted.all() else np.flatnonzero(counted)
+                within = middle is not None and start < middle < stop
+                second = np.repeat(np.arange(start, stop) >= middle, window) if within else None
                 if kept is not None:
                     kept.turn(start * window, stop * window)
                 run(torch.from_numpy(windows.tokens[start:stop]).to(model.device))
                 if start == begin:
                     for collector in collectors:
                         collector.settle()
+                if middle is not None and start < middle <= stop:
+                    for collector in collectors:
+                        collector.halve()
                 if progress is not None:
                     progress(stop - begin, end - begin, what)
+        if middle is not None and end < middle:
+            for collector in collectors:
+                collector.halve()
     return Gathered(
         chosen,
         tuple(None if exact else collector.sketch() for collector in collectors),
         tuple(collector.samples() if exact else None for collector in collectors),
         None if kept is None else kept.rows(),
+        middle,
+        tuple(collector.first_half() for collector in collectors),
     )
 
 
-def pilot_grid(
-    site: Site, calls: Sequence[tuple[torch.Tensor, NDArray[np.int64] | None, NDArray[np.int64] | None]]
-) -> Grid:
+def pilot_grid(site: Site, calls: Sequence[_Call]) -> Grid:
     """Grid of a site from its activations on the pilot's windows: 8 standard deviations either side of the mean.
 
     An expert that the pilot reached with fewer than 32 tokens takes the spread of the whole site about zero.
     """
     parts: list[list[torch.Tensor]] = [[] for _ in range(max(1, site.experts))]
-    for a, rows, experts in calls:
+    for a, rows, experts, _ in calls:
         flat = a.detach().reshape(-1, site.width)
         order = np.arange(len(flat)) if rows is None else rows
         for expert, part in enumerate(parts):

@@ -44,11 +44,13 @@ class Measured:
     """Statistics of every neuron of a model."""
 
     table: pd.DataFrame
-    """One row a neuron: layer, branch, expert, neuron, the SCORES, wd_error, tokens."""
+    """One row a neuron: layer, branch, expert, neuron, the SCORES, wd_error, tokens, wd_first and wd_second."""
     warnings: tuple[str, ...]
     """What a reader must know; one sentence each."""
     regridded: int
     """Neurons whose pilot was not representative and that were sketched again on a second pass."""
+    halves: tuple[int, int] | None
+    """Counted tokens of the text's two halves; None where it was not halved (read in parts, or in a single pass)."""
     histograms: Histograms
     """Of the neurons furthest from the Gaussian and of some at the median; of all in a small model."""
 
@@ -57,6 +59,8 @@ class Measured:
 class _SiteResult:
     moments: Moments
     distances: Distances
+    halves: tuple[NDArray[np.float64], NDArray[np.float64]]
+    """WD [size] over the first and over the second half of the text; NaN where it was not halved."""
     again: NDArray[np.bool_] | None = None
     """[size] neurons that were sketched again; None: no neuron of the site."""
     second: Sketch | None = None
@@ -109,7 +113,11 @@ def measure(
         _check_whole(merged, model, windows, pairs, exactly)
         gathered = merged.gathered(model.sites)
     hard = [None if gathered.rows is None else gathered.rows.difficulty(site) for site in gathered.sites]
-    results = [_site_result(gathered, position) for position in range(len(gathered.sites))]
+    halves = None
+    if gathered.middle is not None:
+        first = int((~windows.special[: gathered.middle]).sum())
+        halves = (first, counted - first) if 0 < first < counted else None
+    results = [_site_result(gathered, position, halves) for position in range(len(gathered.sites))]
     regridded = 0
     if not exactly:
         results, regridded = _regrid(model, windows, gathered.sites, results, batch, progress)
@@ -119,7 +127,7 @@ def measure(
     warnings = _warnings(table, windows, regridded)
     if pairs is not None:
         warnings += _md_warnings(gathered.sites, hard, pairs.pairs)
-    return Measured(table, warnings, regridded, _histograms(gathered, results))
+    return Measured(table, warnings, regridded, halves, _histograms(gathered, results))
 
 
 def _check_whole(merged: Part, model: Model, windows: Windows, pairs: PairSample | None, exactly: bool) -> None:
@@ -147,7 +155,7 @@ def _check_whole(merged: Part, model: Model, windows: Windows, pairs: PairSample
         )
 
 
-def _site_result(gathered: Gathered, position: int) -> _SiteResult:
+def _site_result(gathered: Gathered, position: int, halves: tuple[int, int] | None) -> _SiteResult:
     samples, sketch = gathered.samples[position], gathered.sketches[position]
     site = gathered.sites[position]
     if samples is not None:
@@ -162,12 +170,30 @@ def _site_result(gathered: Gathered, position: int) -> _SiteResult:
         return _SiteResult(
             _joined(Moments, [moments_of(sample) for sample in samples]),
             _joined(Distances, [exact(sample) for sample in samples]),
+            # Which tokens reached an expert is not kept, so that its sample cannot be halved.
+            _unknown(site.size)
+            if halves is None or site.experts
+            else (exact(samples[0][: halves[0]]).wd, exact(samples[0][halves[0] :]).wd),
         )
     if sketch is None:  # routed experts that no token reached
         nothing = np.empty((0, site.size), np.float32)
-        return _SiteResult(moments_of(nothing), exact(nothing))
+        return _SiteResult(moments_of(nothing), exact(nothing), _unknown(site.size))
     moments = moments_of_sketch(sketch)
-    return _SiteResult(moments, from_sketch(sketch, moments))
+    return _SiteResult(moments, from_sketch(sketch, moments), _halves(gathered, position))
+
+
+def _halves(gathered: Gathered, position: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """WD of a site's neurons over the first and over the second half of the text."""
+    whole = gathered.sketches[position]
+    first = gathered.halves[position] if gathered.halves else None
+    if whole is None or first is None:
+        return _unknown(gathered.sites[position].size)
+    second = whole.without(first)
+    return from_sketch(first, moments_of_sketch(first)).wd, from_sketch(second, moments_of_sketch(second)).wd
+
+
+def _unknown(size: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return np.full(size, np.nan), np.full(size, np.nan)
 
 
 def _joined(kind: type[T], parts: Sequence[T]) -> T:
@@ -203,14 +229,18 @@ def _regrid(
         model, windows, batch=batch, sites=[sites[position] for position in again], grids=grids, progress=progress,
         what="scan again",
     )  # fmt: skip
-    for position, sketch in zip(again, second.sketches, strict=True):
+    for place, (position, sketch) in enumerate(zip(again, second.sketches, strict=True)):
         assert sketch is not None
         moments = moments_of_sketch(sketch)
         found, old = from_sketch(sketch, moments), results[position]
         flags = coarse[position]
+        one, two = (
+            np.where(flags, new, before) for new, before in zip(_halves(second, place), old.halves, strict=True)
+        )
         results[position] = _SiteResult(
             _chosen(Moments, flags, moments, old.moments),
             _chosen(Distances, flags, found, old.distances),
+            (one, two),
             flags,
             sketch,
         )
@@ -265,6 +295,8 @@ def _rows(site: Site, result: _SiteResult, hard: Difficulty | None) -> pd.DataFr
             "fraction_negative": moments.fraction_negative,
             "mean_negative": moments.mean_negative,
             "tokens": moments.tokens,
+            "wd_first": result.halves[0],
+            "wd_second": result.halves[1],
         }
     )
 

@@ -30,6 +30,7 @@ _SKETCH: dict[str, tuple[int, ...]] = {
     "tallies": (len(TALLIES),),
 }  # name -> shape a neuron; int64
 _ROWS: tuple[What, ...] = ("input", "activation")
+_FIRST = "first "
 _TABLE = ("path", "what", "slot", "data")
 
 
@@ -42,17 +43,22 @@ class Part:
 
     sketches: Mapping[str, Sketch]
     """Path of a site -> its sketch."""
+    first: Mapping[str, Sketch]
+    """The same of those windows that belong to the text's first half."""
     rows: PairRows | None
     """What was kept of the paired tokens; None if none were asked for."""
     windows: tuple[tuple[int, int], ...]
     """The windows that were read, ascending: the first and one past the last of each stretch."""
+    middle: int | None
+    """Windows of the text's first half; None where it cannot be halved."""
 
     def gathered(self, sites: Sequence[Site]) -> Gathered:
         """The same as a whole pass over these sites would have it."""
         sketches = tuple(self.sketches.get(site.path) for site in sites)
+        halves = tuple(self.first.get(site.path) for site in sites)
         # A site gives its rows away when its difficulty is asked for.
         rows = None if self.rows is None else PairRows(self.rows.slots, dict(self.rows.values))
-        return Gathered(tuple(sites), sketches, (None,) * len(sites), rows)
+        return Gathered(tuple(sites), sketches, (None,) * len(sites), rows, self.middle, halves)
 
 
 def bounds(windows: int, window: int, parts: int) -> list[tuple[int, int]]:
@@ -122,8 +128,11 @@ def gather_part(
         part=part,
         progress=progress,
     )
-    made = zip(found.sites, found.sketches, strict=True)
-    return Part({site.path: sketch for site, sketch in made if sketch is not None}, found.rows, (part,))
+    made, first = (
+        {site.path: sketch for site, sketch in zip(found.sites, sketches, strict=True) if sketch is not None}
+        for sketches in (found.sketches, found.halves)
+    )
+    return Part(made, first, found.rows, (part,), found.middle)
 
 
 def merge_parts(parts: Sequence[Part]) -> Part:
@@ -134,11 +143,15 @@ def merge_parts(parts: Sequence[Part]) -> Part:
     """
     if not parts:
         raise StatisticsError("merge the parts of a scan", "none was given", "give at least one part")
-    paths = dict.fromkeys(path for part in parts for path in part.sketches)
-    sketches = {path: merge_all([part.sketches[path] for part in parts if path in part.sketches]) for path in paths}
+    sketches, first = _merged([part.sketches for part in parts]), _merged([part.first for part in parts])
     rows = [part.rows for part in parts if part.rows is not None]
     windows = sorted(stretch for part in parts for stretch in part.windows)
-    return Part(sketches, join_rows(rows) if rows else None, tuple(windows))
+    return Part(sketches, first, join_rows(rows) if rows else None, tuple(windows), parts[0].middle)
+
+
+def _merged(parts: Sequence[Mapping[str, Sketch]]) -> dict[str, Sketch]:
+    paths = dict.fromkeys(path for part in parts for path in part)
+    return {path: merge_all([part[path] for part in parts if path in part]) for path in paths}
 
 
 def digest_of(grids: Mapping[str, Grid]) -> str:
@@ -168,12 +181,15 @@ def grids_from_table(table: pd.DataFrame) -> dict[str, Grid]:
 
 def part_to_table(part: Part) -> pd.DataFrame:
     """A part as rows of bytes (little-endian): path, what ("bins", "sums", "tallies": one row a neuron, int64;
-    "input", "activation": one row a paired token, float32), slot (of a token; the neuron's number else), data."""
+    "input", "activation": one row a paired token, float32), slot (of a token; the neuron's number else), data. A part
+    that reads over the text's middle has "first bins", ... as well: the sketches of what lies before it."""
     blocks: list[tuple[str, str, NDArray[np.int64], NDArray[np.generic]]] = []
-    for path, sketch in part.sketches.items():
-        for name in _SKETCH:
-            values = getattr(sketch, name).astype("<i8").reshape(sketch.size, -1)
-            blocks.append((path, name, np.arange(sketch.size), values))
+    across = part.middle is not None and part.windows[0][0] < part.middle < part.windows[-1][1]
+    for prefix, sketches in (("", part.sketches), (_FIRST, part.first if across else {})):
+        for path, sketch in sketches.items():
+            for name in _SKETCH:
+                values = getattr(sketch, name).astype("<i8").reshape(sketch.size, -1)
+                blocks.append((path, prefix + name, np.arange(sketch.size), values))
     if part.rows is not None:
         for (what, path), values in part.rows.values.items():
             blocks.append((path, what, part.rows.slots, values.astype("<f4")))
@@ -184,12 +200,15 @@ def part_to_table(part: Part) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(_TABLE))
 
 
-def part_from_table(table: pd.DataFrame, grids: Mapping[str, Grid], windows: tuple[int, int], pairs: bool) -> Part:
+def part_from_table(
+    table: pd.DataFrame, grids: Mapping[str, Grid], windows: tuple[int, int], middle: int | None, pairs: bool
+) -> Part:
     """A part from the table that `part_to_table` made.
 
     Args:
         grids: those of the part.
         windows: the first window that it read, and one past the last.
+        middle: windows of the text's first half.
         pairs: whether paired tokens were to be kept; a part may hold none of them.
     """
     held = {(str(path), str(what)): own for (path, what), own in table.groupby(["path", "what"], sort=False)}
@@ -198,19 +217,23 @@ def part_from_table(table: pd.DataFrame, grids: Mapping[str, Grid], windows: tup
         data = held[path, what]["data"]
         return np.frombuffer(b"".join(data), dtype).reshape(len(data), -1)
 
-    sketches = {}
-    for path, grid in grids.items():
-        if (path, "bins") in held:
-            arrays = [
-                values(path, name, "<i8").astype(np.int64).reshape(grid.size, *shape) for name, shape in _SKETCH.items()
-            ]
-            sketches[path] = Sketch(grid, *arrays)
+    sketches, first = {}, {}
+    for prefix, into in (("", sketches), (_FIRST, first)):
+        for path, grid in grids.items():
+            if (path, f"{prefix}bins") in held:
+                arrays = [
+                    values(path, prefix + name, "<i8").astype(np.int64).reshape(grid.size, *shape)
+                    for name, shape in _SKETCH.items()
+                ]
+                into[path] = Sketch(grid, *arrays)
+    if middle is not None and windows[1] <= middle:
+        first = sketches
     if not pairs:
-        return Part(sketches, None, (windows,))
+        return Part(sketches, first, None, (windows,), middle)
     kept: dict[tuple[What, str], NDArray[np.float32]] = {}
     slots = np.empty(0, np.int64)
     for what, path in itertools.product(_ROWS, grids):
         if (path, what) in held:
             kept[what, path] = values(path, what, "<f4").astype(np.float32)
             slots = held[path, what]["slot"].to_numpy(np.int64)
-    return Part(sketches, PairRows(slots, kept), (windows,))
+    return Part(sketches, first, PairRows(slots, kept), (windows,), middle)

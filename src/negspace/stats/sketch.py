@@ -147,11 +147,11 @@ class Sketch:
             )
         tallies = self.tallies + other.tallies
         check_room(int(tallies[:, 0].max(initial=0)))
-        sums = self.sums + other.sums
-        for word in (2, 1):  # what does not fit a word goes to the next higher one
-            sums[..., word - 1] += sums[..., word] >> WORD_BITS
-            sums[..., word] &= (1 << WORD_BITS) - 1
-        return Sketch(self.grid, self.bins + other.bins, sums, tallies)
+        return Sketch(self.grid, self.bins + other.bins, _carried(self.sums + other.sums), tallies)
+
+    def without(self, part: Sketch) -> Sketch:
+        """Sketch of this sample without a part of it, which `merge` would give back to the bit."""
+        return Sketch(self.grid, self.bins - part.bins, _carried(self.sums - part.sums), self.tallies - part.tallies)
 
     def same(self, other: Sketch) -> bool:
         """Whether the two sketches are equal to the bit."""
@@ -197,6 +197,14 @@ class Sketch:
         counts = self.counts()
         parts = self.bins & ((1 << COUNT_SHIFT) - 1)
         return np.where(counts > 0, (parts / np.maximum(counts, 1) + 0.5) / (1 << PART_BITS), 0.5)
+
+
+def _carried(sums: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Fixed-point sums [size, 7, 3], in place: what does not fit a word goes to the next higher one."""
+    for word in (2, 1):
+        sums[..., word - 1] += sums[..., word] >> WORD_BITS
+        sums[..., word] &= (1 << WORD_BITS) - 1
+    return sums
 
 
 def merge_all(sketches: Sequence[Sketch]) -> Sketch:
