@@ -98,6 +98,7 @@ def _accuracy(value: float, change: float | None) -> dict[str, Any]:
     row: dict[str, Any] = {"accuracy": value, "accuracy_low": value - 0.05, "accuracy_high": value + 0.05}
     if change is not None:
         row |= {"change": change, "change_low": change - 0.02, "change_high": change + 0.02, "p": 0.01, "p_holm": 0.02}
+        row["finding"] = "harm" if change < 0 else "gain"
     return row
 
 
@@ -129,6 +130,7 @@ def ablation_part(groups: tuple[str, ...] = ("agreement", "islands"), name: str 
         }
         if role not in ("baseline", "random mean"):
             row |= {"ratio_low": ratio - 0.02, "ratio_high": ratio + 0.02, "ratio_p": 0.001, "ratio_p_holm": 0.002}
+            row["ratio_finding"] = "harm"
         summary.append(row)
         if role != "random mean":
             by_group += [
@@ -139,6 +141,7 @@ def ablation_part(groups: tuple[str, ...] = ("agreement", "islands"), name: str 
     contrasts = [
         {"share": 0.01, "score": score, "against": against, "control": control, "top": 0.72, "reference": 0.79}
         | {"difference": value, "low": value - 0.02, "high": value + 0.02, "p": 0.01, "p_holm": 0.02}
+        | {"finding": "null result" if value == 1.0 else "harm"}
         for score, values in (("perplexity", (1.39, 1.0)), ("blimp", (-0.07, -0.05)))
         for against, control, value in zip(("random", "matched"), ("2 sets", "bottom 30%"), values, strict=True)
     ]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from negspace.analyses.ablation.words import judge, verdicts
+from negspace.analyses.ablation.words import direction, verdicts
+from negspace.experiment.effects import finding
 from negspace.study.tables import Tables
 
 
@@ -25,7 +26,7 @@ from negspace.study.tables import Tables
     ],
 )
 def test_outcomes(low: float, high: float, p: float, outcome: str) -> None:
-    assert judge(low, high, p, 0.05) == outcome
+    assert direction(finding("blimp", low, high, p, 0.05)) == outcome
 
 
 def test_sentences_for_every_share_and_suite(tiny_run: tuple[Path, Tables]) -> None:
@@ -40,11 +41,11 @@ def test_sentences_for_every_share_and_suite(tiny_run: tuple[Path, Tables]) -> N
 def test_a_null_result_is_printed_as_one(tiny_run: tuple[Path, Tables]) -> None:
     tables = {name: table.copy() for name, table in tiny_run[1].all.items()}
     top = tables["summary"]["condition"] == "top 10%"
-    values = (-0.01, -0.03, 0.02, 0.4)
-    tables["summary"].loc[top, ["blimp_change", "blimp_change_low", "blimp_change_high", "blimp_p_holm"]] = values
+    columns = ["blimp_change", "blimp_change_low", "blimp_change_high", "blimp_p_holm", "blimp_finding"]
+    tables["summary"].loc[top, columns] = [-0.01, -0.03, 0.02, 0.4, "null result"]
     sentence = verdicts(tiny_run[1].books["ablation"], tables)[1]
     assert "null result against the plain model, -1.0 points [-3.0, +2.0]" in sentence
-    tables["summary"].loc[top, ["blimp_change_high", "blimp_p_holm"]] = (-0.005, 0.001)
+    tables["summary"].loc[top, ["blimp_change_high", "blimp_p_holm", "blimp_finding"]] = [-0.005, 0.001, "harm"]
     assert "BLiMP: drop against the plain model" in verdicts(tiny_run[1].books["ablation"], tables)[1]
 
 

@@ -18,9 +18,9 @@ from negspace.study.tables import Tables
 
 def _tables(name: str = "top 1%", phenomenon: str = "agreement") -> Any:
     """Tables of a made-up run, in the layout of the real ones."""
-    common = {"seed": None, "neurons": 5, "perplexity_sd": float("nan"), "ratio_p_holm": 0.001}
+    common = {"seed": None, "neurons": 5, "perplexity_sd": float("nan"), "ratio_p_holm": 0.001, "ratio_finding": "harm"}
     suite = {"accuracy": 0.7, "accuracy_low": 0.6, "accuracy_high": 0.8, "accuracy_sd": float("nan"), "ties": 2}
-    change = {"change": -0.1, "change_low": -0.2, "change_high": -0.05, "p": 0.01, "p_holm": 0.02}
+    change = {"change": -0.1, "change_low": -0.2, "change_high": -0.05, "p": 0.01, "p_holm": 0.02, "finding": "harm"}
     summary = pd.DataFrame(
         [
             {
@@ -48,7 +48,7 @@ def _tables(name: str = "top 1%", phenomenon: str = "agreement") -> Any:
     contrasts = pd.DataFrame(
         [
             {"share": 0.01, "score": "blimp", "against": "random", "control": "3 sets", "difference": -0.1,
-             "low": -0.2, "high": -0.05, "p_holm": 0.01, "below": 0, "above": 3}
+             "low": -0.2, "high": -0.05, "p_holm": 0.01, "below": 0, "above": 3, "finding": "harm"}
         ]
     )  # fmt: skip
     part = {"intervention": "zero_negative", "conditions": [], "matches": []}
@@ -136,7 +136,8 @@ def test_no_colour_codes_without_a_terminal(tmp_path: Path) -> None:
 def test_a_star_needs_the_interval_as_well_as_p() -> None:
     """Many pairs give tiny p-values over pairs where paradigms disagree: null by the verdict, hence no star."""
     tables = _tables()
-    tables["summary"].loc[1, ["blimp_change_low", "blimp_change_high", "blimp_p_holm"]] = (-0.02, 0.01, 1e-9)
+    columns = ["blimp_change_low", "blimp_change_high", "blimp_p_holm", "blimp_finding"]
+    tables["summary"].loc[1, columns] = [-0.02, 0.01, 1e-9, "null result"]
     text = _printed(tables)
     row = next(line for line in text.splitlines() if "-10.00" in line and "top 1%" in line)
     assert "<0.001" in row

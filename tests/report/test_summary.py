@@ -22,14 +22,20 @@ def _with(change: float, against: dict[str, float] | None = None, **manifest: An
     top = summary["role"] == "top"
     for column, value in (("change", change), ("change_low", change - 0.02), ("change_high", change + 0.02)):
         summary.loc[top, f"blimp_{column}"] = value
+    summary.loc[top, "blimp_finding"] = _finding(change)
     for control, value in (against or {}).items():
         rows = (contrasts["against"] == control) & (contrasts["score"] == "blimp")
         for column, at in (("difference", value), ("low", value - 0.02), ("high", value + 0.02)):
             contrasts.loc[rows, column] = at
+        contrasts.loc[rows, "finding"] = _finding(value)
     tables: dict[str, pd.DataFrame] = {**part.tables, "summary": summary, "contrasts": contrasts}
     made = Part(part.name, part.title, tables, part.schema, part.sentences)
     run = made_up(parts=(made,))
     return replace(run, manifest={**run.manifest, **manifest})
+
+
+def _finding(value: float) -> str:
+    return "harm" if value + 0.02 < 0 else "gain" if value - 0.02 > 0 else "null result"
 
 
 def test_a_drop_below_both_controls_is_said_so() -> None:

@@ -272,11 +272,11 @@ class Effects:
         return {"sets": len(each), "sd": float(np.std(each, ddof=1)) if len(each) > 1 else np.nan}
 
     def place(self, one: Entry, among: Entry, score: str) -> dict[str, Any]:
-        """How many of the sets of a mean score lower and higher than a condition; nothing for a single one."""
+        """Where a condition stands among the sets of a mean, for which see `stand`; nothing for a single condition."""
         if not among.members:
             return {}
         found = stand(self.level(one, score), [self.level(member, score) for member in among.members])
-        return {"sets": found.sets, "below": found.below, "above": found.above}
+        return {name: getattr(found, name) for name in ("sets", "sd", "z", "below", "above")}
 
     def by_group(self, plain: Entry, one: Entry, score: str) -> Iterator[dict[str, Any]]:
         """A row for each phenomenon or construction: pairs, accuracies, and the change against the plain model."""

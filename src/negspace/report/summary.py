@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from negspace.analyses.ablation.dissociation_figures import CAVEAT, unspecific, verdict
-from negspace.analyses.ablation.words import judge, ratio
+from negspace.analyses.ablation.words import direction
 from negspace.experiment.run import Run
+from negspace.experiment.words import ratio
 from negspace.text.suites import TITLES
 
 _CLAIM = 0.01
@@ -54,7 +55,7 @@ def headline(run: Run) -> str:
         return f"Perplexity is multiplied by {ratio(top['ratio'])} at p = {share * 100:.4g}%; no grammar was measured."
     plain, controls = found[0], found[1:]
     where = f"at p = {share * 100:.4g}%"
-    if all(outcome == "null result" for outcome in plain.outcomes):
+    if not {"drop", "rise"} & set(plain.outcomes):
         said = f"Null result: grammar does not measurably change {where}"
     elif "drop" not in plain.outcomes:
         said = f"Grammar rises {where}"
@@ -106,42 +107,51 @@ def main_share(run: Run) -> float | None:
 
 
 def _comparisons(run: Run, share: float) -> list[_Against]:
-    summary, contrasts, alpha = run.table("summary"), run.table("contrasts"), run.study["alpha"]
+    summary, contrasts = run.table("summary"), run.table("contrasts")
     assert summary is not None
     suites = [suite for suite in TITLES if f"{suite}_change" in summary.columns]
     if not suites:
         return []
     top = _top(summary, share)
     rows = [
-        (suite, top[f"{suite}_change"], top[f"{suite}_change_low"], top[f"{suite}_change_high"], top[f"{suite}_p_holm"])
+        (
+            suite,
+            top[f"{suite}_change"],
+            top[f"{suite}_change_low"],
+            top[f"{suite}_change_high"],
+            top[f"{suite}_finding"],
+        )
         for suite in suites
     ]
     baseline = _plain(summary)
     levels = {suite: f" of {baseline[f'{suite}_accuracy'] * 100:.1f}% right" for suite in suites}
-    found = [_against("the plain model", rows, alpha, levels)]
+    found = [_against("the plain model", rows, levels)]
     names = {"random": "the random sets", "matched": "the perplexity-matched control"}
     for against, words in names.items():
         if contrasts is None:
             break
         here = contrasts[(contrasts["share"] == share) & (contrasts["against"] == against)]
         rows = [
-            (row["score"], row["difference"], row["low"], row["high"], row["p_holm"])
+            (row["score"], row["difference"], row["low"], row["high"], row["finding"])
             for _, row in here.iterrows()
             if row["score"] in suites
         ]
         if rows:
             near = against == "matched" and here["control"].str.contains("nearest").any()
-            found.append(_against("the nearest, though not matched, control" if near else words, rows, alpha, {}))
+            found.append(_against("the nearest, though not matched, control" if near else words, rows, {}))
     return found
 
 
-def _against(words: str, rows: Sequence[tuple], alpha: float, levels: dict[str, str]) -> _Against:
+def _against(words: str, rows: Sequence[tuple], levels: dict[str, str]) -> _Against:
     outcomes, said = [], []
-    for suite, change, low, high, p in rows:
-        outcome = judge(low, high, p, alpha)
+    for suite, change, low, high, finding in rows:
+        outcome = direction(finding)
         outcomes.append(outcome)
-        verb = {"drop": "is lower by", "rise": "is higher by", "null result": "shows a null result,"}[outcome]
-        size = f"{change * 100:+.1f}" if outcome == "null result" else f"{abs(change) * 100:.1f}"
+        verb = {
+            "drop": "is lower by",
+            "rise": "is higher by",
+        }.get(outcome, f"shows a {outcome},")
+        size = f"{abs(change) * 100:.1f}" if outcome in ("drop", "rise") else f"{change * 100:+.1f}"
         said.append(
             f"{TITLES[suite]} {verb} {size} points{_range(low, high, lambda end: f'{end * 100:+.1f}')}"
             f"{levels.get(suite, '')}"
@@ -173,9 +183,7 @@ def _larger(run: Run, summary: pd.DataFrame, share: float) -> list[str]:
     said = []
     for _, row in others.iterrows():
         for suite in suites:
-            outcome = judge(
-                row[f"{suite}_change_low"], row[f"{suite}_change_high"], row[f"{suite}_p_holm"], run.study["alpha"]
-            )
+            outcome = direction(row[f"{suite}_finding"])
             said.append(
                 f"{TITLES[suite]} at p = {row['share'] * 100:.4g}%: {outcome}, {row[f'{suite}_change'] * 100:+.1f}"
             )

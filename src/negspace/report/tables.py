@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from negspace.analyses.ablation.dissociation import ALL
-from negspace.analyses.ablation.words import judge, ratio
+from negspace.experiment.words import ratio
 from negspace.study.registry import analysis
 from negspace.study.tables import Tables
 from negspace.text.suites import SUITES, TITLES, by_group
@@ -62,19 +62,19 @@ def _ablation(tables: Tables, console: Console, detail: bool) -> None:
     data, kinds = manifest["data"], [kind for kind in TITLES if kind in manifest["data"]]
     intervention = tables.books["ablation"].part["intervention"]
     console.print(plain(f"{intervention} on the top neurons by {study['by']}"))
-    console.print(_perplexity(tables["summary"], study["alpha"]))
+    console.print(_perplexity(tables["summary"]))
     for kind in kinds:
         name, _, pairs = data[kind]
-        console.print(_accuracy(tables["summary"], kind, f"{TITLES[kind]}: {name}, {pairs:,} pairs", study["alpha"]))
+        console.print(_accuracy(tables["summary"], kind, f"{TITLES[kind]}: {name}, {pairs:,} pairs"))
     if len(tables["contrasts"]):
-        console.print(_contrasts(tables["contrasts"], study["alpha"]))
+        console.print(_contrasts(tables["contrasts"]))
     if "tasks_by_task" in tables:
         console.print(_tasks(tables["tasks_by_task"], study["alpha"], detail))
     if "dissociation" in tables and len(tables["dissociation"]):
         console.print(_dissociation(tables["dissociation"], detail))
     if detail:
         for kind in kinds:
-            console.print(_groups(tables[by_group(kind)], kind, study["alpha"]))
+            console.print(_groups(tables[by_group(kind)], kind))
 
 
 def to_json(tables: Tables) -> str:
@@ -97,7 +97,7 @@ def rows(title: str, columns: Sequence[tuple[str, str]], body: Sequence[Sequence
     return table
 
 
-def _perplexity(summary: pd.DataFrame, alpha: float) -> Table:
+def _perplexity(summary: pd.DataFrame) -> Table:
     body = [
         (
             row["condition"],
@@ -106,7 +106,7 @@ def _perplexity(summary: pd.DataFrame, alpha: float) -> Table:
             _range(row["perplexity_low"], row["perplexity_high"], ".4g"),
             "" if row["role"] == "baseline" else ratio(row["ratio"]),
             _ratios(row["ratio_low"], row["ratio_high"]),
-            _p(row["ratio_p_holm"]) + _mark(row["ratio_low"] - 1, row["ratio_high"] - 1, row["ratio_p_holm"], alpha),
+            _p(row["ratio_p_holm"]) + _mark(row["ratio_finding"]),
         )
         for _, row in summary.iterrows()
     ]
@@ -114,7 +114,7 @@ def _perplexity(summary: pd.DataFrame, alpha: float) -> Table:
     return rows("Perplexity", _right(headings), body)
 
 
-def _accuracy(summary: pd.DataFrame, kind: str, title: str, alpha: float) -> Table:
+def _accuracy(summary: pd.DataFrame, kind: str, title: str) -> Table:
     body = [
         (
             row["condition"],
@@ -122,8 +122,7 @@ def _accuracy(summary: pd.DataFrame, kind: str, title: str, alpha: float) -> Tab
             _range(row[f"{kind}_accuracy_low"] * 100, row[f"{kind}_accuracy_high"] * 100, ".1f"),
             "" if row["role"] == "baseline" else f"{row[f'{kind}_change'] * 100:+.2f}",
             _range(row[f"{kind}_change_low"] * 100, row[f"{kind}_change_high"] * 100, "+.2f"),
-            _p(row[f"{kind}_p_holm"])
-            + _mark(row[f"{kind}_change_low"], row[f"{kind}_change_high"], row[f"{kind}_p_holm"], alpha),
+            _p(row[f"{kind}_p_holm"]) + _mark(row[f"{kind}_finding"]),
             "" if pd.isna(row[f"{kind}_ties"]) else row[f"{kind}_ties"],
         )
         for _, row in summary.iterrows()
@@ -132,7 +131,7 @@ def _accuracy(summary: pd.DataFrame, kind: str, title: str, alpha: float) -> Tab
     return rows(title, _right(headings), body)
 
 
-def _contrasts(contrasts: pd.DataFrame, alpha: float) -> Table:
+def _contrasts(contrasts: pd.DataFrame) -> Table:
     body = []
     for _, row in contrasts.iterrows():
         is_ratio = row["score"] == "perplexity"
@@ -144,7 +143,7 @@ def _contrasts(contrasts: pd.DataFrame, alpha: float) -> Table:
                 f"random, {row['control']}" if row["against"] == "random" else row["control"],
                 ratio(row["difference"]) if is_ratio else f"{row['difference'] * 100:+.2f}",
                 _ratios(row["low"], row["high"]) if is_ratio else _range(row["low"] * 100, row["high"] * 100, "+.2f"),
-                _p(row["p_holm"]) + _mark(row["low"] - is_ratio, row["high"] - is_ratio, row["p_holm"], alpha),
+                _p(row["p_holm"]) + _mark(row["finding"]),
                 place,
             )
         )
@@ -195,7 +194,7 @@ def _dissociation(table: pd.DataFrame, detail: bool) -> Table:
     )
 
 
-def _groups(table: pd.DataFrame, kind: str, alpha: float) -> Table:
+def _groups(table: pd.DataFrame, kind: str) -> Table:
     column = SUITES[kind].group
     shown = table[table["role"].isin(["top", "matched"])]
     before = table[table["role"] == "baseline"].set_index(column)["accuracy"]
@@ -208,7 +207,7 @@ def _groups(table: pd.DataFrame, kind: str, alpha: float) -> Table:
             f"{row['accuracy'] * 100:.1f}",
             f"{row['change'] * 100:+.1f}",
             _range(row["change_low"] * 100, row["change_high"] * 100, "+.1f"),
-            _p(row["p_holm"]) + _mark(row["change_low"], row["change_high"], row["p_holm"], alpha),
+            _p(row["p_holm"]) + _mark(row["finding"]),
         )
         for _, row in shown.iterrows()
     ]
@@ -240,6 +239,6 @@ def _star(p: float, alpha: float) -> str:
     return "*" if math.isfinite(p) and p < alpha else ""
 
 
-def _mark(low: float, high: float, p: float, alpha: float) -> str:
-    """A star where the verdict is not null: the interval, which knows of paradigms, excludes zero as well."""
-    return "*" if math.isfinite(p) and judge(low, high, p, alpha) != "null result" else ""
+def _mark(finding: str) -> str:
+    """A star where something is shown."""
+    return "*" if finding in ("harm", "gain") else ""

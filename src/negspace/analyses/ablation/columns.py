@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from negspace.experiment.schema import Column, Table, schema
 
+FINDING = "harm or gain where the interval excludes no change and the corrected p is below alpha; else null result"
 _CONDITION = (
     Column("condition", str, "what was ablated, in words"),
     Column("role", str, "baseline, top, random (one set), random mean (over the sets of a share), or matched"),
@@ -25,9 +26,13 @@ _ACCURACY = (
     Column("change", float, "accuracy minus the baseline's on the same pairs"),
     Column("change_low", float, "lower end of its paired interval"),
     Column("change_high", float, "upper end of its paired interval"),
-    Column("p", float, "exact McNemar p-value over pairs against the baseline"),
+    Column(
+        "p",
+        float,
+        "p-value of the change: sign flips of paradigms, of pairs where there are fewer than about 10 paradigms",
+    ),
     Column("p_holm", float, "the same, Holm-corrected (family: see the table)"),
-    Column("p_paradigms", float, "sign-flip p-value against the baseline with paradigms as units"),
+    Column("finding", str, FINDING),
 )
 _GROUP = (
     Column("paradigms", int, "paradigms in the group"),
@@ -60,8 +65,9 @@ TABLES = schema(
             Column("ratio", float, "perplexity divided by the baseline's"),
             Column("ratio_low", float, "lower end of its paired interval"),
             Column("ratio_high", float, "upper end of its paired interval"),
-            Column("ratio_p", float, "sign-flip p-value of the change against the baseline, windows as units"),
+            Column("ratio_p", float, "p-value of the change against the baseline: paired t-test over windows"),
             Column("ratio_p_holm", float, "the same, Holm-corrected over the conditions of the table"),
+            Column("ratio_finding", str, FINDING),
             *_suite("blimp"),
             *_suite("tse"),
         ),
@@ -79,8 +85,9 @@ TABLES = schema(
             Column("difference", float, "top minus control on the same pairs; for perplexity, top divided by control"),
             Column("low", float, "lower end of its paired interval"),
             Column("high", float, "upper end of its paired interval"),
-            Column("p", float, "sign-flip p-value, paradigms (or windows) as units"),
+            Column("p", float, "p-value of the difference, as in summary"),
             Column("p_holm", float, "the same, Holm-corrected over the table"),
+            Column("finding", str, "harm: the top set harms more than the control; gain: less; else null result"),
             Column("sets", int, "random sets"),
             Column("sd", float, "standard deviation over them"),
             Column("z", float, "top minus mean over the random sets, in standard deviations"),

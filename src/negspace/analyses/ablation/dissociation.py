@@ -130,10 +130,10 @@ class DissociationTables:
     """
 
     def __init__(self, main: AblationTables) -> None:
-        self.book, self.kinds = main.book, main.kinds
+        self.book, self.kinds = main.book, main.suites
         self._options = main.book.bootstrap
-        self._measured = main.measured
-        self._tasks = [main.book.record(one.about.cells["tasks"]).items for one in main.measured]
+        self._main, self._entries = main, main.entries
+        self._tasks = [main.items(one, "tasks") for one in main.entries]
 
     def make(self) -> dict[str, pd.DataFrame]:
         """Name -> table, columns as in `TABLES`; without minimal pairs there is nothing to contrast tasks with."""
@@ -142,9 +142,9 @@ class DissociationTables:
 
     def _by_task(self) -> pd.DataFrame:
         rows: list[dict[str, Any]] = []
-        for one, items in zip(self._measured, self._tasks, strict=True):
+        for one, items in zip(self._entries, self._tasks, strict=True):
             about = condition_columns(one.about)
-            baseline = None if one is self._measured[0] else self._tasks[0]
+            baseline = None if one is self._entries[0] else self._tasks[0]
             part = [self._task_row(task, items, baseline) for task in items["task"].unique()]
             for row, p in zip(part, correct([row["p"] for row in part]).p, strict=True):
                 row["p_holm"] = p
@@ -198,7 +198,7 @@ class DissociationTables:
                 grammar = self._grammar(suite, *places)
                 whole[suite] = interaction(grammar, self._other(ALL, *places), **self._levels())
                 single[suite] = interactions(grammar, {t: self._other(t, *places) for t in tasks}, **self._levels())
-            control = self._measured[role["matched"][0]].about.name
+            control = self._entries[role["matched"][0]].about.name
             for suite, one in together(whole).items():
                 for against, made in {ALL: one, **single[suite]}.items():
                     about = {"share": share, "suite": suite, "against": against}
@@ -210,11 +210,11 @@ class DissociationTables:
         return {"alpha": study["alpha"], "draws": study["draws"], "seed": study["seed"]}
 
     def _grammar(self, suite: str, baseline: int, top: int, control: int, random: list[int]) -> Outcomes:
-        items = self._measured[baseline].pairs[suite]
+        items = self._main.items(self._entries[baseline], suite)
         counted = (items["outcome"] != "identical").to_numpy()
 
         def right(place: int) -> np.ndarray:
-            return (self._measured[place].pairs[suite]["outcome"] == "right").to_numpy(np.float64)[counted]
+            return (self._main.items(self._entries[place], suite)["outcome"] == "right").to_numpy(np.float64)[counted]
 
         groups = items["paradigm"].to_numpy()[counted]
         return Outcomes(groups, right(baseline), right(top), right(control), [right(place) for place in random])
