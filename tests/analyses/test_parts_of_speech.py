@@ -20,6 +20,7 @@ from negspace.models.model import Model
 from negspace.neurons.layout import Layout
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.scan import scan
+from negspace.runs.store import MANIFEST_FORMAT
 from negspace.text.tagged import Tagged
 
 FAST = {"window": 32, "draws": 200}
@@ -227,7 +228,8 @@ def test_another_ablation_is_another_record(model, neurons, gold, tmp_path):
 
 def test_the_folder_of_another_study(model, neurons, gold, tmp_path):
     (tmp_path / "cells").mkdir()
-    (tmp_path / "run.json").write_text(json.dumps({"format": 1, "study": {"study": "ablation"}}))
+    manifest = {"format": MANIFEST_FORMAT, "study": {"analyses": {"ablation": {}}}}  # as `run_study` writes it
+    (tmp_path / "run.json").write_text(json.dumps(manifest))
     with pytest.raises(StudyError, match="a run of the study 'ablation'"):
         parts_of_speech(model, neurons, gold, out=tmp_path, **FAST)
 

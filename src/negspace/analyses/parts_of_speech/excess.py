@@ -217,10 +217,11 @@ def _means_hash(scan: Scan) -> str:
 
 def _check_kind(store: Store) -> None:
     try:
-        other = store.read_manifest()["study"]["study"]
-    except (RecordError, KeyError, TypeError):
+        found = store.read_manifest()["study"]
+    except RecordError:
         return  # no finished run there, or a damaged manifest, which this run will write anew
-    if other != STUDY:
+    if found.get("study") != STUDY:
+        other = found.get("study") or ", ".join(found["analyses"])
         raise StudyError(
             f"a study of parts of speech in {store.folder}", f"a run of the study {other!r}", "give another folder"
         )
