@@ -17,7 +17,7 @@ from negspace.experiment.config import configure
 from negspace.report.sections import sections as report_sections
 from negspace.study.presets import from_preset
 from negspace.study.reading import read_run
-from negspace.study.registry import OWN, analysis, names, sections
+from negspace.study.registry import OWN, analysis, handlers, names, sections
 from negspace.study.run import plan_study, run_study
 
 PAGE = (Path(__file__).parents[2] / "docs" / "adding_an_analysis.md").read_text(encoding="utf-8")
@@ -106,3 +106,15 @@ def test_tables_of_one_name_are_refused(install: Install, tiny_fields: dict[str,
     install("twin", source, {"twin": "twin:Twin"})
     with pytest.raises(StudyError, match="a table 'depth' in both"):
         sections(configure({**tiny_fields, "analyses": ["depth", "twin"]}))
+
+
+@pytest.mark.usefixtures("depth")
+def test_two_ways_to_compute_one_kind_of_cell_are_refused(install: Install) -> None:
+    source = (
+        "import negspace_depth\n\n\nclass Other(negspace_depth.Depth):\n    name = 'other_residual'\n"
+        "    handlers = {'residual': print}\n"
+    )
+    install("other_residual", source, {"other_residual": "other_residual:Other"})
+    assert handlers({"controls": {}})["residual"] is analysis("controls").handlers["residual"]
+    with pytest.raises(StudyError, match="cells of the kind 'residual', which another computes"):
+        handlers({"controls": {}, "other_residual": {}})

@@ -17,6 +17,8 @@ from negspace.experiment.schema import Schema
 from negspace.experiment.workbench import Handler, Workbench
 from negspace.figures.figure import Figure
 
+__all__ = ["Analysis", "Book", "Handler", "Load", "Run", "Settings"]
+
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 

@@ -16,13 +16,11 @@ class SuiteKind:
     """What its pairs are grouped by, in the singular: "phenomenon"."""
     column: str
     """Column of a record's items that holds the group."""
-    family: str | None = None
-    """Column that holds what groups are nested in; None: nothing."""
 
 
 SUITES: Mapping[str, SuiteKind] = {
     "blimp": SuiteKind("BLiMP", "phenomenon", "phenomenon"),
-    "tse": SuiteKind("TSE", "construction", "paradigm", "phenomenon"),
+    "tse": SuiteKind("TSE", "construction", "paradigm"),
 }
 """Name in studies, records and tables -> suite, in the order in which they are scored and shown."""
 TITLES: Mapping[str, str] = {name: suite.title for name, suite in SUITES.items()}
