@@ -6,7 +6,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,9 @@ from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
 from negspace.errors import ModelError
+from negspace.models.gguf import names as gguf_names
+from negspace.models.gguf.cache import cache_folder, converted
+from negspace.models.gguf.convert import require_package
 from negspace.models.model import Model, ModelSource
 from negspace.models.probe import is_causal
 from negspace.models.sites import resolve
@@ -42,11 +45,14 @@ def load(
     trust_remote_code: bool = False,
     attn_implementation: str | None = None,
     experts_implementation: str | None = None,
+    gguf_file: str | None = None,
+    gguf_cache: str | os.PathLike[str] | bool | None = None,
 ) -> Model:
     """Load a causal language model with its tokenizer, in eval mode, and find its sites.
 
     Args:
-        name: a local folder or a name on the Hugging Face hub.
+        name: a local folder or a name on the Hugging Face hub; or a GGUF file, a folder that holds one, or a file of a
+            repository on the hub ("owner/name:model-q4_k_m.gguf"), which needs the extra `gguf`.
         revision: branch, tag or commit on the hub; of a folder of checkpoints, the name of one ("step512").
         dtype: "float32", "float16", "bfloat16" or "float64", whatever the checkpoint holds.
         device: "cpu", "cuda", "cuda:1", ...; by default CUDA where there is one, else the CPU.
@@ -54,10 +60,15 @@ def load(
         trust_remote_code: run code from the model's repository. Off unless asked for.
         attn_implementation: as transformers takes it ("eager", "sdpa", ...); None for its default.
         experts_implementation: of a mixture of experts: "grouped_mm", "batched_mm" or "eager"; None for the default.
+        gguf_file: name of a GGUF file in the folder or repository. Its weights are dequantised to `dtype`; the model is
+            then like any other, and `source.gguf` says how they were quantised.
+        gguf_cache: folder that keeps converted weights, so that the next load of the file is quick; False to keep none;
+            None for the one that the environment names (NEGSPACE_CACHE; "off" for none), else ~/.cache/negspace.
 
     Raises:
         ModelError: no such model or revision, not a causal language model, no tokenizer, unknown dtype or device,
-            weights that are missing, unexpected or not finite.
+            weights that are missing, unexpected or not finite; a GGUF file that is damaged, or that transformers cannot
+            convert into what it says.
         SiteError: the places where its MLPs apply their activation cannot be resolved.
     """
     name = os.fspath(name)
@@ -69,15 +80,19 @@ def load(
             found="two answers to where the model goes",
             todo="give one of them",
         )
-    where = _folder(name, revision)
+    file, made_from = gguf_names.find(name, gguf_file), None
+    where = _folder(name, revision) if file is None else ""
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-    if revision is not None and not Path(where).is_dir():
-        options["revision"] = revision
-    with _quiet():
-        commit = _commit(name, where, revision)
-        if commit is not None:
-            # Everything of one commit, should the branch move on meanwhile.
-            options["revision"] = commit
+    with _quiet(), ExitStack() as stack:
+        if file is None:
+            commit = _commit(name, where, revision)
+            if not Path(where).is_dir():
+                # Everything of one commit, should the branch move on meanwhile.
+                options["revision"] = commit or revision
+        else:
+            path, commit = _gguf_file(file, name, revision)
+            folder, made_from = stack.enter_context(converted(path, kind, cache_folder(gguf_cache)))
+            where = str(folder)
         config = fetch(lambda: AutoConfig.from_pretrained(where, **options), name, revision, "configuration")
         if not _is_causal(config, trust_remote_code):
             raise ModelError(
@@ -111,6 +126,7 @@ def load(
         trust_remote_code=trust_remote_code,
         transformers=transformers.__version__,
         torch=torch.__version__,
+        gguf=made_from,
     )
     return _finish(module.eval(), tokenizer, source)
 
@@ -241,10 +257,33 @@ def _commit(name: str, where: str, revision: str | None) -> str | None:
     """The commit that a revision of a model on the hub stands for; None for a folder."""
     if Path(where).is_dir():
         return None
-    file = fetch(lambda: cached_file(where, "config.json", revision=revision), name, revision, "configuration")
+    try:
+        file = fetch(lambda: cached_file(where, "config.json", revision=revision), name, revision, "configuration")
+    except ModelError as error:
+        raise gguf_names.in_repository(where, revision, error) from error
+    return _commit_of(file)
+
+
+def _commit_of(file: str) -> str | None:
     # The hub's client keeps the files of a commit in snapshots/<commit>/.
     found = re.search(r"snapshots/([0-9a-f]{40})/", Path(file).as_posix())
     return found.group(1) if found else None
+
+
+def _gguf_file(file: Path | gguf_names.HubFile, name: str, revision: str | None) -> tuple[Path, str | None]:
+    """A GGUF file on this machine, and the commit that it is of, when it had to be got from the hub."""
+    require_package()
+    if isinstance(file, gguf_names.HubFile):
+        get = lambda: cached_file(file.repository, file.file, revision=revision)  # noqa: E731
+        held = fetch(get, name, revision, f"file {file.file}")
+        return Path(held), _commit_of(held)
+    if revision is not None:
+        raise ModelError(
+            asked=f"revision {revision!r} of {name}",
+            found="a file on this machine, which has no revisions",
+            todo="leave the revision out, or name the file in its repository on the hub",
+        )
+    return file, None
 
 
 def fetch(get: Any, name: str, revision: str | None, what: str) -> Any:

@@ -10,6 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from negspace.models.fingerprint import fingerprint
+from negspace.models.gguf.source import GGUFSource
 from negspace.models.site import Site
 from negspace.models.sites import decoder_layers
 
@@ -37,6 +38,8 @@ class ModelSource(BaseModel):
     """Version of transformers."""
     torch: str
     """Version of torch."""
+    gguf: GGUFSource | None = None
+    """The GGUF file that the weights were dequantised from; None for weights of any other kind."""
 
 
 @dataclass(frozen=True, eq=False)
