@@ -1,6 +1,6 @@
 """Tiny GGUF files as llama.cpp's converter writes them, with random weights; no tests.
 
-`write(path)` writes a Llama of two layers with a byte-level BPE of SmolLM2's kind; its arguments change what a test is about.
+`write(path)` writes a Llama of two layers with a byte-level BPE of SmolLM2's kind; arguments change what a test needs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""GGUF files: the same model as its weights say, however they are stored, and an error for whatever is not as it says."""
+"""GGUF files: the model that the file says, however its weights are stored, loaded once or again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import torch
 import transformers
 
 import ggufs
-from negspace.errors import ModelError
 from negspace.experiment.workbench import tokenizer_hash
 from negspace.models.load import load
 
