@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 
 from negspace.errors import PairsError
+from negspace.reference import pairs_path
 from negspace.text.pairs import Pair, read_pairs
 
 
@@ -56,7 +57,7 @@ def test_tse_families(tmp_path):
 
 
 def test_one_file_may_hold_several_paradigms_in_any_order(tmp_path):
-    rows = [*blimp("b", count=2), *blimp("a", count=1), *blimp("b", count=2)]
+    rows = [*blimp("b", count=4)[:2], *blimp("a", count=1), *blimp("b", count=4)[2:]]
     made = read_pairs(write(tmp_path / "all.jsonl", rows))
     assert [(pair.paradigm, pair.index) for pair in made] == [("a", 0), ("b", 0), ("b", 1), ("b", 2), ("b", 3)]
 
@@ -77,7 +78,7 @@ def test_hash_is_of_the_content_alone(tmp_path):
     hashes = {read_pairs(source).hash for source in ([a, b], [b, a], tmp_path / "x", both)}
     assert len(hashes) == 1
     changed = blimp("a")
-    changed[0]["sentence_bad"] += " "
+    changed[0]["sentence_bad"] += "!"
     assert read_pairs([write(tmp_path / "z" / "a.jsonl", changed), b]).hash not in hashes
     assert read_pairs([a, b]).name == "a.jsonl + b.jsonl"
 
@@ -132,21 +133,27 @@ GOOD = json.dumps(blimp()[0]).encode()
     [
         (GOOD + b"\n{oops\n", "line 2: no JSON", "one JSON object a line"),
         (GOOD + b"\n\n" + GOOD[:-1], "line 3: no JSON", "one JSON object a line"),
-        (b"[1, 2]\n", "line 1: a JSON list instead of an object", "sentence_good"),
-        (b"\xff\xfe\n", "line 1: not UTF-8 (byte 0xff)", "convert the file"),
+        (b"[1, 2]\n", "line 1: a JSON list instead of an object", "give objects"),
+        (b"\xff\xfe\n", "UTF-16, by its byte order mark", "convert the file"),
+        (GOOD + b"\n\xff\n", "not UTF-8: byte 0xff at offset", "convert the file"),
         (b"[" * 100_000, "line 1: ", "JSON"),
-        (b'{"UID": "a"}', "line 1: without sentence_good, sentence_bad, linguistics_term; it has UID", "BLiMP has"),
+        (b'{"UID": "a"}', "without sentence_good, sentence_bad, linguistics_term; it has UID", "BLiMP has"),
+        (GOOD + b'\n{"sentence_good": "a", "sentence_bad": "b"}', "line 2: without UID", "in every row"),
         (b'{"construction": "a"}', "without sentence_good, sentence_bad; it has construction", "TSE"),
-        (b"{}", "UID and linguistics_term, or construction; it has no fields", "BLiMP has"),
+        (b"{}", "without two columns of sentences that are known by name; it has none", "--pair-columns good="),
         (
             GOOD.replace(b"bad 0", b" "),
             'line 1: sentence_bad is " "',
             "must be a string that is not empty",
         ),
         (GOOD.replace(b'"wh_island"', b"3"), "line 1: UID is 3", "must be a string"),
-        (GOOD.replace(b"bad 0", b"\\ud800"), "line 1: sentence_bad holds half of a surrogate pair", "valid Unicode"),
-        (b"", "an empty file", "at least one pair"),
-        (b" \n\n", "an empty file", "at least one pair"),
+        (
+            GOOD.replace(b"bad 0", b"\\ud800"),
+            "line 1: sentence_bad holds half of a surrogate pair",
+            "decode the text anew",
+        ),
+        (b"", "an empty file", "at least one row"),
+        (b" \n\n", "an empty file", "at least one row"),
     ],
 )
 def test_malformed_jsonl_names_file_and_line(tmp_path, content, found, todo):
@@ -161,7 +168,7 @@ def test_malformed_jsonl_names_file_and_line(tmp_path, content, found, todo):
 def test_wrong_places(tmp_path):
     with pytest.raises(PairsError, match="no such file or folder"):
         read_pairs(tmp_path / "absent")
-    with pytest.raises(PairsError, match=r"no file that ends in \.jsonl, \.pickle, \.pkl"):
+    with pytest.raises(PairsError, match=r"no file that ends in \.jsonl, \.pickle, \.pkl, \.ndjson, \.json, \.csv"):
         read_pairs(tmp_path)
     with pytest.raises(PairsError, match="an empty list"):
         read_pairs([])
@@ -175,7 +182,7 @@ def test_kinds_do_not_mix(tmp_path):
     assert "blimp pairs in" in caught.value.found
     assert "tse pairs in" in caught.value.found
     assert "separately" in caught.value.todo
-    with pytest.raises(PairsError, match="blimp pairs in"):
+    with pytest.raises(PairsError, match="line 4: without UID"):
         read_pairs(write(tmp_path / "c.jsonl", [*blimp(), *tse()]))
 
 
@@ -212,3 +219,24 @@ def test_a_pickle_that_multiplies_one_list_is_refused(tmp_path):
     (tmp_path / "x.pickle").write_bytes(pickle.dumps(dict.fromkeys(range(3000), rows)))
     with pytest.raises(PairsError, match="more pairs than bytes"):
         read_pairs(tmp_path / "x.pickle")
+
+
+def test_what_worked_before_keeps_its_hash():
+    """A set's hash is in the key of every record that was made with it."""
+    made = read_pairs(pairs_path())
+    assert (made.kind, len(made), made.notes) == ("blimp", 17_800, ())
+    assert made.hash == "c3d1b6db1f432e4d6cb4d84f31d6553a418138b1b1e20358ffab3d698f8a71a8"
+    assert made.sample(7).hash == "3743b06f984d4394c8c77d5408a3c3f14b8b70fe7d7668cec250b733cada74a2"
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+def test_the_published_sets_keep_their_hashes(shared_data):
+    hashes = {
+        "blimp": "cc39a91f3f1e4ee70e4089cb8d1679f7691a491078701536bb62cccebbadb1ce",
+        "tse": "0026345c03ace53ff876f51745e2e47086303b59e8b62dc257addec36fb4cec6",
+        "tse_pickle": "5eb0e633af929f4667083e68997b7e4eb0a5024707d51ecead55fb33c26fe4d7",
+    }
+    for name, digest in hashes.items():
+        made = read_pairs(shared_data / name)
+        assert (made.hash, made.notes) == (digest, ())

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
@@ -14,7 +13,10 @@ from transformers import PreTrainedTokenizerBase
 
 from negspace.errors import NonFiniteScore, ScoreError
 from negspace.score.logprobs import LogProbs, Progress, Scored
-from negspace.text.pairs import Kind, Pair, PairSet, read_pairs
+from negspace.score.predictions import Measurable, measurable
+from negspace.text.pair_rows import Kind
+from negspace.text.pair_sources import PairSource
+from negspace.text.pairs import Pair, PairSet, read_pairs
 from negspace.text.specials import encode, surround
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 Protocol = Literal["paper", "lm-eval"]
 Score = Literal["sum", "mean"]
 
-_SCORE: dict[Kind, Score] = {"blimp": "sum", "tse": "mean"}
+_SCORE: dict[Kind, Score] = {"blimp": "sum", "tse": "mean", "pairs": "sum"}
 _OUTCOMES = ("right", "wrong", "tie", "identical")
 
 
@@ -33,22 +35,26 @@ class PairScores:
 
     A pair is right if the grammatical sentence scores strictly higher, a tie if two sentences of different tokens score
     the same (a tie is not right), and identical if both sentences are the same tokens: then there is nothing to prefer,
-    and the pair is left out of every accuracy.
+    and the pair is left out of every accuracy. A prediction of a suite is right if its formula holds, a tie if the two
+    sides of the comparison that decides it are the same.
     """
 
     name: str
     """Name of the set."""
     kind: Kind
-    """"blimp" or "tse"."""
+    """"blimp", "tse" or "pairs"."""
     hash: str
     """sha256 of the pairs."""
     protocol: Protocol
     """How sentences became tokens."""
     score: Score
-    """"sum" of the log-probabilities of a sentence, or their "mean" per scored token."""
+    """"sum" of the log-probabilities of a sentence, or their "mean" per scored token; suites have their own metric."""
     items: pd.DataFrame
-    """One row a pair: paradigm, phenomenon, index, good, bad (float64 scores, nats), good_tokens, bad_tokens (scored
-    tokens), outcome."""
+    """One row a pair: paradigm, phenomenon, language (where any is named), index, good, bad (float64 scores, nats; of a
+    prediction the sides of the comparison that decides it, negative surprisals where it compares regions),
+    good_tokens, bad_tokens (scored tokens), outcome."""
+    notes: tuple[str, ...] = ()
+    """What was decided when the pairs were read."""
 
     @cached_property
     def by_paradigm(self) -> pd.DataFrame:
@@ -63,6 +69,18 @@ class PairScores:
         table = _count(self.items, ["phenomenon"])
         means = self.by_paradigm.groupby("phenomenon")["accuracy"].mean()
         table["accuracy"] = means.loc[table["phenomenon"]].to_numpy()
+        return table
+
+    @cached_property
+    def by_language(self) -> pd.DataFrame:
+        """One row a language: language, n, right, ties, identical, accuracy = mean over its paradigms; none unnamed."""
+        if "language" not in self.items:
+            return pd.DataFrame(columns=["language", "n", "right", "ties", "identical", "accuracy"])
+        table = _count(self.items, ["language"])
+        by_paradigm = _count(self.items, ["language", "paradigm"])
+        by_paradigm["accuracy"] = by_paradigm["right"] / (by_paradigm["n"] - by_paradigm["identical"])
+        means = by_paradigm.groupby("language")["accuracy"].mean()
+        table["accuracy"] = means.loc[table["language"]].to_numpy()
         return table
 
     @property
@@ -92,8 +110,9 @@ class Encoded(NamedTuple):
 
 def minimal_pairs(
     model: Model,
-    pairs: PairSet | str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    pairs: PairSource | PairSet,
     *,
+    columns: Mapping[str, str] | None = None,
     protocol: Protocol = "paper",
     limit: int | None = None,
     score: Score | None = None,
@@ -110,18 +129,24 @@ def minimal_pairs(
           with the prefix token itself gets no second one. (The harness's own BLiMP task also puts a space before each
           sentence; here sentences stay as they are.)
 
+    A suite of SyntaxGym is scored as it says: the surprisal of a region is the sum (or another metric) over its tokens,
+    a token belonging to the region of its first character, and its formula compares them in bits. The protocol says
+    what precedes the sentence.
+
     Args:
-        pairs: pairs, or the path or paths to read them from.
+        pairs: pairs, or anything that `read_pairs` reads them from.
+        columns: which column is which; see `read_pairs`.
         limit: only so many pairs of each paradigm, spread evenly over it.
-        score: "sum" or "mean"; by default as published, the sum for BLiMP and the mean per token for TSE.
+        score: "sum" or "mean" for pairs; by default as published, the sum for BLiMP and others, the mean per token for
+            TSE.
         progress: called with (tokens done, tokens in all, name of the set).
 
     Raises:
         PairsError: the pairs cannot be read.
-        ScoreError: no prefix token, a sentence without a scored token or longer than the model's context, a paradigm
-            of identical pairs only, or a score that is not finite.
+        ScoreError: no prefix token, a sentence or a region without a scored token or longer than the model's context, a
+            paradigm of identical pairs only, or a score that is not finite.
     """
-    prepared = prepare(model, pairs, protocol=protocol, limit=limit, score=score)
+    prepared = prepare(model, pairs, columns=columns, protocol=protocol, limit=limit, score=score)
     report = (lambda done, whole, _: progress(done, whole, prepared.pairs.name)) if progress else None
     try:
         scored = LogProbs(model.module).score(prepared.sequences, report)
@@ -144,50 +169,61 @@ class Prepared:
     """The grammatical sentences in the order of the pairs, then the ungrammatical ones."""
     leads: tuple[tuple[int, ...], ...]
     """Distinct token sequences, longer than one token, that stand before sentences."""
+    predicted: Measurable
+    """The set's predictions, if it has any."""
 
     @property
     def sequences(self) -> list[tuple[int, ...]]:
-        """What is to be scored: the sentences, then the leads."""
-        return [*(sentence.tokens for sentence in self.sentences), *self.leads]
+        """What is to be scored: the sentences, then the leads, then the prefixes that end regions."""
+        return [*(sentence.tokens for sentence in self.sentences), *self.leads, *self.predicted.sequences]
 
     @property
     def same(self) -> np.ndarray:
-        """bool [pairs]: whether both sentences of a pair are the same tokens."""
-        good, bad = self.sentences[: len(self.pairs)], self.sentences[len(self.pairs) :]
-        return np.array([a.tokens == b.tokens for a, b in zip(good, bad, strict=True)], bool)
+        """bool [pairs and predictions]: whether both sentences of a pair are the same tokens."""
+        half = len(self.sentences) // 2
+        good, bad = self.sentences[:half], self.sentences[half:]
+        pairs = np.array([a.tokens == b.tokens for a, b in zip(good, bad, strict=True)], bool)
+        return np.concatenate([pairs, self.predicted.same])
 
     def scores(self, scored: Scored) -> PairScores:
         """Scores and outcomes from the log-probabilities of `sequences`."""
-        pairs, size = self.pairs, len(self.sentences)
+        half, size = len(self.sentences) // 2, len(self.sentences)
         total, count = scored.total[:size].copy(), scored.count[:size].copy()
         # The kernel scores all tokens but the first; of a longer lead (GLM's has two tokens) the rest is taken out.
-        of_lead = dict(zip(self.leads, zip(scored.total[size:], scored.count[size:], strict=True), strict=True))
+        leads = slice(size, size + len(self.leads))
+        of_lead = dict(zip(self.leads, zip(scored.total[leads], scored.count[leads], strict=True), strict=True))
         for row, sentence in enumerate(self.sentences):
             if sentence.lead > 1:
                 lead_total, lead_count = of_lead[sentence.tokens[: sentence.lead]]
                 total[row] -= lead_total
                 count[row] -= lead_count
         value = total / count if self.score == "mean" else total
-        good, bad = value[: len(pairs)], value[len(pairs) :]
-        outcome = np.select([self.same, good > bad, good < bad], ["identical", "right", "wrong"], "tie")
         items = pd.DataFrame(
             {
-                "paradigm": [pair.paradigm for pair in pairs],
-                "phenomenon": [pair.phenomenon for pair in pairs],
-                "index": [pair.index for pair in pairs],
-                "good": good,
-                "bad": bad,
-                "good_tokens": count[: len(pairs)],
-                "bad_tokens": count[len(pairs) :],
-                "outcome": pd.Categorical(outcome, categories=_OUTCOMES),
+                "good": value[:half],
+                "bad": value[half:],
+                "good_tokens": count[:half],
+                "bad_tokens": count[half:],
             }
         )
-        return PairScores(pairs.name, pairs.kind, pairs.hash, self.protocol, self.score, items)
+        if self.predicted.predictions:
+            items = pd.concat([items, self.predicted.items(scored.total[leads.stop :])], ignore_index=True)
+        good, bad = items["good"], items["bad"]
+        outcome = np.select([self.same, good > bad, good < bad], ["identical", "right", "wrong"], "tie")
+        items["outcome"] = pd.Categorical(outcome, categories=_OUTCOMES)
+        for name in ("index", "phenomenon", "paradigm"):
+            items.insert(0, name, [getattr(one, name) for one in self.pairs])
+        if any(one.language for one in self.pairs):
+            items.insert(2, "language", [one.language for one in self.pairs])
+        pairs = self.pairs
+        return PairScores(pairs.name, pairs.kind, pairs.hash, self.protocol, self.score, items, pairs.notes)
 
     def blame(self, error: NonFiniteScore) -> ScoreError:
         """The kernel's error in terms of the pairs."""
-        row, size = error.index, len(self.pairs)
-        if row >= len(self.sentences):
+        row, size = error.index, len(self.pairs.pairs)
+        if row >= len(self.sentences) + len(self.leads):
+            which = f"a region of {self.pairs.name}"
+        elif row >= len(self.sentences):
             which = "the tokenizer's own first tokens"
         else:
             kind, pair = ("good", self.pairs.pairs[row]) if row < size else ("bad", self.pairs.pairs[row - size])
@@ -197,8 +233,9 @@ class Prepared:
 
 def prepare(
     model: Model,
-    pairs: PairSet | str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    pairs: PairSource | PairSet,
     *,
+    columns: Mapping[str, str] | None = None,
     protocol: Protocol = "paper",
     limit: int | None = None,
     score: Score | None = None,
@@ -208,11 +245,14 @@ def prepare(
         raise ScoreError(f"protocol={protocol!r}", "no such protocol", "use 'paper' or 'lm-eval'")
     if score is not None and score not in get_args(Score):
         raise ScoreError(f"score={score!r}", "no such score", "use 'sum' or 'mean'")
-    made = pairs.sample(limit) if isinstance(pairs, PairSet) else read_pairs(pairs, limit=limit)
+    made = read_pairs(pairs, columns=columns, limit=limit)
     good, bad = encode_pairs(made, model.tokenizer, protocol=protocol, context=model.context)
     sentences = (*good, *bad)
     leads = tuple(sorted({sentence.tokens[: sentence.lead] for sentence in sentences if sentence.lead > 1}))
-    prepared = Prepared(made, protocol, score or _SCORE[made.kind], sentences, leads)
+    probe = next((sentence.text for one in made.predictions for sentence in one.sentences.values()), None)
+    prefix = () if probe is None else _prefix(model.tokenizer, protocol, probe)
+    predicted = measurable(made.predictions, model.tokenizer, prefix, context=model.context)
+    prepared = Prepared(made, protocol, score or _SCORE[made.kind], sentences, leads, predicted)
     _check_measurable(made, prepared.same)
     return prepared
 
@@ -229,8 +269,10 @@ def encode_pairs(
     Raises:
         ScoreError: no prefix token, or a sentence without a scored token, or longer than the context.
     """
-    sentences = list(dict.fromkeys(sentence for pair in pairs for sentence in (pair.good, pair.bad)))
-    prefix = _prefix(tokenizer, protocol, sentences[0] if sentences else "")
+    sentences = list(dict.fromkeys(sentence for pair in pairs.pairs for sentence in (pair.good, pair.bad)))
+    if not sentences:
+        return [], []
+    prefix = _prefix(tokenizer, protocol, sentences[0])
     encoded = {}
     for sentence, ids in zip(sentences, encode(tokenizer, sentences), strict=True):
         if protocol == "lm-eval" and tuple(ids[:1]) == prefix:
@@ -238,10 +280,10 @@ def encode_pairs(
         else:
             encoded[sentence] = Encoded((*prefix, *ids), len(prefix))
     if not all(_fits(one, context) for one in encoded.values()):
-        for pair in pairs:
+        for pair in pairs.pairs:
             for which, sentence in (("good", pair.good), ("bad", pair.bad)):
                 _check_length(encoded[sentence], pair, which, sentence, context)
-    return [encoded[pair.good] for pair in pairs], [encoded[pair.bad] for pair in pairs]
+    return [encoded[pair.good] for pair in pairs.pairs], [encoded[pair.bad] for pair in pairs.pairs]
 
 
 def _prefix(tokenizer: PreTrainedTokenizerBase, protocol: Protocol, probe: str) -> tuple[int, ...]:

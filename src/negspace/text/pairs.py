@@ -1,31 +1,19 @@
-"""Minimal pairs: a grammatical and an ungrammatical sentence each, from BLiMP's and TSE's own files."""
+"""Minimal pairs, a grammatical and an ungrammatical sentence each, and what suites predict of their items; in sets."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import TypeVar
 
 from negspace.errors import PairsError
-from negspace.text.pickles import load_plain
-
-Kind = Literal["blimp", "tse"]
-Location = str | os.PathLike[str]
-
-_PICKLES = (".pickle", ".pkl")
-_SUFFIXES = (".jsonl", *_PICKLES)
-_PHENOMENA = {"s-selection": "argument_structure"}
-"""BLiMP's files name 13 values of `linguistics_term`; the published twelve phenomena count s-selection (the two
-animate_subject paradigms) as argument structure."""
-_FORMATS = (
-    "BLiMP has the fields sentence_good, sentence_bad, UID, linguistics_term; "
-    "TSE sentence_good, sentence_bad, construction"
-)
+from negspace.text.pair_rows import ROLES, Kind, Row
+from negspace.text.pair_sources import PairSource, Place, places
+from negspace.text.syntaxgym import Prediction
+from negspace.text.table import listed
 
 
 @dataclass(frozen=True)
@@ -37,11 +25,14 @@ class Pair:
     bad: str
     """The ungrammatical sentence."""
     paradigm: str
-    """BLiMP's UID; TSE's construction."""
+    """BLiMP's UID; TSE's construction; of others the paradigm, with the language before it where one is named."""
     phenomenon: str
-    """BLiMP's linguistics_term; TSE's family of constructions: subject_verb_agreement, reflexives, npi_licensing."""
+    """BLiMP's linguistics_term; TSE's family of constructions: subject_verb_agreement, reflexives, npi_licensing; of
+    others the phenomenon, or else the paradigm."""
     index: int
     """Place in its paradigm, from 0."""
+    language: str = ""
+    """Its language, "" where none is named."""
 
     def __str__(self) -> str:
         return f"pair {self.index} of {self.paradigm}"
@@ -49,25 +40,30 @@ class Pair:
 
 @dataclass(frozen=True)
 class PairSet:
-    """Minimal pairs of one kind, ordered by paradigm and index."""
+    """Minimal pairs of one kind, ordered by paradigm and index, and predictions likewise."""
 
     name: str
     """Names of the files or folders."""
     kind: Kind
-    """"blimp" or "tse"; decides how sentences are scored unless told otherwise."""
+    """"blimp", "tse" or "pairs"; decides how sentences are scored unless told otherwise."""
     pairs: tuple[Pair, ...]
     """All pairs."""
+    predictions: tuple[Prediction, ...] = ()
+    """What suites of SyntaxGym predict of their items."""
+    notes: tuple[str, ...] = ()
+    """What was decided for the user, and what may surprise; one sentence each."""
 
     def __len__(self) -> int:
-        return len(self.pairs)
+        return len(self.pairs) + len(self.predictions)
 
-    def __iter__(self) -> Iterator[Pair]:
-        return iter(self.pairs)
+    def __iter__(self) -> Iterator[Pair | Prediction]:
+        yield from self.pairs
+        yield from self.predictions
 
     @property
     def paradigms(self) -> dict[str, str]:
         """Phenomenon of each paradigm."""
-        return {pair.paradigm: pair.phenomenon for pair in self.pairs}
+        return {one.paradigm: one.phenomenon for one in self}
 
     @cached_property
     def hash(self) -> str:
@@ -76,6 +72,8 @@ class PairSet:
         for pair in self.pairs:
             row = [pair.paradigm, pair.phenomenon, pair.index, pair.good, pair.bad]
             digest.update(json.dumps(row).encode("ascii") + b"\n")
+        for prediction in self.predictions:
+            digest.update(json.dumps(prediction.key).encode("ascii") + b"\n")
         return digest.hexdigest()
 
     def sample(self, limit: int | None) -> PairSet:
@@ -91,183 +89,149 @@ class PairSet:
             return self
         if limit < 1:
             raise PairsError(f"{limit} pairs of each paradigm", f"limit={limit}", "give a limit of 1 or more")
-        groups: dict[str, list[Pair]] = {}
-        for pair in self.pairs:
-            groups.setdefault(pair.paradigm, []).append(pair)
-        kept = [
-            group[k * len(group) // limit] if len(group) > limit else group[k]
-            for group in groups.values()
-            for k in range(min(limit, len(group)))
-        ]
-        return replace(self, pairs=tuple(kept))
+        return replace(self, pairs=_spread(self.pairs, limit), predictions=_spread(self.predictions, limit))
 
 
-def read_pairs(path: Location | Sequence[Location], *, limit: int | None = None) -> PairSet:
-    """Read minimal pairs from files of BLiMP or TSE, TSE's official pickles, folders of them, or several of these.
+_Item = TypeVar("_Item", Pair, Prediction)
 
-    The kind shows in the fields of JSONL files. A pickle is TSE: a dict from case to a list of (good, bad), or for NPI
-    licensing (good, intrusive, bad), of which the intrusive sentence is left aside, as it is in the JSONL form; its
-    construction is the file's name. Of a folder the .jsonl, .pickle and .pkl files are read, not its subfolders.
+
+def _spread(items: tuple[_Item, ...], limit: int) -> tuple[_Item, ...]:
+    groups: dict[str, list[_Item]] = {}
+    for item in items:
+        groups.setdefault(item.paradigm, []).append(item)
+    return tuple(
+        group[k * len(group) // limit] if len(group) > limit else group[k]
+        for group in groups.values()
+        for k in range(min(limit, len(group)))
+    )
+
+
+def read_pairs(
+    source: PairSource | PairSet, *, columns: Mapping[str, str] | None = None, limit: int | None = None
+) -> PairSet:
+    """Read minimal pairs.
+
+    - A file, compressed or not: a table (.jsonl, .json, .csv, .tsv, .parquet, .arrow) whose columns are named as in
+      BLiMP, TSE (both by their own kind), SLING, JBLiMP, MultiBLiMP or RuBLiMP, or good and bad; a suite of SyntaxGym
+      (.json); lines with True or False before each sentence (CLAMS), GOOD@@@BAD (SLING), or two a pair (Zorro, by the
+      name of the file); one of TSE's official pickles: a dict from case to a list of (good, bad), or for NPI licensing
+      (good, intrusive, bad), of which the intrusive sentence is left aside, as it is in the JSONL form; its
+      construction is the file's name.
+    - A folder: its .jsonl, .pickle and .pkl files; or, if it has none, its other tables and suites; or else its .txt
+      files; not those in its subfolders. A folder of `datasets.save_to_disk` is the data set that was saved.
+    - "OWNER/NAME" on the Hugging Face hub with all its configurations, "OWNER/NAME:CONFIGURATION" with one.
+    - Several of these in a list.
+    - A list of (good, bad), a list of dicts, a DataFrame of pandas, a `datasets.Dataset`, a suite as a dict.
+
+    Groups are kept: paradigm, phenomenon and, where one is named, language. A paradigm whose table names none is the
+    phenomenon, or else the file. White space around sentences is taken off, and a pair that stands twice in its
+    paradigm is read once; the set's notes say so.
 
     Args:
+        source: as above; a `PairSet` is taken as it is.
+        columns: which column is which, for a table whose names are others: "good" and "bad" and, where there are such,
+            "paradigm", "phenomenon" and "language", each with the column's name.
         limit: only so many pairs of each paradigm, spread evenly over it.
 
     Raises:
-        PairsError: nothing there, a line that is no JSON or lacks a field (with its number), BLiMP and TSE mixed, one
-            paradigm in two files, an unsafe pickle.
+        PairsError: nothing there, a row that is malformed or lacks a sentence (with its line), columns that do not say
+            which sentence is grammatical, BLiMP and TSE mixed, one paradigm in two files, an unsafe pickle.
     """
-    paths = [path] if isinstance(path, str | os.PathLike) else list(path)
-    if not paths:
-        raise PairsError("minimal pairs from a list of paths", "an empty list", "give at least one file or folder")
-    rows: dict[str, list[tuple[str, str]]] = {}
-    phenomena: dict[str, str] = {}
-    kinds: dict[Kind, Path] = {}
-    origin: dict[str, Path] = {}
-    for file in [file for path in paths for file in _files(Path(path))]:
-        count = 0
-        for kind, paradigm, phenomenon, good, bad in _read_file(file):
-            count += 1
-            if len(kinds | {kind: file}) > 1:
-                first = next(iter(kinds))
+    if columns is not None and (unknown := [role for role in columns if role not in ROLES]):
+        raise PairsError("the columns of minimal pairs", f"{listed(unknown)}", f"name columns for {', '.join(ROLES)}")
+    if isinstance(source, PairSet):
+        return source.sample(limit)
+    name, found = places(source, columns)
+    return _Gathered(name).add(found).whole().sample(limit)
+
+
+class _Gathered:
+    """Pairs on their way into one set."""
+
+    def __init__(self, name: str) -> None:
+        self.asked = f"minimal pairs from {name}"
+        self.name = name
+        self.kinds: dict[Kind, str] = {}
+        self.origin: dict[str, str] = {}
+        self.rows: dict[str, list[Row]] = {}
+        self.predictions: list[Prediction] = []
+        self.seen: set[tuple[tuple[str, str], str, str]] = set()
+        self.twice = self.trimmed = self.turned = 0
+
+    def add(self, found: Iterator[Place]) -> _Gathered:
+        """Take all pairs of some places."""
+        for place in found:
+            before = len(self)
+            for row in place.rows:
+                self._take(row, place.name)
+            for prediction in place.predictions:
+                self._place(prediction.paradigm, place.name)
+                self.predictions.append(prediction)
+                self.kinds.setdefault("pairs", place.name)
+            if len(self) == before:
                 raise PairsError(
-                    f"minimal pairs from {_name(paths)}",
-                    f"{first} pairs in {kinds[first]} and {kind} pairs in {file}",
-                    "read and score BLiMP and TSE separately: their scores are defined differently",
+                    f"minimal pairs from {place.name}", "an empty file", "give a file with at least one pair"
                 )
-            kinds.setdefault(kind, file)
-            if origin.setdefault(paradigm, file) != file:
+        return self
+
+    def __len__(self) -> int:
+        return sum(len(rows) for rows in self.rows.values()) + len(self.predictions) + self.twice
+
+    def _take(self, row: Row, place: str) -> None:
+        if "tse" in self.kinds | {row.kind: place} and len(self.kinds | {row.kind: place}) > 1:
+            first = next(iter(self.kinds))
+            raise PairsError(
+                self.asked,
+                f"{first} pairs in {self.kinds[first]} and {row.kind} pairs in {place}",
+                "read and score TSE separately: its score is defined differently",
+            )
+        self.kinds.setdefault(row.kind, place)
+        self._place(row.paradigm, place)
+        good, bad = row.good.strip(), row.bad.strip()
+        self.trimmed += (good != row.good) + (bad != row.bad)
+        where = (row.paradigm, row.phenomenon)
+        if (where, good, bad) in self.seen:
+            self.twice += 1
+            return
+        self.turned += good != bad and (where, bad, good) in self.seen
+        self.seen.add((where, good, bad))
+        self.rows.setdefault(row.paradigm, []).append(row._replace(good=good, bad=bad))
+
+    def _place(self, paradigm: str, place: str) -> None:
+        if self.origin.setdefault(paradigm, place) != place:
+            raise PairsError(
+                self.asked,
+                f"the paradigm {paradigm} both in {self.origin[paradigm]} and in {place}",
+                "give each paradigm once",
+            )
+
+    def whole(self) -> PairSet:
+        """The set: all rows by paradigm."""
+        kind: Kind = next(iter(self.kinds)) if len(self.kinds) == 1 else "pairs"
+        pairs = []
+        for paradigm in sorted(self.rows):
+            rows = self.rows[paradigm]
+            phenomena = list(dict.fromkeys(row.phenomenon for row in rows))
+            if len(phenomena) > 1 and kind != "pairs":
                 raise PairsError(
-                    f"minimal pairs from {_name(paths)}",
-                    f"the paradigm {paradigm} both in {origin[paradigm]} and in {file}",
-                    "give each paradigm once",
-                )
-            if phenomena.setdefault(paradigm, phenomenon) != phenomenon:
-                raise PairsError(
-                    f"minimal pairs from {file}",
-                    f"the paradigm {paradigm} under two phenomena, {phenomena[paradigm]} and {phenomenon}",
+                    f"minimal pairs from {self.origin[paradigm]}",
+                    f"the paradigm {paradigm} under two phenomena, {phenomena[0]} and {phenomena[1]}",
                     "give each paradigm one phenomenon (linguistics_term)",
                 )
-            rows.setdefault(paradigm, []).append((good, bad))
-        if not count:
-            raise PairsError(f"minimal pairs from {file}", "an empty file", "give a file with at least one pair")
-    pairs = tuple(
-        Pair(good, bad, paradigm, phenomena[paradigm], index)
-        for paradigm in sorted(rows)
-        for index, (good, bad) in enumerate(rows[paradigm])
-    )
-    return PairSet(_name(paths), next(iter(kinds)), pairs).sample(limit)
+            for phenomenon in phenomena:
+                # Elsewhere one word may name paradigms of several phenomena.
+                called = paradigm if len(phenomena) == 1 else f"{phenomenon}: {paradigm}"
+                mine = [row for row in rows if row.phenomenon == phenomenon]
+                pairs += [
+                    Pair(row.good, row.bad, called, phenomenon, index, row.language) for index, row in enumerate(mine)
+                ]
+        predictions = sorted(self.predictions, key=lambda one: (one.paradigm, one.index))
+        return PairSet(self.name, kind, tuple(pairs), tuple(predictions), tuple(self._notes()))
 
-
-def _name(paths: Sequence[Location]) -> str:
-    return " + ".join(Path(path).name or str(path) for path in paths)
-
-
-def _files(path: Path) -> list[Path]:
-    """The files of pairs at a path, by name."""
-    if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.is_file() and file.suffix.lower() in _SUFFIXES)
-        if not files:
-            raise PairsError(
-                f"minimal pairs from the folder {path}",
-                f"no file that ends in {', '.join(_SUFFIXES)}",
-                "give the folder that holds the files themselves",
-            )
-        return files
-    if not path.exists():
-        raise PairsError(f"minimal pairs from {path}", "no such file or folder", "check the path")
-    return [path]
-
-
-_Row = tuple[Kind, str, str, str, str]
-"""Kind, paradigm, phenomenon, good, bad."""
-
-
-def _read_file(file: Path) -> Iterator[_Row]:
-    return _read_pickle(file) if file.suffix.lower() in _PICKLES else _read_jsonl(file)
-
-
-# -- JSONL ------------------------------------------------------------------------------------------------------------
-
-
-def _read_jsonl(file: Path) -> Iterator[_Row]:
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise PairsError(f"minimal pairs from {file}", f"{error.strerror}", "check the path's permissions") from error
-    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        if line.strip():
-            yield _row(_parse(line, file, number), file, number)
-
-
-def _refuse(file: Path, number: int, found: str, todo: str, cause: Exception | None = None) -> NoReturn:
-    raise PairsError(f"minimal pairs from {file}", f"line {number}: {found}", todo) from cause
-
-
-def _parse(line: bytes, file: Path, number: int) -> dict[str, Any]:
-    try:
-        record = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        _refuse(file, number, f"not UTF-8 (byte 0x{line[error.start]:02x})", "convert the file to UTF-8", error)
-    except ValueError as error:
-        _refuse(file, number, f"no JSON: {error}", "give JSONL: one JSON object a line", error)
-    except RecursionError as error:
-        _refuse(file, number, "JSON nested too deeply", "give JSONL: one flat JSON object a line", error)
-    if not isinstance(record, dict):
-        _refuse(file, number, f"a JSON {type(record).__name__} instead of an object", f"give objects: {_FORMATS}")
-    return record
-
-
-def _row(record: Mapping[str, Any], file: Path, number: int) -> _Row:
-    tse = "construction" in record and "UID" not in record
-    needed = ["sentence_good", "sentence_bad"]
-    if tse:
-        needed += ["construction"]
-    elif "UID" in record or "linguistics_term" in record:
-        needed += ["UID", "linguistics_term"]
-    else:
-        needed += ["UID and linguistics_term, or construction"]
-    if missing := [field for field in needed if field not in record]:
-        _refuse(file, number, f"without {', '.join(missing)}; it has {', '.join(record) or 'no fields'}", _FORMATS)
-    for field in needed:
-        value = record[field]
-        if not isinstance(value, str) or not value.strip():
-            _refuse(file, number, f"{field} is {json.dumps(value)[:60]}", f"{field} must be a string that is not empty")
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            _refuse(file, number, f"{field} holds half of a surrogate pair", f"{field} must be valid Unicode")
-    good, bad = record["sentence_good"], record["sentence_bad"]
-    if tse:
-        return "tse", record["construction"], _family(record["construction"]), good, bad
-    term: str = record["linguistics_term"]
-    return "blimp", record["UID"], _PHENOMENA.get(term, term), good, bad
-
-
-def _family(construction: str) -> str:
-    """Marvin and Linzen's three families; a construction of somebody else's is a family of its own."""
-    if "npi" in construction:
-        return "npi_licensing"
-    if "reflexive" in construction:
-        return "reflexives"
-    agreement = ("simple_agrmt", "sent_comp", "vp_coord", "long_vp_coord", "prep_", "subj_rel", "obj_rel_")
-    return "subject_verb_agreement" if construction.startswith(agreement) else construction
-
-
-# -- TSE's pickles ----------------------------------------------------------------------------------------------------
-
-
-def _read_pickle(file: Path) -> Iterator[_Row]:
-    asked = f"TSE pairs from the pickle {file}"
-    todo = "give an official template: a dict from case to a list of (good, bad) or (good, intrusive, bad)"
-    content = load_plain(file)
-    if not isinstance(content, dict):
-        raise PairsError(asked, f"a {type(content).__name__} instead of a dict", todo)
-    # A pickle can name one list a million times over; honest ones spend more than a byte on a pair.
-    if sum(len(rows) for rows in content.values() if isinstance(rows, list)) > file.stat().st_size:
-        raise PairsError(asked, "more pairs than bytes: the same list over and over", todo)
-    for case, rows in content.items():
-        if not isinstance(rows, list):
-            raise PairsError(asked, f"case {case!r} holds a {type(rows).__name__} instead of a list", todo)
-        for number, row in enumerate(rows):
-            sound = isinstance(row, list | tuple) and len(row) in (2, 3) and all(isinstance(text, str) for text in row)
-            if not sound or not all(text.strip() for text in row):
-                raise PairsError(asked, f"item {number} of case {case!r} is not two or three sentences", todo)
-            yield "tse", file.stem, _family(file.stem), row[0], row[-1]
+    def _notes(self) -> Iterator[str]:
+        if self.twice:
+            yield f"{self.twice} pairs stand more than once in their paradigm and are read once"
+        if self.turned:
+            yield f"{self.turned} pairs stand in their paradigm both ways round, so that one of the two is always wrong"
+        if self.trimmed:
+            yield f"white space was taken off the ends of {self.trimmed} sentences"

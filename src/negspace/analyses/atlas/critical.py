@@ -65,7 +65,7 @@ def critical_tokens(
     good, bad = encode_pairs(pairs, model.tokenizer, protocol=protocol, context=model.context)
     rows: list[dict[str, Any]] = []
     wanted: dict[tuple[int, ...], dict[int, list[int]]] = {}
-    for pair, one, two in zip(pairs, good, bad, strict=True):
+    for pair, one, two in zip(pairs.pairs, good, bad, strict=True):
         if one.tokens == two.tokens:
             continue
         for sentence, encoded, places in zip(("good", "bad"), (one, two), _differing(one, two), strict=True):

@@ -1,0 +1,254 @@
+"""Rows of minimal pairs from tables, lines and pickles: which column or line is the grammatical sentence."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from negspace.text.content import Request, clean
+from negspace.text.table import MISSING, Table, listed
+
+Kind = Literal["blimp", "tse", "pairs"]
+
+ROLES = ("good", "bad", "paradigm", "phenomenon", "language")
+"""What a column of minimal pairs can be."""
+_BOTH = (
+    ("sentence_good", "sentence_bad"),
+    ("good_sentence", "bad_sentence"),
+    ("sen", "wrong_sen"),
+    ("source_sentence", "target_sentence"),
+    ("good", "bad"),
+    ("grammatical", "ungrammatical"),
+    ("acceptable", "unacceptable"),
+)
+"""Columns of the grammatical and the ungrammatical sentence: of BLiMP, TSE and SLING; JBLiMP; MultiBLiMP; RuBLiMP; and
+what others call them."""
+_RUBLIMP = ("phenomenon", "PID", "source_word")
+"""Columns that tell RuBLiMP, whose source is grammatical, from corpora of corrections, whose source is not."""
+_GROUPS: Mapping[str, tuple[str, ...]] = {
+    "paradigm": ("UID", "PID", "paradigm"),
+    "phenomenon": ("linguistics_term", "phenomenon"),
+    "language": ("language", "lang"),
+}
+_PHENOMENA = {"s-selection": "argument_structure"}
+"""BLiMP's files name 13 values of `linguistics_term`; the published twelve phenomena count s-selection (the two
+animate_subject paradigms) as argument structure."""
+_FORMATS = (
+    "BLiMP has the fields sentence_good, sentence_bad, UID, linguistics_term; TSE sentence_good, sentence_bad, "
+    "construction; for others say which columns they are: --pair-columns good=COLUMN,bad=COLUMN, or columns={...}"
+)
+_ZORRO = re.compile(
+    "(agreement_determiner_noun|agreement_subject_verb|anaphor_agreement|argument_structure|binding|case|ellipsis"
+    "|filler-gap|irregular|island-effects|local_attractor|npi_licensing|quantifiers)-.+"
+)
+"""How Zorro names its files: phenomenon, then paradigm."""
+_JUDGED = re.compile(r"(?P<judgement>True|False)\t(?P<sentence>.*)")
+_APART = "@@@"
+
+
+class Row(NamedTuple):
+    """One pair as its file has it."""
+
+    kind: Kind
+    """"blimp", "tse", or "pairs" for all others."""
+    paradigm: str
+    """Its paradigm."""
+    phenomenon: str
+    """The phenomenon of the paradigm."""
+    language: str
+    """Its language, "" where none is named."""
+    good: str
+    """The grammatical sentence."""
+    bad: str
+    """The ungrammatical sentence."""
+
+
+class Origin(NamedTuple):
+    """What a place says of its pairs beside their own fields."""
+
+    name: str
+    """The file's name without its endings: the paradigm where no column names one."""
+    language: str = ""
+    """The language that the folder or the configuration is named after."""
+
+
+def from_table(table: Table, origin: Origin, mapping: Mapping[str, str] | None, request: Request) -> Iterator[Row]:
+    """The pairs of a table.
+
+    Args:
+        mapping: role (of `ROLES`) -> column, as the user gives it; None: by the names of the columns.
+    """
+    kind, columns = _given(table, mapping, request) if mapping else _recognised(table, request)
+    for role in ("paradigm", "phenomenon", "language"):
+        if role not in columns:
+            named = [name for name in _GROUPS[role] if name in table.columns]
+            columns |= {role: named[0]} if named else {}
+    values = {role: table.values(column) for role, column in columns.items()}
+    for row in range(table.rows):
+        found = {
+            role: _string(column[row], columns[role], table.where(row), request) for role, column in values.items()
+        }
+        good, bad = found["good"], found["bad"]
+        language = found.get("language", origin.language)
+        if kind == "tse":
+            yield Row(kind, found["paradigm"], family(found["paradigm"]), "", good, bad)
+            continue
+        phenomenon = found.get("phenomenon", found.get("paradigm", origin.name))
+        paradigm = found.get("paradigm", phenomenon)
+        if kind == "blimp":
+            yield Row(kind, paradigm, _PHENOMENA.get(phenomenon, phenomenon), "", good, bad)
+            continue
+        yield Row(kind, f"{language} {paradigm}" if language else paradigm, phenomenon, language, good, bad)
+
+
+def _given(table: Table, mapping: Mapping[str, str], request: Request) -> tuple[Kind, dict[str, str]]:
+    columns = dict(mapping)
+    if unknown := [role for role in columns if role not in ROLES]:
+        raise request.refusal(f"columns for {listed(unknown)}", f"name columns for {', '.join(ROLES)}")
+    if lacking := [role for role in ("good", "bad") if role not in columns]:
+        raise request.refusal(f"no column for the {lacking[0]} sentence", "name both: good=COLUMN,bad=COLUMN")
+    if absent := [column for column in columns.values() if column not in table.columns]:
+        raise request.refusal(f"no column {absent[0]!r}; there are {listed(table.columns)}", "name one of the columns")
+    if columns["good"] == columns["bad"]:
+        raise request.refusal(f"{columns['good']!r} for both sentences", "name two columns")
+    return "pairs", columns
+
+
+def _recognised(table: Table, request: Request) -> tuple[Kind, dict[str, str]]:
+    """What the names of the columns say."""
+    names = table.columns
+    both = [pair for pair in _BOTH if all(column in names for column in pair)]
+    if len(both) > 1:
+        raise request.refusal(f"sentences in {listed(' and '.join(pair) for pair in both)}", f"name two: {_FORMATS}")
+    if both and both[0] != _BOTH[0]:
+        good, bad = both[0]
+        if good == "source_sentence" and not any(name in names for name in _RUBLIMP):
+            raise request.refusal(
+                "source_sentence and target_sentence, without RuBLiMP's other columns: which of them is grammatical is"
+                " not said",
+                "name the columns: good=source_sentence,bad=target_sentence, or the other way round",
+            )
+        return "pairs", {"good": good, "bad": bad}
+    blimp = "UID" in names or "linguistics_term" in names
+    needed = ["sentence_good", "sentence_bad", *(("UID", "linguistics_term") if blimp else ())]
+    missing = [name for name in needed if name not in names]
+    if missing and not (blimp or "construction" in names):
+        missing = ["two columns of sentences that are known by name"]
+    if missing:
+        raise request.refusal(f"without {', '.join(missing)}; it has {listed(names)}", _FORMATS)
+    columns = {"good": "sentence_good", "bad": "sentence_bad"}
+    if blimp:
+        return "blimp", columns
+    if "construction" in names:
+        return "tse", columns | {"paradigm": "construction"}
+    return "pairs", columns
+
+
+def _string(value: Any, column: str, where: str, request: Request) -> str:
+    if value is MISSING:
+        raise request.refusal(f"{where}: without {column}", f"give {column} in every row")
+    if not isinstance(value, str) or not value.strip():
+        shown = (
+            json.dumps(value)[:60] if isinstance(value, str | int | float | list | dict | None) else repr(value)[:60]
+        )
+        raise request.refusal(f"{where}: {column} is {shown}", f"{column} must be a string that is not empty")
+    return clean(value, f"{where}: {column}", request)
+
+
+def family(construction: str) -> str:
+    """Marvin and Linzen's three families; a construction of somebody else's is a family of its own."""
+    if "npi" in construction:
+        return "npi_licensing"
+    if "reflexive" in construction:
+        return "reflexives"
+    agreement = ("simple_agrmt", "sent_comp", "vp_coord", "long_vp_coord", "prep_", "subj_rel", "obj_rel_")
+    return "subject_verb_agreement" if construction.startswith(agreement) else construction
+
+
+# -- lines ------------------------------------------------------------------------------------------------------------
+
+
+def is_judged(content: str) -> bool:
+    """Whether a file holds sentences after True or False, as CLAMS does; the ending of its name does not say so."""
+    return _JUDGED.match(content.lstrip("\n")) is not None
+
+
+def from_lines(content: str, origin: Origin, request: Request) -> Iterator[Row]:
+    """The pairs of a file of plain lines: CLAMS, SLING or Zorro."""
+    lines = [(number, line) for number, line in enumerate(content.split("\n"), start=1) if line.strip()]
+    if lines and _JUDGED.fullmatch(lines[0][1]):
+        return _judged(lines, origin, request)
+    if lines and _APART in lines[0][1]:
+        return _apart(lines, origin, request)
+    if zorro := _ZORRO.fullmatch(origin.name):
+        return _alternating(lines, origin.name, zorro[1], request)
+    raise request.refusal(
+        "lines of text, which do not say what is grammatical",
+        "give True or False and a tab before each sentence, GOOD@@@BAD lines, or a table with named columns",
+    )
+
+
+def _judged(lines: Sequence[tuple[int, str]], origin: Origin, request: Request) -> Iterator[Row]:
+    """CLAMS: a grammatical sentence after True, then one or more ungrammatical ones after False."""
+    good, used = "", True
+    for number, line in lines:
+        match = _JUDGED.fullmatch(line)
+        if match is None:
+            raise request.refusal(f"line {number}: no True or False before a tab", "give each sentence its judgement")
+        sentence = _string(match["sentence"], "the sentence", f"line {number}", request)
+        if match["judgement"] == "True":
+            if not used:
+                raise request.refusal(f"line {number}: True after True", "give each True sentence a False one after it")
+            good, used = sentence, False
+            continue
+        if not good:
+            raise request.refusal(f"line {number}: False before any True", "put the True sentence of a pair first")
+        used = True
+        paradigm = f"{origin.language} {origin.name}" if origin.language else origin.name
+        yield Row("pairs", paradigm, family(origin.name), origin.language, good, sentence)
+    if not used:
+        raise request.refusal(f"line {lines[-1][0]}: True at the end", "give each True sentence a False one after it")
+
+
+def _apart(lines: Sequence[tuple[int, str]], origin: Origin, request: Request) -> Iterator[Row]:
+    """SLING: the acceptable sentence, @@@, the unacceptable one."""
+    for number, line in lines:
+        both = line.split(_APART)
+        if len(both) != 2:
+            raise request.refusal(f"line {number}: {len(both) - 1} times {_APART}", f"give GOOD{_APART}BAD lines")
+        good, bad = (_string(part, "a sentence", f"line {number}", request) for part in both)
+        yield Row("pairs", origin.name, origin.name, "", good, bad)
+
+
+def _alternating(lines: Sequence[tuple[int, str]], name: str, phenomenon: str, request: Request) -> Iterator[Row]:
+    """Zorro: ungrammatical sentences on odd lines, the grammatical one of the pair on the next."""
+    if len(lines) % 2:
+        raise request.refusal(f"{len(lines)} lines, an odd number", "give two lines a pair, as Zorro does")
+    for (_, bad), (_, good) in zip(lines[::2], lines[1::2], strict=True):
+        yield Row("pairs", name, phenomenon, "", clean(good, "a line", request), clean(bad, "a line", request))
+
+
+# -- TSE's pickles ----------------------------------------------------------------------------------------------------
+
+
+def from_pickle(file: Path, load: Callable[[Path], Any], request: Request) -> Iterator[Row]:
+    """The pairs of one of TSE's official templates; `load` reads plain data and runs nothing."""
+    todo = "give an official template: a dict from case to a list of (good, bad) or (good, intrusive, bad)"
+    content = load(file)
+    if not isinstance(content, dict):
+        raise request.refusal(f"a {type(content).__name__} instead of a dict", todo)
+    # A pickle can name one list a million times over; honest ones spend more than a byte on a pair.
+    if sum(len(rows) for rows in content.values() if isinstance(rows, list)) > file.stat().st_size:
+        raise request.refusal("more pairs than bytes: the same list over and over", todo)
+    for case, rows in content.items():
+        if not isinstance(rows, list):
+            raise request.refusal(f"case {case!r} holds a {type(rows).__name__} instead of a list", todo)
+        for number, row in enumerate(rows):
+            sound = isinstance(row, list | tuple) and len(row) in (2, 3) and all(isinstance(text, str) for text in row)
+            if not sound or not all(text.strip() for text in row):
+                raise request.refusal(f"item {number} of case {case!r} is not two or three sentences", todo)
+            good, bad = (clean(text, f"item {number} of case {case!r}", request) for text in (row[0], row[-1]))
+            yield Row("tse", file.stem, family(file.stem), "", good, bad)

@@ -1,0 +1,188 @@
+"""Where minimal pairs come from: files, folders, the hub, objects in memory; each place gives rows or predictions."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from negspace.errors import PairsError
+from negspace.text.content import PACKED_SUFFIXES, Request, read_content, suffix_of
+from negspace.text.formats import TABLES, is_saved_dataset, is_table, load_saved_dataset, read_table, records_of
+from negspace.text.hub import configurations, hub_name, load_hub
+from negspace.text.pair_rows import Origin, Row, from_lines, from_pickle, from_table, is_judged
+from negspace.text.pickles import load_plain
+from negspace.text.syntaxgym import Prediction, is_suite, predictions
+from negspace.text.table import Table, from_columns, from_python, is_dataset_dict, listed
+
+Location = str | os.PathLike[str]
+PairSource = Location | Iterable[Any]
+"""What pairs can be read from: see `read_pairs`."""
+
+_PICKLES = (".pickle", ".pkl")
+_FOLDERS = ((".jsonl", *_PICKLES), TABLES, (".txt",))
+"""Endings of a folder's files: those that come first are what the folder is for."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A file, a data set or an object that holds pairs."""
+
+    name: str
+    """What to call it in messages."""
+    rows: Iterable[Row] = ()
+    """Its pairs."""
+    predictions: Iterable[Prediction] = ()
+    """Its predictions, of a suite of SyntaxGym."""
+
+
+def places(source: PairSource, columns: Mapping[str, str] | None) -> tuple[str, Iterator[Place]]:
+    """Name of a source, and the places that it consists of; nothing is read before it is asked for."""
+    if isinstance(source, str | os.PathLike):
+        return _name(source), _named(source, columns)
+    if isinstance(source, list | tuple) and all(isinstance(one, str | os.PathLike) for one in source):
+        if not source:
+            raise PairsError("minimal pairs from a list", "an empty list", "give at least one file, folder or pair")
+        names = " + ".join(_name(one) for one in source)
+        return names, (place for one in source for place in _named(one, columns))
+    name, place = _object(source, columns)
+    return name, iter([place])
+
+
+def _name(location: Location) -> str:
+    text = os.fspath(location)
+    return text if hub_name(text) and not Path(text).exists() else Path(text).name or text
+
+
+def _named(location: Location, columns: Mapping[str, str] | None) -> Iterator[Place]:
+    """The places at a path, or of a data set on the hub."""
+    path = Path(location)
+    request = Request(f"minimal pairs from {path}", PairsError)
+    if path.is_dir():
+        if is_saved_dataset(path):
+            data = load_saved_dataset(path, request)
+            table = _table_of(_only_split(data, request) if is_dataset_dict(data) else data, request)
+            yield Place(str(path), from_table(table, Origin(path.name), columns, request))
+            return
+        for file in _files(path):
+            yield _file(file, columns)
+    elif path.exists():
+        yield _file(path, columns)
+    elif wanted := hub_name(os.fspath(location)):
+        for one in configurations(wanted, request):
+            asked = Request(f"minimal pairs from {one}", PairsError)
+            table = load_hub(one, None, asked)
+            language = (one.config or "") if "wrong_sen" in table.columns else ""
+            yield Place(str(one), from_table(table, Origin(one.config or path.name, language), columns, asked))
+    else:
+        raise request.refusal("no such file or folder", "check the path (pairs themselves go in a list of tuples)")
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files of pairs in a folder, by name."""
+    there = sorted(file for file in folder.iterdir() if file.is_file())
+    for endings in _FOLDERS:
+        if files := [file for file in there if suffix_of(file) in endings]:
+            return files
+    endings = ", ".join(dict.fromkeys(ending for group in _FOLDERS for ending in group))
+    raise PairsError(
+        f"minimal pairs from the folder {folder}",
+        f"no file that ends in {endings}",
+        "give the folder that holds the files themselves",
+    )
+
+
+def _file(file: Path, columns: Mapping[str, str] | None) -> Place:
+    """The pairs of a file, by what it is."""
+    request = Request(f"minimal pairs from {file}", PairsError)
+    origin = Origin(_stem(file), _language(file))
+    suffix = suffix_of(file)
+    if suffix in _PICKLES:
+        asked = Request(f"TSE pairs from the pickle {file}", PairsError)
+        return Place(str(file), from_pickle(file, load_plain, asked))
+    if is_table(file) and suffix not in (".tsv", ".json"):
+        return Place(str(file), from_table(read_table(file, request), origin, columns, request))
+    content = read_content(file, request)
+    if suffix == ".json":
+        suite = _json(content)
+        if is_suite(suite):
+            return Place(str(file), predictions=predictions(suite, origin.name, request))
+    if suffix in TABLES and not is_judged(content):
+        return Place(str(file), from_table(read_table(file, request), origin, columns, request))
+    if columns:
+        raise request.refusal("lines of text, which have no columns", "leave the columns out, or give a table")
+    return Place(str(file), from_lines(content, origin, request))
+
+
+def _json(content: str) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return None  # the reader of tables says what is wrong, or finds JSON Lines
+
+
+def _stem(file: Path) -> str:
+    """A file's name without its ending and that of a compression."""
+    path = Path(file.name)
+    while path.suffix.lower() in PACKED_SUFFIXES:
+        path = path.with_suffix("")
+    return path.stem
+
+
+def _language(file: Path) -> str:
+    """The language after which MultiBLiMP and CLAMS name their folders: eng/data.tsv, en_evalset/simple_agrmt.txt."""
+    folder = file.absolute().parent.name
+    if folder.endswith("_evalset"):
+        return folder.removesuffix("_evalset")
+    return folder if _stem(file) == "data" else ""
+
+
+def _object(source: Any, columns: Mapping[str, str] | None) -> tuple[str, Place]:
+    """The pairs of an object in memory."""
+    what = type(source).__name__
+    request = Request(f"minimal pairs from {'an' if what[0] in 'AEIOUaeiou' else 'a'} {what}", PairsError)
+    if is_suite(source):
+        made = list(predictions(source, "suite", request))
+        return made[0].paradigm, Place(what, predictions=made)
+    if is_dataset_dict(source):
+        source = _only_split(source, request)
+    if isinstance(source, Mapping | str | bytes):
+        found = f"keys {listed(source)}" if isinstance(source, Mapping) else what
+        raise request.refusal(found, "give a list of (good, bad) tuples, a list of dicts, or a DataFrame")
+    table = from_python(source, request)
+    if table is None:
+        table = _listed(source, request)
+    if not table.rows:
+        raise request.refusal("no pairs", "give at least one pair")
+    return f"{table.rows} pairs", Place(table.name, from_table(table, Origin("pairs"), columns, request))
+
+
+def _listed(source: Any, request: Request) -> Table:
+    """A list of dicts, or of (good, bad)."""
+    if not isinstance(source, Iterable):
+        raise request.refusal("no list of pairs", "give a path, a list of (good, bad) tuples, or a DataFrame")
+    values = list(source)
+    if all(isinstance(value, Mapping) for value in values):
+        return records_of("dicts", values, request)
+    for number, value in enumerate(values):
+        if not isinstance(value, list | tuple) or len(value) != 2:
+            shown = (
+                f"{len(value)} values" if isinstance(value, Sequence) and not isinstance(value, str) else "one value"
+            )
+            raise request.refusal(f"item {number} is {shown}", "give (good, bad) tuples: two sentences a pair")
+    return from_columns("tuples", {"good": [good for good, _ in values], "bad": [bad for _, bad in values]})
+
+
+def _only_split(splits: Mapping[str, Any], request: Request) -> Any:
+    if len(splits) != 1:
+        raise request.refusal(f"several splits: {listed(splits)}", "give one of them: dataset['NAME'], or its folder")
+    return next(iter(splits.values()))
+
+
+def _table_of(data: Any, request: Request) -> Table:
+    table = from_python(data, request)
+    assert table is not None
+    return table

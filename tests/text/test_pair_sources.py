@@ -1,0 +1,259 @@
+"""Minimal pairs of other publications, of one's own, and from memory: which sentence is the grammatical one."""
+
+from __future__ import annotations
+
+import bz2
+import json
+
+import datasets
+import pandas as pd
+import pytest
+
+from negspace.errors import PairsError
+from negspace.text.pairs import Pair, read_pairs
+
+GOOD = ["The dogs bark.", "My sister sings.", "These trees grow."]
+BAD = ["The dogs barks.", "My sister sing.", "These trees grows."]
+BOTH = list(zip(GOOD, BAD, strict=True))
+
+
+def table(good: str, bad: str, **others) -> list[dict]:
+    return [{**others, bad: wrong, good: right, "id": at} for at, (right, wrong) in enumerate(BOTH)]
+
+
+def lines(path, rows) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+PUBLISHED = {
+    "SLING": (table("sentence_good", "sentence_bad", phenomenon="Aspect", paradigm="zai_guo"), "zai_guo", "Aspect"),
+    "JBLiMP": (
+        table("good_sentence", "bad_sentence", type="acceptability", phenomenon="binding", paradigm="anaphor"),
+        "anaphor",
+        "binding",
+    ),
+    "MultiBLiMP": (table("sen", "wrong_sen", phenomenon="SV-#", grammatical_feature="SG"), "SV-#", "SV-#"),
+    "RuBLiMP": (
+        table("source_sentence", "target_sentence", phenomenon="Negation", PID="negative_concord", level="Syntax"),
+        "negative_concord",
+        "Negation",
+    ),
+    "good and bad": (table("good", "bad"), "mine", "mine"),
+    "grammatical": (table("grammatical", "ungrammatical", phenomenon="agreement"), "agreement", "agreement"),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_columns_are_known_by_name_and_not_by_their_order(tmp_path, name):
+    rows, paradigm, phenomenon = PUBLISHED[name]
+    made = read_pairs(lines(tmp_path / "mine.jsonl", rows))
+    assert made.kind == "pairs"
+    assert made.pairs == tuple(
+        Pair(good, bad, paradigm, phenomenon, at) for at, (good, bad) in enumerate(zip(GOOD, BAD, strict=True))
+    )
+    frame = pd.DataFrame(rows)
+    frame.to_csv(tmp_path / "mine.tsv", sep="\t", index=False)
+    frame.to_parquet(tmp_path / "mine.parquet")
+    (tmp_path / "mine.csv.bz2").write_bytes(bz2.compress(frame.to_csv(index=False).encode()))
+    datasets.Dataset.from_pandas(frame).save_to_disk(tmp_path / "mine")
+    for other in ("mine.tsv", "mine.parquet", "mine.csv.bz2", "mine"):
+        assert read_pairs(tmp_path / other).hash == made.hash
+    if "phenomenon" in frame:
+        for memory in (frame, datasets.Dataset.from_pandas(frame), rows, tuple(rows)):
+            assert read_pairs(memory).hash == made.hash
+
+
+def test_blimp_and_tse_keep_their_kind_in_every_format(tmp_path):
+    frame = pd.DataFrame(table("sentence_good", "sentence_bad", UID="island", linguistics_term="island_effects"))
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    assert read_pairs(tmp_path / "a.csv").kind == read_pairs(frame).kind == "blimp"
+    frame = pd.DataFrame(table("sentence_good", "sentence_bad", construction="simple_agrmt", case="x"))
+    frame.to_parquet(tmp_path / "b.parquet")
+    assert read_pairs(tmp_path / "b.parquet").kind == "tse"
+    # With others beside them, BLiMP's pairs are pairs like all.
+    (tmp_path / "c.csv").write_text("good,bad\nHe barks.,He bark.\n")
+    assert read_pairs([tmp_path / "a.csv", tmp_path / "c.csv"]).kind == "pairs"
+    with pytest.raises(PairsError, match="read and score TSE separately"):
+        read_pairs([tmp_path / "b.parquet", tmp_path / "c.csv"])
+
+
+def test_a_mapping_names_the_columns(tmp_path):
+    rows = table("right", "wrong", topic="agreement", tongue="eng")
+    path = lines(tmp_path / "mine.jsonl", rows)
+    columns = {"good": "right", "bad": "wrong", "phenomenon": "topic", "language": "tongue"}
+    made = read_pairs(path, columns=columns)
+    assert made.pairs[0] == Pair(GOOD[0], BAD[0], "eng agreement", "agreement", 0, "eng")
+    assert read_pairs(rows, columns=columns).hash == made.hash
+    # A mapping goes before what the names would say.
+    turned = read_pairs(lines(tmp_path / "b.jsonl", table("bad", "good")), columns={"good": "bad", "bad": "good"})
+    assert turned.pairs[0].good == GOOD[0]
+    for wrong, found in (
+        ({"good": "right"}, "no column for the bad sentence"),
+        ({"good": "right", "bad": "right"}, "'right' for both sentences"),
+        ({"good": "right", "bad": "false"}, "no column 'false'; there are topic, tongue, wrong, right, id"),
+        ({"right": "good", "bad": "wrong"}, "right"),
+    ):
+        with pytest.raises(PairsError) as caught:
+            read_pairs(path, columns=wrong)
+        assert found in caught.value.found
+
+
+def test_tuples_are_good_then_bad():
+    made = read_pairs(BOTH)
+    assert (made.name, made.kind) == ("3 pairs", "pairs")
+    assert made.pairs[2] == Pair(GOOD[2], BAD[2], "pairs", "pairs", 2)
+    assert read_pairs([list(pair) for pair in BOTH]).hash == read_pairs(pair for pair in BOTH).hash == made.hash
+    assert read_pairs(made, limit=1).pairs == made.pairs[:1]
+
+
+def test_lines_of_clams(tmp_path):
+    (tmp_path / "en_evalset").mkdir()
+    content = "".join(f"True\t{good}\nFalse\t{bad}\n" for good, bad in BOTH) + "False\tThese trees growing.\n"
+    for name in ("simple_agrmt.txt", "prep_anim.tsv"):
+        (tmp_path / "en_evalset" / name).write_text(content)
+        made = read_pairs(tmp_path / "en_evalset" / name)
+        stem = name.partition(".")[0]
+        assert made.paradigms == {f"en {stem}": "subject_verb_agreement"}
+        assert [(pair.good, pair.bad) for pair in made] == [*BOTH, (GOOD[2], "These trees growing.")]
+        assert made.pairs[0].language == "en"
+
+
+def test_lines_of_zorro_have_the_ungrammatical_sentence_first(tmp_path):
+    path = tmp_path / "npi_licensing-only_npi_licensor.txt"
+    path.write_text("".join(f"{bad}\n{good}\n" for good, bad in BOTH))
+    made = read_pairs(path)
+    assert made.paradigms == {"npi_licensing-only_npi_licensor": "npi_licensing"}
+    assert [(pair.good, pair.bad) for pair in made] == BOTH
+
+
+def test_lines_of_sling(tmp_path):
+    (tmp_path / "mp_zai.txt").write_text("".join(f"{good}@@@{bad}\n" for good, bad in BOTH))
+    assert [(pair.good, pair.bad) for pair in read_pairs(tmp_path / "mp_zai.txt")] == BOTH
+
+
+def test_languages_keep_paradigms_of_one_name_apart(tmp_path):
+    for language in ("eng", "rus"):
+        rows = table("sen", "wrong_sen", phenomenon="SV-#")
+        (tmp_path / language).mkdir()
+        pd.DataFrame(rows).to_csv(tmp_path / language / "data.tsv", sep="\t", index=False)
+    made = read_pairs([tmp_path / "eng", tmp_path / "rus"])
+    assert made.paradigms == {"eng SV-#": "SV-#", "rus SV-#": "SV-#"}
+    assert {pair.language for pair in made} == {"eng", "rus"}
+    column = read_pairs(lines(tmp_path / "a.jsonl", table("sen", "wrong_sen", phenomenon="SV-#", language="deu")))
+    assert column.paradigms == {"deu SV-#": "SV-#"}
+
+
+def test_one_word_may_name_paradigms_of_several_phenomena(tmp_path):
+    rows = table("good", "bad", paradigm="case", phenomenon="binding")
+    rows[1]["phenomenon"] = "ellipsis"
+    made = read_pairs(lines(tmp_path / "a.jsonl", rows))
+    assert made.paradigms == {"binding: case": "binding", "ellipsis: case": "ellipsis"}
+    assert [pair.index for pair in made] == [0, 1, 0]
+
+
+def test_pairs_that_stand_twice_and_white_space_are_noted():
+    made = read_pairs([*BOTH, BOTH[0], (f" {GOOD[1]}\r\n", BAD[1]), (BAD[2], GOOD[2])])
+    assert len(made) == 4
+    assert made.pairs[:3] == read_pairs(BOTH).pairs
+    assert made.notes == (
+        "2 pairs stand more than once in their paradigm and are read once",
+        "1 pairs stand in their paradigm both ways round, so that one of the two is always wrong",
+        "white space was taken off the ends of 1 sentences",
+    )
+    assert read_pairs([("a\r\nb", "a c")]).pairs[0].good == "a\nb"
+
+
+def test_the_hub_with_all_its_configurations(tmp_path, monkeypatch):
+    """The library's own loader, on repositories of the hub's form in folders."""
+    hub = tmp_path / "hub"
+    for name, columns in (("blimp", ("sentence_good", "sentence_bad")), ("multi", ("sen", "wrong_sen"))):
+        configs = ""
+        for config in ("aaa", "bbb"):
+            extra = {"UID": config, "linguistics_term": "x"} if name == "blimp" else {"phenomenon": "SV-#"}
+            lines(hub / name / config / "train.jsonl", table(*columns, **extra))
+            configs += f"- config_name: {config}\n  data_files: {config}/train.jsonl\n"
+        (hub / name / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
+    for function in ("load_dataset", "get_dataset_config_names"):
+        real = getattr(datasets, function)
+        monkeypatch.setattr(
+            datasets, function, lambda name, *args, real=real, **options: real(str(hub / name[3:]), *args, **options)
+        )
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    made = read_pairs("me/blimp")
+    assert (made.kind, made.name, made.paradigms) == ("blimp", "me/blimp", {"aaa": "x", "bbb": "x"})
+    assert read_pairs("me/blimp:bbb").paradigms == {"bbb": "x"}
+    made = read_pairs(["me/multi:aaa:train", "me/multi:bbb"])
+    assert made.paradigms == {"aaa SV-#": "SV-#", "bbb SV-#": "SV-#"}
+    with pytest.raises(PairsError) as caught:
+        read_pairs("me/nothing")
+    assert "no file or folder named me/nothing; from the hub: " in caught.value.found
+    assert "without a network, give files" in caught.value.todo
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("a.csv", "good,bad\n", "column names (good, bad) and no rows"),
+        ("a.csv", "one,two\na,b\n", "without two columns of sentences that are known by name; it has one, two"),
+        ("a.csv", "source_sentence,target_sentence\na,b\n", "which of them is grammatical is not said"),
+        ("a.csv", "good,bad,sen,wrong_sen\na,b,c,d\n", "sentences in sen and wrong_sen, good and bad"),
+        ("a.csv", "good,bad\nThe dog.,\n", 'line 2: bad is ""'),
+        ("a.csv", "good,bad\nYes, it barks.,It bark.\n", "line 2: 3 fields apart by commas"),
+        ("a.csv", "The dogs bark.,The dogs barks.\nIt barks.,It bark.\n", "in the first line, where the names"),
+        ("a.jsonl", '{"good": "a", "bad": null}', "line 1: bad is null"),
+        ("a.jsonl", '{"good": "a", "bad": ["b"]}', 'line 1: bad is ["b"]'),
+        ("a.jsonl", '{"good": "a", "bad": "b", "phenomenon": 3}', "line 1: phenomenon is 3"),
+        ("a.txt", "The dogs bark.\nThe dogs barks.\n", "lines of text, which do not say what is grammatical"),
+        ("case-x.txt", "a\nb\nc\n", "3 lines, an odd number"),
+        ("a.txt", "True\ta\nTrue\tb\nFalse\tc\n", "line 2: True after True"),
+        ("a.txt", "False\ta\nTrue\tb\n", "line 1: False before any True"),
+        ("a.txt", "True\ta\nFalse\tb\nTrue\tc\n", "line 3: True at the end"),
+        ("a.txt", "True\ta\nfalse b\n", "line 2: no True or False before a tab"),
+        ("a.txt", "True\ta\nFalse\t \n", 'line 2: the sentence is " "'),
+        ("a.txt", "a@@@b\nc\n", "line 2: 0 times @@@"),
+        ("a.txt", "a@@@ \n", 'line 1: a sentence is " "'),
+    ],
+)
+def test_what_does_not_say_which_sentence_is_grammatical_is_refused(tmp_path, name, content, found):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(PairsError) as caught:
+        read_pairs(tmp_path / name)
+    assert name in caught.value.asked
+    assert found in caught.value.found
+    assert caught.value.todo
+
+
+def test_objects_that_are_no_pairs_are_refused():
+    splits = datasets.DatasetDict(train=datasets.Dataset.from_dict({"good": ["a"], "bad": ["b"]}))
+    assert len(read_pairs(splits)) == 1
+    splits["test"] = splits["train"]
+    for source, found in (
+        ([("a", "b"), ("c",)], "item 1 is 1 values"),
+        ([("a", "b", "c")], "item 0 is 3 values"),
+        ([1], "item 0 is one value"),
+        ([("a", 2)], "row 0: bad is 2"),
+        ([("a", None)], "row 0: bad is null"),
+        ({"good": ["a"], "bad": ["b"]}, "keys good, bad"),
+        (pd.DataFrame(columns=["good", "bad"]), "no pairs"),
+        (iter([]), "no pairs"),
+        (splits, "several splits: train, test"),
+        (3, "no list of pairs"),
+    ):
+        with pytest.raises(PairsError) as caught:
+            read_pairs(source)
+        assert found in caught.value.found
+    with pytest.raises(PairsError, match="pairs themselves go in a list of tuples"):
+        read_pairs(("The dogs bark.", "The dogs barks."))
+    with pytest.raises(PairsError, match="lines of text, which have no columns"):
+        read_pairs(__file__, columns={"good": "a", "bad": "b"})
+
+
+@pytest.mark.shared
+def test_the_shared_cases(shared_data):
+    cases = shared_data.parent / "cases"
+    sentences = [(pair.good, pair.bad) for pair in read_pairs(cases / "clams_like.txt")]
+    assert sentences[0] == ("The dogs near the gate bark.", "The dogs near the gate barks.")
+    for name in ("multiblimp_like.jsonl", "rublimp_like.csv"):
+        assert [(pair.good, pair.bad) for pair in read_pairs(cases / name)] == sentences
