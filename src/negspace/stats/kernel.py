@@ -5,12 +5,15 @@ Imported on first use only: numba takes a while to load, and its code is compile
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
 
+from negspace.stats import sketch, transpose
 from negspace.stats.sketch import BINS, COUNT_SHIFT, LARGEST_SUM, PART_BITS, TOO_LARGE, UNDEFINED, WORD_BITS, WORDS
 from negspace.stats.transpose import SIDE, transpose_block
 
@@ -24,12 +27,24 @@ _PAD = 16  # keeps the rows of a tile off each other's places in the cache, as r
 _REORDER: Any = {"reassoc", "contract", "nsz"}  # lets sums vectorise; NaN and infinity keep their meaning
 
 
+_MADE_OF = (__file__, transpose.__file__, sketch.__file__)
+"""The files whose code and constants become machine code."""
+
+
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile with a cache on disk, or without one where no folder for it can be written."""
+    """Compile with a cache on disk, or without one where no folder for it can be written.
+
+    Numba takes what it finds in its cache for fresh as long as the file of the function is the same; here it must be
+    made anew after a change of any file that goes into it.
+    """
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": _REORDER}
     try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # numba found no writable place for its cache
+        made: Any = numba.njit(cache=True, **options)(function)
+        index = made._cache._cache_file
+        digest = hashlib.sha256(b"".join(Path(path).read_bytes() for path in _MADE_OF)).hexdigest()
+        index._source_stamp = (index._source_stamp, digest)
+        return made
+    except (RuntimeError, OSError, AttributeError):  # no writable place, no sources, or a numba that caches otherwise
         return numba.njit(**options)(function)
 
 

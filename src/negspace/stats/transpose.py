@@ -3,8 +3,7 @@
 A compiler makes single loads and stores of a transposing loop, several times the work of the shuffles below, and each
 of its loads takes 4 bytes of a cache line of 64, which the next row's load may have driven out again.
 
-Imported by `kernel` only, since numba takes a while to load. Numba keeps the kernel's machine code on disk for as long
-as the kernel's own file does not change: whoever changes this one must touch that one.
+Imported by `kernel` only, since numba takes a while to load.
 """
 
 from __future__ import annotations

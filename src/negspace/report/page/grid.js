@@ -1,4 +1,6 @@
 // A table that sorts, filters and scrolls through any number of rows: only the rows in view are in the document.
+// It reads columns where they lie, in typed arrays. Tabulator 6.5 was tried in its place: it makes an object of every row
+// (142 MB instead of 17 at 200,000 neurons), takes ten times as long to sort them, and reads names of columns as HTML.
 const ROW = 30, WHOLE = 250, MOST_PIXELS = 8e6;
 // On paper: tables of at most so many rows are printed whole, of others so many rows; pixels across the page, and of the
 // widest text and of the rows' numbers; and how large a cell's content and padding are, of which the first is in type that
