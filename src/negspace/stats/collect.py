@@ -263,8 +263,9 @@ def gather(
                     continue
                 counted = ~windows.special[start:stop].reshape(-1)
                 rows = None if counted.all() else np.flatnonzero(counted)
-                within = middle is not None and start < middle < stop
-                second = np.repeat(np.arange(start, stop) >= middle, window) if within else None
+                second = None
+                if middle is not None and start < middle < stop:
+                    second = np.repeat(np.arange(start, stop) >= middle, window)
                 if kept is not None:
                     kept.turn(start * window, stop * window)
                 run(torch.from_numpy(windows.tokens[start:stop]).to(model.device))

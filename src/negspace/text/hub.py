@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from negspace.text.content import PLAIN, Request, suffix_of
 from negspace.text.formats import TABLES
@@ -76,7 +77,7 @@ def load_hub(wanted: HubName, split: str | None, request: Request) -> Table:
         if first:
             stream = datasets.load_dataset(wanted.name, wanted.config, split=first["split"], streaming=True)
             return from_records(str(wanted), list(stream.take(int(first["rows"]))))
-        data = datasets.load_dataset(wanted.name, wanted.config, split=chosen)
+        data: Any = datasets.load_dataset(wanted.name, wanted.config, split=chosen)
     if chosen is None:
         if len(data) != 1:
             raise request.refusal(f"several splits: {listed(data)}", f"name one: {_FORM}")

@@ -163,7 +163,8 @@ def _read_object(source: Any, asked: Split | None, split: Split, field: str | No
     if table is None:
         if not isinstance(source, Iterable):
             raise request.refusal(f"an object of type {what}", _KNOWN)
-        values = source.to_pylist() if hasattr(source, "to_pylist") else list(source)
+        listed_by_arrow = getattr(source, "to_pylist", None)
+        values = list(source) if listed_by_arrow is None else listed_by_arrow()
         if not (values and isinstance(values[0], Mapping)):
             return _read_strings(values, field)
         table = records_of(f"{len(values)} dicts", values, request)

@@ -117,9 +117,11 @@ def predictions(content: Mapping[str, Any], name: str, request: Request) -> Iter
 def _metric(metric: Any, request: Request) -> Metric:
     if isinstance(metric, list) and len(metric) == 1:
         metric = metric[0]
-    if metric not in get_args(Metric):
-        raise request.refusal(f"the metric {metric!r}", f"name one of {', '.join(get_args(Metric))}")
-    return metric
+    known: tuple[Metric, ...] = get_args(Metric)
+    for name in known:
+        if metric == name:
+            return name
+    raise request.refusal(f"the metric {metric!r}", f"name one of {', '.join(known)}")
 
 
 def _formulas(content: Mapping[str, Any], meta: Mapping[str, Any], request: Request) -> list[Formula]:

@@ -131,10 +131,10 @@ def _compare(config: Any, header: Header, key: str, value: Any, mended: list[str
         _equal(header, key, value, (config.rope_parameters.get("sliding_attention") or {}).get("rope_theta"))
     elif key == "attention.sliding_window_pattern":
         sliding = [kind == "sliding_attention" for kind in getattr(config, "layer_types", None) or ()]
-        if not np.isscalar(value):
-            _equal(header, key, [bool(one) for one in value], sliding)
+        if isinstance(value, list | tuple | np.ndarray):
+            _equal(header, key, [bool(flag) for flag in value], sliding)
         else:
-            _equal(header, key, [(n + 1) % int(value) != 0 for n in range(len(sliding))], sliding)
+            _equal(header, key, [(layer + 1) % int(value) != 0 for layer in range(len(sliding))], sliding)
     elif key in ("rope.scaling.type", "rope.scaling.factor"):
         if header.own("rope.scaling.type", "linear") not in ("none", "linear"):
             _equal(header, key, value, None)
