@@ -154,6 +154,13 @@ def run(
     tse: Annotated[
         list[str] | None, typer.Option(help="File or folder of TSE: JSONL or pickles; may be repeated.")
     ] = None,
+    pairs: Annotated[
+        list[str] | None,
+        typer.Option(help="Other minimal pairs: a file, a folder, or a name on the hub; may be repeated."),
+    ] = None,
+    pair_columns: Annotated[
+        str | None, typer.Option(help="Their columns, where the names do not say: good=COLUMN,bad=COLUMN.")
+    ] = None,
     tasks: Annotated[
         list[str] | None,
         typer.Option(help="Also tasks of lm-evaluation-harness: by name, or a folder of JSONL files; may be repeated."),

@@ -22,6 +22,13 @@ def study(
     text: Annotated[str | None, typer.Option(help="Text for statistics and perplexity; wikitext-2.")] = None,
     blimp: Annotated[list[str] | None, typer.Option(help="File or folder of BLiMP's format; may be repeated.")] = None,
     tse: Annotated[list[str] | None, typer.Option(help="File or folder of TSE; may be repeated.")] = None,
+    pairs: Annotated[
+        list[str] | None,
+        typer.Option(help="Other minimal pairs: a file, a folder, or a name on the hub; may be repeated."),
+    ] = None,
+    pair_columns: Annotated[
+        str | None, typer.Option(help="Their columns, where the names do not say: good=COLUMN,bad=COLUMN.")
+    ] = None,
     tasks: Annotated[
         list[str] | None, typer.Option(help="Tasks of lm-evaluation-harness: by name, or a folder; may be repeated.")
     ] = None,

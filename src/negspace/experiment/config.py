@@ -23,6 +23,16 @@ Shares = Annotated[tuple[float, ...], BeforeValidator(_several)]
 Paths = Annotated[tuple[str, ...], BeforeValidator(_several)]
 
 
+def _roles(value: Any) -> Any:
+    """ROLE=COLUMN, apart by commas, as a mapping."""
+    if not isinstance(value, str):
+        return value
+    return dict(part.split("=", 1) if "=" in part else (part, "") for part in value.split(","))
+
+
+PairColumns = Annotated[dict[str, str], BeforeValidator(_roles)]
+
+
 def _sections(value: Any) -> Any:
     """Analyses as a list of names, or as names with their settings."""
     if isinstance(value, str):
@@ -124,9 +134,15 @@ class Study(BaseModel):
     evaluations: int = Field(8, ge=1)
     """Most evaluations of perplexity in one search."""
     blimp: Paths = ()
-    """Files or folders of BLiMP's format."""
+    """Files or folders of BLiMP's format, or "nyu-mll/blimp" from the hub."""
     tse: Paths = ()
     """Files or folders of TSE's: JSONL or the official pickles."""
+    pairs: Paths = ()
+    """Other minimal pairs: files, folders or names on the hub of MultiBLiMP, RuBLiMP, JBLiMP, SLING, CLAMS, Zorro,
+    SyntaxGym, or one's own."""
+    pair_columns: PairColumns | None = None
+    """Which column of `pairs` is which, where the names of the columns do not say so: "good=COLUMN,bad=COLUMN", and
+    likewise paradigm, phenomenon and language."""
     tasks: Paths = ()
     """Tasks that are not about grammar: of lm-evaluation-harness by name, and at most one folder of local files."""
     fewshot: int = Field(0, ge=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from negspace.models.model import ModelSource
@@ -50,6 +50,8 @@ class Facts:
     """The tasks, if the study has any."""
     notes: tuple[str, ...]
     """What was decided for the user."""
+    paired: Mapping[str, int] = field(default_factory=dict)
+    """Kind of pairs -> how many are two sentences each, and not predictions of a suite of SyntaxGym."""
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class Lab:
 
     @property
     def suites(self) -> tuple[str, ...]:
-        """Kinds of minimal pairs that the study has: of "blimp" and "tse", in this order."""
+        """Kinds of minimal pairs that the study has: of "blimp", "tse" and "pairs", in this order."""
         return tuple(self.facts.pairs)
 
     @property

@@ -33,7 +33,7 @@ from negspace.score.taskfiles import known_tasks
 from negspace.score.tasks import TaskSet, read_tasks
 from negspace.text.pairs import PairSet, read_pairs
 from negspace.text.source import Text, read_text
-from negspace.text.suites import SUITES
+from negspace.text.suites import SUITES, TITLES
 from negspace.text.windows import Windows, make_windows
 
 _CHARACTERS = 4  # rough characters of a token, for estimates of time only
@@ -128,9 +128,15 @@ class Workbench:
         """Minimal pairs by suite, in the order of `SUITES`."""
         s = self.study
         given = {name: getattr(s, name) for name in SUITES}
-        made = {name: read_pairs(list(paths), limit=s.limit) for name, paths in given.items() if paths}
+        made = {
+            name: read_pairs(list(paths), columns=s.pair_columns if name == "pairs" else None, limit=s.limit)
+            for name, paths in given.items()
+            if paths
+        }
         for name, pairs in made.items():
-            if pairs.kind != name:
+            if name == "pairs" and pairs.kind == "blimp":
+                made[name] = replace(pairs, kind="pairs")  # pairs in another's format, scored as all others are
+            elif pairs.kind != name:
                 raise PairsError(
                     f"the {name} pairs {pairs.name}",
                     f"pairs of {pairs.kind}'s format, which are scored in another way",
@@ -189,7 +195,11 @@ class Workbench:
             tasks=None
             if chosen is None
             else TaskFacts(chosen.source, chosen.hash, len(chosen), chosen.harness, chosen.characters / _CHARACTERS),
-            notes=tuple(f"perplexity: {note}" for note in windows.notes),
+            notes=(
+                *(f"perplexity: {note}" for note in windows.notes),
+                *(f"{TITLES[name]}: {note}" for name, made in self.pairs.items() for note in made.notes),
+            ),
+            paired={name: len(made.pairs) for name, made in self.pairs.items()},
         )
 
     def rate(self) -> float:

@@ -27,6 +27,8 @@ SUMMARY = {
     "blimp_change": "BLiMP: change against the plain model on the same pairs",
     "tse_accuracy": "TSE: pairs right",
     "tse_change": "TSE: change against the plain model on the same pairs",
+    "pairs_accuracy": "Pairs: right",
+    "pairs_change": "Pairs: change against the plain model on the same pairs",
 }
 _ENDS = ("_low", "_high")
 

@@ -21,6 +21,7 @@ class SuiteKind:
 SUITES: Mapping[str, SuiteKind] = {
     "blimp": SuiteKind("BLiMP", "phenomenon", "phenomenon"),
     "tse": SuiteKind("TSE", "construction", "paradigm"),
+    "pairs": SuiteKind("Pairs", "phenomenon", "phenomenon"),
 }
 """Name in studies, records and tables -> suite, in the order in which they are scored and shown."""
 TITLES: Mapping[str, str] = {name: suite.title for name, suite in SUITES.items()}

@@ -70,6 +70,7 @@ TABLES = schema(
             Column("ratio_finding", str, FINDING),
             *_suite("blimp"),
             *_suite("tse"),
+            *_suite("pairs"),
         ),
         family="conditions of one suite",
     ),
@@ -77,7 +78,7 @@ TABLES = schema(
         "contrasts",
         (
             Column("share", float, "share p of the top set"),
-            Column("score", str, "perplexity, blimp or tse"),
+            Column("score", str, "perplexity, blimp, tse or pairs"),
             Column("against", str, "the control: random (mean over the sets) or matched"),
             Column("control", str, "the control in words"),
             Column("top", float, "the top set's perplexity or accuracy"),
@@ -114,6 +115,16 @@ TABLES = schema(
             *_ACCURACY,
         ),
         family="constructions of one condition",
+    ),
+    Table(
+        "pairs_by_phenomenon",
+        (
+            *_CONDITION,
+            Column("phenomenon", str, "the phenomenon of the pairs, or the circuit of a suite of SyntaxGym"),
+            *_GROUP,
+            *_ACCURACY,
+        ),
+        family="phenomena of one condition",
     ),
     Table(
         "matching",

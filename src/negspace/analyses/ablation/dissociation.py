@@ -30,7 +30,7 @@ TABLES = schema(
         "dissociation",
         (
             Column("share", float, "share p of the top set"),
-            Column("suite", str, "minimal pairs that stand for grammar: blimp or tse"),
+            Column("suite", str, "minimal pairs that stand for grammar: blimp, tse or pairs"),
             Column(
                 "against",
                 str,

@@ -296,6 +296,8 @@ class AtlasAnalysis(Analysis[AtlasSettings]):
             ),
         }
         for suite in self.lab.suites:
+            if not self.lab.facts.paired[suite]:
+                continue  # predictions over several sentences have no token in which two of them differ
             options = {
                 "kind": suite,
                 "pairs": self.lab.facts.pairs[suite][1],

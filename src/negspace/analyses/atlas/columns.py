@@ -6,7 +6,7 @@ from negspace.experiment.chosen import KEY_COLUMNS
 from negspace.experiment.schema import Column, Table, schema
 
 _GROUP = (
-    Column("suite", str, "blimp or tse"),
+    Column("suite", str, "blimp, tse or pairs"),
     Column("group", str, "BLiMP's phenomenon, or TSE's construction"),
     Column("paradigms", int, "paradigms in it"),
     Column("pairs", int, "pairs in it"),

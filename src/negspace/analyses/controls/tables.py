@@ -41,7 +41,7 @@ TABLES = schema(
             ),
             Column("neurons", int, "neurons changed (in one set)"),
             Column("sets", int, "sets of which the row is the mean"),
-            Column("score", str, "perplexity, blimp or tse"),
+            Column("score", str, "perplexity, blimp, tse or pairs"),
             Column("value", float, "perplexity, or the accuracy as the mean over paradigms"),
             Column("low", float, "lower end of its interval"),
             Column("high", float, "upper end of its interval"),

@@ -57,7 +57,7 @@ TABLES = schema(
             *_SET,
             Column("seed", int, "seed of a random set"),
             Column("sets", int, "sets in a random mean"),
-            Column("score", str, "perplexity, blimp or tse"),
+            Column("score", str, "perplexity, blimp, tse or pairs"),
             Column("neurons", int, "how many neurons are changed: ceil(p (D - 1)) of a site of D"),
             Column(
                 "left_out",
@@ -94,7 +94,7 @@ TABLES = schema(
         (
             Column("share", float, "share p of each site's neurons"),
             Column("intervention", str, "what is done to the neurons"),
-            Column("score", str, "perplexity, blimp or tse"),
+            Column("score", str, "perplexity, blimp, tse or pairs"),
             Column("against", str, "what the top set is compared with: random (mean over the sets) or bottom"),
             Column("neurons", int, "neurons of the top set"),
             Column(
@@ -126,7 +126,7 @@ TABLES = schema(
             ),
             Column("set", str, "top, bottom, or random mean (over the random sets, item by item)"),
             _SET[2],
-            Column("score", str, "blimp or tse"),
+            Column("score", str, "blimp, tse or pairs"),
             Column("group", str, "BLiMP's phenomenon or TSE's construction"),
             Column("neurons", int, "how many neurons are changed"),
             Column("paradigms", int, "paradigms in the group"),
@@ -145,7 +145,7 @@ TABLES = schema(
         "dose_thresholds",
         (
             *_SET[1:],
-            Column("score", str, "perplexity, blimp or tse"),
+            Column("score", str, "perplexity, blimp, tse or pairs"),
             Column("first_harm", float, "smallest share at which harm is shown; missing if at none"),
             Column("neurons", int, "how many neurons that is"),
             Column(
@@ -163,7 +163,7 @@ TABLES = schema(
         (
             Column("share", float, "share p of each site's neurons"),
             Column("set", str, "top, or random mean as the reference"),
-            Column("score", str, "perplexity, blimp or tse"),
+            Column("score", str, "perplexity, blimp, tse or pairs"),
             Column("question", str, "what the contrast asks"),
             Column("first", str, "an intervention"),
             Column("second", str, "another, or the plain model"),
@@ -189,7 +189,7 @@ TABLES = schema(
         (
             Column("share", float, "share p of each site's neurons"),
             Column("set", str, "top, or random mean as the reference"),
-            Column("score", str, "perplexity, blimp or tse"),
+            Column("score", str, "perplexity, blimp, tse or pairs"),
             Column("negative_part", str, "finding for zero_negative against the plain model"),
             Column("sign", str, "finding for sign_flip against the plain model: act(a) -> -act(a) where negative"),
             Column(

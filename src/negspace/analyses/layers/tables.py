@@ -50,7 +50,7 @@ TABLES = schema(
             *_SET,
             Column("seed", int, "seed of a random set"),
             Column("sets", int, "sets in a random mean"),
-            Column("score", str, "perplexity, blimp or tse"),
+            Column("score", str, "perplexity, blimp, tse or pairs"),
             Column("neurons", int, "how many neurons are changed"),
             Column(
                 "value",
@@ -69,7 +69,7 @@ TABLES = schema(
         "layers_contrasts",
         (
             *_WHERE,
-            Column("score", str, "perplexity, blimp or tse"),
+            Column("score", str, "perplexity, blimp, tse or pairs"),
             Column(
                 "against",
                 str,
@@ -97,7 +97,7 @@ TABLES = schema(
         (
             *_WHERE,
             *_SET,
-            Column("score", str, "blimp or tse"),
+            Column("score", str, "blimp, tse or pairs"),
             Column("group", str, "BLiMP's phenomenon or TSE's construction"),
             Column("neurons", int, "how many neurons are changed"),
             Column("paradigms", int, "paradigms in the group"),

@@ -29,7 +29,7 @@ _WHERE = (
     Column(
         "within", str, "a statistic that not all sites have, to whose sites the set is restricted; empty: all sites"
     ),
-    Column("score", str, "perplexity, blimp or tse"),
+    Column("score", str, "perplexity, blimp, tse or pairs"),
     Column("neurons", int, "how many neurons are changed"),
 )
 _PLACE = (

@@ -28,7 +28,7 @@ TABLES = schema(
                 int,
                 "neurons of the set that an intervention on means leaves alone: no token reached their experts",
             ),
-            Column("score", str, "perplexity, blimp or tse"),
+            Column("score", str, "perplexity, blimp, tse or pairs"),
             Column("value", float, "perplexity, or accuracy as the mean over paradigms"),
             Column("low", float, "lower end of its interval"),
             Column("high", float, "upper end of its interval"),
