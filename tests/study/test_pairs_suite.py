@@ -56,8 +56,8 @@ def test_pairs_run_through_a_study(tiny_fields: dict[str, Any], places: list[str
     study = configure({**fields, "pairs": places[0], "pair_columns": columns})
     assert study.pair_columns == {"good": "right", "bad": "wrong", "phenomenon": "topic"}
     tables = run_study(study, tmp_path / "run")
-    assert set(tables.frames["pairs_by_phenomenon"]["phenomenon"]) == {"agreement", "binding"}
-    summary = tables.frames["summary"]
+    assert set(tables["pairs_by_phenomenon"]["phenomenon"]) == {"agreement", "binding"}
+    summary = tables["summary"]
     assert summary["pairs_accuracy"].notna().all()
     assert summary["blimp_accuracy"].notna().all()
 
@@ -69,10 +69,10 @@ def test_a_suite_of_syntaxgym_in_a_study_is_what_it_is_alone(
 
     fields = {**tiny_fields, "shares": [0.3], "random": 2, "matched": False, "tse": [], "blimp": [], "limit": None}
     tables = run_study(configure({**fields, "pairs": [places[1], *tiny_fields["blimp"]]}), tmp_path / "run")
-    summary = tables.frames["summary"]
+    summary = tables["summary"]
     alone = minimal_pairs(load(fields["model"]), [places[1], *tiny_fields["blimp"]])
     assert summary["pairs_accuracy"].iloc[0] == pytest.approx(alone.accuracy)
-    table = tables.frames["pairs_by_phenomenon"]
+    table = tables["pairs_by_phenomenon"]
     assert set(table["phenomenon"]) == {"agreement", "binding"}
     assert table[table["role"] == "baseline"]["paradigms"].sum() == 5
 
