@@ -126,7 +126,7 @@ def test_architectures_are_those_of_the_zoo() -> None:
 
     text = TEXTS["docs/architectures.md"]
     listed = re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)
-    assert listed == [*zoo.DENSE, *zoo.MIXTURES, *zoo.REFUSED], "run python tools/architectures.py"
+    assert listed == [*zoo.DENSE, *zoo.LOOPED, *zoo.MIXTURES, *zoo.REFUSED], "run python tools/architectures.py"
     for name in ("llama", "opt", "phi3", "qwen2_moe"):
         assert f"| {' | '.join(architectures.row(name))} |" in text
     assert f"| {' | '.join(architectures.refused('mamba'))} |" in text

@@ -131,6 +131,7 @@ DENSE: dict[str, dict[str, Any]] = {
     "olmo": _LLAMA,
     "olmo2": _LLAMA,
     "olmo3": _LLAMA,
+    "openai-gpt": {**_SMALL, "n_positions": 64},
     "opt": {
         **_TOKENS,
         "hidden_size": HIDDEN,
@@ -158,11 +159,50 @@ DENSE: dict[str, dict[str, Any]] = {
         "attention_heads": 4,
         "max_position_embeddings": 64,
     },
+    "zamba2": {
+        **_LLAMA,
+        "num_key_value_heads": 4,
+        "num_hidden_layers": 3,
+        "layers_block_type": ["mamba", "hybrid", "hybrid"],
+        "use_mamba_kernels": False,
+        "mamba_d_state": 8,
+        "adapter_rank": 4,
+    },
 }
-"""Architectures of which every layer has one MLP."""
+"""Architectures of which every layer has one MLP, or, in a hybrid, at most one."""
+
+LOOPED: dict[str, dict[str, Any]] = {
+    "hrm_text": {
+        **_TOKENS,
+        "hidden_size": HIDDEN,
+        "intermediate_size": WIDTH,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": 4,
+        "head_dim": 8,
+        "max_position_embeddings": 64,
+        "H_cycles": 2,
+        "L_cycles": 3,
+    },
+}
+"""Architectures whose layers are run several times in one forward pass."""
 
 MIXTURES: dict[str, dict[str, Any]] = {
     "afmoe": {**_MOE, "num_experts": EXPERTS, "moe_intermediate_size": WIDTH, "num_dense_layers": 1},
+    "axk2": {**_DEEPSEEK, "head_dim": 8, "gated_norm_rank": 4},
+    "dbrx": {
+        **_TOKENS,
+        "d_model": HIDDEN,
+        "n_layers": LAYERS,
+        "n_heads": 4,
+        "max_seq_len": 64,
+        "attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0, "rope_theta": 10000.0},
+        "ffn_config": {
+            "hidden_size": HIDDEN,
+            "ffn_hidden_size": WIDTH,
+            "moe_num_experts": EXPERTS,
+            "moe_top_k": 2,
+        },
+    },
     "deepseek_v2": {**_DEEPSEEK, "topk_method": "greedy"},
     "deepseek_v3": _DEEPSEEK,
     "dots1": {**_DEEPSEEK, "head_dim": 8},
@@ -186,6 +226,15 @@ MIXTURES: dict[str, dict[str, Any]] = {
         "shared_intermediate_size": WIDTH,
     },
     "hunyuan_v1_moe": {**_HEADS, "num_experts": EXPERTS, "moe_topk": 2},
+    "hy_v4": {**_DEEPSEEK, "head_dim": 8},
+    "inkling2_text": {
+        **_MOE,
+        "n_routed_experts": EXPERTS,
+        "moe_intermediate_size": WIDTH,
+        "swa_num_attention_heads": 4,
+        "swa_num_key_value_heads": 2,
+        "swa_head_dim": 8,
+    },
     "jamba": {
         **_LLAMA,
         "num_experts": EXPERTS,
@@ -196,6 +245,7 @@ MIXTURES: dict[str, dict[str, Any]] = {
         "expert_layer_period": 2,
         "expert_layer_offset": 1,
     },
+    "jetmoe": {**_LLAMA, "kv_channels": 8, "num_local_experts": EXPERTS, "num_experts_per_tok": 2},
     "lfm2_moe": {
         **_LLAMA,
         "num_experts": EXPERTS,
@@ -204,7 +254,32 @@ MIXTURES: dict[str, dict[str, Any]] = {
         "num_dense_layers": 1,
         "layer_types": ["full_attention", "conv"],
     },
+    "llama4_text": {**_MOE, "intermediate_size_mlp": WIDTH, "num_local_experts": EXPERTS, "moe_layers": [1]},
+    "longcat_flash": {
+        **_TOKENS,
+        **_LATENT,
+        "hidden_size": HIDDEN,
+        "ffn_hidden_size": WIDTH,
+        "expert_ffn_hidden_size": WIDTH,
+        "num_layers": LAYERS,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+        "head_dim": 8,
+        "max_position_embeddings": 64,
+        "n_routed_experts": EXPERTS,
+        "zero_expert_num": 2,
+        "moe_topk": 2,
+    },
     "minimax_m2": {**_MOE, "num_local_experts": EXPERTS},
+    "minimax_m3_vl_text": {
+        **_MOE,
+        "num_local_experts": EXPERTS,
+        "dense_intermediate_size": WIDTH,
+        "shared_intermediate_size": WIDTH // 2,
+        "mlp_layer_types": ["dense", "sparse"],
+        "rotary_dim": 8,
+        "index_head_dim": 8,
+    },
     "mixtral": {**_MOE, "num_local_experts": EXPERTS},
     "olmoe": {**_LLAMA, "num_experts": EXPERTS, "num_experts_per_tok": 2},
     "phimoe": {**_LLAMA, "num_local_experts": EXPERTS, "num_experts_per_tok": 2},
@@ -227,30 +302,36 @@ MIXTURES: dict[str, dict[str, Any]] = {
         "linear_value_head_dim": 8,
         "layer_types": ["linear_attention", "full_attention"],
     },
+    "zaya": {
+        **_HEADS,
+        "num_experts": EXPERTS,
+        "num_experts_per_tok": 1,
+        "moe_intermediate_size": WIDTH,
+        "router_hidden_size": 16,
+    },
 }
 """Architectures with routed experts, in all layers or after dense ones."""
 
 REFUSED: dict[str, dict[str, Any]] = {
-    "dbrx": {
-        **_TOKENS,
-        "d_model": HIDDEN,
-        "n_layers": LAYERS,
-        "n_heads": 4,
-        "max_seq_len": 64,
-        "attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0, "rope_theta": 10000.0},
-        "ffn_config": {"ffn_hidden_size": WIDTH, "moe_num_experts": EXPERTS, "moe_top_k": 2},
-    },
-    "jetmoe": {**_LLAMA, "kv_channels": 8, "num_local_experts": EXPERTS, "num_experts_per_tok": 2},
-    "openai-gpt": _SMALL,
     "mamba": {**_TOKENS, "hidden_size": HIDDEN, "num_hidden_layers": LAYERS, "state_size": 4},
-    "llama4_text": {**_MOE, "intermediate_size_mlp": WIDTH, "num_local_experts": EXPERTS, "moe_layers": [0, 1]},
+    "prophetnet": {
+        **_TOKENS,
+        "hidden_size": HIDDEN,
+        "decoder_ffn_dim": WIDTH,
+        "num_encoder_layers": LAYERS,
+        "num_decoder_layers": LAYERS,
+        "num_decoder_attention_heads": 4,
+        "max_position_embeddings": 64,
+        "is_encoder_decoder": False,
+        "is_decoder": True,
+    },
 }
 """Architectures whose sites cannot be resolved; each must say why."""
 
 RELU: tuple[str, ...] = ("opt", "ctrl")
 """Dense architectures whose activation is exactly max(a, 0)."""
 
-ALL = {**DENSE, **MIXTURES, **REFUSED}
+ALL = {**DENSE, **LOOPED, **MIXTURES, **REFUSED}
 
 
 def build(name: str, *, seed: int = 0, scale: float = 1.0, **changes: Any) -> PreTrainedModel:

@@ -47,6 +47,8 @@ NOTES = """
 | fused | the gate's half of one projection | Phi-3, GLM |
 | routed experts | one activation on rows sorted by expert; read with the routing | Mixtral, OLMoE |
 | shared expert | an MLP that every token passes beside routed ones | DeepSeek, Qwen 2 MoE |
+| second MLP | the second of two MLPs, one after the other in a layer | LongCat-Flash |
+| looped | as in its layout; a layer is run several times, and its neurons have as many values a token | HRM-Text |
 
 An architecture that is not listed may work as well: loading proves every site with a forward pass, and says why if it
 cannot.
@@ -59,11 +61,13 @@ def row(name: str) -> list[str]:
     kinds: dict[str, list[str]] = {}
     for site in model.sites:
         path = re.sub(r"(?<=\.)\d+(?=\.)", "N", site.path)
-        branch = {"mlp": "", "experts": "experts: ", "shared": "shared: "}[site.branch]
+        branch = "" if site.branch == "mlp" else f"{site.branch}: "
         kinds.setdefault(f"{branch}`{path}`", []).append(site.activation)
     used = sorted({site.activation for site in model.sites})
-    noop = "zeroing negatives changes nothing" if rectifies(model) else ""
-    return [f"`{name}`", ", ".join(used), "<br>".join(kinds), noop]
+    notes = ["zeroing negatives changes nothing"] if rectifies(model) else []
+    passes = {site.passes for site in model.sites}
+    notes += [f"each layer is run {' or '.join(map(str, sorted(passes)))} times in a pass"] if passes != {1} else []
+    return [f"`{name}`", ", ".join(used), "<br>".join(kinds), "; ".join(notes)]
 
 
 def refused(name: str) -> list[str]:
@@ -86,7 +90,8 @@ def page() -> str:
     """The whole page."""
     head = ["architecture", "activation", "sites", "note"]
     parts = [HEAD]
-    for title, names in (("Dense", zoo.DENSE), ("Mixtures of experts", zoo.MIXTURES)):
+    groups = {"Dense": zoo.DENSE, "Looped": zoo.LOOPED, "Mixtures of experts": zoo.MIXTURES}
+    for title, names in groups.items():
         parts += [f"## {title}: {len(names)}\n", table(head, [row(name) for name in names]), ""]
     parts += ["## Refused\n", "Their sites cannot be resolved.\n"]
     parts += [table(["architecture", "found"], [refused(name) for name in zoo.REFUSED]), NOTES.rstrip(), ""]

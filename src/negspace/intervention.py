@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from negspace.errors import InterventionError
+from negspace.models import probe
 from negspace.models.model import Model
 from negspace.models.site import Site
 from negspace.models.taps import tap
@@ -236,7 +237,7 @@ def _in_place_is_exact(model: Model) -> bool:
     """
     known = _IN_PLACE.get(model.module)
     if known is None:
-        ids = torch.arange(4, device=model.device)[None] % model.module.get_input_embeddings().weight.shape[0]
+        ids = probe.sequence(model.module, 4)
         logits = []
         for overwrite in (True, False):
 

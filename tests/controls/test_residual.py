@@ -19,7 +19,7 @@ from negspace.text.windows import Windows, make_windows
 from zoo import DENSE, MIXTURES, RELU, build, tokenizer
 
 TEXT = " ".join(f"w{number % 90 + 3}" for number in range(0, 7 * 90, 7))
-SEVERAL_STREAMS = ("gemma3n_text",)
+SEVERAL_STREAMS = ("gemma3n_text", "hy_v4")
 
 
 def _made(name: str, **changes) -> tuple[Model, Windows, NeuronSet]:
@@ -36,7 +36,7 @@ def _streams(model: Model, windows: Windows) -> list[torch.Tensor]:
     layers = next(part for part in base.modules() if isinstance(part, nn.ModuleList) and len(part) == model.layers)
     handles = [
         layer.register_forward_hook(
-            lambda _, __, out: kept.append((out[0] if isinstance(out, tuple) else out).double().clone())
+            lambda _, __, out: kept.append((out[0] if isinstance(out, tuple | list) else out).double().clone())
         )
         for layer in layers
     ]
@@ -103,8 +103,9 @@ def test_layers_without_neurons_and_the_empty_set() -> None:
     assert residual_change(model, empty, windows, where="end").by_layer == {FINAL: 0.0}
 
 
-def test_several_streams_are_refused() -> None:
-    model, windows, neurons = _made("gemma3n_text")
+@pytest.mark.parametrize("name", SEVERAL_STREAMS)
+def test_several_streams_are_refused(name: str) -> None:
+    model, windows, neurons = _made(name)
     for where in ("layers", "end"):
         with pytest.raises(SiteError, match="several streams"):
             residual_change(model, neurons, windows, where=where)

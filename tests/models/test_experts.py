@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 import zoo
 from negspace.errors import SiteError
 from negspace.models import experts as experts_module
-from negspace.models.experts import Routing, experts_ancestor, gate_rows
+from negspace.models.experts import Kind, Routing, Rows, experts_ancestor, gate_rows
 from negspace.models.load import wrap
 from negspace.models.model import Model
 from negspace.models.taps import tap
@@ -176,11 +177,11 @@ def test_implementations_agree(name: str) -> None:
 def test_a_wrong_order_of_rows_is_noticed(wrong: str, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     right = Routing.rows
 
-    def rows(self: Routing, a: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        experts, tokens = right(self, a)
+    def rows(self: Routing, a: torch.Tensor) -> Rows:
+        given = right(self, a)
         if wrong == "shifted":
-            return (experts + 1) % zoo.EXPERTS, tokens
-        return experts, tokens.roll(1)
+            return replace(given, experts=(given.experts + 1) % zoo.EXPERTS)
+        return replace(given, sources=given.sources.roll(1))
 
     monkeypatch.setattr(Routing, "rows", rows)
     with pytest.raises(SiteError, match="of its inputs equal x @ gate"):
@@ -208,12 +209,12 @@ def test_expert_parallelism_is_refused() -> None:
 
 def test_rows_of_an_activation_that_ran_alone_are_refused() -> None:
     with pytest.raises(SiteError, match="although the experts module was not called"):
-        Routing("here").rows(torch.zeros(3, 4))
+        Routing("here", Kind()).rows(torch.zeros(3, 4))
 
 
 def test_a_row_count_that_does_not_fit_is_refused() -> None:
     module: Any = zoo.build("mixtral")
-    routing = Routing("here")
+    routing = Routing("here", Kind())
     index = torch.tensor([[0, 1], [2, 3]])
     routing.capture(module.model.layers[0].mlp.experts, (torch.zeros(2, zoo.HIDDEN), index), {})
     with pytest.raises(SiteError, match="for 4 routed rows"):
@@ -223,20 +224,24 @@ def test_a_row_count_that_does_not_fit_is_refused() -> None:
 def test_routing_needs_one_integer_tensor() -> None:
     module: Any = zoo.build("mixtral")
     with pytest.raises(SiteError, match="0 integer tensors"):
-        Routing("here").capture(module.model.layers[0].mlp.experts, (torch.zeros(2, zoo.HIDDEN),), {})
+        Routing("here", Kind()).capture(module.model.layers[0].mlp.experts, (torch.zeros(2, zoo.HIDDEN),), {})
 
 
 def test_gate_rows_knows_when_it_does_not_know() -> None:
     module: Any = zoo.build("mixtral")
     holder = module.model.layers[0].mlp.experts
     x, expert = torch.randn(3, zoo.HIDDEN), torch.tensor([0, 3, 1])
-    by_hand = gate_rows(holder, x, expert)
+
+    def rows(hidden: torch.Tensor) -> Rows:
+        return Rows(expert, torch.arange(3), None, hidden, torch.arange(3))
+
+    by_hand = gate_rows(holder, rows(x))
     assert by_hand is not None
     for row in range(3):
         gate = F.linear(x[row], holder.gate_up_proj[expert[row]]).chunk(2)[0]
         torch.testing.assert_close(by_hand[row], gate)
-    assert gate_rows(holder, torch.randn(3, zoo.HIDDEN + 1), expert) is None
-    assert gate_rows(torch.nn.Linear(2, 2), x, expert) is None
+    assert gate_rows(holder, rows(torch.randn(3, zoo.HIDDEN + 1))) is None
+    assert gate_rows(torch.nn.Linear(2, 2), rows(x)) is None
 
 
 def test_dense_models_have_no_experts_ancestor() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -11,11 +12,11 @@ from torch import nn
 import zoo
 from negspace.errors import SiteError
 from negspace.models.load import wrap
-from negspace.models.overrides import OVERRIDES, ClampedSwish, activation, override_of
+from negspace.models.overrides import OVERRIDES, ClampedSilu, ClampedSwish, SoftcappedSwish, activation, override_of
 from negspace.models.sites import resolve
 from negspace.models.taps import tap
 
-NAMES = ("lfm2", "lfm2_moe", "gpt_oss")
+NAMES = ("lfm2", "lfm2_moe", "gpt_oss", "hy_v4", "minimax_m3_vl_text", "inkling2_text")
 
 
 def run(module: Any) -> torch.Tensor:
@@ -31,7 +32,7 @@ def test_every_entry_has_a_reason_and_a_tested_class() -> None:
 
 @pytest.mark.parametrize(
     ("name", "how"),
-    [("lfm2", "eager"), *((n, h) for n in ("lfm2_moe", "gpt_oss") for h in ("grouped_mm", "batched_mm", "eager"))],
+    [("lfm2", "eager"), *((n, h) for n in NAMES[1:] for h in ("grouped_mm", "batched_mm", "eager"))],
 )
 def test_the_replacement_gives_the_same_bits(name: str, how: str) -> None:
     model = wrap(zoo.build(name, experts_implementation=how), zoo.tokenizer())
@@ -41,17 +42,23 @@ def test_the_replacement_gives_the_same_bits(name: str, how: str) -> None:
     assert torch.equal(run(model.module), plain)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "openai-gpt"])
 def test_nested_uses_share_one_activation_and_leave_nothing(name: str) -> None:
-    module = next(part for part in zoo.build(name).modules() if override_of(part) is not None)
-    before = dict(module.__dict__)
-    with activation(module) as outer:
-        assert module.__dict__ != before
-        with activation(module) as inner:
+    module = zoo.build(name)
+    sites = resolve(module)
+    site = next(s for s in sites if not s.alone or override_of(module.get_submodule(s.path)) is not None)
+
+    def state() -> list[Any]:
+        return [(path, dict(part.__dict__), dict(part._modules)) for path, part in module.named_modules()]
+
+    before = state()
+    with activation(module, site.path, site.alone) as outer:
+        with activation(module, site.path, site.alone) as inner:
             assert inner is outer
-        with activation(module) as again:
+        with activation(module, site.path, site.alone) as again:
             assert again is outer
-    assert module.__dict__ == before
+        assert state() != before
+    assert state() == before
 
 
 @pytest.mark.parametrize("name", ["llama", *NAMES])
@@ -72,17 +79,28 @@ def test_models_that_accelerate_spreads_are_tapped_the_same(name: str) -> None:
 
 
 def test_a_module_of_its_own_is_given_as_it_is() -> None:
-    act = nn.GELU()
-    with activation(act) as given:
-        assert given is act
+    module = nn.Sequential(nn.GELU())
+    with activation(module, "0") as given:
+        assert given is module[0]
 
 
-def test_clamped_swish_is_the_gate_of_gpt_oss() -> None:
-    module: Any = zoo.build("gpt_oss")
-    experts = module.model.layers[0].mlp.experts
+@pytest.mark.parametrize(
+    ("name", "act"),
+    [
+        ("gpt_oss", lambda e: ClampedSwish(e.alpha, e.limit)),
+        ("minimax_m3_vl_text", lambda e: ClampedSwish(e.swiglu_alpha, e.swiglu_limit)),
+        ("hy_v4", lambda e: ClampedSilu(e.swiglu_limit)),
+        ("inkling2_text", lambda e: SoftcappedSwish(e.act_fn.gate_softcap.softcap)),
+    ],
+)
+def test_activations_of_gates_are_those_of_the_models(name: str, act: Any) -> None:
+    experts = next(part for part in zoo.build(name).modules() if hasattr(part, "_apply_gate"))
     gate = torch.linspace(-20, 20, 101)
-    both = torch.stack([gate, torch.zeros_like(gate)], dim=-1).reshape(1, -1)
-    assert torch.equal(ClampedSwish(experts.alpha, experts.limit)(gate), experts._apply_gate(both)[0])
+    up = torch.full_like(gate, 0.5)
+    pair = [gate, up]
+    both = torch.stack(pair, dim=-1).reshape(1, -1) if name == "gpt_oss" else torch.cat(pair)[None]
+    factor = {"hy_v4": 0.5, "inkling2_text": 25 * math.tanh(0.5 / 25)}.get(name, 1.5)
+    torch.testing.assert_close(act(experts)(gate) * factor, experts._apply_gate(both)[0])
 
 
 def test_a_replacement_that_is_not_exact_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from torch.nn import functional as F
 
 import zoo
 from negspace.errors import ModelError, SiteError
-from negspace.models.sites import decoder_layers, resolve
+from negspace.models.layers import decoder_layers
+from negspace.models.sites import resolve
 
 
 def paths(module: Any) -> list[str]:
@@ -131,14 +133,73 @@ def test_a_block_that_mixes_tokens_is_no_mlp() -> None:
         resolve(patch(zoo.build("llama"), forward))
 
 
-def test_one_activation_for_two_layers_is_refused_and_the_remedy_works() -> None:
+def test_one_activation_for_all_layers_is_told_apart_by_its_places() -> None:
     module: Any = zoo.build("openai-gpt")
+    acts = [block.mlp.act for block in module.transformer.h]
+    assert acts[0] is acts[1]
+    sites = resolve(module)
+    assert [(site.path, site.alone) for site in sites] == [(f"transformer.h.{n}.mlp.act", False) for n in (0, 1)]
+    assert [block.mlp.act for block in module.transformer.h] == acts
+    for block in module.transformer.h:
+        block.mlp.act = copy.deepcopy(block.mlp.act)
+    assert [replace(site, alone=False) for site in resolve(module)] == list(sites)
+
+
+def test_one_mlp_for_two_layers_is_refused_and_the_remedy_works() -> None:
+    module: Any = zoo.build("llama")
+    module.model.layers[1].mlp = module.model.layers[0].mlp
     with pytest.raises(SiteError, match="cannot be told apart") as caught:
         resolve(module)
     assert "copy.deepcopy" in caught.value.todo
-    for block in module.transformer.h:
-        block.mlp.act = copy.deepcopy(block.mlp.act)
+    module.model.layers[1].mlp = copy.deepcopy(module.model.layers[0].mlp)
     assert len(resolve(module)) == 2
+
+
+def test_gated_norms_are_not_taken_for_mlps() -> None:
+    module: Any = zoo.build("axk2")
+    decoys = [path for path, part in module.named_modules() if isinstance(part, nn.SiLU) and "layernorm" in path]
+    assert len(decoys) == 3  # the norm before the first layer's MLP is a plain one
+    assert not {site.path for site in resolve(module)} & set(decoys)
+
+
+def test_a_block_with_a_way_around_is_refused_although_another_mlp_is_there() -> None:
+    class Leaky(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up, self.act, self.down = nn.Linear(32, 8), nn.SiLU(), nn.Linear(8, 32)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + self.down(self.act(self.up(x)))
+
+    module: Any = zoo.build("llama")
+    for layer in module.model.layers:
+        layer.adapter = Leaky().eval()
+        layer.register_forward_hook(lambda part, _args, out: part.adapter(out))
+    with pytest.raises(SiteError, match=r"adapter does not pass through it alone"):
+        resolve(module)
+
+
+def test_a_router_with_an_mlp_of_its_own_is_not_taken() -> None:
+    module: Any = zoo.build("zaya")
+    assert isinstance(module.model.layers[0].mlp.gate.router_mlp.act_fn, nn.GELU)
+    assert paths(module) == [f"model.layers.{n}.mlp.experts.act_fn" for n in (0, 1)]
+
+
+def test_a_message_names_what_was_tried_when_nothing_is_left() -> None:
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        return self.first(x) * self.second(x)
+
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.SiLU(), nn.Sigmoid()
+
+    Two.forward = forward
+    module: Any = zoo.build("llama")
+    for layer in module.model.layers:
+        layer.mlp = Two()
+    with pytest.raises(SiteError, match=r"layers\.0\.mlp\.first, model\.layers\.0\.mlp\.second"):
+        resolve(module)
 
 
 def test_an_activation_that_overwrites_its_input_is_refused() -> None:

@@ -14,7 +14,7 @@ from torch import nn
 
 from negspace.errors import ScoreError, SiteError
 from negspace.intervention import Mode, Zero, intervene
-from negspace.models.sites import decoder_layers
+from negspace.models.layers import decoder_layers
 from negspace.stats.collect import base_forward
 
 if TYPE_CHECKING:
@@ -115,7 +115,8 @@ def residual_change(
             if progress:
                 progress(start + len(ids), len(windows), "residual")
     items = pd.DataFrame(rows, columns=list(ITEMS)).astype({"layer": "int64", "window": "int64", "tokens": "int64"})
-    return ResidualChange(items.sort_values(["layer", "window"], ignore_index=True))
+    # A layer that is run several times has so many rows a window; each of its runs counts.
+    return ResidualChange(items.groupby(["layer", "window"], as_index=False).sum())
 
 
 def _rows(
@@ -147,7 +148,7 @@ class _Layers:
 
     def __init__(self, model: Model, neurons: NeuronSet, ablated: Callable[..., AbstractContextManager[None]]) -> None:
         self.model, self.ablated, self.forward = model, ablated, base_forward(model)
-        self.layers = decoder_layers(model.module)[1]
+        self.layers = [layer for _, layer in decoder_layers(model.module)]
         self.parts = {layer: neurons.restrict([layer]) for layer in neurons.layers}
         self.proved = False
 
@@ -187,7 +188,7 @@ class _End:
 
     def __init__(self, model: Model, neurons: NeuronSet, ablated: Callable[..., AbstractContextManager[None]]) -> None:
         self.model, self.neurons, self.ablated, self.forward = model, neurons, ablated, base_forward(model)
-        self.last = decoder_layers(model.module)[1][-1]
+        self.last = decoder_layers(model.module)[-1][1]
 
     def compare(self, ids: torch.Tensor) -> list[tuple[int, torch.Tensor, torch.Tensor]]:
         plain = self._run(ids)
@@ -206,7 +207,7 @@ class _End:
             self.forward(ids)
         finally:
             handle.remove()
-        return kept[0]
+        return kept[-1]  # of a layer that is run several times, what goes on to the final norm
 
 
 def _stream(model: Model, layer: int, out: Any) -> torch.Tensor:

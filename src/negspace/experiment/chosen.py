@@ -16,9 +16,9 @@ from negspace.stats.readings import Reading
 KEYS = ["layer", "branch", "expert", "neuron"]
 """Columns that say which neuron a row is about; `expert` is -1 outside routed experts."""
 KEY_COLUMNS = (
-    Column("name", str, 'the neuron: LAYER.INDEX, with the expert (or "shared") between them in a mixture of experts'),
+    Column("name", str, 'the neuron: LAYER.INDEX, with its expert or branch between them unless that is "mlp"'),
     Column("layer", int, "its layer, from 0"),
-    Column("branch", str, '"mlp"; in a mixture of experts "experts" or "shared"'),
+    Column("branch", str, '"mlp"; in a mixture of experts "experts" or "shared"; "second" of two MLPs of a layer'),
     Column("expert", int, "its expert; -1 outside routed experts"),
     Column("neuron", int, "its index in the layer or expert"),
 )
@@ -26,8 +26,8 @@ KEY_COLUMNS = (
 
 
 def neuron_name(layer: int, branch: str, expert: int, neuron: int) -> str:
-    """Short name of a neuron, unique in its model: "3.17"; "3.2.17" in expert 2; "3.shared.17"."""
-    inner = f"{expert}." if branch == "experts" else "shared." if branch == "shared" else ""
+    """Short name of a neuron, unique in its model: "3.17"; "3.2.17" in expert 2; "3.shared.17"; "3.second.17"."""
+    inner = {"mlp": "", "experts": f"{expert}."}.get(branch, f"{branch}.")
     return f"{layer}.{inner}{neuron}"
 
 

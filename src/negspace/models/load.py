@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import transformers
 from huggingface_hub.utils import logging as hub_logging
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
@@ -21,6 +21,7 @@ from negspace.errors import ModelError
 from negspace.models.gguf import names as gguf_names
 from negspace.models.gguf.cache import cache_folder, converted
 from negspace.models.gguf.convert import require_package
+from negspace.models.language import embeddings, language_class
 from negspace.models.model import Model, ModelSource
 from negspace.models.probe import is_causal
 from negspace.models.sites import resolve
@@ -94,12 +95,7 @@ def load(
             folder, made_from = stack.enter_context(converted(path, kind, cache_folder(gguf_cache)))
             where = str(folder)
         config = fetch(lambda: AutoConfig.from_pretrained(where, **options), name, revision, "configuration")
-        if not _is_causal(config, trust_remote_code):
-            raise ModelError(
-                asked=f"the causal language model {name}",
-                found=f"a model of type {config.model_type!r}, which transformers has no causal language model for",
-                todo="name a decoder-only language model",
-            )
+        auto = language_class(name, config, trust_remote_code)
         tokenizer = fetch(lambda: AutoTokenizer.from_pretrained(where, **options), name, revision, "tokenizer")
         extra = {"attn_implementation": attn_implementation, "experts_implementation": experts_implementation}
         options.update({key: value for key, value in extra.items() if value is not None})
@@ -108,7 +104,7 @@ def load(
         # Weights of another shape are let through here because the report names them and transformers' error does not.
         options["ignore_mismatched_sizes"] = True
         module, report = fetch(
-            lambda: AutoModelForCausalLM.from_pretrained(where, dtype=kind, output_loading_info=True, **options),
+            lambda: auto.from_pretrained(where, dtype=kind, output_loading_info=True, **options),
             name,
             revision,
             "weights",
@@ -145,12 +141,13 @@ def wrap(module: PreTrainedModel, tokenizer: Any, name: str | None = None) -> Mo
             found=f"an object of class {type(module).__name__}, which is no transformers model",
             todo="pass the PreTrainedModel itself (of a PEFT model: .merge_and_unload(), or .get_base_model())",
         )
+    place = embeddings(asked, module).weight.device
     if module.training:
         raise ModelError(asked=asked, found="a module in training mode, with dropout", todo="call module.eval() first")
     source = ModelSource(
         name=name or getattr(module.config, "_name_or_path", "") or type(module).__name__,
         dtype=_dtypes(module),
-        device=str(module.get_input_embeddings().weight.device),
+        device=str(place),
         device_map=_map(None, module),
         transformers=transformers.__version__,
         torch=torch.__version__,
@@ -312,12 +309,6 @@ def fetch(get: Any, name: str, revision: str | None, what: str) -> Any:
         else:
             todo = "check the name and the network, or give a local folder"
         raise ModelError(asked=asked, found=f"{type(error).__name__}: {text}", todo=todo) from error
-
-
-def _is_causal(config: Any, trust_remote_code: bool) -> bool:
-    if trust_remote_code and "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {}):
-        return True
-    return type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING
 
 
 def _check_report(name: str, report: Any) -> None:

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict
 
 from negspace.models.fingerprint import fingerprint
 from negspace.models.gguf.source import GGUFSource
+from negspace.models.layers import decoder_layers
 from negspace.models.site import Site
-from negspace.models.sites import decoder_layers
 
 
 class ModelSource(BaseModel):
@@ -64,7 +64,7 @@ class Model:
     @property
     def layers(self) -> int:
         """Number of decoder layers."""
-        return len(decoder_layers(self.module)[1])
+        return len(decoder_layers(self.module))
 
     @property
     def device(self) -> torch.device:

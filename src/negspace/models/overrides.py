@@ -1,8 +1,10 @@
-"""Models that apply their MLP activation by a function: how each is given an activation module while it is tapped.
+"""Models that apply their MLP activation by a function, or by one module for all layers: how each MLP is given an
+activation module of its own while it is tapped.
 
-An entry says which method (or attribute) of which class applies the function, and gives a replacement that does the
-same arithmetic through an activation module. The replacement is put on the instance only inside `activation` and taken
-off on leaving it; resolving a model checks that the logits with the replacement are bit for bit those without it.
+An entry of the table says which method (or attribute) of which class applies the function, and gives a replacement that
+does the same arithmetic through an activation module. The replacement is put on the instance only inside `activation`
+and taken off on leaving it; resolving a model checks that the logits with the replacement are bit for bit those without
+it. A module that several layers share is put into a wrapper of each layer's own, in the same way.
 """
 
 from __future__ import annotations
@@ -45,6 +47,40 @@ class ClampedSwish(nn.Module):
         return gate * torch.sigmoid(gate * self.alpha)
 
 
+class ClampedSilu(nn.Module):
+    """silu(min(a, limit)): the gate of HY-V4's experts as one function of the pre-activation a."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def forward(self, a: torch.Tensor) -> torch.Tensor:
+        return nn.functional.silu(a.clamp(min=None, max=self.limit))
+
+
+class SoftcappedSwish(nn.Module):
+    """cap * tanh(a / cap) * sigmoid(a) in float32: the gate of Inkling 2's experts as one function of a."""
+
+    def __init__(self, cap: float) -> None:
+        super().__init__()
+        self.cap = cap
+
+    def forward(self, a: torch.Tensor) -> torch.Tensor:
+        wide = a.float()
+        return torch.tanh(wide / self.cap) * self.cap * torch.sigmoid(wide)
+
+
+class Alone(nn.Module):
+    """One place's call of an activation module that other places call, too."""
+
+    def __init__(self, act: nn.Module) -> None:
+        super().__init__()
+        self.act = act
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.act(*args, **kwargs)
+
+
 def _lfm2_forward(mlp: Any, act: nn.Module) -> Callable[..., torch.Tensor]:
     def forward(x: torch.Tensor) -> torch.Tensor:
         return mlp.w2(act(mlp.w1(x)) * mlp.w3(x))
@@ -57,6 +93,40 @@ def _gpt_oss_gate(experts: Any, act: nn.Module) -> Callable[..., torch.Tensor]:
         gate, up = gate_up[..., ::2], gate_up[..., 1::2]
         up = up.clamp(min=-experts.limit, max=experts.limit)
         return (up + 1) * act(gate)
+
+    return apply_gate
+
+
+def _hy_v4_gate(experts: Any, act: nn.Module) -> Callable[..., torch.Tensor]:
+    def apply_gate(gate_up: torch.Tensor) -> torch.Tensor:
+        gate, up = gate_up.chunk(2, dim=-1)
+        return act(gate) * up.clamp(min=-experts.swiglu_limit, max=experts.swiglu_limit)
+
+    return apply_gate
+
+
+def _minimax_m3_gate(part: Any, act: nn.Module) -> Callable[..., torch.Tensor]:
+    def apply_gate(gate_up: torch.Tensor) -> torch.Tensor:
+        gate, up = gate_up.chunk(2, dim=-1)
+        up = up.clamp(min=-part.swiglu_limit, max=part.swiglu_limit)
+        return (up + 1.0) * act(gate)
+
+    return apply_gate
+
+
+def _minimax_m3_forward(mlp: Any, act: nn.Module) -> Callable[..., torch.Tensor]:
+    apply_gate = _minimax_m3_gate(mlp, act)
+
+    def forward(hidden_states: torch.Tensor) -> torch.Tensor:
+        return mlp.down_proj(apply_gate(mlp.gate_up_proj(hidden_states)))
+
+    return forward
+
+
+def _inkling2_gate(experts: Any, act: nn.Module) -> Callable[..., torch.Tensor]:
+    def apply_gate(gate_up: torch.Tensor) -> torch.Tensor:
+        gate, up = gate_up.chunk(2, dim=-1)
+        return (act(gate) * experts.act_fn.up_softcap(up.float())).to(gate_up.dtype)
 
     return apply_gate
 
@@ -81,6 +151,34 @@ OVERRIDES: dict[str, Override] = {
         _gpt_oss_gate,
         "its experts compute a clamped swish in line",
     ),
+    "HYV4Experts": Override(
+        "_apply_gate",
+        "clamped_silu",
+        lambda experts: ClampedSilu(experts.swiglu_limit),
+        _hy_v4_gate,
+        "its experts clamp the gate and call torch.nn.functional.silu",
+    ),
+    "MiniMaxM3VLExperts": Override(
+        "_apply_gate",
+        "clamped_swish",
+        lambda experts: ClampedSwish(experts.swiglu_alpha, experts.swiglu_limit),
+        _minimax_m3_gate,
+        "its experts compute a clamped swish in line",
+    ),
+    "MiniMaxM3VLDenseMLP": Override(
+        "forward",
+        "clamped_swish",
+        lambda mlp: ClampedSwish(mlp.swiglu_alpha, mlp.swiglu_limit),
+        _minimax_m3_forward,
+        "its MLP computes a clamped swish in line",
+    ),
+    "Inkling2Experts": Override(
+        "_apply_gate",
+        "softcapped_swish",
+        lambda experts: SoftcappedSwish(experts.act_fn.gate_softcap.softcap),
+        _inkling2_gate,
+        "its activation module takes the gate and the other factor at once",
+    ),
 }
 """By class name, since the classes need not exist in every version of transformers."""
 
@@ -91,15 +189,35 @@ def override_of(module: nn.Module) -> Override | None:
 
 
 @contextmanager
-def activation(module: nn.Module) -> Iterator[nn.Module]:
-    """The activation module to hook for a site's module: itself, or the one that its override installs while open.
+def activation(root: nn.Module, path: str, alone: bool = True) -> Iterator[nn.Module]:
+    """The activation module to hook for a site: the one at its path, or what stands in for it while this is open.
 
-    Nested uses of one module share the installed activation, so that their hooks compose in order.
+    Args:
+        root: the model.
+        path: of the site.
+        alone: whether no other place in the model holds the module at this path.
+
+    Nested uses of one path share what was put in, so that their hooks compose in order.
     """
+    module = root.get_submodule(path)
     override = override_of(module)
-    if override is None:
+    if override is not None:
+        with _overridden(module, override) as act:
+            yield act
+    elif alone or isinstance(module, Alone):
         yield module
-        return
+    else:
+        above, _, name = path.rpartition(".")
+        held = root.get_submodule(above)._modules
+        held[name] = Alone(module).eval()
+        try:
+            yield held[name]
+        finally:
+            held[name] = module
+
+
+@contextmanager
+def _overridden(module: nn.Module, override: Override) -> Iterator[nn.Module]:
     held = module.__dict__.get(override.attribute)
     installed = getattr(held, "negspace_activation", None)
     if installed is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -9,9 +10,10 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from negspace.errors import SiteError
-from negspace.models.experts import Routing, gate_rows
+from negspace.models.experts import gate_rows, kind_of
 
 TOKENS = 6
 """Length of the probing sequence: enough for token mixing and several experts to show."""
@@ -36,10 +38,24 @@ class Observation:
     calls: dict[str, list[Call]] = field(default_factory=dict)
 
 
+def sequence(module: Any, tokens: int = TOKENS) -> torch.Tensor:
+    """Token ids [1, tokens] spread over the vocabulary, none of which stands for an image or a sound."""
+    embedding = module.get_input_embeddings().weight
+    text = module.config.get_text_config(decoder=True)
+    fields = {} if text is module.config else module.config.__dict__
+    # Such placeholders ask for features; a model of text alone has none, and its fields name only special tokens.
+    taken = {value for name, value in fields.items() if "token" in name and isinstance(value, int)}
+    rows = embedding.shape[0]
+    ids = torch.linspace(1, rows - 1, tokens, device="cpu").long().tolist()
+    free = [
+        next(i for i in itertools.chain(range(first, 0, -1), range(first, rows)) if i not in taken) for first in ids
+    ]
+    return torch.tensor(free, device=embedding.device)[None]
+
+
 def run(module: Any, *, other_end: bool = False) -> torch.Tensor:
     """Logits [1, TOKENS, vocabulary] of the probing sequence, or of one that differs in its last token only."""
-    embedding = module.get_input_embeddings().weight
-    ids = torch.linspace(1, embedding.shape[0] - 1, TOKENS, device="cpu").long().to(embedding.device)[None]
+    ids = sequence(module)
     if other_end:
         ids[0, -1] = ids[0, 1]
     try:
@@ -114,12 +130,12 @@ def mixes_tokens(block: nn.Module, call: Call) -> bool:
     return bool((others.abs().max() / scale) > tolerance(plain.dtype))
 
 
-def carries_block(block: nn.Module, acts: Iterable[nn.Module], call: Call, *, biased: bool) -> bool:
+def carries_block(block: nn.Module, acts: Iterable[nn.Module], call: Call, *, leaks: bool) -> bool:
     """Whether all that a block makes of its input passes through the given activations' outputs.
 
     With the outputs set to zero the block must give the same for two different inputs, and without, different ones.
-    Experts with a bias behind the activation (`biased`) keep a dependence on the input through the routing; there it is
-    only checked that setting the outputs to zero changes what the block gives.
+    Experts with a bias behind the activation, or some of which hand on what they get (`leaks`), keep a dependence on
+    the input; there it is only checked that setting the outputs to zero changes what the block gives.
     """
     plain = _replay(block, call, None)
     moved = _replay(block, call, _move_all)
@@ -129,7 +145,7 @@ def carries_block(block: nn.Module, acts: Iterable[nn.Module], call: Call, *, bi
         silent = _replay(block, call, None)
         silent_moved = _replay(block, call, _move_all)
     alive = (plain - moved).abs().max()
-    if biased:
+    if leaks:
         return bool((plain - silent).abs().max() > 0)
     return bool(alive > 0 and (silent - silent_moved).abs().max() <= 10 * tolerance(plain.dtype) * alive)
 
@@ -155,8 +171,8 @@ def consumer_of(out: torch.Tensor, after: int, calls: Mapping[str, list[Call]]) 
     """Path of a module that is given the tensor out bit for bit after it was made."""
     for path, made in calls.items():
         for call in made:
-            given = first_tensor(call.args)
-            if call.order > after and given is not None and given.shape == out.shape and torch.equal(given, out):
+            given = (v for v in (*call.args, *call.kwargs.values()) if isinstance(v, torch.Tensor))
+            if call.order > after and any(g.shape == out.shape and torch.equal(g, out) for g in given):
                 return path
     return None
 
@@ -167,37 +183,54 @@ def check_rows(path: str, experts: Any, act: nn.Module, call: Call) -> None:
     Replays the module and compares its rows with the pre-activations computed by hand from the parameters of those
     experts. A model may clamp some values, so nine in ten must agree; rows of a wrong expert agree nowhere.
     """
-    routing = Routing(path)
+    kind = kind_of(experts)
+    routing = kind.routing(path, kind)
     agreed: list[float] = []
 
     def on_input(_: nn.Module, args: tuple[Any, ...]) -> None:
-        expert, token = routing.rows(args[0])
-        if not expert.numel():
+        rows = routing.rows(args[0])
+        if not rows.experts.numel():
             return
-        by_hand = gate_rows(experts, routing.inputs(token), expert)
-        if by_hand is None or by_hand.shape != args[0].shape:
+        by_hand, a = gate_rows(experts, rows), args[0].reshape(-1, args[0].shape[-1])
+        a = a if rows.places is None else a[rows.places]
+        if by_hand is None or by_hand.shape != a.shape:
             agreed.append(0.0)
             return
-        a = args[0]
         scale = by_hand.abs().amax().clamp_min(torch.finfo(a.dtype).tiny)
         agreed.append(float(((a - by_hand).abs() <= 10 * tolerance(a.dtype) * scale).float().mean()))
 
-    handles = [
-        experts.register_forward_pre_hook(routing.capture, with_kwargs=True),
-        act.register_forward_pre_hook(on_input),
-    ]
-    try:
+    with ExitStack() as stack:
+
+        def keep(handle: RemovableHandle) -> None:
+            stack.callback(handle.remove)
+
+        routing.follow(experts, keep)
+        keep(act.register_forward_pre_hook(on_input))
         with torch.no_grad():
             experts(*call.args, **call.kwargs)
-    finally:
-        for handle in handles:
-            handle.remove()
     if not agreed or min(agreed) < 0.9:
         raise SiteError(
             asked=f"the expert of each row at {path}",
             found=f"only {min(agreed, default=0.0):.0%} of its inputs equal x @ gate of the expert that routing names",
             todo='try experts_implementation="eager"; if that fails too, the architecture is not supported',
         )
+
+
+def steers(block: nn.Module, act: nn.Module, experts: nn.Module, call: Call) -> bool:
+    """Whether an activation of a block takes part in the routing: without its output, experts are called otherwise."""
+    given: list[list[torch.Tensor]] = []
+
+    def note(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
+        given.append([_copy(tensor) for tensor in tensors])
+
+    with ExitStack() as stack:
+        stack.callback(experts.register_forward_pre_hook(note, with_kwargs=True).remove)
+        _replay(block, call, None)
+        stack.callback(act.register_forward_hook(_silence).remove)
+        _replay(block, call, None)
+    plain, silent = given
+    return not all(map(torch.equal, plain, silent))
 
 
 def _silence(_: nn.Module, __: tuple[Any, ...], out: torch.Tensor) -> torch.Tensor:

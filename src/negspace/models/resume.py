@@ -3,14 +3,17 @@ before is put in its place."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import nn
 
-from negspace.models.sites import decoder_layers
+from negspace.models import probe
+from negspace.models.layers import decoder_layers
 
 
 class Layers:
@@ -18,8 +21,8 @@ class Layers:
 
     The model's own code runs around them as ever: embeddings, masks and positions before, the final norm and the output
     layer after. So any architecture will do whose layers hand on all that they compute through what they return. Where
-    something passes them by (keys and values that later layers share, a layer that is called twice), a resumed pass
-    fails or gives other logits; whoever resumes compares the two once.
+    something passes them by (keys and values that later layers share), a resumed pass fails or gives other logits;
+    whoever resumes compares the two once. Where layers are `looped` there is no state between them to resume from.
 
     Args:
         module: a causal language model of transformers; never changed for longer than a context is open.
@@ -29,10 +32,25 @@ class Layers:
     """
 
     def __init__(self, module: Any) -> None:
-        self.path, self._layers = decoder_layers(module)
+        self._module = module
+        self._layers = [layer for _, layer in decoder_layers(module)]
 
     def __len__(self) -> int:
         return len(self._layers)
+
+    @cached_property
+    def looped(self) -> bool:
+        """Whether a forward pass runs some layer more than once; found by running one over a few tokens."""
+        calls: Counter[int] = Counter()
+        with ExitStack() as stack:
+            for number, layer in enumerate(self._layers):
+
+                def note(*_: Any, number: int = number) -> None:
+                    calls[number] += 1
+
+                stack.callback(layer.register_forward_pre_hook(note).remove)
+            probe.run(self._module)
+        return max(calls.values(), default=1) > 1
 
     @contextmanager
     def resumed(self, start: int = 0, state: Any = None, keep: Collection[int] = ()) -> Iterator[dict[int, Any]]:

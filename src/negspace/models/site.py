@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Branch = Literal["mlp", "experts", "shared"]
+Branch = Literal["mlp", "experts", "shared", "second"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,13 @@ class Site:
     that is a three-dimensional expert parameter, or where the model changes the projection's output in between."""
     branch: Branch
     """"mlp" for the MLP of an ordinary layer; in a mixture of experts "experts" for the routed experts and "shared" for
-    the MLP that every token passes."""
+    the MLP that every token passes; "second" for the second such MLP of a layer that has two (LongCat-Flash)."""
+    passes: int = 1
+    """Times that a forward pass runs the site: more than once where layers are looped (HRM-Text). A neuron then has so
+    many values at each token, and all of them count."""
+    alone: bool = True
+    """Whether the activation module serves this place alone. Where several layers share one (the first GPT), each gets
+    a wrapper of it for as long as it is tapped."""
 
     @property
     def size(self) -> int:

@@ -11,12 +11,12 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from negspace.errors import SiteError
-from negspace.models.experts import Routing, experts_ancestor
+from negspace.models.experts import Rows, experts_ancestor, kind_of
 from negspace.models.model import Model
 from negspace.models.overrides import activation
 from negspace.models.site import Site
 
-Rows = Callable[[Site, torch.Tensor], None]
+Tokens = Callable[[Site, torch.Tensor], None]
 Inputs = Callable[[Site, torch.Tensor, torch.Tensor | None], None]
 Before = Callable[[Site, torch.Tensor, torch.Tensor | None], torch.Tensor | None]
 After = Callable[[Site, torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor | None]
@@ -29,7 +29,7 @@ def tap(
     after: After | None = None,
     sites: Collection[Site] | None = None,
     inputs: Inputs | None = None,
-    rows: Rows | None = None,
+    rows: Tokens | None = None,
 ) -> Iterator[None]:
     """Call back at sites in every forward pass of `model.module` while the context is open.
 
@@ -39,7 +39,8 @@ def tap(
             shape and dtype that the model gives it (OPT flattens batch and time; routed experts have [rows, width]).
             `intervene` may overwrite it in place later in the same pass: clone what you keep.
             A returned tensor replaces a. Where a is a view of a fused projection (Phi-3, GLM), a replacement with other
-            strides may move the activation's last bit: return None to change nothing.
+            strides may move the activation's last bit: return None to change nothing. Where some rows belong to no
+            token (Llama 4 and ZAYA run rows that no router asked for), a is a copy of the others.
         after: called as `after(site, a, out, experts)` with the activation's input (after replacements) and output. A
             returned tensor replaces the output.
         sites: which sites; None for all. The others get no hook at all.
@@ -51,7 +52,8 @@ def tap(
             rows are the positions themselves.
 
     `experts` holds the expert of each row, an int64 tensor [rows], at sites of routed experts, and is None elsewhere.
-    There, one forward pass calls back once, or with the "eager" experts implementation once per expert that was hit.
+    There, one forward pass calls back once, or with the "eager" experts implementation once per expert that was hit;
+    at other sites, once for each of the site's `passes`.
 
     All hooks are removed on leaving, after an exception too. Nested taps compose: the outer one is called first.
 
@@ -73,7 +75,7 @@ def tap(
             stack.callback(handle.remove)
 
         for site in chosen:
-            act = stack.enter_context(activation(model.module.get_submodule(site.path)))
+            act = stack.enter_context(activation(model.module, site.path, site.alone))
             if site.experts:
                 _tap_experts(model.module, site, act, keep, before, after, inputs, rows)
             else:
@@ -119,23 +121,46 @@ def _tap_experts(
     before: Before | None,
     after: After | None,
     inputs: Inputs | None,
-    rows: Rows | None,
+    rows: Tokens | None,
 ) -> None:
     found = experts_ancestor(root, site.path)
     assert found is not None  # resolve() gives a site experts only when there is one
-    routing = Routing(found[0])
-    current: list[torch.Tensor] = []
-    keep(found[1].register_forward_pre_hook(routing.capture, with_kwargs=True))
+    path, holder = found
+    kind = kind_of(holder)
+    routing = kind.routing(path, kind)
+    current: list[Rows] = []
+    routing.follow(holder, keep)
+
+    def of_tokens(values: torch.Tensor) -> torch.Tensor:
+        places = current[0].places
+        return values if places is None else values.reshape(-1, values.shape[-1])[places]
+
+    def put_back(values: torch.Tensor, old: torch.Tensor, new: torch.Tensor | None) -> torch.Tensor | None:
+        """What replaces `values`, of which `old` was given away and `new` came back; None: nothing has changed."""
+        places = current[0].places
+        if places is None:
+            return new
+        if new is None:
+            # What was given away is a copy: a change in place has to be carried over.
+            if torch.equal(of_tokens(values), old):
+                return None
+            new = old
+        # The same strides, so that the activation rounds as it does without a tap.
+        whole = torch.empty_strided(values.shape, values.stride(), dtype=values.dtype, device=values.device)
+        whole.copy_(values)
+        whole.view(-1, values.shape[-1])[places] = new.to(values.dtype)
+        return whole
 
     def on_input(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        experts, tokens = routing.rows(args[0])
-        current[:] = [experts]
+        current[:] = [routing.rows(args[0])]
+        experts = current[0].experts
         if rows is not None:
-            rows(site, tokens)
+            rows(site, current[0].tokens)
         if inputs is not None:
-            inputs(site, routing.inputs(tokens), experts)
+            inputs(site, current[0].inputs(), experts)
         if before is not None:
-            new = before(site, args[0], experts)
+            a = of_tokens(args[0])
+            new = put_back(args[0], a, before(site, a, experts))
             return None if new is None else (new, *args[1:])
         return None
 
@@ -143,6 +168,7 @@ def _tap_experts(
     if after is not None:
 
         def on_output(_: nn.Module, args: tuple[Any, ...], out: torch.Tensor) -> torch.Tensor | None:
-            return after(site, args[0], out, current[0])
+            y = of_tokens(out)
+            return put_back(out, y, after(site, of_tokens(args[0]), y, current[0].experts))
 
         keep(act.register_forward_hook(on_output))

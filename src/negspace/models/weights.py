@@ -40,7 +40,7 @@ def input_weights(
         for site in sites:
             if site.projection is not None:
                 watched[site.projection] = model.module.get_submodule(site.projection)
-                watched[f"{site.path}()"] = stack.enter_context(activation(model.module.get_submodule(site.path)))
+                watched[f"{site.path}()"] = stack.enter_context(activation(model.module, site.path, site.alone))
         seen = probe.observe(model.module, watched) if watched else None
     found: dict[str, NDArray[np.float32]] = {}
     left: dict[str, str] = {}

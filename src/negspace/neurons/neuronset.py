@@ -65,7 +65,7 @@ class NeuronSet:
         Args:
             model: the model they belong to.
             neurons: layer -> neurons: an index each; for a mixture of experts (expert, index), and ("shared", index)
-                for the MLP that every token passes.
+                for the MLP that every token passes; of a layer with two, ("second", index) for the second.
             origin: how they were chosen, in words.
 
         Raises:
@@ -259,15 +259,16 @@ def _resolve(sites: Sequence[Site], layer: int, neuron: Any) -> tuple[Site, int]
     pair = isinstance(neuron, tuple | list) and len(neuron) == 2
     expert, index = neuron if pair else (None, neuron)
     if isinstance(index, bool | np.bool_) or not isinstance(index, int | np.integer):
-        raise SelectionError(asked, "not an index", 'give an integer, (expert, index) or ("shared", index)')
+        todo = 'give an integer, (expert, index), ("shared", index) or ("second", index)'
+        raise SelectionError(asked, "not an index", todo)
     if expert is None:
         if "mlp" not in branches:
             raise SelectionError(asked, "a layer of experts", 'give (expert, index) or ("shared", index)')
         site, base = branches["mlp"], 0
     elif isinstance(expert, str):
-        if expert != "shared" or "shared" not in branches:
+        if expert not in ("shared", "second") or expert not in branches:
             raise SelectionError(asked, f"no such branch; this layer has {', '.join(branches)}", "name one it has")
-        site, base = branches["shared"], 0
+        site, base = branches[expert], 0
     else:
         if "experts" not in branches:
             raise SelectionError(asked, "a layer without experts", "give a plain index")

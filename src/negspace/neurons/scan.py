@@ -99,7 +99,7 @@ class Scan:
         Args:
             layer, neuron: as in the table.
             expert: of a mixture of experts; -1 outside routed experts.
-            branch: "mlp", "experts" or "shared", where a layer has several neurons of these numbers.
+            branch: "mlp", "experts", "shared" or "second", where a layer has several neurons of these numbers.
 
         Raises:
             StatisticsError: the model has no such neuron, or the scan does not keep its distribution.

@@ -161,6 +161,8 @@ class Sweep:
 
     def _fault(self, batch: Batch) -> str | None:
         """What is wrong with resumed passes on a little of a batch; None: nothing."""
+        if self._layers.looped:
+            return "the model runs its layers several times in a pass, so that none of them is the first to differ"
         passes = self._passes(batch.few, lambda logits: logits)
         for run in self.runs:
             condition = self.conditions[run.serves[0]]

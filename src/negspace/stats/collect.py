@@ -56,14 +56,16 @@ class Collector:
         second: NDArray[np.bool_] | None = None,
     ) -> None:
         """Take one call of the activation. Without a grid as yet, the first call of a dense site is its pilot; routed
-        experts may be called one after the other, so that their pilot is held until `settle`.
+        experts may be called one after the other, and looped layers are called several times, so that their pilot is
+        held until `settle`.
 
         Args:
             second: [rows of a] which of them belong to the text's second half, in the pass that reads the middle; None
                 in every other pass.
         """
+        several = bool(self.site.experts) or self.site.passes > 1
         if self._accumulator is None:
-            if self._grid is None and self.site.experts:
+            if self._grid is None and several:
                 self._held.append((a.detach().clone(), rows, experts, second))
                 return
             self._start(a.device, [(a, rows, experts, second)])
@@ -72,7 +74,7 @@ class Collector:
             return
         order = np.arange(len(second)) if rows is None else rows
         self._update(a, order[~second[order]], experts)
-        if self.site.experts:  # other experts' calls, with rows of the first half, may follow
+        if several:  # other calls, with rows of the first half, may follow
             self._later.append((a.detach().clone(), order[second[order]], experts, None))
         else:
             self.halve()
@@ -118,6 +120,7 @@ class SampleCollector:
     def __init__(self, site: Site) -> None:
         self.site = site
         self._parts: list[list[NDArray[np.floating]]] = [[] for _ in range(max(1, site.experts))]
+        self._passes: list[NDArray[np.floating]] = []
 
     def add(
         self,
@@ -126,11 +129,20 @@ class SampleCollector:
         experts: NDArray[np.int64] | None,
         second: NDArray[np.bool_] | None = None,
     ) -> None:
-        """Take one call of the activation; the halves are cut from the sample, by its tokens."""
+        """Take one call of the activation; the halves are cut from the sample, by its tokens.
+
+        The values of a site that is run several times are kept token by token, a token's in order of the passes.
+        """
         flat = a.detach().reshape(-1, self.site.width)
         flat = flat if flat.dtype == torch.float64 else flat.float()
         values = flat.cpu().numpy()
         order = np.arange(len(values)) if rows is None else rows
+        if self.site.passes > 1:
+            self._passes.append(values[order])
+            if len(self._passes) == self.site.passes:
+                self._parts[0].append(np.stack(self._passes, axis=1).reshape(-1, self.site.width))
+                self._passes = []
+            return
         for expert, parts in enumerate(self._parts):
             mine = order if experts is None else order[experts[order] == expert]
             parts.append(values[mine])

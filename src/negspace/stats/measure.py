@@ -124,7 +124,7 @@ def measure(
     table = pd.concat(
         [_rows(site, r, d) for site, r, d in zip(gathered.sites, results, hard, strict=True)], ignore_index=True
     )
-    warnings = _warnings(table, windows, regridded)
+    warnings = _warnings(table, windows, regridded) + _loop_warnings(gathered.sites)
     if pairs is not None:
         warnings += _md_warnings(gathered.sites, hard, pairs.pairs)
     return Measured(table, warnings, regridded, halves, _histograms(gathered, results))
@@ -167,13 +167,14 @@ def _site_result(gathered: Gathered, position: int, halves: tuple[int, int] | No
                     f"activations that are not finite (NaN or infinity): {_list([f'neuron {c}' for c in columns])}",
                     "check the weights, and run the model in float32 (load(..., dtype='float32'))",
                 )
+        cut = 0 if halves is None else halves[0] * site.passes
         return _SiteResult(
             _joined(Moments, [moments_of(sample) for sample in samples]),
             _joined(Distances, [exact(sample) for sample in samples]),
             # Which tokens reached an expert is not kept, so that its sample cannot be halved.
             _unknown(site.size)
             if halves is None or site.experts
-            else (exact(samples[0][: halves[0]]).wd, exact(samples[0][halves[0] :]).wd),
+            else (exact(samples[0][:cut]).wd, exact(samples[0][cut:]).wd),
         )
     if sketch is None:  # routed experts that no token reached
         nothing = np.empty((0, site.size), np.float32)
@@ -326,6 +327,16 @@ def _warnings(table: pd.DataFrame, windows: Windows, regridded: int) -> tuple[st
     return tuple(found)
 
 
+def _loop_warnings(sites: Sequence[Site]) -> tuple[str, ...]:
+    most = max(site.passes for site in sites)
+    if most == 1:
+        return ()
+    return (
+        f"layers are run up to {most} times in a forward pass: their neurons have as many values at a token, which all "
+        "count as tokens",
+    )
+
+
 def _md_warnings(sites: Sequence[Site], hard: Sequence[Difficulty | None], pairs: int) -> tuple[str, ...]:
     found, flat, equal = [], [], 0
     for site, result in zip(sites, hard, strict=True):
@@ -339,7 +350,8 @@ def _md_warnings(sites: Sequence[Site], hard: Sequence[Difficulty | None], pairs
     if flat:
         found.append(f"{len(flat):,} neurons give most token pairs one value and have no MD: {_list(flat)}")
     if equal:
-        found.append(f"up to {equal:,} of {pairs:,} token pairs had equal inputs in a layer and were left out of MD")
+        drawn = pairs * max(site.passes for site in sites)
+        found.append(f"up to {equal:,} of {drawn:,} token pairs had equal inputs in a layer and were left out of MD")
     if routed:
         found.append(f"MD is not defined for routed experts, whose tokens differ: {len(routed):,} sites without it")
     if blind:
@@ -361,7 +373,7 @@ def _list(names: Sequence[str]) -> str:
 
 def _check_memory(model: Model, tokens: int) -> None:
     """Refuse exact statistics that physical memory cannot hold."""
-    needed = 4 * tokens * sum(site.size for site in model.sites)
+    needed = 4 * tokens * sum(site.size * site.passes for site in model.sites)
     held = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if 2 * needed > held:
         raise StatisticsError(

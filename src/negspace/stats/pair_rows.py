@@ -53,16 +53,21 @@ class PairRows:
     slots: NDArray[np.int64]
     """[tokens] where each belongs in the sample."""
     values: dict[tuple[What, str], NDArray[np.float32]]
-    """(what, path of the site) -> [tokens, hidden or width], in the order of the slots. A site whose inputs cannot be
+    """(what, path of the site) -> [tokens, hidden or width], in the order of the slots; of a site that is run several
+    times, the passes' values one after the other, [tokens, passes * (hidden or width)]. A site whose inputs cannot be
     read, and one of routed experts, has none."""
 
     def difficulty(self, site: Site) -> Difficulty | None:
-        """The site's mapping difficulty from all tokens of all pairs, and its rows given back; None: it has no rows."""
+        """The site's mapping difficulty from all tokens of all pairs, and its rows given back; None: it has no rows.
+
+        Of a site that is run several times, each pass over a pair of tokens makes a pair.
+        """
         x, a = (self.values.pop((what, site.path), None) for what in ("input", "activation"))
         if x is None or a is None:
             return None
         order = np.argsort(self.slots)
-        return difficulty(x[order].reshape(2, -1, x.shape[1]), a[order].reshape(2, -1, a.shape[1]))
+        hidden, width = x.shape[1] // site.passes, a.shape[1] // site.passes
+        return difficulty(x[order].reshape(2, -1, hidden), a[order].reshape(2, -1, width))
 
 
 def join_rows(parts: Sequence[PairRows]) -> PairRows:
@@ -108,7 +113,11 @@ class RowKeeper:
 
     def _bring_home(self) -> None:
         """Copy to the host what the last forward pass kept: once it is over, since each copy waits for the device."""
+        calls: dict[tuple[What, str], list[torch.Tensor]] = {}
         for key, values in self._held:
+            calls.setdefault(key, []).append(values)
+        for key, passes in calls.items():
+            values = torch.cat(passes, dim=1) if len(passes) > 1 else passes[0]
             if key not in self._kept:
                 self._kept[key] = np.empty((len(self._sample.slots), values.shape[1]), np.float32)
             self._kept[key][self._at : self._at + len(values)] = values.cpu().numpy()

@@ -87,7 +87,7 @@ def readings(
     Experts that no kept token reached give a reading of no tokens.
 
     Raises:
-        StatisticsError: a pre-activation or input is not finite.
+        StatisticsError: a pre-activation or input is not finite, or a neuron has several values at a token.
     """
     tokens = sum(int(batch.keep.sum()) for batch in batches)
     hidden = int(model.module.get_input_embeddings().weight.shape[1]) if inputs else 0
@@ -96,6 +96,12 @@ def readings(
     for site in model.sites:
         if not len(neurons.get(site.path, ())):
             continue
+        if site.passes > 1:
+            raise StatisticsError(
+                f"the pre-activations of layer {site.layer} ({site.path}) in {model.source.name}, token by token",
+                f"a layer that each forward pass runs {site.passes} times: its neurons have as many values at a token",
+                "leave out the analyses that look at single tokens; scans, ablations and scores count every pass",
+            )
         # Every routed row is one token's; a token reaches several experts, whose number no site knows: two is usual.
         size = 4 * tokens * (len(neurons[site.path]) + hidden) * (2 if site.experts else 1)
         if not passes or size > room:

@@ -63,10 +63,13 @@ def pages(book: Book, tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:
     return made
 
 
+_BRANCHES = {"shared": ", the expert that every token passes", "second": ", the second MLP"}
+
+
 def _head(neuron: pd.Series, book: Book) -> list[str]:
     place = f"Layer {neuron['layer']}"
     place += f", expert {neuron['expert']}" if neuron["expert"] >= 0 else ""
-    place += ", the expert that every token passes" if neuron["branch"] == "shared" else ""
+    place += _BRANCHES.get(neuron["branch"], "")
     lines = [
         f"{place}, index {neuron['neuron']}; number {neuron['rank']} of {len(book.part['neurons'])} by "
         f"{book.part['by']}.",

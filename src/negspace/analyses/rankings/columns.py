@@ -34,7 +34,7 @@ _WHERE = (
 )
 _PLACE = (
     Column("layer", int, "layer; missing: all layers"),
-    Column("branch", str, "mlp, experts (all of a layer's) or shared; all with no layer"),
+    Column("branch", str, "mlp, experts (all of a layer's), shared or second; all with no layer"),
 )
 _RANGE = (
     Column("low", float, "lower end of its interval"),

@@ -26,8 +26,9 @@ class Neurons {
   at(key, row) { return this.columns.get(key).data[row]; }
 
   id(row) {
-    const expert = this.at("expert", row), shared = this.spec.branches[this.at("branch", row)] === "shared";
-    return `${this.at("layer", row)}.${expert >= 0 ? `${expert}.` : shared ? "shared." : ""}${this.at("neuron", row)}`;
+    const expert = this.at("expert", row), branch = this.spec.branches[this.at("branch", row)];
+    const inner = expert >= 0 ? `${expert}.` : branch === "mlp" ? "" : `${branch}.`;
+    return `${this.at("layer", row)}.${inner}${this.at("neuron", row)}`;
   }
 
   find(id) {
