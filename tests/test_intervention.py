@@ -64,7 +64,7 @@ def _means(model: Model, mean: float = 0.3, negative: float = -0.2):
         for e in range(max(1, s.experts))
         for i in range(s.width)
     ]
-    info = SimpleNamespace(fingerprint=model.fingerprint, model=model.source)
+    info = SimpleNamespace(fingerprint=model.fingerprint, behaviour=(), model=model.source)
     return SimpleNamespace(table=pd.DataFrame(rows), info=info)
 
 

@@ -186,6 +186,12 @@ def _means(model: Model, site: Site, mask: torch.Tensor, chosen: Intervention, s
             f"a scan of other weights ({scan.info.model.name})",
             "scan this model, and pass that scan: means of one model say nothing of another",
         )
+    if not model.behaves_as(scan.info.behaviour):
+        raise InterventionError(
+            f"intervene(mode={chosen.name!r}) on {model.source.name}",
+            "a scan that was made while something else changed this model: an open intervention, a patched function",
+            "scan the model as it is now, and pass that scan",
+        )
     column = "mean_negative" if chosen.name == "negative_mean" else "mean"
     table = scan.table
     rows = table[(table["layer"] == site.layer) & (table["branch"] == site.branch)]

@@ -13,6 +13,7 @@ import zoo
 from negspace.errors import ModelError
 from negspace.models.fingerprint import canonical_config, fingerprint
 from negspace.models.load import load
+from negspace.reference import model_path
 
 
 def test_same_weights_same_hash_in_another_folder(tmp_path: Path) -> None:
@@ -61,10 +62,12 @@ def test_configuration_that_does_not(field: dict[str, Any]) -> None:
     assert fingerprint(module) == before
 
 
-def test_how_it_is_computed_does_not_matter() -> None:
-    prints = {fingerprint(zoo.build("mixtral", experts_implementation=h)) for h in ("eager", "grouped_mm")}
-    prints |= {fingerprint(zoo.build("mixtral", attn_implementation=h)) for h in ("eager", "sdpa")}
-    assert len(prints) == 1
+def test_another_implementation_than_the_default_is_another_model() -> None:
+    plain = fingerprint(zoo.build("mixtral"))
+    default = {"experts_implementation": "grouped_mm", "attn_implementation": "sdpa"}
+    for name, value in default.items():
+        assert fingerprint(zoo.build("mixtral", **{name: value})) == plain
+        assert fingerprint(zoo.build("mixtral", **{name: "eager"})) != plain
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
@@ -80,13 +83,25 @@ def test_tied_weights_count_once() -> None:
     fingerprint(module)
 
 
-def test_buffers_that_are_saved_count_and_others_do_not() -> None:
+@pytest.mark.parametrize("persistent", [True, False])
+def test_a_buffer_more_is_another_model(persistent: bool) -> None:
     module = zoo.build("llama")
     before = fingerprint(module)
-    module.register_buffer("scratch", torch.ones(2), persistent=False)
-    assert fingerprint(module) == before
-    module.register_buffer("kept", torch.ones(2))
+    module.register_buffer("more", torch.ones(2), persistent=persistent)
     assert fingerprint(module) != before
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("gelu", "0afa7713b6cef8289f1c7d3b9dd6dbbd0eff66ab2561fe91ed3cdd892ad5b190"),
+        ("relu", "0c5a833d89b1dd64b18ed135f60fff59558c97ecfaf4bc2e143b45305f622ce8"),
+        ("silu", "bc6f59dd46dca9049f172c179308c6157a0f9d345c8436e0381ab0041e693fa6"),
+    ],
+)
+def test_a_plain_model_keeps_its_fingerprint(name: str, known: str) -> None:
+    """Records of scoring are kept under it: another one would have all of them computed again."""
+    assert load(model_path(name), device="cpu").fingerprint == known
 
 
 def test_the_hash_is_what_its_description_says() -> None:

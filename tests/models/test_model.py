@@ -53,7 +53,7 @@ def test_a_tokenizer_without_bos() -> None:
 
 def test_the_fingerprint_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    monkeypatch.setattr("negspace.models.model.fingerprint", lambda module: calls.append(module) or "hash")
+    monkeypatch.setattr("negspace.models.identity.fingerprint", lambda module, _: calls.append(module) or "hash")
     model = wrap(zoo.build("llama"), zoo.tokenizer())
     assert model.fingerprint == model.fingerprint == "hash"
     assert len(calls) == 1

@@ -34,6 +34,8 @@ class Facts:
     """Where the model came from."""
     identity: Mapping[str, Any]
     """What every result depends on: weights, tokenizer, dtype, kind of device, software."""
+    behaviour: tuple[float, ...]
+    """The model's logits on fixed tokens, the proof of its fingerprint."""
     layout: Layout
     """The model's sites."""
     rectifies: bool

@@ -22,7 +22,7 @@ from negspace.stats.parts import bounds, gather_part, grids_to_table, part_to_ta
 from negspace.text.windows import Windows, make_windows
 
 Results = tuple[Mapping[str, Any], pd.DataFrame]
-_INTERNAL = ("model", "text", "versions")
+_INTERNAL = ("model", "behaviour", "text", "versions")
 
 
 def _scan(bench: Workbench, cell: Cell, step: Step) -> Results:

@@ -84,6 +84,7 @@ class Lab:
         self.store.discard(PASSING)
         info = ScanInfo(
             model=self.facts.source,
+            behaviour=self.facts.behaviour,
             text=self.facts.statistics[0],
             versions=dict(record.versions),
             **record.results["info"],

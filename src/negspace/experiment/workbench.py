@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 
 from negspace.controls import rectifies
-from negspace.errors import PairsError, StudyError, TasksError
+from negspace.errors import ModelError, PairsError, StudyError, TasksError
 from negspace.experiment.config import Study
 from negspace.experiment.facts import Facts, Survey, TaskFacts
 from negspace.intervention import Intervention, intervene
@@ -36,6 +36,8 @@ from negspace.text.source import Text, read_text
 from negspace.text.suites import SUITES, TITLES
 from negspace.text.windows import Windows, make_windows
 
+_OWN = frozenset({"scan", "scan_grids", "scan_part", "perplexity", "pairs", "tasks"})
+"""Kinds of cells that are about the workbench's own model, and no other."""
 _CHARACTERS = 4  # rough characters of a token, for estimates of time only
 _ACCURACIES = ("acc", "acc_norm", "acc_bytes", "exact_match")
 
@@ -67,6 +69,7 @@ class Workbench:
         self.readers = dict(readers or {})
         self.frugal = Frugal()
         self.handlers: dict[str, Handler] = dict(handlers or {})
+        self._described: Mapping[str, Any] | None = None
         self._leave: Callable[[], None] | None = None
         self._given = model is not None
         if model is not None:
@@ -183,9 +186,11 @@ class Workbench:
         pairs = {name: (made.name, made.hash, len(made)) for name, made in self.pairs.items()}
         statistics, chosen = self.statistics, self.tasks
         model, windows = self.model, self.windows
+        self._described = identity(model)
         return Facts(
             source=model.source,
-            identity=identity(model),
+            identity=self._described,
+            behaviour=model.identify().behaviour,
             layout=Layout.of(model.sites),
             rectifies=rectifies(model),
             statistics=(statistics.name, statistics.hash),
@@ -211,8 +216,30 @@ class Workbench:
         return few.tokens.size / (time.perf_counter() - began)
 
     def compute(self, cell: Cell, step: Step) -> tuple[Mapping[str, Any], pd.DataFrame]:
-        """Results and items of a cell; where memory runs out, from its start again with smaller batches."""
+        """Results and items of a cell; where memory runs out, from its start again with smaller batches.
+
+        Raises:
+            ModelError: the model is not, or no longer, the one that the cell names.
+            NegspaceError: what computing the cell raises.
+        """
+        self._check_model(cell)
         return self.frugal(lambda: self.handlers[cell.kind](self, cell, step), cell.label or cell.kind)
+
+    def _check_model(self, cell: Cell) -> None:
+        """Whoever holds the module may have changed it since, and a worker may hold another."""
+        asked = cell.spec.get("model")
+        if cell.kind not in _OWN and ("model" not in self.__dict__ or asked != self._described):
+            return
+        found = identity(self.model)
+        if asked is not None and dict(asked) != found:
+            differ = [name for name, value in found.items() if asked.get(name) != value]
+            raise ModelError(
+                f"to compute {cell.label or cell.kind} on {self.model.source.name}",
+                f"another model than the one that the study was planned with (its {', '.join(differ)} differ): the "
+                "module was changed since, or another worker holds other files under this name",
+                "undo the change (an adapter switched on or off, edited weights), or run the study again from its "
+                "start: records that fit are used, the rest is computed",
+            )
 
     def changed(self, cell: Cell, model: Model | None = None) -> AbstractContextManager[None]:
         """The intervention that a cell names, on the study's model or another; nothing where it names none."""
@@ -246,9 +273,13 @@ def split_tasks(given: Sequence[str]) -> tuple[tuple[str, ...], str | None]:
 
 
 def identity(model: Model) -> dict[str, Any]:
-    """What every result on a model depends on: weights, tokenizer, dtype, kind of device, software."""
+    """What every result on a model depends on: the model as it is now, tokenizer, dtype, kind of device, software.
+
+    Raises:
+        ModelError: as `Model.identify`.
+    """
     return {
-        "fingerprint": model.fingerprint,
+        "fingerprint": model.identify().fingerprint,
         "tokenizer": tokenizer_hash(model.tokenizer),
         "dtype": model.source.dtype,
         "device": model.device.type,

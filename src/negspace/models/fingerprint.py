@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from negspace.errors import ModelError
+from negspace.models.alterations import Twin, alterations, digest
 
 # Configuration that changes no logit, or that the parameters' own types and names already say. Everything else counts.
 _WITHOUT_EFFECT = frozenset(
@@ -43,20 +43,29 @@ _WITHOUT_EFFECT = frozenset(
 )
 
 
-def fingerprint(module: torch.nn.Module) -> str:
-    """SHA-256 over names, types, shapes and bytes of all parameters and saved buffers, and the configuration.
+def fingerprint(module: torch.nn.Module, twin: Twin | None = None) -> str:
+    """SHA-256 over names, types, shapes and bytes of all parameters and saved buffers, the configuration, and whatever
+    else sets the module apart from what its class makes of that configuration (`alterations`).
 
     The same weights give the same hash wherever they lie and on whatever devices; tied weights count once. Weights
     loaded in another dtype are other weights.
 
+    Args:
+        module: the model.
+        twin: its twin, where that was made before.
+
     Raises:
         ModelError: some weights are not in memory (offloaded by accelerate).
     """
+    altered = alterations(module, twin or Twin(module))
     whole = hashlib.sha256(canonical_config(getattr(module, "config", None)).encode())
-    tensors = sorted(_tensors(module))
+    tensors = sorted(_tensors(module), key=lambda item: item[0])
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as threads:
-        for (name, tensor), digest in zip(tensors, threads.map(_digest, (t for _, t in tensors)), strict=True):
-            whole.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|{digest}\n".encode())
+        for (name, tensor), own in zip(tensors, threads.map(digest, (t for _, t in tensors)), strict=True):
+            whole.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|{own}\n".encode())
+    # A plain model's hash ends here.
+    for line in altered:
+        whole.update(f"{line}\n".encode())
     return whole.hexdigest()
 
 
@@ -77,16 +86,10 @@ def _prune(value: Any) -> Any:
 def _tensors(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     yield from module.named_parameters()
     saved = module.state_dict(keep_vars=True)
-    # Buffers that are not saved (rotary tables, masks) follow from the configuration.
+    # Buffers that are not saved (rotary tables, masks) follow from the configuration, or are among the alterations.
     yield from ((name, buffer) for name, buffer in module.named_buffers() if name in saved)
-
-
-def _digest(tensor: torch.Tensor) -> str:
-    if tensor.is_meta:
-        raise ModelError(
-            asked="a fingerprint of the model's weights",
-            found="some weights are not in memory: they were offloaded to disk or CPU",
-            todo="load the model onto devices that hold all of it (device_map without offloading, or device='cpu')",
-        )
-    plain = tensor.detach().to("cpu").contiguous().reshape(-1).view(torch.uint8)
-    return hashlib.sha256(plain.numpy().data).hexdigest()
+    # What quantised layers save beside them: scales, tables of codes.
+    known = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
+    for name, value in saved.items():
+        if isinstance(value, torch.Tensor) and id(value) not in known:
+            yield name, value

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from huggingface_hub.utils import logging as hub_logging
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
-from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
 from negspace.errors import ModelError
@@ -24,6 +20,7 @@ from negspace.models.gguf.convert import require_package
 from negspace.models.language import embeddings, language_class
 from negspace.models.model import Model, ModelSource
 from negspace.models.probe import is_causal
+from negspace.models.quiet import quiet
 from negspace.models.sites import resolve
 
 DTYPES = {
@@ -84,7 +81,7 @@ def load(
     file, made_from = gguf_names.find(name, gguf_file), None
     where = _folder(name, revision) if file is None else ""
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-    with _quiet(), ExitStack() as stack:
+    with quiet(), ExitStack() as stack:
         if file is None:
             commit = _commit(name, where, revision)
             if not Path(where).is_dir():
@@ -366,21 +363,3 @@ def _map(asked: str | dict[str, Any] | None, module: Any) -> str | dict[str, str
     if isinstance(asked, dict):
         return {str(part): str(place) for part, place in asked.items()}
     return asked
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' warnings and its bar for weights, as it was before on leaving; downloads keep their bar."""
-    level, bars = transformers_logging.get_verbosity(), transformers_logging._tqdm_active
-    hub = hub_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    hub_logging.set_verbosity_error()
-    transformers_logging._tqdm_active = False
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        hub_logging.set_verbosity(hub)
-        transformers_logging._tqdm_active = bars

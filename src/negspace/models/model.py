@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from negspace.models.fingerprint import fingerprint
 from negspace.models.gguf.source import GGUFSource
+from negspace.models.identity import Identifier, Identity
 from negspace.models.layers import decoder_layers
 from negspace.models.site import Site
 
@@ -56,10 +57,34 @@ class Model:
     source: ModelSource
     """Where the model came from."""
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """SHA-256 (hexadecimal) of the weights and the configuration that matters; computed once, when first asked."""
-        return fingerprint(self.module)
+        """SHA-256 (hexadecimal) of whatever decides what the module computes, as it is now: weights, configuration,
+        adapters, quantisation. The weights are hashed when first asked for, and again only where they changed.
+
+        Hooks that others left on the module are not in it: `identify` refuses those that change anything.
+
+        Raises:
+            ModelError: some of its weights are not in memory.
+        """
+        return self._identifier.fingerprint
+
+    def identify(self) -> Identity:
+        """Fingerprint and behaviour (logits on fixed tokens) of the module as it is now; runs it on a few tokens.
+
+        Raises:
+            ModelError: as `fingerprint`; something left hooks on the module that change its logits; or these changed
+                although nothing that the fingerprint covers did.
+        """
+        return self._identifier.identify()
+
+    def behaves_as(self, behaviour: Sequence[float]) -> bool:
+        """Whether a behaviour is this model's, up to rounding; an empty one could be anybody's."""
+        return self._identifier.behaves_as(behaviour)
+
+    @cached_property
+    def _identifier(self) -> Identifier:
+        return Identifier(self.module, self.source.dtype)
 
     @property
     def layers(self) -> int:

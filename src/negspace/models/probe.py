@@ -58,12 +58,22 @@ def run(module: Any, *, other_end: bool = False) -> torch.Tensor:
     ids = sequence(module)
     if other_end:
         ids[0, -1] = ids[0, 1]
+    return forward(module, ids)
+
+
+def forward(module: Any, ids: torch.Tensor) -> torch.Tensor:
+    """Logits [rows, tokens, vocabulary] of token ids [rows, tokens].
+
+    Raises:
+        SiteError: the forward pass fails.
+    """
+    ids = ids.to(module.get_input_embeddings().weight.device)
     try:
         with torch.no_grad():
             return module(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
     except Exception as error:
         raise SiteError(
-            asked=f"a forward pass of {type(module).__name__} over {TOKENS} tokens",
+            asked=f"a forward pass of {type(module).__name__} over {ids.shape[1]} tokens",
             found=f"{type(error).__name__}: {error}",
             todo="check that the model runs by itself on text alone, on this device and in this dtype",
         ) from error

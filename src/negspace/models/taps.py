@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from negspace.errors import SiteError
 from negspace.models.experts import Rows, experts_ancestor, kind_of
+from negspace.models.identity import changing
 from negspace.models.model import Model
 from negspace.models.overrides import activation
 from negspace.models.site import Site
@@ -70,6 +71,7 @@ def tap(
                 todo="take the sites from the model itself (model.sites)",
             )
     with ExitStack() as stack:
+        stack.enter_context(changing(model.module))
 
         def keep(handle: RemovableHandle) -> None:
             stack.callback(handle.remove)

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from negspace.errors import RecordError, StatisticsError
 from negspace.files import write_whole
+from negspace.models.behaviour import behaviour
 from negspace.models.model import Model, ModelSource
 from negspace.neurons import select
 from negspace.neurons.layout import Layout
@@ -41,7 +42,10 @@ class ScanInfo(BaseModel):
     model: ModelSource
     """Where the model came from."""
     fingerprint: str
-    """Fingerprint of its weights."""
+    """Fingerprint of the model."""
+    behaviour: tuple[float, ...] = ()
+    """Its logits on fixed tokens, which tell a model that was changed in a way that no fingerprint knows of; empty in a
+    scan that an earlier version wrote."""
     layout: Layout
     """Its sites in order; the table's rows follow them."""
     text: str
@@ -247,13 +251,16 @@ def scan(
     cut = make_windows(
         source, model.tokenizer, window=window, stride=stride, windows=windows, bos=bos, context=model.context
     )
+    # Before hours of work, and of the model as it is now: with an intervention that is open, with its.
+    who = model.identify()
     found = measure(
         model, cut, batch=batch, md_pairs=md_pairs, exactly=exact, seed=seed, merged=merged, progress=progress
     )
     special = int(cut.special.sum())
     info = ScanInfo(
         model=model.source,
-        fingerprint=model.fingerprint,
+        fingerprint=who.fingerprint,
+        behaviour=behaviour(model.module),
         layout=Layout.of(model.sites),
         text=cut.text_name,
         text_hash=cut.text_hash,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from negspace.errors import StudyError
+from negspace.errors import ModelError, StudyError
 from negspace.experiment.analysis import Analysis, Settings
 from negspace.experiment.config import Study
 from negspace.experiment.facts import Facts, Survey
@@ -18,7 +19,9 @@ from negspace.experiment.handlers import HANDLERS
 from negspace.experiment.lab import Lab
 from negspace.experiment.plan import Load
 from negspace.experiment.workbench import Workbench
+from negspace.models.behaviour import distance, same
 from negspace.models.model import Model
+from negspace.runs.cell import digest
 from negspace.runs.engine import Compute, Engine, LocalEngine, Progress
 from negspace.runs.ray_cluster import RayCluster
 from negspace.runs.store import Store
@@ -27,6 +30,7 @@ from negspace.study.registry import analysis, handlers, sections
 from negspace.study.tables import Tables
 
 STUDY_FILE = "study.yaml"
+BEHAVIOUR_FILE = "behaviour.json"
 SCAN_FILE = "scan.parquet"
 
 
@@ -112,6 +116,7 @@ def run_study(
             note(
                 f"another configuration was run here (other {changed}); records that fit are used, tables are replaced"
             )
+        _check_behaviour(store, facts)
         store.write_file(STUDY_FILE, yaml.safe_dump(given, sort_keys=False, allow_unicode=True).encode())
         store.log(
             "start",
@@ -206,6 +211,30 @@ def _run(lab: Lab, analyses: Mapping[str, Analysis[Any]]) -> dict[str, Any]:
         "analyses": parts,
         "notes": notes + [note for part in parts.values() for note in part.get("notes", [])],
     }
+
+
+def _check_behaviour(store: Store, facts: Facts) -> None:
+    """Compare what the model does with what a model of the same identity did when it began a run in this folder.
+
+    Raises:
+        ModelError: they differ by more than rounding.
+    """
+    try:
+        held = json.loads((store.folder / BEHAVIOUR_FILE).read_text(encoding="utf-8"))
+        before = {str(key): tuple(map(float, values)) for key, values in held.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        before = {}  # none yet, or one that can be taken anew
+    key = digest(facts.identity)
+    if key in before and not same(before[key], facts.behaviour, facts.source.dtype):
+        raise ModelError(
+            f"to go on with the run in {store.folder} on {facts.source.name}",
+            "a model of the same weights, configuration and parts that gives other logits on the same tokens (they "
+            f"moved by {distance(before[key], facts.behaviour):.2g} of their size): something outside of it changes "
+            "what it computes, now or when the run began",
+            "undo that (a patched function, a global setting such as TF32), or give a new folder with --out",
+        )
+    if key not in before:
+        store.write_file(BEHAVIOUR_FILE, json.dumps({**before, key: facts.behaviour}).encode() + b"\n")
 
 
 def _changed(store: Store, given: dict[str, Any]) -> str:
