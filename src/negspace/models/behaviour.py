@@ -38,12 +38,10 @@ def behaviour(module: Any) -> tuple[float, ...]:
     Raises:
         SiteError: the model cannot run on plain tokens.
     """
-    rows = module.get_input_embeddings().weight.shape[0]
     config = module.config.get_text_config(decoder=True)
     context = getattr(config, "max_position_embeddings", None) or TOKENS
-    # Steps of a prime through the middle of the vocabulary: its ends hold special tokens and rows that pad it.
-    ids = rows // 8 + (7919 * torch.arange(1, min(TOKENS, context) + 1)) % max(1, 3 * rows // 4)
-    logits = probe.forward(module, ids[None])[0, _EVERY - 1 :: _EVERY].float().cpu()
+    ids = probe.sequence(module, min(TOKENS, context))
+    logits = probe.forward(module, ids)[0, _EVERY - 1 :: _EVERY].float().cpu()
     words = torch.linspace(0, logits.shape[-1] - 1, _WORDS).long()
     kept = logits[:, words]
     # Some models set the logits of tokens that must not come to the lowest number.
