@@ -12,7 +12,7 @@ from scipy.stats import wasserstein_distance
 
 from negspace.stats.accumulate import Accumulator
 from negspace.stats.sketch import Grid, Sketch
-from negspace.stats.wasserstein import exact, from_sketch
+from negspace.stats.wasserstein import exact, from_sketch, gaussian_negative_share
 
 TOKENS = 20_000
 
@@ -154,3 +154,13 @@ def test_where_the_structure_sits():
     assert found.negative_share[0] > 0.5
     assert found.negative_share[0] + found.negative_share[1] == pytest.approx(1.0, abs=1e-3)
     assert found.wd[0] == pytest.approx(found.wd[1], abs=1e-5)
+
+
+def test_the_gaussian_negative_share_is_what_gaussian_samples_have() -> None:
+    rng = np.random.default_rng(0)
+    for zero in (-1.5, -0.5, 0.0, 1.0):
+        found = exact(rng.standard_normal((400, 500)) - zero)
+        # Shares of the summed distance, as the expectation of |F - Phi| is taken before dividing.
+        share = float((found.negative_share * found.wd).sum() / found.wd.sum())
+        assert share == pytest.approx(float(gaussian_negative_share(zero)), abs=0.02)
+    assert gaussian_negative_share([0.0, np.nan, 40.0, -40.0]) == pytest.approx([0.5, np.nan, 1, 0], nan_ok=True)

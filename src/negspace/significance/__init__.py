@@ -16,7 +16,9 @@
    headline (shares, suites, scores, controls); a table by phenomenon or by task is a family of its own. Only then read
    `finding` and `verdict`, and print `reason` where nothing can be judged.
 5. **Beside it.** `floors` and `above_chance` (accuracy where there is something to lose), `nesting.pooled()` (every
-   pair weighs the same).
+   pair weighs the same), `compare_curves` and `band` (loss over perplexity, for several families of sets),
+   `additivity` (groups of layers), `pool` (many models), `reliability` (two halves of a text), `components`, `planned`
+   and `detectable` (what a study of given size can show).
 
 Nothing here prints, draws at random without a seed, or knows of studies. What cannot be judged comes back as finding
 "cannot be judged" with NaN for every number and a `reason` that says what to add; `ValueError` is for arrays that do
@@ -30,8 +32,10 @@ freedom (`estimate.mean`). Random sets are a sample of sets (`sets`). Nothing re
 takes pairs of one template as independent.
 """
 
+from negspace.significance.additivity import Additivity, additivity
 from negspace.significance.contrast import Contrast, Finding, Margin, Scale, Sets, compare, plain_sd
 from negspace.significance.correction import Corrected, correct
+from negspace.significance.curves import Band, Curve, CurveContrast, band, compare_curves
 from negspace.significance.dissociation import Dissociation, Doses, OnScales, Suite, Verdict, Without, dissociate
 from negspace.significance.family import judge_together
 from negspace.significance.floor import AboveChance, Floor, Floors, above_chance, floors
@@ -47,15 +51,23 @@ from negspace.significance.paired import (
     perplexity_interval,
     sign_flip,
 )
+from negspace.significance.pooling import ModelEffect, Pooled, pool
+from negspace.significance.power import Components, Sizes, components, detectable, planned, planned_with_sets, power_of
 from negspace.significance.reference import Reference, stand
+from negspace.significance.reliability import Reliability, reliability
 from negspace.significance.sets import compare_sets, compare_with_sets, fewest_sets
 
 __all__ = [
     "ENOUGH",
     "AboveChance",
     "AccuracyChange",
+    "Additivity",
+    "Band",
+    "Components",
     "Contrast",
     "Corrected",
+    "Curve",
+    "CurveContrast",
     "Dissociation",
     "Doses",
     "Family",
@@ -65,24 +77,33 @@ __all__ = [
     "Interaction",
     "Interval",
     "Margin",
+    "ModelEffect",
     "Nesting",
     "OnScales",
     "Outcomes",
     "PerplexityChange",
+    "Pooled",
     "Reference",
+    "Reliability",
     "Scale",
     "Sets",
+    "Sizes",
     "Suite",
     "Verdict",
     "Without",
     "above_chance",
     "accuracy_interval",
+    "additivity",
+    "band",
     "compare",
     "compare_accuracy",
+    "compare_curves",
     "compare_perplexity",
     "compare_sets",
     "compare_with_sets",
+    "components",
     "correct",
+    "detectable",
     "dissociate",
     "fewest_sets",
     "floors",
@@ -94,6 +115,11 @@ __all__ = [
     "mean_interval",
     "perplexity_interval",
     "plain_sd",
+    "planned",
+    "planned_with_sets",
+    "pool",
+    "power_of",
+    "reliability",
     "sign_flip",
     "stand",
     "together",

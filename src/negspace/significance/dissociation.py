@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -13,7 +14,7 @@ from negspace.significance.contrast import NAN, Contrast, adjusted, conclude
 from negspace.significance.estimate import Estimate, grouped, mean, total
 from negspace.significance.floor import Floor, floors
 from negspace.significance.nesting import Nesting, Shortfall
-from negspace.significance.sets import conclude_with_sets, set_means, too_few
+from negspace.significance.sets import conclude_with_sets, fewest_sets, set_means, too_few
 
 Verdict = Literal[
     "established",
@@ -118,9 +119,10 @@ class Dissociation:
     p_cross_adjusted: float
     """The same, Holm-corrected."""
     scales: Mapping[str, OnScales]
-    """grammar, other and interaction on three scales; a verdict needs one sign in all three. Empty if not testable."""
+    """grammar, other and interaction on three scales: no verdict without one sign of the interaction in all three, and
+    no crossing over without one of either side. Empty if not testable."""
     scales_agree: bool
-    """Whether they have."""
+    """Whether the interaction has one sign in all three."""
     among_random: Contrast
     """The interaction contrast against that of random sets in the top set's place."""
     left_out: tuple[Floor, ...]
@@ -152,17 +154,26 @@ class Sides:
     """Both sides and their contrast as estimates."""
 
     grammar: Estimate
+    """Top minus control on grammar."""
     other: Estimate
+    """Top minus control on the other abilities."""
     interaction: Estimate
+    """other - grammar."""
     agree: bool
+    """Whether the interaction has one sign on all scales."""
+    each_agrees: bool
+    """Whether either side has."""
 
-    @property
-    def crossed(self) -> bool:
-        return self.grammar.value * self.other.value < 0
+    @cached_property
+    def p(self) -> float:
+        """p-value of the interaction."""
+        return self.interaction.p()
 
-    @property
+    @cached_property
     def p_cross(self) -> float:
-        return max(self.grammar.p(), self.other.p()) if self.crossed else 1.0
+        """p-value for crossing over."""
+        crossed = self.grammar.value * self.other.value < 0
+        return max(self.grammar.p(), self.other.p()) if crossed else 1.0
 
 
 def dissociate(grammar: Suite, other: Suite, doses: Doses | None, *, alpha: float = 0.05) -> Dissociation:
@@ -248,9 +259,7 @@ def judged(one: Dissociation, p: float, p_cross: float, tests: int) -> Dissociat
         if w.sides is None
         else replace(
             w,
-            verdict=_verdict(w.sides, w.sides.interaction.p() * factor, w.sides.p_cross * factor_cross, tests, alpha)[
-                0
-            ],
+            verdict=_verdict(w.sides, w.sides.p * factor, w.sides.p_cross * factor_cross, tests, alpha)[0],
         )
         for w in one.without
     )
@@ -270,7 +279,7 @@ def judged(one: Dissociation, p: float, p_cross: float, tests: int) -> Dissociat
 def _verdict(sides: Sides, p: float, p_cross: float, tests: int, alpha: float) -> tuple[Verdict, Side]:
     if p > alpha or not sides.agree:
         return "not established", ""
-    if p_cross <= alpha:
+    if p_cross <= alpha and sides.each_agrees:
         return ("established" if sides.interaction.value > 0 else "reversed"), ""
     grammar, other = (side.p() * tests <= alpha for side in (sides.grammar, sides.other))
     carried: Side = "both" if grammar and other else "grammar" if grammar else "other" if other else "neither"
@@ -353,8 +362,7 @@ def _sides(grammar: _Part | _Rest, other: _Part | _Rest) -> Sides | Shortfall:
     if isinstance(two, Shortfall):
         return two
     on = (grammar.scales(), other.scales())
-    agree = all(scales.agree for scales in (*on, _difference(on[1], on[0])))
-    return Sides(one, two, total([two, one], [1, -1]), agree)
+    return Sides(one, two, total([two, one], [1, -1]), _difference(on[1], on[0]).agree, all(own.agree for own in on))
 
 
 def _difference(one: OnScales, two: OnScales) -> OnScales:
@@ -368,7 +376,7 @@ def _among_random(parts: list[_Part], alpha: float) -> Contrast:
     grammar, other = (np.asarray(drawn) for drawn in sets)
     if len(grammar) != len(other):
         raise ValueError(f"need the same random sets in both suites, got {len(grammar)} and {len(other)}")
-    if (few := too_few(len(grammar))) is not None:
+    if (few := too_few(len(grammar), fewest_sets("interaction", alpha))) is not None:
         return conclude(few, "interaction", alpha)
     found, values, noise = [], np.zeros(len(grammar)), 0.0
     for part, drawn, sign in zip(parts, (grammar, other), (-1, 1), strict=True):

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 from negspace.significance.interval import wilson
-from negspace.significance.nesting import Level, Nesting, Shortfall
+from negspace.significance.nesting import Nesting, Shortfall
 
 
 @dataclass(frozen=True)
@@ -50,17 +50,17 @@ class Estimate:
         """Two-sided p-value of the t-test against a value; 1 where nothing varies and it is that value."""
         if self.variance == 0:
             return float(self.value == null)
-        return float(2 * stats.t.sf(abs(self.value - null) / self.se, self.degrees))
+        return float(2 * special.stdtr(self.degrees, -abs(self.value - null) / self.se))
 
     def p_above(self, bound: float) -> float:
         """One-sided p-value for lying above a bound."""
         if self.variance == 0:
             return float(not self.value > bound)
-        return float(stats.t.sf((self.value - bound) / self.se, self.degrees))
+        return float(special.stdtr(self.degrees, -(self.value - bound) / self.se))
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """Both ends of the interval of level 1 - alpha."""
-        half = float(stats.t.ppf(1 - alpha / 2, self.degrees)) * self.se
+        half = float(special.stdtrit(self.degrees, 1 - alpha / 2)) * self.se
         return self.value - half, self.value + half
 
 
@@ -111,7 +111,7 @@ def grouped(values: ArrayLike, nesting: Nesting, *, outcomes: bool = False) -> G
     s2 = np.divide(squares, sizes - 1, out=np.full(sizes.size, pooled), where=sizes > 1)
     floor = 0.0
     if outcomes and data.min() == data.max():
-        floor = (wilson(0, data.size).high / float(stats.norm.ppf(0.975))) ** 2
+        floor = (wilson(0, data.size).high / float(special.ndtri(0.975))) ** 2
     return Grouped(nesting, means, s2 / sizes, floor)
 
 
@@ -135,21 +135,26 @@ def mean(values: Grouped, *, within: bool = False) -> Estimate | Shortfall:
     if level.unit is None:
         degrees = float(nesting.sizes.sum() - nesting.sizes.size)
         return Estimate(values.mean, max(items, values.floor), degrees, level.name, level.count, level.scope, items)
-    variance, degrees = _between(values, level)
+    h, variance = _between(values, level.unit)
     if level.name == nesting.names[0]:
-        groups = Level("", len(nesting.labels), np.arange(len(nesting.labels)), "")
-        variance = max(variance, _between(values, groups)[0])
-    variance = max(variance, items, values.floor)
-    return Estimate(values.mean, variance, degrees, level.name, level.count, level.scope, items)
+        variance = max(variance, _between(values, np.arange(len(nesting.labels)))[1])
+    return Estimate(
+        values.mean,
+        max(variance, items, values.floor),
+        satterthwaite(h),
+        level.name,
+        level.count,
+        level.scope,
+        items,
+    )
 
 
-def _between(values: Grouped, level: Level) -> tuple[float, float]:
-    """Variance of the mean from the units of a level, and its degrees of freedom."""
+def _between(values: Grouped, unit: NDArray[np.intp]) -> tuple[NDArray[np.float64], float]:
+    """Weights of the units, and the variance of the mean from them."""
     weights = values.nesting.weights
-    assert level.unit is not None
-    h = np.bincount(level.unit, weights=weights).astype(np.float64)
-    total = np.bincount(level.unit, weights=weights * (values.means - values.mean))
-    return float((total**2 / (1 - h)).sum()), satterthwaite(h)
+    h = np.bincount(unit, weights=weights)
+    total = np.bincount(unit, weights=weights * (values.means - values.mean))
+    return h, float((total**2 / (1 - h)).sum())
 
 
 def satterthwaite(h: NDArray[np.float64]) -> float:

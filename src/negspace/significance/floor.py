@@ -136,10 +136,10 @@ def above_chance(
     groups, first = len(nesting.labels), _halves(nesting, seed)
     weight, value, noise, accuracy = (np.zeros(groups) for _ in range(4))
     chosen = []
+    if nesting.sizes.min() < 2:
+        few = Shortfall("a paradigm of a single pair cannot be split into halves", "add pairs to each paradigm")
+        return _no_paradigms(few, alpha, groups)
     for choose in (first, ~first):
-        if np.bincount(nesting.group[choose], minlength=groups).min() == 0:
-            few = Shortfall("a paradigm of a single pair cannot be split into halves", "add pairs to each paradigm")
-            return _no_paradigms(few, alpha, groups)
         above = floors(before[choose], _part(nesting, choose), level[choose], alpha=alpha).above
         chosen.append(above)
         if not above.any():

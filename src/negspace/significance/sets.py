@@ -19,18 +19,26 @@ from negspace.significance.estimate import Estimate, grouped, mean
 from negspace.significance.nesting import Nesting, Shortfall
 
 FEWEST = 5
-"""Random sets that a judgement needs where the items' error dominates (by calibration; with 3 or 4, up to 6.3% of true
-nulls are rejected at 5%, and a difference must be 3 to 5 standard deviations to show)."""
+"""Random sets that any judgement needs: with 3 or 4, up to 6.3% of true nulls are rejected at 5%, and a difference must
+be 3 to 5 standard deviations to show (by simulation)."""
 
 
-def fewest_sets(alpha: float, *, sets_dominate: bool) -> int:
-    """Random sets that a judgement needs.
+def fewest_sets(scale: Scale, alpha: float, sets_share: float = 0.0) -> int:
+    """Random sets that a contrast with them needs.
 
-    Where the sets' differing dominates, the t distribution is not trusted alone: effects of random sets are skewed, and
-    with R sets a further one lies beyond them all, on one side, with probability 1 / (R + 1) whatever their
-    distribution. That must not exceed alpha: 19 sets at 0.05.
+    Where the sets' differing makes most of the error, t is not trusted alone: what random sets do is skewed. But with R
+    sets a further one lies beyond them all, on one side, with probability 1 / (R + 1) whatever their distribution, and
+    that is asked not to exceed alpha: 19 sets at 0.05. In perplexity the sets' differing is taken to dominate always
+    (windows are many and all change alike): to look first would be to judge just where the sets drawn happen to agree,
+    and then most findings would be false.
+
+    Args:
+        scale: of the contrast.
+        alpha: its level.
+        sets_share: measured share of the error that comes from the sets' differing.
     """
-    return max(FEWEST, math.ceil(round(1 / alpha, 9)) - 1) if sets_dominate else FEWEST
+    dominate = scale == "log ratio" or sets_share > 0.5
+    return max(FEWEST, math.ceil(round(1 / alpha, 9)) - 1) if dominate else FEWEST
 
 
 def compare_with_sets(
@@ -53,15 +61,15 @@ def compare_with_sets(
         nesting, scale, alpha, within: as for `compare`.
 
     Returns:
-        "cannot be judged" with fewer than `FEWEST` sets, or with fewer than `fewest_sets` where the sets' differing
-        makes up most of the error; `sets` says which, and how many are advised.
+        "cannot be judged" with fewer than `fewest_sets`; `sets` says how much of the error comes from the sets, and how
+        many are advised.
 
     Raises:
         ValueError: as for `compare`.
     """
     drawn = _drawn(sets)
     difference = subtract(condition, drawn.mean(axis=0), scale)
-    if (few := too_few(len(drawn))) is not None:
+    if (few := too_few(len(drawn), fewest_sets(scale, alpha))) is not None:
         return conclude(few, scale, alpha)
     found = mean(grouped(difference, nesting, outcomes=scale == "points"), within=within)
     if isinstance(found, Shortfall):
@@ -92,7 +100,7 @@ def compare_sets(
     """
     drawn = _drawn(sets)
     difference = subtract(drawn.mean(axis=0), reference, scale)
-    if (few := too_few(len(drawn))) is not None:
+    if (few := too_few(len(drawn), FEWEST)) is not None:
         return conclude(few, scale, alpha)
     found = mean(grouped(difference, nesting, outcomes=scale == "points"), within=within)
     if isinstance(found, Shortfall):
@@ -119,7 +127,7 @@ def conclude_with_sets(
     centred = values - values.mean()
     side = 1.0 if found.value >= 0 else -1.0
     beyond = int(np.count_nonzero(side * centred >= abs(found.value)))
-    needed = fewest_sets(alpha, sets_dominate=share > 0.5)
+    needed = fewest_sets(scale, alpha, share)
     sets = Sets(
         sets=count,
         sd=float(values.std(ddof=1)),
@@ -142,12 +150,11 @@ def conclude_with_sets(
     return contrast
 
 
-def too_few(count: int) -> Shortfall | None:
-    """Why a number of random sets is too small for any judgement; None where it is not."""
-    if count >= FEWEST:
+def too_few(count: int, needed: int) -> Shortfall | None:
+    """Why a number of random sets is too small for a judgement; None where it is not."""
+    if count >= needed:
         return None
-    found = f"cannot be judged with {count} random set{'s' if count != 1 else ''}"
-    return Shortfall(found, f"draw {FEWEST} or more; 19 where the sets differ by more than their items' error")
+    return Shortfall(f"cannot be judged with {count} random set{'s' if count != 1 else ''}", f"draw {needed} or more")
 
 
 def set_means(sets: NDArray[np.float64], nesting: Nesting, within: bool = False) -> tuple[NDArray[np.float64], float]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.integrate import cumulative_trapezoid
 from scipy.special import ndtr, ndtri
 
 from negspace.stats.moments import Moments, moments_of, moments_of_sketch
@@ -220,3 +221,24 @@ def _density(t: NDArray[np.float64] | float) -> NDArray[np.float64]:
 def _integral(t: NDArray[np.float64], phi: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
     """Integral of Phi up to t; phi is Phi(t), if already made."""
     return np.maximum(t * (ndtr(t) if phi is None else phi) + _density(t), 0.0)
+
+
+def gaussian_negative_share(zero: ArrayLike) -> NDArray[np.float64]:
+    """Negative share that a Gaussian neuron would have by the chance of its sample, for where its zero lies.
+
+    The negative share grows with the part of the axis that is below zero, whatever the shape. A Gaussian's distance is
+    all sampling noise: the empirical CDF of n standardised tokens is off at t by a Gaussian of variance v(t) / n,
+    v = Phi (1 - Phi) - phi^2 (1 + t^2 / 2), mean and variance being estimated from the same tokens (Durbin 1973). The
+    expected |F - Phi| is proportional to sqrt(v), so that its share below t0 is the integral of sqrt(v) up to t0 over
+    that of all of it, for any n. A half for a zero at the mean.
+
+    Args:
+        zero: [...] standardised zeros, t0 = -mean / std; NaN stays NaN.
+
+    Returns:
+        [...] from 0 to 1.
+    """
+    t = np.linspace(-9, 9, 3601)
+    v = ndtr(t) * ndtr(-t) - _density(t) ** 2 * (1 + t**2 / 2)
+    below = cumulative_trapezoid(np.sqrt(np.maximum(v, 0.0)), t, initial=0.0)
+    return np.asarray(np.interp(np.asarray(zero, np.float64), t, below / below[-1]), np.float64)
