@@ -37,6 +37,7 @@ MODULES = (
     "bench_pairs",
     "bench_layers",
     "bench_matching",
+    "bench_neighbours",
     "bench_scaling",
 )
 FOLDER = Path(__file__).parent

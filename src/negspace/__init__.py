@@ -15,6 +15,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from negspace.threads import wait_softly
+
 if TYPE_CHECKING:
     from negspace.analyses.parts_of_speech.excess import parts_of_speech
     from negspace.controls import Match, match_perplexity, random_sets
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from negspace.text.pairs import PairSet, read_pairs
 
 __version__ = "0.1.0"
+
+wait_softly()  # before anything imports torch
 
 _HOMES = {
     "negspace.controls": ("Match", "match_perplexity", "random_sets"),

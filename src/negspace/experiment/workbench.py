@@ -6,10 +6,8 @@ import gc
 import hashlib
 import json
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,13 +26,13 @@ from negspace.models.model import Model
 from negspace.neurons.layout import Layout
 from negspace.runs.cell import Cell
 from negspace.runs.engine import Step
-from negspace.score.perplexity import perplexity
 from negspace.score.taskfiles import known_tasks
 from negspace.score.tasks import TaskSet, read_tasks
 from negspace.text.pairs import PairSet, read_pairs
 from negspace.text.source import Text, read_text
 from negspace.text.suites import SUITES, TITLES
 from negspace.text.windows import Windows, make_windows
+from negspace.threads import Speed, candidates, choose
 
 _OWN = frozenset({"scan", "scan_grids", "scan_part", "perplexity", "pairs", "tasks"})
 """Kinds of cells that are about the workbench's own model, and no other."""
@@ -207,13 +205,27 @@ class Workbench:
             paired={name: len(made.pairs) for name, made in self.pairs.items()},
         )
 
+    def speed(self) -> Speed:
+        """How fast the model reads here, by trials of a second or two; on a CPU under the best number of threads.
+
+        That number stays set. At most as many threads are tried as there were when this was first asked.
+        """
+        module, tokens = self.model.module, torch.from_numpy(self.windows.tokens[:1]).to(self.model.device)
+
+        def forward(count: int) -> torch.Tensor:
+            with torch.inference_mode():
+                return module(input_ids=tokens[:, :count], use_cache=False).logits.cpu()
+
+        numbers = candidates(self._threads) if self.model.device.type == "cpu" else (self._threads,)
+        return choose(forward, tokens.shape[1], numbers)
+
+    @cached_property
+    def _threads(self) -> int:
+        return torch.get_num_threads()
+
     def rate(self) -> float:
-        """Tokens a second that the model reads here: a trial on a window or two, once warmed up."""
-        few = replace(self.windows, tokens=self.windows.tokens[:2], special=self.windows.special[:2])
-        perplexity(self.model, few, batch=self.study.batch)
-        began = time.perf_counter()
-        perplexity(self.model, few, batch=self.study.batch)
-        return few.tokens.size / (time.perf_counter() - began)
+        """Tokens a second that the model reads here."""
+        return self.speed().rate
 
     def compute(self, cell: Cell, step: Step) -> tuple[Mapping[str, Any], pd.DataFrame]:
         """Results and items of a cell; where memory runs out, from its start again with smaller batches.
