@@ -223,3 +223,21 @@ def test_a_file_that_all_share_is_frozen_and_no_duplicate() -> None:
     assert screen(*series_of(("frozen", "b"), ("frozen", "d"), ("frozen", "f"))) == []
     (found,) = screen(*series_of(("frozen", "b"), ("frozen", "b"), ("frozen", "f")))
     assert str(found) == "step1 holds the very weights of step0"
+
+
+def test_a_series_of_gguf_files(tmp_path: Path) -> None:
+    """Files, patterns of them, and folders that hold them or one each; the quantisation in a name is no step."""
+    for step in (100, 2000):
+        for name in (f"a/tiny-step{step}.Q4_K_M.gguf", f"b/{step}-q8_0.gguf", f"c/checkpoint-{step}/tiny.gguf"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_bytes(b"GGUF" + name.encode())
+    for given in ("a", "a/*.gguf", "b", "c", "c/*"):
+        places, _ = find([str(tmp_path / given)], str(tmp_path))
+        assert [place.step for place in places] == [100, 2000]
+    places, _ = find([str(path) for path in sorted((tmp_path / "a").iterdir())], str(tmp_path))
+    assert [place.name for place in places] == ["tiny-step100.Q4_K_M.gguf", "tiny-step2000.Q4_K_M.gguf"]
+    held = contents(places)
+    assert [list(one.weights) for one in held] == [[place.name] for place in places]
+    assert not screen(places, held)
+    (tmp_path / "a/tiny-step100.Q4_K_M.gguf").write_bytes((tmp_path / "a/tiny-step2000.Q4_K_M.gguf").read_bytes())
+    assert [one.place.step for one in screen(places, contents(places))] == [100]

@@ -25,7 +25,7 @@ app = typer.Typer(
     help="Find out what language models compute below zero.",
 )
 
-ModelName = Annotated[str, typer.Argument(help="Folder, or name on the Hugging Face hub.", metavar="MODEL")]
+ModelName = Annotated[str, typer.Argument(help="Folder, GGUF file, or name on the Hugging Face hub.", metavar="MODEL")]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")]
 Dtype = Annotated[str | None, typer.Option(help="float32 (default), float16, bfloat16 or float64.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...; CUDA where there is one, else cpu.")]
@@ -87,7 +87,9 @@ def sites(
     columns = [("layer", "right"), ("path", "left"), ("width", "right"), ("activation", "left")]
     columns += [("experts", "right"), ("branch", "left")]
     neurons = sum(site.size for site in loaded.sites)
-    output().print(rows(f"{model}: {neurons:,} neurons at {len(loaded.sites)} sites", columns, body))
+    console = output()
+    console.print(rows(f"{model}: {neurons:,} neurons at {len(loaded.sites)} sites", columns, body))
+    _print_origin(loaded.source)
 
 
 @app.command()
@@ -146,7 +148,7 @@ def run(
         typer.Argument(help="YAML file with the study's fields; options override it.", metavar="[STUDY.yaml]"),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; give the same one again to go on with a run.")] = None,
-    model: Annotated[str | None, typer.Option(help="Folder, or name on the Hugging Face hub.")] = None,
+    model: Annotated[str | None, typer.Option(help="Folder, GGUF file, or name on the Hugging Face hub.")] = None,
     text: Annotated[str | None, typer.Option(help="Text for statistics and perplexity; wikitext-2.")] = None,
     statistics_text: Annotated[str | None, typer.Option(help="Another text for the statistics.")] = None,
     perplexity_text: Annotated[str | None, typer.Option(help="Another text for perplexity.")] = None,
@@ -313,7 +315,17 @@ def _print_scan(made: Any, out: Path, as_json: bool) -> None:
     console.print(rows(title, columns, body))
     for warning in made.warnings:
         console.print(plain(f"note: {warning}"), soft_wrap=True)
+    _print_origin(info.model)
     console.print(plain(f"{len(made.table):,} neurons written to {out}"), soft_wrap=True)
+
+
+def _print_origin(source: Any) -> None:
+    """Say of a model from a GGUF file how its weights were quantised, and what was put right in it."""
+    from negspace.report.tables import plain
+
+    if source.gguf is not None:
+        for line in (f"weights dequantised from {source.gguf}", *source.gguf.mended):
+            output().print(plain(line), soft_wrap=True)
 
 
 def _layer(place: tuple[int, str], part: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from negspace.cli.terminal import duration, output
 
 @guarded
 def study(
-    model: Annotated[str, typer.Argument(help="Folder, or name on the Hugging Face hub.", metavar="MODEL")],
+    model: Annotated[str, typer.Argument(help="Folder, GGUF file, or name on the Hugging Face hub.", metavar="MODEL")],
     preset: Annotated[str, typer.Option(help="paper: every analysis; quick: the main study on few items.")] = "paper",
     analysis: Annotated[
         list[str] | None, typer.Option(help="Only this analysis instead of the preset's; may be repeated.")

@@ -76,7 +76,7 @@ class Study(BaseModel):
     analyses: Sections = Field(default_factory=lambda: {"ablation": {}})
     """Analyses by name, each with its own settings; a list of names takes them as they are."""
     model: str
-    """Folder, or name on the Hugging Face hub."""
+    """Folder, GGUF file, or name on the Hugging Face hub."""
     revision: str | None = None
     """Branch, tag or commit on the hub."""
     dtype: str = "float32"

@@ -109,11 +109,13 @@ class _Ahead:
     def _run(self) -> None:
         place, contents = self.checkpoint.place, self.checkpoint.contents
         try:
+            if contents.commit is None and Path(place.model).expanduser().is_file():
+                return  # a GGUF file: what is read of it is a folder of the cache, once it is converted
             if contents.commit is None:
                 self._read_through([Path(place.model).expanduser() / name for name in contents.weights])
             else:
                 wanted = [*SMALL, *contents.weights]
-                snapshot_download(place.model, revision=contents.commit, allow_patterns=wanted)
+                snapshot_download(place.repository, revision=contents.commit, allow_patterns=wanted)
         except Exception:
             return
 

@@ -18,6 +18,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from pydantic import BaseModel, ConfigDict
 
 from negspace.errors import ModelError
+from negspace.models.gguf import names as gguf_names
 from negspace.models.load import fetch
 
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin", "*.safetensors")
@@ -29,6 +30,7 @@ _WORDS = "steps?|iter(?:ation)?s?|checkpoints?|ckpt|updates?|epochs?"
 _COUNT = r"(\d+)([kM]?)(?![0-9A-Za-z.])"
 _STEP = re.compile(rf"(?i:{_WORDS})[-_=]?{_COUNT}")
 _NUMBER = re.compile(rf"(?<![0-9.]){_COUNT}")
+_QUANTISED = re.compile(r"(?i)([-._](I?Q\d\w*|TQ\d\w*|MXFP4\w*|B?F16|F32))?\.gguf$")
 _TIMES = {"": 1, "k": 1000, "M": 1_000_000}
 
 
@@ -42,14 +44,20 @@ class Place(BaseModel):
     step: int
     """Training step, as its name says or as given."""
     model: str
-    """Folder, or name on the hub."""
+    """Folder or GGUF file, or name on the hub."""
     revision: str | None = None
-    """Branch, tag or commit on the hub; None for a folder."""
+    """Branch, tag or commit on the hub; None for a folder or file."""
 
     @property
     def path(self) -> str:
         """Its folder, or its revision."""
         return self.model if self.revision is None else self.revision
+
+    @property
+    def repository(self) -> str:
+        """Its repository on the hub, where it is there."""
+        file = gguf_names.find(self.model)
+        return file.repository if isinstance(file, gguf_names.HubFile) else self.model
 
 
 class Contents(BaseModel):
@@ -60,7 +68,8 @@ class Contents(BaseModel):
     weights: dict[str, str]
     """Weight file -> its sha256 (of a small file that the hub keeps in git: git's hash)."""
     rest: str
-    """sha256 over configuration and tokenizer files; on the hub the commit, which holds these and all others."""
+    """sha256 over configuration and tokenizer files; on the hub the commit, which holds these and all others; empty for
+    a GGUF file, which holds them itself."""
     commit: str | None = None
     """Commit on the hub; None for a folder."""
 
@@ -93,7 +102,7 @@ def step_of(name: str) -> int | None:
 
     Of a path the last part with such a word counts; without one, the number in its last part, if there is only one.
     """
-    parts = Path(name).parts
+    parts = [_QUANTISED.sub("", part) for part in Path(name).parts]
     for part in reversed(parts):
         if found := _STEP.findall(part):
             return _number(*found[-1])
@@ -111,7 +120,7 @@ def find(
     """The checkpoints that names, folders and patterns stand for, in the order of their steps.
 
     Args:
-        given: each a checkpoint's folder; a folder of such folders; a pattern of folders ("runs/a/step*"); a revision
+        given: each a checkpoint's folder or GGUF file; a folder of such; a pattern of them ("runs/a/step*"); a revision
             of the model on the hub; or a pattern of its branches and tags ("step*").
         model: what revisions are revisions of.
         steps: training steps, in the order of `given`, where the names do not tell them; then no patterns, and no
@@ -205,20 +214,20 @@ def _expand(given: str, model: str) -> tuple[bool, list[tuple[str, str | None]]]
     asked = f"checkpoints {given!r}"
     local_base = Path(model).expanduser().is_dir()
     if any(sign in given for sign in "*?["):
-        folders = [name for name in sorted(glob(str(path))) if (Path(name) / "config.json").is_file()]
-        if folders:
-            return True, [(name, None) for name in folders]
+        inside = [name for name in sorted(glob(str(path))) if _is_checkpoint(Path(name))]
+        if inside:
+            return True, [(name, None) for name in inside]
         if local_base or given.startswith((".", "/", "~")):
-            raise ModelError(asked, "no folder with a config.json", "check the pattern")
+            raise ModelError(asked, "no folder with a config.json, and no GGUF file", "check the pattern")
         refs = fetch(lambda: HfApi().list_repo_refs(model), model, None, "list of revisions")
         names = sorted({ref.name for ref in [*refs.branches, *refs.tags] if fnmatchcase(ref.name, given)})
         if not names:
             raise ModelError(f"{asked} of {model}", "no such branch or tag", "look up its branches and tags on the hub")
         return True, [(model, name) for name in names]
+    if _is_checkpoint(path):
+        return False, [(str(path), None)]
     if path.is_dir():
-        if (path / "config.json").is_file():
-            return False, [(str(path), None)]
-        inside = [str(folder) for folder in sorted(path.iterdir()) if (folder / "config.json").is_file()]
+        inside = [str(one) for one in sorted(path.iterdir()) if _is_checkpoint(one)]
         if not inside:
             raise ModelError(asked, "a folder without checkpoints", "name a folder of folders with config.json in each")
         return True, [(name, None) for name in inside]
@@ -226,6 +235,13 @@ def _expand(given: str, model: str) -> tuple[bool, list[tuple[str, str | None]]]
         found = "no such folder" + (f"; {model} is a folder, which has no revisions" if local_base else "")
         raise ModelError(asked, found, "name folders of checkpoints, or a model on the hub and its revisions")
     return False, [(model, given)]
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Whether a path is one model: a folder with a config.json or with one GGUF file, or such a file."""
+    if path.is_dir():
+        return (path / "config.json").is_file() or len(list(path.glob("*.gguf"))) == 1
+    return path.suffix.lower() == ".gguf" and path.is_file()
 
 
 def _name(path: str, step: int) -> str:
@@ -236,25 +252,34 @@ def _name(path: str, step: int) -> str:
 
 
 def _contents(place: Place) -> Contents:
+    file = gguf_names.find(place.model)
+    if isinstance(file, Path):
+        return Contents(weights={file.name: _hash(file)}, rest="")
     if place.revision is None:
         return _of_folder(place, Path(place.model).expanduser(), None)
     answer = fetch(lambda: _ask(place), place.model, place.revision, "list of files")
     if isinstance(answer, Path):
+        if file is not None:
+            return Contents(weights={file.file: _hash(answer / file.file)}, rest=answer.name, commit=answer.name)
         return _of_folder(place, answer, answer.name)
     files = {one.rfilename: one.lfs.sha256 if one.lfs else one.blob_id for one in answer.siblings or ()}
-    names = _pick(sorted(files), str)
-    _check_weights(place, names)
+    if file is not None:
+        names = [name for name in files if name == file.file]
+        _check_weights(place, names, file.file)
+    else:
+        names = _pick(sorted(files), str)
+        _check_weights(place, names)
     return Contents(weights={name: str(files[name]) for name in names}, rest=str(answer.sha), commit=str(answer.sha))
 
 
 def _ask(place: Place) -> Any:
     """The hub's list of files; the folder of an earlier download where the network does not answer."""
     try:
-        return HfApi().model_info(place.model, revision=place.revision, files_metadata=True)
+        return HfApi().model_info(place.repository, revision=place.revision, files_metadata=True)
     except HfHubHTTPError:
         raise  # the hub did answer: no such revision, no access
     except Exception:
-        return Path(snapshot_download(place.model, revision=place.revision, local_files_only=True))
+        return Path(snapshot_download(place.repository, revision=place.revision, local_files_only=True))
 
 
 def _of_folder(place: Place, folder: Path, commit: str | None) -> Contents:
@@ -274,12 +299,14 @@ def _of_folder(place: Place, folder: Path, commit: str | None) -> Contents:
     return Contents(weights=kept, rest=commit or rest.hexdigest(), commit=commit)
 
 
-def _check_weights(place: Place, weights: Sequence[Any]) -> None:
+def _check_weights(
+    place: Place, weights: Sequence[Any], wanted: str = "*.safetensors and no pytorch_model*.bin"
+) -> None:
     if not weights:
         raise ModelError(
             f"the weights of the checkpoint {place.path}",
-            "no *.safetensors and no pytorch_model*.bin",
-            "name checkpoints that save_pretrained wrote",
+            f"no {wanted}",
+            "name checkpoints that save_pretrained wrote, or GGUF files",
         )
 
 

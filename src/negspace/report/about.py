@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from negspace.experiment.run import Run
+from negspace.models.gguf.source import GGUFSource
 from negspace.text.suites import TITLES
 
 Rows = list[tuple[str, str]]
@@ -21,6 +22,7 @@ def asked(run: Run) -> Rows:
         ("model", str(study["model"])),
         ("revision", " at ".join(filter(None, (model.get("revision"), model.get("commit"))))),
         ("weights", m["identity"].get("fingerprint", "")[:16]),
+        ("dequantised from", str(GGUFSource.model_validate(model["gguf"])) if model.get("gguf") else ""),
         ("neurons", f"{m['neurons']:,}" if m.get("neurons") else ""),
         ("ranked by", str(study.get("by", ""))),
         ("shares", ", ".join(f"{share * 100:.4g}%" for share in study.get("shares", ()))),

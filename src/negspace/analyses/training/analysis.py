@@ -397,8 +397,8 @@ def _checkpoint(one: Mapping[str, Any]) -> Checkpoint:
 
 
 def _is_own(place: Place, held: Contents, source: ModelSource) -> bool:
-    """Whether a checkpoint is the study's model: the same folder, or the same commit of the same repository."""
+    """Whether a checkpoint is the study's model: the same folder or file, or the same commit of the same repository."""
     if place.revision is None:
         there = Path(source.name).expanduser()
-        return source.revision is None and there.is_dir() and there.resolve() == Path(place.model).resolve()
+        return source.revision is None and there.exists() and there.resolve() == Path(place.model).resolve()
     return place.model == source.name and source.commit is not None and source.commit == held.commit

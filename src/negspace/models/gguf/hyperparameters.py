@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from negspace.errors import ModelError
-from negspace.models.gguf.header import Header
+from negspace.models.gguf.header import Header, Tensor
 
-_IN_SHAPES = frozenset(
+_READ = frozenset(
     [
         "vocab_size",
         "context_length",
@@ -35,10 +35,13 @@ _IN_SHAPES = frozenset(
         "ssm.inner_size",
         "ssm.state_size",
         "ssm.time_step_rank",
+        "ssm.group_count",
         "shortconv.l_cache",
+        "full_attention_interval",
+        "rope.dimension_sections",
     ]
 )
-"""Keys that change no value by themselves: wrong ones show in the shapes of the weights, which are checked."""
+"""Keys that change no value by themselves, or that transformers cannot make the architecture without."""
 _EQUAL: dict[str, tuple[str, ...]] = {
     "attention.layer_norm_epsilon": ("layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "norm_eps"),
     "attention.layer_norm_rms_epsilon": ("rms_norm_eps", "norm_eps", "layer_norm_epsilon"),
@@ -76,7 +79,7 @@ def prove(config: Any, header: Header) -> tuple[str, ...]:
     mended: list[str] = []
     prefix = f"{header.architecture}."
     for name, value in header.metadata.items():
-        if name.startswith(prefix) and (key := name.removeprefix(prefix)) not in _IN_SHAPES:
+        if name.startswith(prefix) and (key := name.removeprefix(prefix)) not in _READ:
             _compare(config, header, key, value, mended)
     _scale_attention(config, header, mended)
     _frequencies(config, header, mended)
@@ -90,13 +93,8 @@ def check_weights(module: torch.nn.Module, header: Header) -> None:
         ModelError: some have not, or the model holds more than the file.
     """
     tensors = {t.name: t for t in header.tensors if t.name != "rope_freqs.weight"}
-    embedding, output = tensors.get("token_embd.weight"), tensors.get("output.weight")
-    if (
-        getattr(module.config, "tie_word_embeddings", False)
-        and embedding
-        and output
-        and _same(header, embedding, output)
-    ):
+    ends = [tensors[name] for name in ("token_embd.weight", "output.weight") if name in tensors]
+    if getattr(module.config, "tie_word_embeddings", False) and len({_bytes(header, end) for end in ends}) < len(ends):
         del tensors["output.weight"]  # written twice, held once
     in_file = sum(tensor.size for tensor in tensors.values())
     in_model = sum(parameter.numel() for parameter in module.parameters())
@@ -112,7 +110,6 @@ def check_weights(module: torch.nn.Module, header: Header) -> None:
 
 def _compare(config: Any, header: Header, key: str, value: Any, mended: list[str]) -> None:
     """One key of the file with the configuration."""
-    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     if key in _EQUAL:
         field = next((name for name in _EQUAL[key] if hasattr(config, name)), None)
         _equal(header, key, value, None if field is None else getattr(config, field))
@@ -121,12 +118,16 @@ def _compare(config: Any, header: Header, key: str, value: Any, mended: list[str
             setattr(config, field, value)
             mended.append(f"{field} = {value}, which transformers left out")
     elif key in ("attention.key_length", "attention.value_length"):
-        _equal(header, key, value, head)
+        _equal(header, key, value, _head(config))
     elif key == "rope.dimension_count":
         part = _rope(config).get("partial_rotary_factor") or getattr(config, "partial_rotary_factor", None) or 1.0
-        _equal(header, key, value, int(head * part))
+        _equal(header, key, value, int(_head(config) * part))
     elif key == "rope.freq_base":
-        _equal(header, key, value, _rope(config).get("rope_theta"))
+        rope = _rope(config)
+        if "rope_theta" in rope and not _close(value, rope["rope_theta"]):
+            rope["rope_theta"] = value
+            mended.append(f"rope_theta = {value:g}, which transformers left out")
+        _equal(header, key, value, rope.get("rope_theta"))
     elif key == "rope.freq_base_swa":
         _equal(header, key, value, (config.rope_parameters.get("sliding_attention") or {}).get("rope_theta"))
     elif key == "attention.sliding_window_pattern":
@@ -144,7 +145,7 @@ def _compare(config: Any, header: Header, key: str, value: Any, mended: list[str
     elif key == "rope.scaling.attn_factor":
         _equal(header, key, value, 1.0)
     elif key == "attention.scale":
-        _equal(header, key, value, head**-0.5)
+        _equal(header, key, value, _head(config) ** -0.5)
     else:
         _equal(header, key, value, None)
 
@@ -153,6 +154,10 @@ def _rope(config: Any) -> dict[str, Any]:
     """Parameters of the rotary embedding; of layers with full attention, where others slide."""
     held = getattr(config, "rope_parameters", None) or {}
     return held.get("full_attention", held)
+
+
+def _head(config: Any) -> int:
+    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
 
 
 def _scale_attention(config: Any, header: Header, mended: list[str]) -> None:
@@ -169,14 +174,12 @@ def _frequencies(config: Any, header: Header, mended: list[str]) -> None:
     tensor = next((t for t in header.tensors if t.name == "rope_freqs.weight"), None)
     if tensor is None:
         return
-    with open(header.path, "rb") as file:
-        file.seek(tensor.begin)
-        said = np.frombuffer(file.read(tensor.end - tensor.begin), dtype="<f4")
+    said = np.frombuffer(_bytes(header, tensor), dtype="<f4")
     rope = _rope(config)
     low, high, before = _LLAMA3.values()
     wavelengths = 2 * np.pi * rope["rope_theta"] ** (2 * np.arange(said.size) / (2 * said.size))
     smooth = np.clip((before / wavelengths - low) / (high - low), 0, 1)
-    factor = float(said.max())
+    factor = round(float(said.max()), 3)
     if not np.allclose(1 / ((1 - smooth) / factor + smooth), said, rtol=1e-4):
         raise ModelError(
             f"the rotary embedding of {header.path}", "factors of frequencies other than those of Llama 3", _todo()
@@ -186,15 +189,10 @@ def _frequencies(config: Any, header: Header, mended: list[str]) -> None:
         mended.append(f"Llama 3's rotary embedding with factor {factor:g}, which transformers left out")
 
 
-def _same(header: Header, one: Any, other: Any) -> bool:
-    if (one.shape, one.kind) != (other.shape, other.kind):
-        return False
+def _bytes(header: Header, tensor: Tensor) -> bytes:
     with open(header.path, "rb") as file:
-        held = []
-        for tensor in (one, other):
-            file.seek(tensor.begin)
-            held.append(file.read(tensor.end - tensor.begin))
-    return held[0] == held[1]
+        file.seek(tensor.begin)
+        return file.read(tensor.end - tensor.begin)
 
 
 def _close(value: Any, own: Any) -> bool:
