@@ -27,7 +27,8 @@ def _roles(value: Any) -> Any:
     """ROLE=COLUMN, apart by commas, as a mapping."""
     if not isinstance(value, str):
         return value
-    return dict(part.split("=", 1) if "=" in part else (part, "") for part in value.split(","))
+    halves = (part.partition("=") for part in value.split(","))
+    return {role: column for role, _, column in halves}
 
 
 PairColumns = Annotated[dict[str, str], BeforeValidator(_roles)]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-_DTYPES = {str: "str", int: "Int64", bool: "boolean", float: "float64"}
+_DTYPES: Mapping[type, Any] = {str: "str", int: "Int64", bool: "boolean", float: "float64"}
 """Type of a column -> that of the data; whole numbers and truth values may be missing."""
 
 

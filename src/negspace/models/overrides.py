@@ -209,9 +209,10 @@ def activation(root: nn.Module, path: str, alone: bool = True) -> Iterator[nn.Mo
     else:
         above, _, name = path.rpartition(".")
         held = root.get_submodule(above)._modules
-        held[name] = Alone(module).eval()
+        own = Alone(module).eval()
+        held[name] = own
         try:
-            yield held[name]
+            yield own
         finally:
             held[name] = module
 

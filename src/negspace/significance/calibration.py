@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -79,7 +80,7 @@ def _null(world: World) -> Case:
 _CROSSED = frozenset({"established"})
 _NOT_CROSSED = frozenset({"established", "reversed"})
 _FULL = World(blimp=BLIMP, pairs=100, tse=TSE, tse_pairs=50, items=200)
-_PAPER = {"dose": 0.1, "grammar_top": 0.3, "other_control": 0.3, "phenomenon_sd": 0.15}
+_PAPER: Mapping[str, Any] = {"dose": 0.1, "grammar_top": 0.3, "other_control": 0.3, "phenomenon_sd": 0.15}
 CASES: Mapping[str, Case] = {
     "nothing differs": _null(World()),
     "phenomena, sd 0.15": _null(World(phenomenon_sd=0.15)),

@@ -152,7 +152,7 @@ def mean(values: Grouped, *, within: bool = False) -> Estimate | Shortfall:
 def _between(values: Grouped, unit: NDArray[np.intp]) -> tuple[NDArray[np.float64], float]:
     """Weights of the units, and the variance of the mean from them."""
     weights = values.nesting.weights
-    h = np.bincount(unit, weights=weights)
+    h = np.bincount(unit, weights=weights).astype(np.float64)
     total = np.bincount(unit, weights=weights * (values.means - values.mean))
     return h, float((total**2 / (1 - h)).sum())
 

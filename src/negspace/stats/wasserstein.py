@@ -240,5 +240,5 @@ def gaussian_negative_share(zero: ArrayLike) -> NDArray[np.float64]:
     """
     t = np.linspace(-9, 9, 3601)
     v = ndtr(t) * ndtr(-t) - _density(t) ** 2 * (1 + t**2 / 2)
-    below = cumulative_trapezoid(np.sqrt(np.maximum(v, 0.0)), t, initial=0.0)
+    below = cumulative_trapezoid(np.sqrt(np.maximum(v, 0.0)), t, initial=0)
     return np.asarray(np.interp(np.asarray(zero, np.float64), t, below / below[-1]), np.float64)
