@@ -26,7 +26,8 @@ def _items(run: Run, condition: str, kind: str) -> pd.DataFrame:
 
 def test_every_column_is_documented_and_there(tiny_run: Run) -> None:
     for name, table in tiny_run[1].all.items():
-        assert list(table.columns) == TABLES[name].names
+        # The run has BLiMP and TSE; columns of a suite that was not scored are left out.
+        assert list(table.columns) == [c for c in TABLES[name].names if not c.startswith("pairs_")]
     page = (tiny_run[0] / "tables" / "COLUMNS.md").read_text()
     assert all(f"`{column}`" in page for table in TABLES.values() for column in table.names)
 
