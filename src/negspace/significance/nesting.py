@@ -26,8 +26,8 @@ ENOUGH: Mapping[str, int] = {
     "pairs": 8,
     "items": 8,
 }
-"""Level -> how many units carry an interval. Set by calibration (`negspace.significance.calibration`): with fewer, the
-t interval covers too little where units differ in size or in how they vary, or is too wide to decide anything."""
+"""Level -> how many units carry an interval. Chosen by judgement: with fewer, the t interval is too wide to decide
+anything, or covers too little where units differ in size or in how they vary. The calibration runs with these."""
 _SINGULAR = {
     "phenomena": "phenomenon",
     "families": "family",
