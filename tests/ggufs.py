@@ -51,6 +51,7 @@ def pieces() -> tuple[list[str], list[float], list[int]]:
     tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
     types = [UNKNOWN, CONTROL, CONTROL, *([BYTE] * 256)]
     joined = ["▁t", "he", "▁the", "at", "▁c", "▁cat", "▁cats", "s▁", "on", "▁on", "▁m", "▁mat", "re", "are", "▁are"]
+    joined.append("ca")  # which "at" comes before: the order of merges shows
     letters = sorted({letter for text in TEXT for letter in text.replace(" ", "▁")})
     tokens += joined + letters
     types += [NORMAL] * (len(joined) + len(letters))

@@ -125,11 +125,8 @@ def _fill(folder: Path, path: Path, dtype: torch.dtype, digest: str) -> GGUFSour
     needed = sum(tensor.size for tensor in header.tensors) * dtype.itemsize
     if (free := shutil.disk_usage(folder).free) < needed * 1.05:
         raise _cannot_write(folder.parent, f"{free / 1e9:.1f} GB free for {needed / 1e9:.1f} GB of converted weights")
-    module, tokenizer, mended = convert(header, dtype)
     with _writing(folder.parent):
-        tokenizer.save_pretrained(folder)
-        # In parts, since a part is in memory a second time while it is written.
-        module.save_pretrained(folder, max_shard_size="1GB")
+        mended = convert(header, dtype, folder)
     return GGUFSource(
         file=path.name,
         sha256=digest,

@@ -1,4 +1,4 @@
-"""A model and tokenizer made of a GGUF file. transformers dequantises; what it makes is proved against the file."""
+"""A GGUF file made into a folder. transformers dequantises; what it makes is proved against the file."""
 
 from __future__ import annotations
 
@@ -73,19 +73,20 @@ def check(path: Path) -> Header:
     return header
 
 
-def convert(header: Header, dtype: torch.dtype) -> tuple[Any, Any, tuple[str, ...]]:
-    """Make a model and its tokenizer of a file.
+def convert(header: Header, dtype: torch.dtype, folder: Path) -> tuple[str, ...]:
+    """Write a file's model and tokenizer into a folder, as their `save_pretrained` does.
 
     Args:
         header: of the file.
         dtype: of the weights.
+        folder: to write to; on an error it may hold parts.
 
     Returns:
-        The module and the tokenizer, ready for `save_pretrained`; and what was put right of what transformers made of
-        the file, a sentence each.
+        What was put right of what transformers made of the file, a sentence each.
 
     Raises:
         ModelError: transformers cannot convert the file, or makes something else of it than it says.
+        OSError, SafetensorError: the folder cannot be written.
     """
     where = {"pretrained_model_name_or_path": str(header.path.parent), "gguf_file": header.path.name}
     config = _ask(header, "configuration", lambda: AutoConfig.from_pretrained(**where))
@@ -98,6 +99,15 @@ def convert(header: Header, dtype: torch.dtype) -> tuple[Any, Any, tuple[str, ..
     mended = hyperparameters.prove(config, header)
     own = _ask(header, "tokenizer", lambda: AutoTokenizer.from_pretrained(**where))
     mended += tokenizer.prove(own, header)
+    own.save_pretrained(folder)
+    again = AutoTokenizer.from_pretrained(folder)
+    if again.backend_tokenizer.to_str() != own.backend_tokenizer.to_str():
+        raise ModelError(
+            f"the tokenizer of {header.path}",
+            f"a {type(own).__name__} that is another one when it has been saved and loaded",
+            "use the model's own repository (safetensors with its tokenizer)",
+        )
+    del own, again  # a large vocabulary takes as much memory as a small model
     module, report = _ask(
         header,
         "weights",
@@ -122,13 +132,18 @@ def convert(header: Header, dtype: torch.dtype) -> tuple[Any, Any, tuple[str, ..
     module.hf_quantizer = None
     if hasattr(module.config, "quantization_config"):
         del module.config.quantization_config
-    return module, own, mended
+    # In parts, since a part is in memory a second time while it is written.
+    module.save_pretrained(folder, max_shard_size="1GB")
+    return mended
 
 
 def _ask(header: Header, what: str, get: Any) -> Any:
     """Get a part of the model from transformers; whatever it says against the file becomes a ModelError."""
+    from negspace.models.gguf.lean import reading
+
     try:
-        return get()
+        with reading(header):
+            return get()
     except Exception as error:
         text = " ".join(str(error).split())
         raise ModelError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tokenizers import Regex, pre_tokenizers
+from tokenizers import Regex, decoders, normalizers, pre_tokenizers
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from negspace.errors import ModelError
@@ -49,6 +49,10 @@ _FAMILIES = {kind: family for family, kinds in _KINDS.items() for kind in kinds.
 _WHOLE = frozenset(_KINDS["llama3"].split()) - {"dbrx", "smaug-bpe"} | {"tekken"}
 """Kinds under which a piece that is a token stays whole, and a BOS is added unless the file says no."""
 
+_SPELLING = bytes_to_unicode()
+"""Byte -> the character that a byte-level vocabulary spells it as."""
+_ALPHABET = frozenset(_SPELLING.values())
+
 _TEXTS = (
     "The cats are on the mat, aren't they?",
     " leading and  double  spaces   inside, trailing ",
@@ -79,7 +83,7 @@ def prove(tokenizer: Any, header: Header) -> tuple[str, ...]:
         ModelError: it is another tokenizer than the file's, or one whose pre-tokeniser cannot be built exactly.
     """
     file = _File(header)
-    mended = _mend_pieces(tokenizer, file) if file.kind == "gpt2" else []
+    mended = _mend_pieces(tokenizer, file) if file.kind == "gpt2" else _mend_spaces(tokenizer, file)
     mended += _mend_policy(tokenizer, file)
     model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
     _check_vocabulary(tokenizer, file)
@@ -119,9 +123,7 @@ class _File:
         """A token as transformers spells it."""
         token = self.tokens[index]
         if self.kind == "gpt2":
-            spelling = bytes_to_unicode()
-            alphabet = set(spelling.values())
-            return token if set(token) <= alphabet else "".join(spelling[byte] for byte in token.encode())
+            return token if set(token) <= _ALPHABET else "".join(_SPELLING[byte] for byte in token.encode())
         return "▁" * len(token) if token and not token.strip(" ") else token
 
 
@@ -159,6 +161,21 @@ def _pieces(family: str) -> Any:
         return pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
     split = pre_tokenizers.Split(Regex(_SPLITS[family]), behavior="isolated")
     return pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+
+
+def _mend_spaces(tokenizer: Any, file: _File) -> list[str]:
+    """Put one space before a text, even if it begins with one, or none, as SentencePiece does."""
+    if file.kind != "llama" or file.architecture.startswith("gemma"):  # Gemma's pieces are cut in a way of their own
+        return []
+    backend = tokenizer.backend_tokenizer
+    before, after = ([normalizers.Prepend("▁")], [decoders.Strip(" ", left=1)]) if file.prefix_space else ([], [])
+    wanted = normalizers.Sequence([*before, normalizers.Replace(" ", "▁")])
+    held = json.loads(backend.to_str())
+    if held["pre_tokenizer"] is None and held["normalizer"] == json.loads(wanted.__getstate__()):
+        return []
+    backend.normalizer, backend.pre_tokenizer = wanted, None
+    backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *after])
+    return [f"{'one' if before else 'no'} space is put before a text, also if it begins with one"]
 
 
 def _mend_policy(tokenizer: Any, file: _File) -> list[str]:
