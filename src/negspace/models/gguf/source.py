@@ -26,5 +26,6 @@ class GGUFSource(BaseModel):
     """What was put right of what transformers made of the file."""
 
     def __str__(self) -> str:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in self.tensors.items())
+        by_number = sorted(self.tensors.items(), key=lambda pair: (-pair[1], pair[0]))
+        kinds = ", ".join(f"{count} {kind}" for kind, count in by_number)
         return f"{self.file}, {self.quantisation} ({kinds} tensors)"
