@@ -226,6 +226,7 @@ def _facts(shape: Shape, assumed: Assumptions) -> Facts:
     return Facts(
         source=source,
         identity={},
+        behaviour=(),
         layout=Layout.from_rows((f"layers.{number}", number, 0, shape.width) for number in range(shape.layers)),
         rectifies=shape.family == "OPT",
         statistics=("", ""),
