@@ -6,6 +6,7 @@ the page says of it is what was found.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import warnings
@@ -17,6 +18,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 import transformers  # noqa: E402
 
+import census  # noqa: E402
 import zoo  # noqa: E402
 from negspace.controls import rectifies  # noqa: E402
 from negspace.errors import NegspaceError  # noqa: E402
@@ -94,7 +96,8 @@ def page() -> str:
     for title, names in groups.items():
         parts += [f"## {title}: {len(names)}\n", table(head, [row(name) for name in names]), ""]
     parts += ["## Refused\n", "Their sites cannot be resolved.\n"]
-    parts += [table(["architecture", "found"], [refused(name) for name in zoo.REFUSED]), NOTES.rstrip(), ""]
+    parts += [table(["architecture", "found"], [refused(name) for name in zoo.REFUSED]), ""]
+    parts += [census.section(json.loads(census.RECORD.read_text(encoding="utf-8"))), NOTES.strip(), ""]
     return "\n".join(parts)
 
 

@@ -3,13 +3,16 @@
 Each type is made tiny (tests/tiny.py, or tests/zoo.py where it has a configuration there), with random weights, and
 wrapped as a user's model would be, which proves its sites; then zeroing negatives must change the logits, unless the
 activation rectifies, and leave them as they were afterwards. Without names, the outcomes of all types are written to
-docs/records/census.json.
+docs/records/census.json; `python tools/architectures.py` then puts them into docs/architectures.md.
 """
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import sys
+import textwrap
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -35,7 +38,9 @@ from negspace.models.taps import tap  # noqa: E402
 LARGEST = 30_000_000
 """Parameters above which a configuration was not made tiny."""
 RESOLVED, NO_MLP, NOT_CAUSAL, NOT_BUILT, REFUSED = "resolved", "no MLP", "not causal", "not built", "refused"
-OUTCOMES = (RESOLVED, NO_MLP, NOT_CAUSAL, NOT_BUILT, REFUSED)
+OUTCOMES = (RESOLVED, REFUSED, NO_MLP, NOT_CAUSAL, NOT_BUILT)
+MIXED = ("rwkv",)
+"""Types whose MLP also reads the token before, with the activation in line: no site is found, yet they have an MLP."""
 
 
 def outcome(name: str) -> dict[str, Any]:
@@ -49,6 +54,7 @@ def outcome(name: str) -> dict[str, Any]:
         model = wrap(module, zoo.tokenizer(), name=name)
     except NegspaceError as error:
         kind = NO_MLP if "has no MLP" in error.found else NOT_CAUSAL if "later tokens" in error.found else REFUSED
+        kind = REFUSED if name in MIXED else kind
         return {"outcome": kind, **made, "found": error.found}
 
     def logits() -> torch.Tensor:
@@ -86,8 +92,49 @@ def build(name: str) -> Any:
 
 def share(types: dict[str, dict[str, Any]]) -> float:
     """Of the types that have an MLP and were built, those that resolve."""
-    count = Counter(one["outcome"] for one in types.values())
+    count = Counter(entry["outcome"] for entry in types.values())
     return count[RESOLVED] / max(1, count[RESOLVED] + count[REFUSED])
+
+
+def section(record: dict[str, Any]) -> str:
+    """The census as a section of docs/architectures.md, from its record."""
+    types = record["types"]
+    names = {kind: sorted(name for name, entry in types.items() if entry["outcome"] == kind) for kind in OUTCOMES}
+    resolved, refused = len(names[RESOLVED]), len(names[REFUSED])
+    lines = [
+        "## Census\n",
+        wrapped(
+            f"transformers {record['transformers']} has a causal language model for {len(types)} model types. "
+            "`python tools/census.py` builds each of them tiny, wraps it, zeroes negative pre-activations, and checks "
+            "that the logits change, and are restored. "
+            f"{resolved + refused} types could be built, are left-to-right and have an MLP. Of these, {resolved} "
+            f"({share(types):.1%}) resolve. `python tools/architectures.py` makes this section from the record of "
+            "that command."
+        )
+        + "\n",
+        "| outcome | types |",
+        "| --- | --- |",
+        *(f"| {kind} | {len(names[kind])} |" for kind in OUTCOMES),
+        "\n### All that resolve\n",
+        wrapped(", ".join(f"`{name}`" for name in names[RESOLVED])),
+        "\n### All others\n",
+        "| architecture | outcome | found |",
+        "| --- | --- | --- |",
+    ]
+    for kind in OUTCOMES[1:]:
+        lines += [f"| `{name}` | {kind} | {plain(types[name]['found'])} |" for name in names[kind]]
+    return "\n".join([*lines, ""])
+
+
+def wrapped(text: str) -> str:
+    """A paragraph in lines of at most 120 characters."""
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
+
+
+def plain(text: str) -> str:
+    """A message as text of a Markdown table, cut where it is long."""
+    short = text if len(text) <= 160 else f"{text[:157]}..."
+    return re.sub(r"([\\`*_\[\]|~#])", r"\\\1", html.escape(short, quote=False))
 
 
 def main(names: list[str]) -> int:
@@ -99,7 +146,7 @@ def main(names: list[str]) -> int:
             warnings.simplefilter("ignore")
             types[name] = outcome(name)
         print(name, json.dumps(types[name]), flush=True)
-    count = Counter(one["outcome"] for one in types.values())
+    count = Counter(entry["outcome"] for entry in types.values())
     print({kind: count[kind] for kind in OUTCOMES}, f"{share(types):.1%} of those that have an MLP")
     if not names:
         record = {"transformers": transformers.__version__, "types": types}
