@@ -7,7 +7,7 @@ import pytest
 from statsmodels.stats.multitest import multipletests
 
 from negspace.significance import Contrast, Dissociation, Margin, Nesting, compare, dissociate, judge_together
-from significance.test_dissociation import EQUAL, _suites
+from significance.test_crossed_loss import EQUAL, _suites
 
 WINDOWS = Nesting.windows(40)
 
