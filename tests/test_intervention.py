@@ -218,7 +218,7 @@ def test_gradients_pass_through() -> None:
 def test_gradients_pass_through_after_a_score_in_the_same_context(part: str) -> None:
     model = wrap(build("llama").to(torch.bfloat16), tokenizer())
     with intervene(model, _chosen(model), zero=part):  # type: ignore[arg-type]
-        with torch.inference_mode():  # as the scorers run
+        with torch.inference_mode():
             model.module(input_ids=IDS)
         model.module(input_ids=IDS).logits.float().sum().backward()
     assert all(parameter.grad is not None for parameter in model.module.model.layers.parameters())

@@ -225,7 +225,7 @@ class _PerNeuron:
         dtype = torch.bool if self._values.dtype == torch.bool else a.dtype
         key = (a.device, dtype)
         if key not in self._ready:
-            # Under a scorer's inference mode this would make a tensor that no later gradient may pass through.
+            # Under a caller's inference mode this would make a tensor that no later gradient may pass through.
             with torch.inference_mode(False):
                 self._ready[key] = self._values.to(device=a.device, dtype=dtype)
         ready = self._ready[key]

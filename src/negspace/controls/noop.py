@@ -45,7 +45,7 @@ def flat_below_zero(model: Model, site: Site) -> bool:
 
     Found by applying the module to negative numbers of many sizes, not by its name.
     """
-    with activation(model.module, site.path, site.alone) as act, torch.inference_mode():
+    with activation(model.module, site.path, site.alone) as act, torch.no_grad():
         try:
             below, zero = act(_GRID.to(model.device)), act(torch.zeros(1, device=model.device))
         except Exception:  # an activation that takes rows of one width only (a clamped gate) is none of these

@@ -106,7 +106,7 @@ def residual_change(
         pass  # refuses what cannot be, and makes its own check of the model, before any pass is under way
     measure = _Layers(model, neurons, ablated) if where == "layers" else _End(model, neurons, ablated)
     rows: list[dict[str, Any]] = []
-    with torch.inference_mode():
+    with torch.no_grad():
         for start in range(0, len(windows), batch):
             ids = torch.from_numpy(windows.tokens[start : start + batch]).to(model.device)
             counted = torch.from_numpy(~windows.special[start : start + batch])

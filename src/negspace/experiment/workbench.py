@@ -214,7 +214,7 @@ class Workbench:
         module, tokens = self.model.module, torch.from_numpy(self.windows.tokens[:1]).to(self.model.device)
 
         def forward(count: int) -> torch.Tensor:
-            with torch.inference_mode():
+            with torch.no_grad():
                 return module(input_ids=tokens[:, :count], use_cache=False).logits.cpu()
 
         numbers = candidates(self._threads) if self.model.device.type == "cpu" else (self._threads,)

@@ -32,10 +32,14 @@ _INTERNALS = frozenset(nn.Module().__dict__) | {"_hf_hook", "_old_forward", "_is
 _HERE = ("negspace", "accelerate", "nnsight")
 """Packages whose hooks change no value: this one's, open for as long as it measures; those that move tensors; and those
 that do nothing outside of a trace."""
-_MACHINERY = (
-    *("transformers", "torch", "peft", "compressed_tensors", "optimum", "bitsandbytes", "torchao", "gptqmodel", "hqq"),
-)
+_LAYERS = ("peft", "compressed_tensors", "optimum", "bitsandbytes", "torchao", "gptqmodel", "hqq")
+"""Packages of adapters and quantised weights, whose layers keep what they compute with where it is saved."""
+_MACHINERY = ("transformers", "torch", *_LAYERS)
 """Packages whose hooks and patches belong to a kind of weights: their names and the weights say what they do."""
+_OF_PASSES = frozenset(
+    {"is_training", "has_accumulated_gradients", "compute_type_is_set", "support_avx512bf16_for_cpu"}
+)
+"""Attributes in which bitsandbytes' layers keep what the last pass was like, or what this processor can do."""
 _PATCHERS = ("liger_kernel", "unsloth", "unsloth_zoo", "__main__")
 """Packages that replace functions and classes inside the modules of others."""
 _REPLACED_LATER = ("dynamic", "longrope")
@@ -308,41 +312,55 @@ def _changed(part: nn.Module, plain: nn.Module, own: set[int]) -> Iterator[tuple
 
 
 def _attributes(part: nn.Module, own: set[int]) -> Iterator[tuple[str, str]]:
-    """All attributes of a part that the plain model does not have; a class's own defaults follow from its name."""
+    """All attributes of a part that the plain model does not have; a class's own defaults follow from its name.
+
+    Of layers of adapters and quantised weights only settings count: what they compute with is among their parameters
+    and buffers or saved beside them, and other tensors are what a pass left (bitsandbytes' columns of outliers).
+    """
+    kept = type(part).__module__.split(".")[0] not in _LAYERS
     for name, value in part.__dict__.items():
-        if name in _INTERNALS or "cache" in name or id(value) in own:
+        if name in _INTERNALS or "cache" in name or id(value) in own or (not kept and name in _OF_PASSES):
             continue
-        told = _told(value)
+        told = _told(value, tensors=kept)
         if told is not None:
             yield name, told
 
 
-def _told(value: Any, depth: int = 4) -> str | None:
-    """A value that can decide a computation, as text that is the same wherever it is run; None for any other."""
-    plain = _simple(value, depth)
+def _told(value: Any, tensors: bool = True) -> str | None:
+    """A value that can decide a computation, as text that is the same wherever it is run; None for any other.
+
+    Args:
+        value: any value.
+        tensors: whether tensors count, and fields that a pass sets.
+    """
+    plain = _simple(value, 4, tensors)
     return None if plain is _NOT_FOUND else json.dumps(plain, sort_keys=True)
 
 
-def _simple(value: Any, depth: int) -> Any:
+def _simple(value: Any, depth: int, tensors: bool) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, torch.dtype | torch.Size):
         return str(value)
     if isinstance(value, torch.Tensor):
-        return f"{value.dtype}|{tuple(value.shape)}|{digest(value)}" if not value.is_meta else _NOT_FOUND
+        return f"{value.dtype}|{tuple(value.shape)}|{digest(value)}" if tensors and not value.is_meta else _NOT_FOUND
     if isinstance(value, types.FunctionType | types.BuiltinFunctionType | functools.partial | type):
         return _home(value)
     if depth == 0 or isinstance(value, nn.Module):
         return _NOT_FOUND
     if isinstance(value, PreTrainedConfig):
-        return _simple(value.to_dict(), depth)
+        return _simple(value.to_dict(), depth, tensors)
     if is_dataclass(value) and not isinstance(value, type):
-        value = {field.name: getattr(value, field.name, None) for field in fields(value)}
+        if tensors:
+            value = {field.name: getattr(value, field.name, None) for field in fields(value)}
+        else:
+            # bitsandbytes' settings are no fields of its dataclass; None stands for what a pass has yet to make.
+            value = {key: held for key, held in vars(value).items() if held is not None and key not in _OF_PASSES}
     if isinstance(value, Mapping):
-        inner = {str(key): _simple(element, depth - 1) for key, element in value.items()}
+        inner = {str(key): _simple(element, depth - 1, tensors) for key, element in value.items()}
         return {key: element for key, element in inner.items() if element is not _NOT_FOUND}
     if isinstance(value, list | tuple | set | frozenset):
-        listed = [_simple(element, depth - 1) for element in value]
+        listed = [_simple(element, depth - 1, tensors) for element in value]
         kept = [element for element in listed if element is not _NOT_FOUND]
         return sorted(kept, key=str) if isinstance(value, set | frozenset) else kept
     return _NOT_FOUND

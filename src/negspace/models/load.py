@@ -20,6 +20,7 @@ from negspace.models.gguf.convert import require_package
 from negspace.models.language import embeddings, language_class
 from negspace.models.model import Model, ModelSource
 from negspace.models.probe import is_causal
+from negspace.models.quantised import check_apart, leaves, unread
 from negspace.models.quiet import quiet
 from negspace.models.sites import resolve
 
@@ -100,12 +101,11 @@ def load(
             options["device_map"] = device_map
         # Weights of another shape are let through here because the report names them and transformers' error does not.
         options["ignore_mismatched_sizes"] = True
-        module, report = fetch(
-            lambda: auto.from_pretrained(where, dtype=kind, output_loading_info=True, **options),
-            name,
-            revision,
-            "weights",
-        )
+        get = lambda: auto.from_pretrained(where, dtype=kind, output_loading_info=True, **options)  # noqa: E731
+        try:
+            module, report = fetch(get, name, revision, "weights")
+        except ModelError as error:
+            raise unread(name, config, error) from error.__cause__
     _check_report(name, report)
     if place is not None:
         module = module.to(place)
@@ -169,6 +169,7 @@ def _finish(module: Any, tokenizer: Any, source: ModelSource) -> Model:
             todo="use the tokenizer that the model was trained with",
         )
     _check_finite(source.name, module)
+    check_apart(source.name, module)
     if not is_causal(module):
         raise ModelError(
             asked=f"the causal language model {source.name}",
@@ -332,13 +333,15 @@ def _check_report(name: str, report: Any) -> None:
 def _check_finite(name: str, module: torch.nn.Module) -> None:
     bad = []
     for key, parameter in module.named_parameters():
-        if parameter.is_meta or not parameter.is_floating_point():
-            continue
-        # The sum is one cheap pass without a mask; only where it is not finite do we look closer.
-        if not torch.isfinite(parameter.detach().sum(dtype=torch.float32)):
-            wrong = int((~torch.isfinite(parameter.detach())).sum())
-            if wrong:
-                bad.append(f"{key} ({wrong} of {parameter.numel()})")
+        for held in leaves(parameter.detach()):
+            # Types of less than two bytes are codes, or scales for which torch has no sum.
+            if held.is_meta or not held.is_floating_point() or held.element_size() < 2:
+                continue
+            # The sum is one cheap pass without a mask; only where it is not finite do we look closer.
+            if not torch.isfinite(held.sum(dtype=torch.float32)):
+                wrong = int((~torch.isfinite(held)).sum())
+                if wrong:
+                    bad.append(f"{key} ({wrong} of {held.numel()})")
     if bad:
         raise ModelError(
             asked=f"the weights of {name}",
@@ -352,7 +355,7 @@ def _some(names: list[str], most: int = 4) -> str:
 
 
 def _dtypes(module: torch.nn.Module) -> str:
-    kinds = {str(p.dtype).removeprefix("torch.") for p in module.parameters() if p.is_floating_point()}
+    kinds = {str(held.dtype).removeprefix("torch.") for p in module.parameters() for held in leaves(p)}
     return "+".join(sorted(kinds))
 
 

@@ -28,7 +28,7 @@ class ModelSource(BaseModel):
     commit: str | None = None
     """Commit that the revision stood for; None for a folder or a live module."""
     dtype: str
-    """Type of the floating-point parameters, for example "float32"; several joined by "+"."""
+    """Types of the parameters, codes of quantised weights included: "float32", or several joined by "+"."""
     device: str
     """Device of the input ids."""
     device_map: str | dict[str, str] | None = None

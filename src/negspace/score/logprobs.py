@@ -102,7 +102,8 @@ class LogProbs:
             return Scored(np.zeros(0), np.zeros(0, np.int64), "buckets" if self.method == "buckets" else "tree")
         forest = forest_of(sequences)
         totals = np.zeros(len(forest.lengths))
-        with torch.inference_mode():
+        # Not inference mode, which some tensors of quantised weights do not know.
+        with torch.no_grad():
             batches, done, whole = self.batches(forest), 0, self.tokens(forest)
             for batch in batches:
                 totals[batch.rows] = batch.read(batch.forward())
@@ -114,7 +115,7 @@ class LogProbs:
     def batches(self, forest: Forest) -> Iterator[Batch]:
         """The forward passes that a forest takes; each reads the totals of some of its rows, float64 [rows].
 
-        To be called, and gone through, under `torch.inference_mode`: the first call may compare the methods.
+        To be called, and gone through, under `torch.no_grad`: the first call may compare the methods.
         """
         way = self.way(forest)
         return self._trees(forest) if way.method == "tree" else self._buckets(forest, way.to_end)
@@ -134,7 +135,7 @@ class LogProbs:
             return totals
         alone = forest_of([forest.tokens[row, : forest.lengths[row]].tolist() for row in bad])
         again = np.zeros(len(alone.lengths))
-        with torch.inference_mode():
+        with torch.no_grad():
             for batch in self._buckets(alone, to_end=False):
                 again[batch.rows] = batch.read(batch.forward())
         made = totals.copy()

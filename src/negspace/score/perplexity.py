@@ -148,7 +148,7 @@ def token_nll(
     """
     result = np.empty((len(windows), windows.window - 1))
     done = 0
-    with torch.inference_mode():
+    with torch.no_grad():
         for one in nll_batches(model, windows, batch=batch):
             result[one.rows] = one.read(one.forward())
             done += one.done

@@ -208,7 +208,7 @@ def sweep_perplexity(
     """
     sweep = Sweep(model.module, conditions)
     nll = np.empty((len(conditions), len(windows), windows.window - 1))
-    with torch.inference_mode():
+    with torch.no_grad():
         done = 0
         for one in nll_batches(model, windows, batch=batch):
             for number, values in sweep.run(one):
@@ -242,7 +242,7 @@ def sweep_pairs(
     sweep, scorer = Sweep(model.module, conditions), LogProbs(model.module)
     forest = forest_of(prepared.sequences)
     totals = np.zeros((len(conditions), len(forest.lengths)))
-    with torch.inference_mode():
+    with torch.no_grad():
         batches, done, whole = scorer.batches(forest), 0, scorer.tokens(forest)
         for one in batches:
             for number, values in sweep.run(one):
