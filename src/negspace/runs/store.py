@@ -67,7 +67,7 @@ class Store:
             raise StudyError(asked, "a file of that name", f"{todo} with --out")
         if self.folder.is_dir() and not self._is_run() and any(self.folder.iterdir()):
             raise StudyError(asked, "a folder with other files in it", f"{todo} with --out")
-        there = next(path for path in (self.folder.absolute(), *self.folder.absolute().parents) if path.is_dir())
+        there = next(path for path in (self.folder.absolute(), *self.folder.absolute().parents) if path.exists())
         check_writable(there / MANIFEST)
 
     @contextlib.contextmanager
