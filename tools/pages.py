@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
-import textwrap
 from collections.abc import Callable, Iterable, Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -51,17 +48,17 @@ def commands() -> str:
 
 def names() -> list[str]:
     """The commands, in the order in which `--help` lists them."""
-    return list(get_command(app).commands)  # type: ignore[attr-defined]
+    return [name for name, command in get_command(app).commands.items() if not command.hidden]  # type: ignore[attr-defined]
 
 
 def study_file() -> str:
     """Every field of a study file, and the settings of each analysis."""
     parts = [
         "# Study file",
-        "A study is one YAML mapping. `negspace run STUDY.yaml --out RUN` runs it, and options of the command override "
-        "its fields. `negspace study MODEL` makes one from a preset and options; `--set NAME=VALUE` and "
-        "`--set ANALYSIS.NAME=VALUE` reach every field. What was run is kept as `study.yaml` in the run folder, in the "
-        "same form. Unknown fields are refused.",
+        "A study is one YAML mapping. `negspace run STUDY.yaml --out RUN` runs it; `negspace run MODEL` makes one of a "
+        "preset instead. Each field is an option of the command as well, and an option overrides the file and the "
+        "preset; `--set ANALYSIS.NAME=VALUE` reaches the settings of an analysis. What was run is kept as `study.yaml` "
+        "in the run folder, in the same form. Unknown fields are refused.",
         _fence(
             "yaml",
             "model: EleutherAI/pythia-1.4b\n"
@@ -131,23 +128,13 @@ def _help(*command: str) -> str:
     return "\n".join(line.rstrip() for line in shown.output.strip().splitlines())
 
 
-def _fields(kind: type[Any]) -> str:
+def _fields(kind: type[BaseModel]) -> str:
     """The fields of a configuration with their defaults; the line under each says what it is."""
     rows = []
-    own = [
-        base for base in reversed(kind.__mro__) if set(vars(base).get("__annotations__", ())) & set(kind.model_fields)
-    ]
-    for base in own:
-        body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0].body  # type: ignore[attr-defined]
-        for field, line in pairwise(body):
-            if not isinstance(field, ast.AnnAssign) or not isinstance(line, ast.Expr):
-                continue
-            name = field.target.id  # type: ignore[union-attr]
-            default = kind.model_fields[name]
-            shown = (
-                "required" if default.is_required() else f"`{_plain(default.get_default(call_default_factory=True))}`"
-            )
-            rows.append([f"`{name}`", shown, " ".join(line.value.value.split())])  # type: ignore[attr-defined]
+    for name, field in kind.model_fields.items():
+        default = f"`{_plain(field.get_default(call_default_factory=True))}`"
+        meaning = " ".join((field.description or "").split())
+        rows.append([f"`{name}`", "required" if field.is_required() else default, meaning])
     return _table(["field", "default", "meaning"], rows)
 
 

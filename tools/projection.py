@@ -1,7 +1,7 @@
 """What the paper's full grid would cost on GPUs: a projection from the planner's token counts and measured unit costs.
 
 Nothing here was measured on a GPU. What is assumed is in `Assumptions`, with a reason for each; what was measured (on a
-CPU, with the bundled model) is in `Measured`; what is to be done comes from the planner of `negspace study --preset
+CPU, with the bundled model) is in `Measured`; what is to be done comes from the planner of `negspace run --preset
 paper --dry-run`, asked about models that nobody has to load for it.
 """
 

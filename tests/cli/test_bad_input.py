@@ -194,9 +194,9 @@ def test_a_report_of_nothing(call: Any, tmp_path: Path) -> None:
 def test_out_below_a_file_is_refused_before_any_work(
     run: Any, call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import negspace.models.load
+    import negspace.experiment.workbench
 
-    monkeypatch.setattr(negspace.models.load, "load", lambda *_, **__: pytest.fail("work began"))
+    monkeypatch.setattr(negspace.experiment.workbench, "load", lambda *_, **__: pytest.fail("work began"))
     (tmp_path / "file").write_text("")
     _refused(run({"--out": tmp_path / "file" / "run"}), "Not a directory")
     _refused(call("scan", "model", "--out", tmp_path / "file" / "scan.parquet"), "Not a directory")

@@ -173,12 +173,12 @@ def test_wrong_usage_is_status_2(call: Any, arguments: list[str]) -> None:
 
 
 def test_an_error_of_ours_is_status_1_with_a_hint(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    import negspace.models.load
+    import negspace.experiment.workbench
 
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("something is off\nand more")
 
-    monkeypatch.setattr(negspace.models.load, "load", broken)
+    monkeypatch.setattr(negspace.experiment.workbench, "load", broken)
     shown = call("sites", "model")
     assert shown.status == 1
     assert "internal error: RuntimeError: something is off" in shown.err
@@ -190,12 +190,12 @@ def test_an_error_of_ours_is_status_1_with_a_hint(call: Any, monkeypatch: pytest
 
 
 def test_ctrl_c_outside_of_a_run(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    import negspace.models.load
+    import negspace.experiment.workbench
 
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(negspace.models.load, "load", interrupted)
+    monkeypatch.setattr(negspace.experiment.workbench, "load", interrupted)
     shown = call("sites", "model")
     assert shown.status == 130
     assert "Traceback" not in shown.err

@@ -28,7 +28,7 @@ def test_commands_that_print_tables_can_print_json(name: str) -> None:
 def test_the_shell_completes_commands_and_options() -> None:
     completed = complete("negspace re", 1)
     assert "report" in completed.split()
-    assert "--dry-run" in complete("negspace study --dry", 2).split()
+    assert "--dry-run" in complete("negspace run --dry", 2).split()
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

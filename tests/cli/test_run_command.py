@@ -1,4 +1,4 @@
-"""`negspace study`: the plan first, then the run; options of analyses; what is wrong is said."""
+"""`negspace run`: preset, study file and options become one study; the plan first, then the run; mistakes are named."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from typer.main import get_command
+
+from negspace.cli import app, options, running
+from negspace.experiment.config import Study
 
 
 @pytest.fixture
@@ -18,7 +23,7 @@ def given(tiny_model_path: Path, tiny_text_path: Path, tiny_pairs_path: Path) ->
 
 
 def test_the_plan_comes_first_and_stops_there_if_asked(call: Any, given: list[str], tmp_path: Path) -> None:
-    shown = call("study", *given, "--preset", "quick", "--dry-run", "--out", tmp_path / "run")
+    shown = call("run", *given, "--preset", "quick", "--dry-run", "--out", tmp_path / "run")
     assert shown.status == 0, shown.err
     assert "Plan" in shown.out
     assert "ablation" in shown.out
@@ -29,7 +34,7 @@ def test_the_plan_comes_first_and_stops_there_if_asked(call: Any, given: list[st
 def test_it_runs_the_analyses_asked_for(call: Any, given: list[str], tmp_path: Path) -> None:
     out = tmp_path / "run"
     options = ["--analysis", "dose", "--set", "dose.shares=[0.1, 0.5]", "--set", "dose.interventions=[zero_negative]"]
-    shown = call("study", *given, *options, "--set", "random=1", "--out", out, "--json")
+    shown = call("run", *given, *options, "--set", "random=1", "--out", out, "--json")
     assert shown.status == 0, shown.err
     content = json.loads(shown.out)
     assert list(content["run"]["analyses"]) == ["dose"]
@@ -49,20 +54,119 @@ def test_it_runs_the_analyses_asked_for(call: Any, given: list[str], tmp_path: P
         (["--set", "dose.=3"], "no NAME=VALUE"),
         (["--set", "dose.points=[", "--analysis", "dose"], "no NAME=VALUE"),
         (["--set", "dose.points=none", "--analysis", "dose"], "points: Input should be a valid integer"),
+        (["--set", "random.x=1"], "no such analysis"),
+        (["--set", "analyses=3", "--set", "dose.points=3"], "analyses: 3, which is no section"),
+        (["--set", "resources=4", "--set", "resources.cpus=3"], "resources: 4, which is no section"),
+        (["--resources", "{"], "no YAML"),
+        (["--resources", "{cpus: 0}"], "resources.cpus: Input should be greater than 0, not 0"),
+        (["--resources", "{cpu: 1}"], "unknown field 'resources.cpu'\nto do: did you mean 'cpus'"),
+        (
+            ["--random", "many"],
+            "unable to parse string as an integer, not 'many'",
+        ),
+        (["--model", "other"], "another model, --model other"),
         ([], "no folder for its records"),
     ],
 )
 def test_what_is_wrong_is_said(call: Any, given: list[str], options: list[str], message: str) -> None:
-    shown = call("study", *given, *options)
+    shown = call("run", *given, *options)
     assert shown.status == 2
     assert message in shown.err
 
 
 def test_a_plan_for_a_program(call: Any, given: list[str]) -> None:
-    shown = call("study", *given, "--preset", "quick", "--dry-run", "--json")
+    shown = call("run", *given, "--preset", "quick", "--dry-run", "--json")
     assert shown.status == 0, shown.err
     content = json.loads(shown.out)
     assert list(content["plan"]) == ["scan", "ablation"]
     assert content["cells"] == sum(load["cells"] for load in content["plan"].values())
     seconds = content["plan"]["ablation"]["tokens"] / content["tokens_per_second"]
     assert content["plan"]["ablation"]["seconds"] == pytest.approx(seconds)
+
+
+@pytest.fixture
+def settled(call: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """settled("MODEL", "--share", 0.1) -> the study that `negspace run` would run."""
+    seen: list[Study] = []
+    monkeypatch.setattr(running, "execute", lambda study, *_: seen.append(study))
+
+    def ran(*arguments: object) -> Study:
+        shown = call("run", *arguments, "--out", "RUN")
+        assert shown.status == 0, shown.err
+        return seen.pop()
+
+    return ran
+
+
+def test_every_field_of_a_study_is_an_option_with_its_own_words() -> None:
+    parameters = {made.name: made for made in get_command(app).commands["run"].params}  # type: ignore[attr-defined]
+    for name, field in Study.model_fields.items():
+        if name != "analyses":
+            assert f"--{name.replace('_', '-')}" in parameters[name].opts, name
+            assert parameters[name].help.startswith(" ".join(field.description.split())), name  # type: ignore[union-attr]
+
+
+def test_a_new_field_is_an_option_without_another_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wider(Study):
+        colours: tuple[str, ...] = ("red",)
+        """Colours of the neurons."""
+
+    monkeypatch.setattr(options, "Study", Wider)
+    seen = []
+
+    @options.study_options()
+    def command(*, given: dict[str, Any]) -> None:
+        seen.append(given)
+
+    app = running.typer.Typer(rich_markup_mode=None)
+    app.command()(command)
+    parameter = {made.name: made for made in get_command(app).params}["colours"]
+    assert parameter.opts == ["--colour", "--colours"]
+    assert parameter.help == "Colours of the neurons. May be repeated. [default: red]"  # type: ignore[attr-defined]
+    get_command(app).main(["--colour", "green", "--colours", "blue", "--no-exact"], standalone_mode=False)
+    assert seen == [{"colours": ["green", "blue"], "exact": False}]
+
+
+def test_a_model_is_studied_by_a_preset_and_a_file_or_an_option_by_itself(settled: Any, tmp_path: Path) -> None:
+    blimp = ("--blimp", "b", "--tasks", "t", "--text", "x")
+    assert set(settled("m", *blimp).analyses) > {"ablation", "dose", "atlas"}
+    assert settled("m", *blimp, "--preset", "quick").limit == 50
+    assert settled("--model", "m", *blimp).analyses == {"ablation": {}}
+    (tmp_path / "study.txt").write_text("model: m\nzero: positive\nanalyses: [dose]\nblimp: b\n")
+    assert settled(tmp_path / "study.txt").analyses == {"dose": {}}
+    quick = settled(tmp_path / "study.txt", "--preset", "quick", "--limit", 7)
+    assert (set(quick.analyses), quick.limit, quick.zero) == ({"ablation", "dose"}, 7, "positive")
+    assert settled(tmp_path / "study.txt", "--mode", "mean").intervention == "mean"
+    assert settled("m", *blimp, "--set", "mode=mean").intervention == "mean"
+
+
+def test_settings_of_sections(settled: Any, tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text("model: m\nanalyses: {dose: {points: 4, lowest: 0.01}}\nblimp: b\n")
+    study = settled(tmp_path / "study.yaml", "--set", "dose.points=5", "--set", "layers.groups=2")
+    assert study.analyses == {"dose": {"points": 5, "lowest": 0.01}, "layers": {"groups": 2}}
+    study = settled(tmp_path / "study.yaml", "--set", "resources.cpus=2", "--set", "resources.workers=3")
+    assert (study.resources.cpus, study.resources.workers) == (2, 3)
+    assert settled("--model", "m", "--resources", "{gpus: 1}").resources.gpus == 1
+    only = settled("m", "--blimp", "b", "--set", "analyses=[dose, layers]", "--analysis", "layers", "--layer", 1)
+    assert (only.analyses, only.layers) == ({"layers": {}}, (1,))
+
+
+def test_the_former_name_is_an_alias_and_says_so(call: Any, given: list[str]) -> None:
+    options = [*given, "--preset", "quick", "--dry-run", "--json"]
+    former, present = call("study", *options), call("run", *options)
+    assert former.err.splitlines()[0] == (
+        "note: `negspace study` is now called `negspace run`; it takes the same arguments"
+    )
+    assert "is now called" not in present.err
+    plans = [json.loads(shown.out)["plan"] for shown in (former, present)]
+    assert [load["cells"] for load in plans[0].values()] == [load["cells"] for load in plans[1].values()]
+    assert not [line for line in call("--help").out.splitlines() if line.startswith("  study ")]
+
+
+def test_a_study_file_shows_its_plan_too(call: Any, given: list[str], tmp_path: Path) -> None:
+    content = {"model": given[0], "text": given[2], "windows": 12, "window": 64, "md_pairs": 64, "matched": False}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(content))
+    shown = call("run", tmp_path / "study.yaml", "--dry-run")
+    assert shown.status == 0, shown.err
+    assert "Plan" in shown.out
+    assert not list(tmp_path.glob("*/"))

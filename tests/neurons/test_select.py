@@ -12,7 +12,8 @@ import pytest
 from negspace.errors import SelectionError
 from negspace.neurons.layout import Layout
 from negspace.neurons.neuronset import NeuronSet
-from negspace.neurons.select import bottom, random, share, size_of, top
+from negspace.neurons.select import bottom, random, top
+from negspace.neurons.shares import share, size_of
 
 LAYOUT = Layout.from_rows((("a", 0, 0, 101), ("b", 1, 4, 25), ("c", 1, 0, 11)))
 

@@ -1,24 +1,137 @@
-"""Running a study from the command line: progress, interruption, and what is printed at the end."""
+"""`negspace run`: what to do, by preset, study file and options; the plan and its cost; the run and its tables."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 
-from negspace.cli.guard import STOPPED, resume_command
-from negspace.cli.terminal import Bar, output
+from negspace.cli.guard import STOPPED, guarded, resume_command
+from negspace.cli.options import set_fields, study_options
+from negspace.cli.terminal import Bar, duration, output
 
 if TYPE_CHECKING:
     from negspace.experiment.config import Study
     from negspace.runs.ray_cluster import RayCluster
     from negspace.study.run import Plan
     from negspace.study.tables import Tables
+
+
+@guarded
+@study_options()
+def run(
+    context: typer.Context,
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODEL|STUDY.yaml",
+            help="A model (folder, GGUF file, or name on the Hugging Face hub), for a preset's study of it; or a YAML "
+            "file with the study's fields. Options override both.",
+        ),
+    ] = None,
+    *,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="paper: every analysis that the data allow; quick: the main study on few items. [default: paper where "
+            "MODEL is given; none with STUDY.yaml, or with --model alone, which is the main study]",
+        ),
+    ] = None,
+    analysis: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only this analysis, not the preset's or the file's. May be repeated."),
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="A field of the study, or of an analysis: random=5, dose.points=6. May be repeated.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Run folder. Give the same one again to resume an interrupted run."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost, and stop.")] = False,
+    engine: Annotated[
+        str | None, typer.Option(metavar="[local|ray]", help="Where to compute. [default: local]")
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="A running Ray cluster, e.g. auto; else one of this machine is started."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    given: dict[str, Any],
+) -> None:
+    """Run a study of a model: a preset's, or a study file's. Prints what it will do and what that costs first."""
+    if context.info_name == "study":
+        typer.echo("note: `negspace study` is now called `negspace run`; it takes the same arguments", err=True)
+    study, left_out = _study(target, given, preset, analysis or [], setting or [])
+    from negspace.errors import StudyError
+    from negspace.study.run import plan_study
+
+    if out is None and not dry_run:
+        raise StudyError("a run", "no folder for its records", "give one with --out, or --dry-run to see the plan")
+    for sentence in left_out:
+        typer.echo(f"note: {sentence}", err=True)
+    if out is not None and not dry_run:
+        execute(study, out, as_json, Where(engine, ray_address))
+    elif as_json:
+        typer.echo(plan_json(plan_study(study)))
+    else:
+        show_plan(plan_study(study), output())
+
+
+def _study(
+    target: str | None, given: dict[str, Any], preset: str | None, analyses: list[str], settings: list[str]
+) -> tuple[Study, tuple[str, ...]]:
+    """What to do, and a sentence for each analysis of the preset that is left out.
+
+    Raises:
+        StudyError: what `configure` and `from_preset` raise, or a model that is given twice.
+    """
+    from negspace.errors import StudyError
+    from negspace.experiment.config import Study, configure, override, read_study
+    from negspace.study.presets import from_preset
+    from negspace.study.registry import sections
+
+    fields: dict[str, Any] = {}
+    origin = "the options"
+    if target is not None and _is_file(target):
+        fields, origin = read_study(target), f"{target} and the options"
+    elif target is not None:
+        if "model" in given:
+            raise StudyError(f"a study of {target}", f"another model, --model {given['model']}", "give one of the two")
+        fields, preset = {"model": target}, preset or "paper"
+    if not preset:
+        fields = {"analyses": Study.model_fields["analyses"].get_default(call_default_factory=True), **fields}
+    fields = override(fields, given)
+    fields = override(fields, set_fields(fields, settings))
+    if analyses:
+        listed = configure({"model": "", "analyses": fields.get("analyses") or {}}, origin).analyses
+        fields["analyses"] = {name: listed.get(name, {}) for name in analyses}
+    if preset:
+        return from_preset(preset, fields, only=bool(analyses))
+    study = configure(fields, origin)
+    sections(study)
+    return study, ()
+
+
+def _is_file(target: str) -> bool:
+    """Whether it names a study file, not a model."""
+    path = Path(target)
+    return (path.suffix.lower() in (".yaml", ".yml") and not path.is_dir()) or (
+        path.is_file() and path.suffix.lower() != ".gguf"
+    )
 
 
 @dataclass(frozen=True)
@@ -64,9 +177,9 @@ def compute(study: Study, out: Path, where: Where, announce: Callable[[Plan], No
         raise typer.Exit(STOPPED) from None
 
 
-def run(study: Study, out: Path, as_json: bool, where: Where, announce: Callable[[Plan], None] | None = None) -> None:
-    """Run a study into a folder and print its tables."""
-    show(compute(study, out, where, announce), False, as_json)
+def execute(study: Study, out: Path, as_json: bool, where: Where) -> None:
+    """Run a study into a folder and print its plan on stderr, then its tables on stdout."""
+    show(compute(study, out, where, show_plan), False, as_json)
     if not as_json:
         output().print(
             f"\ntables: {out}/tables  in full: negspace report {out} --detail"
@@ -85,3 +198,33 @@ def show(tables: Any, detail: bool, as_json: bool) -> None:
         typer.echo(to_json(tables))
     else:
         print_tables(tables, output(), detail=detail)
+
+
+def show_plan(plan: Plan, console: Console | None = None) -> None:
+    """Print what each analysis will do, and what it costs; on stderr, unless told otherwise."""
+    from negspace.report.tables import plain, rows
+
+    body = [
+        (name, load.detail, f"{load.cells:,}", f"{load.tokens / 1e6:.2f}", duration(load.tokens / plan.rate))
+        for name, load in plan.loads.items()
+    ]
+    columns = [("analysis", "left"), ("what", "left"), ("cells", "right"), ("M tokens", "right"), ("about", "right")]
+    console = console or Console(stderr=True, highlight=False)
+    console.print(rows("Plan", columns, body))
+    console.print(
+        plain(
+            f"{plan.cells:,} cells, about {duration(plan.seconds)} at {plan.rate:,.0f} tokens a second; "
+            "less where analyses share cells, and what is recorded is not computed again"
+        ),
+        soft_wrap=True,
+    )
+
+
+def plan_json(plan: Plan) -> str:
+    """The same for a program."""
+    loads = {
+        name: {"what": load.detail, "cells": load.cells, "tokens": load.tokens, "seconds": load.tokens / plan.rate}
+        for name, load in plan.loads.items()
+    }
+    whole = {"cells": plan.cells, "seconds": plan.seconds, "tokens_per_second": plan.rate}
+    return json.dumps({"plan": loads, **whole}, indent=1, ensure_ascii=False)

@@ -10,7 +10,7 @@ import pandas as pd
 from negspace.experiment.schema import Column
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.scan import Scan
-from negspace.neurons.select import Share
+from negspace.neurons.shares import Share
 from negspace.stats.readings import Reading
 
 KEYS = ["layer", "branch", "expert", "neuron"]

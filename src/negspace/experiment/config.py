@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from negspace.errors import StudyError
-from negspace.neurons.select import share as check_share
+from negspace.neurons.shares import share as check_share
 
 
 def _several(value: Any) -> Any:
@@ -34,8 +34,8 @@ def _roles(value: Any) -> Any:
 PairColumns = Annotated[dict[str, str], BeforeValidator(_roles)]
 
 
-def _sections(value: Any) -> Any:
-    """Analyses as a list of names, or as names with their settings."""
+def by_name(value: Any) -> Any:
+    """Analyses with their settings, from that or from a list of names; anything else as it is."""
     if isinstance(value, str):
         value = [value]
     if isinstance(value, list | tuple) and all(isinstance(name, str) for name in value):
@@ -45,19 +45,19 @@ def _sections(value: Any) -> Any:
     return value
 
 
-Sections = Annotated[dict[str, dict[str, Any]], BeforeValidator(_sections)]
+Sections = Annotated[dict[str, dict[str, Any]], BeforeValidator(by_name)]
 
 
 class Settings(BaseModel):
-    """An analysis's section of a study file; frozen, unknown fields refused."""
+    """An analysis's section of a study file; frozen, unknown fields refused. The line under a field is its meaning."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True)
 
 
 class Resources(BaseModel):
     """What each worker of a cluster needs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True)
 
     workers: int | None = Field(default=None, ge=1)
     """How many workers; as many as the cluster has room for."""
@@ -70,9 +70,12 @@ class Resources(BaseModel):
 
 
 class Study(BaseModel):
-    """What to do, on which model and data. Every analysis takes from here what it does not set itself."""
+    """What to do, on which model and data. Every analysis takes from here what it does not set itself.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    A field and the line under it are all that an option of `negspace run` and a row of the documentation are made of.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True)
 
     analyses: Sections = Field(default_factory=lambda: {"ablation": {}})
     """Analyses by name, each with its own settings; a list of names takes them as they are."""
@@ -81,9 +84,9 @@ class Study(BaseModel):
     revision: str | None = None
     """Branch, tag or commit on the hub."""
     dtype: str = "float32"
-    """Type of the weights."""
+    """Type of the weights: float32, float16, bfloat16 or float64."""
     device: str | None = None
-    """Device; CUDA where there is one, else the CPU."""
+    """cpu, cuda, cuda:1 and so on; CUDA where there is one, else the CPU."""
     device_map: str | None = None
     """How accelerate is to place the parts, "auto" for example; excludes `device`."""
     trust_remote_code: bool = False
@@ -123,9 +126,9 @@ class Study(BaseModel):
     layers: tuple[int, ...] | None = None
     """Layers whose neurons may be chosen; all."""
     zero: Literal["negative", "positive", "both"] | None = "negative"
-    """Part of the pre-activation set to zero; None with a `mode`."""
+    """Part of the pre-activation set to zero; null with a `mode`."""
     mode: Literal["relu_on_positives", "sign_flip", "mean", "negative_mean"] | None = None
-    """Another intervention instead."""
+    """Another intervention, instead of `zero`."""
     random: int = Field(3, ge=0)
     """Random sets for each share, as many neurons in each layer as the top set has."""
     matched: bool = True
@@ -154,7 +157,7 @@ class Study(BaseModel):
     """Only so many pairs of each paradigm and items of each task, spread evenly."""
     seed: int = Field(0, ge=0)
     """Seed of the random sets (seed, seed + 1, ...), of the MD pairs and of the bootstrap."""
-    resources: Resources = Resources()
+    resources: Resources = Field(default_factory=Resources)
     """What each worker needs where a cluster computes; changes no result."""
     alpha: float = Field(0.05, gt=0, lt=1)
     """Level of the tests; intervals have level 1 - alpha."""
@@ -186,7 +189,7 @@ def configure(given: Mapping[str, Any], source: str = "the options") -> Study:
     """A study from field names and values, checked; the settings of its analyses are checked by `sections`.
 
     Args:
-        source: where they come from, for messages.
+        source: where they come from, for messages: asked was this.
 
     Raises:
         StudyError: an unknown field, a missing one, or a value that cannot be.
@@ -200,20 +203,33 @@ def configure(given: Mapping[str, Any], source: str = "the options") -> Study:
     try:
         return Study.model_validate(settings)
     except ValidationError as error:
-        raise explain(error, f"a study from {source}", Study) from error
+        raise explain(error, source, Study) from error
+
+
+def override(fields: Mapping[str, Any], by: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a study, with others in their place.
+
+    An intervention takes the place of another, whichever of `zero` and `mode` names either of them.
+    """
+    gone = {"zero", "mode"} if by.keys() & {"zero", "mode"} else set()
+    return {**{name: value for name, value in fields.items() if name not in gone}, **by}
 
 
 def explain(error: ValidationError, asked: str, kind: type[BaseModel]) -> StudyError:
     """What is wrong with the fields of a configuration, in the user's words; an unknown field before all else."""
     found = sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden")[0]
-    field = ".".join(str(part) for part in found["loc"][:1])
+    parts = [part for part in found["loc"] if isinstance(part, str)]
+    field = ".".join(parts)
     if found["type"] == "extra_forbidden":
-        near = get_close_matches(field, kind.model_fields, n=1)
+        known: Any = kind
+        for part in parts[:-1]:
+            known = known.model_fields[part].annotation
+        near = get_close_matches(parts[-1], known.model_fields, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        return StudyError(asked, f"an unknown field {field!r}", f"{hint}use: {', '.join(kind.model_fields) or 'none'}")
+        return StudyError(asked, f"an unknown field {field!r}", f"{hint}use: {', '.join(known.model_fields) or 'none'}")
     if found["type"] == "missing":
         return StudyError(asked, f"no {field!r}", f"give it (--{field} or {field}: ...)")
-    message = found["msg"].removeprefix("Value error, ")
+    message = found["msg"].removeprefix("Value error, ") + (f", not {found['input']!r}" if field else "")
     return StudyError(
         asked, f"{field}: {message}" if field else message, "correct it; docs and --help list what is possible"
     )

@@ -9,7 +9,7 @@ from negspace.experiment.condition import Condition
 from negspace.experiment.lab import Lab
 from negspace.experiment.words import percent
 from negspace.neurons.neuronset import NeuronSet
-from negspace.neurons.select import share as exact_share
+from negspace.neurons.shares import share as exact_share
 
 SEARCH = 4
 """Evaluations that a search takes, about; for estimates only."""

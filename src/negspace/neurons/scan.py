@@ -23,7 +23,7 @@ from negspace.models.model import Model, ModelSource
 from negspace.neurons import select
 from negspace.neurons.layout import Layout
 from negspace.neurons.neuronset import NeuronSet
-from negspace.neurons.select import Share
+from negspace.neurons.shares import Share
 from negspace.stats.collect import Progress
 from negspace.stats.histogram import Histogram, Histograms
 from negspace.stats.measure import measure

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from negspace.errors import StudyError
-from negspace.experiment.config import Study, configure
+from negspace.experiment.config import Study, configure, override
 from negspace.study.registry import OWN, analysis, sections
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -34,7 +34,8 @@ def from_preset(name: str, given: Mapping[str, Any], *, only: bool = False) -> t
     """
     if name not in PRESETS:
         raise StudyError(f"the preset {name!r}", "no such preset", f"use: {', '.join(PRESETS)}")
-    wanted = configure({**PRESETS[name], **{k: v for k, v in given.items() if k != "analyses"}}, f"the preset {name}")
+    own_fields = {field: value for field, value in given.items() if field != "analyses"}
+    wanted = configure(override(PRESETS[name], own_fields), f"the preset {name}")
     own = configure({"model": wanted.model, "analyses": given.get("analyses") or {}}).analyses
     merged = {**({} if only else wanted.analyses), **own}
     study = wanted.model_copy(update={"analyses": merged})

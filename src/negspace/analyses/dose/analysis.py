@@ -20,7 +20,7 @@ from negspace.experiment.run import Run
 from negspace.experiment.words import percent
 from negspace.figures.figure import Figure
 from negspace.intervention import INTERVENTIONS
-from negspace.neurons.select import size_of
+from negspace.neurons.shares import size_of
 
 Kind = Literal["top", "random", "bottom"]
 Name = Literal["zero_negative", "zero_positive", "zero_both", "relu_on_positives", "sign_flip", "mean", "negative_mean"]

@@ -1,0 +1,159 @@
+"""Options made from the fields of a study: name, type and meaning are declared there, and nowhere else."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer
+import yaml
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from negspace.errors import StudyError
+from negspace.experiment.config import Study, by_name
+
+_SHOWN = {int: "INTEGER", float: "NUMBER", str: "TEXT", dict: "NAME=VALUE,..."}
+"""Type of a field -> what its value is called in --help."""
+
+
+def study_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command an option for each of these fields of a study; for all but `analyses`, if none are named.
+
+    Their place in `--help` is that of the command's parameter `given`. It is called with the values of the options that
+    were used, field -> text as it was typed, which is for `configure` to check.
+    """
+    fields = {name: Study.model_fields[name] for name in names or Study.model_fields if names or name != "analyses"}
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def run(**values: Any) -> None:
+            typed = {name: values.pop(name) for name in fields}
+            given = {name: _value(name, value) for name, value in typed.items() if value not in (None, [])}
+            command(given=given, **values)
+
+        own = inspect.signature(command, eval_str=True)
+        parameters = []
+        for parameter in own.parameters.values():
+            made = [_parameter(name, field) for name, field in fields.items()]
+            parameters += made if parameter.name == "given" else [parameter]
+        run.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
+def set_fields(fields: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    """The fields that `--set` changes, from NAME=VALUE or SECTION.NAME=VALUE; values are YAML.
+
+    Args:
+        fields: what the sections hold so far. A section is a field that has fields of its own, or else an analysis.
+        settings: as given, in order.
+
+    Raises:
+        StudyError: no such form, or a section that cannot hold settings.
+    """
+    made: dict[str, Any] = {}
+    for setting in settings:
+        asked, todo = f"--set {setting}", "write random=5, or dose.points=6 for a setting of an analysis"
+        name, equals, text = setting.partition("=")
+        section, dot, field = name.partition(".")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            equals = ""
+        if not equals or not section or (dot and not field):
+            raise StudyError(asked, "no NAME=VALUE", todo)
+        if not dot:
+            made[name] = value
+        elif section in Study.model_fields and _section(section):
+            made[section] = {**_held(made, fields, section, asked), field: value}
+        else:
+            analyses = _held(made, fields, "analyses", asked)
+            made["analyses"] = {**analyses, section: {**_held(analyses, {}, section, asked), field: value}}
+    return made
+
+
+def _held(made: Mapping[str, Any], before: Mapping[str, Any], name: str, asked: str) -> Mapping[str, Any]:
+    """What a section holds.
+
+    Raises:
+        StudyError: something that is no section.
+    """
+    held = made.get(name, before.get(name)) or {}
+    held = by_name(held) if name == "analyses" else held
+    if not isinstance(held, Mapping):
+        raise StudyError(asked, f"{name}: {held!r}, which is no section with settings", "set the whole of it, or none")
+    return held
+
+
+def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+    """The parameter of a command that typer makes a field's option of."""
+    kind, several = _type(field.annotation)
+    spelled, text = name.replace("_", "-"), " ".join((field.description or "").split())
+    annotation: Any = str
+    more: dict[str, Any] = {"metavar": _SHOWN.get(kind, "YAML")}
+    if kind is bool:
+        annotation, more, spellings = bool, {}, [f"--{spelled}/--no-{spelled}"]
+    elif several:
+        # Given once for each value, so that the singular reads better; the field's own name does as well.
+        annotation, text = list[str], f"{text} May be repeated."
+        spellings = list(dict.fromkeys((f"--{spelled.removesuffix('s')}", f"--{spelled}")))
+    else:
+        spellings = [f"--{spelled}"]
+    if get_origin(kind) is Literal:
+        choices = get_args(kind)
+        more = {"metavar": f"[{'|'.join(choices)}]"}
+        more["autocompletion"] = lambda incomplete: [choice for choice in choices if choice.startswith(incomplete)]
+    if default := _default(field, spelled):
+        text += f" [default: {default}]"
+    option = typer.Option(*spellings, help=text, show_default=False, **more)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[annotation | None, option]
+    )
+
+
+def _type(annotation: Any) -> tuple[Any, bool]:
+    """A field's type without its checks and without None, and whether it is a tuple of values of that type."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type(arguments[0])
+    if origin in (Union, UnionType):
+        return _type(next(part for part in arguments if part is not type(None)))
+    if origin is tuple:
+        return arguments[0], True
+    return (annotation if origin is Literal else origin or annotation), False
+
+
+def _default(field: FieldInfo, spelled: str) -> str:
+    """A field's default as it would be given; empty where its meaning says what happens without a value."""
+    value = field.default
+    if field.is_required() or value is None or value == () or isinstance(value, BaseModel):
+        return ""
+    if isinstance(value, bool):
+        return spelled if value else f"no-{spelled}"
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _section(name: str) -> type[BaseModel] | None:
+    """What a field of a study is, if it has fields of its own."""
+    kind, _ = _type(Study.model_fields[name].annotation)
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _value(name: str, value: Any) -> Any:
+    """A value as it was typed; that of a field that has fields of its own is read as YAML.
+
+    Raises:
+        StudyError: no YAML.
+    """
+    if (section := _section(name)) is None:
+        return value
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        todo = f"write '{{NAME: VALUE, ...}}' with some of: {', '.join(section.model_fields)}"
+        raise StudyError(f"--{name} {value}", "no YAML", todo) from error
