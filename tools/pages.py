@@ -20,7 +20,8 @@ from negspace.study.registry import OWN, analysis
 ROOT = Path(__file__).parents[1]
 EXIT = {
     0: "done",
-    OUR_ERROR: "an error of ours; `negspace --debug ...` shows where. Of `negspace calibrate`: a verdict is not right",
+    OUR_ERROR: "an error of ours; `negspace --debug ...` shows where. Of `negspace calibrate`: a verdict is not right. "
+    "Of `negspace doctor`: something that every study needs is broken",
     USER_ERROR: "something to mend on your side: the message says what was asked, what was found and what to do",
     STOPPED: "stopped by Ctrl-C; what was recorded is kept, and the same command goes on",
 }

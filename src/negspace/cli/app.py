@@ -11,6 +11,7 @@ import typer
 from negspace.cli import running
 from negspace.cli.calibrate import calibrate
 from negspace.cli.demo import demo
+from negspace.cli.doctor import doctor
 from negspace.cli.guard import guarded, settings
 from negspace.cli.options import study_options
 from negspace.cli.pictures import figures, write_page
@@ -148,6 +149,7 @@ app.command(name="study", hidden=True)(running.run)  # what it was called before
 app.command()(figures)
 app.command()(calibrate)
 app.command()(demo)
+app.command()(doctor)
 
 
 def _print_scan(made: Any, out: Path, as_json: bool) -> None:

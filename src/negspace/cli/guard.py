@@ -41,7 +41,7 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
         except typer.Exit:
             raise
         except NegspaceError as error:
-            _trace()
+            trace()
             _say(f"error\n{error}")
             raise typer.Exit(USER_ERROR) from None
         except BrokenPipeError:
@@ -49,15 +49,15 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
         except KeyboardInterrupt:
-            _trace()
+            trace()
             _say("stopped at once; what was recorded before is kept")
             raise typer.Exit(STOPPED) from None
         except MemoryError as error:
-            _trace()
+            trace()
             _say(f"error\nasked: this command\nfound: not enough memory {error}\nto do: give a smaller --batch")
             raise typer.Exit(USER_ERROR) from None
         except Exception as error:
-            _trace()
+            trace()
             _say(f"internal error: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
             if not settings.debug:
                 _say("to see where, run the same command as `negspace --debug ...`; please report it")
@@ -71,7 +71,8 @@ def resume_command() -> str:
     return shlex.join(["negspace", *sys.argv[1:]])
 
 
-def _trace() -> None:
+def trace() -> None:
+    """Print the traceback of the exception at hand, if `--debug` asks for it."""
     if settings.debug:
         traceback.print_exc()
 
