@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from negspace.errors import StudyError
 from negspace.neurons.shares import share as check_share
@@ -81,6 +90,8 @@ class Study(BaseModel):
     """Analyses by name, each with its own settings; a list of names takes them as they are."""
     model: str
     """Folder, GGUF file, or name on the Hugging Face hub."""
+    adapter: Paths = ()
+    """Adapters of PEFT to put on it, all at once active: folders, or names on the hub."""
     revision: str | None = None
     """Branch, tag or commit on the hub."""
     dtype: str = "float32"
@@ -163,6 +174,11 @@ class Study(BaseModel):
     """Level of the tests; intervals have level 1 - alpha."""
     draws: int = Field(2000, ge=100)
     """Bootstrap resamples."""
+
+    @model_serializer(mode="wrap")
+    def _without_empty(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A study of a plain model is written as it was before there were adapters.
+        return {name: value for name, value in write(self).items() if name != "adapter" or value}
 
     @model_validator(mode="after")
     def _check(self) -> Study:

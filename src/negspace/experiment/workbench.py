@@ -99,6 +99,7 @@ class Workbench:
         s = self.study
         return load(
             s.model,
+            adapter=s.adapter,
             revision=s.revision,
             dtype=s.dtype,
             device=s.device,

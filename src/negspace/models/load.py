@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 from transformers.utils.hub import cached_file
 
 from negspace.errors import ModelError
+from negspace.models import adapters
 from negspace.models.gguf import names as gguf_names
 from negspace.models.gguf.cache import cache_folder, converted
 from negspace.models.gguf.convert import require_package
 from negspace.models.language import embeddings, language_class
 from negspace.models.model import Model, ModelSource
-from negspace.models.probe import is_causal
+from negspace.models.probe import dropping_parts, is_causal
 from negspace.models.quantised import check_apart, leaves, unread
 from negspace.models.quiet import quiet
 from negspace.models.sites import resolve
@@ -37,6 +39,7 @@ _NO_WEIGHTS = (".attn.bias", ".attention.bias", ".masked_bias", "rotary_emb.inv_
 def load(
     name: str | os.PathLike[str],
     *,
+    adapter: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     revision: str | None = None,
     dtype: str | torch.dtype = "float32",
     device: str | torch.device | None = None,
@@ -51,7 +54,9 @@ def load(
 
     Args:
         name: a local folder or a name on the Hugging Face hub; or a GGUF file, a folder that holds one, or a file of a
-            repository on the hub ("owner/name:model-q4_k_m.gguf"), which needs the extra `gguf`.
+            repository on the hub ("owner/name:model-q4_k_m.gguf"), which needs the extra `gguf`; or an adapter of PEFT
+            that names its base, which needs the extra `peft`.
+        adapter: adapters of PEFT to put on the model, all at once active: folders, or names on the hub.
         revision: branch, tag or commit on the hub; of a folder of checkpoints, the name of one ("step512").
         dtype: "float32", "float16", "bfloat16" or "float64", whatever the checkpoint holds.
         device: "cpu", "cuda", "cuda:1", ...; by default CUDA where there is one, else the CPU.
@@ -71,6 +76,75 @@ def load(
         SiteError: the places where its MLPs apply their activation cannot be resolved.
     """
     name = os.fspath(name)
+    given = [adapter] if isinstance(adapter, str | os.PathLike) else list(adapter)
+    chosen = [adapters.find(os.fspath(path)) for path in given]
+    options: dict[str, Any] = {
+        "dtype": dtype,
+        "device": device,
+        "device_map": device_map,
+        "trust_remote_code": trust_remote_code,
+        "attn_implementation": attn_implementation,
+        "experts_implementation": experts_implementation,
+        "gguf_file": gguf_file,
+        "gguf_cache": gguf_cache,
+    }
+    own = adapters.in_folder(name)
+    if own is None:
+        try:
+            module, tokenizer, source = _load(name, revision=revision, **options)
+        except ModelError as error:
+            if Path(name).expanduser().exists() or not error.asked.startswith("the configuration"):
+                raise
+            own = adapters.in_repository(name, revision)
+            if own is None:
+                raise
+    if own is not None:
+        module, tokenizer, source = _base(own, options)
+        chosen = [own, *chosen]
+    if chosen:
+        module = adapters.attach(module, chosen)
+        held = next((one for one in chosen if one.has_tokenizer), None)
+        if held is not None:
+            get = lambda: AutoTokenizer.from_pretrained(held.folder, trust_remote_code=trust_remote_code)  # noqa: E731
+            tokenizer = fetch(get, held.name, None, "tokenizer")
+        changes = {
+            "name": " + ".join([source.name, *(one.name for one in chosen)]),
+            "adapters": tuple(one.source for one in chosen),
+            "dtype": _dtypes(module),
+        }
+        source = source.model_copy(update=changes)
+    return _finish(module, tokenizer, source)
+
+
+def _base(own: adapters.Adapter, options: dict[str, Any]) -> tuple[Any, Any, ModelSource]:
+    """The model that an adapter names as its base."""
+    asked = f"the adapter {own.name}"
+    base = own.base_in(asked)
+    try:
+        return _load(base, revision=None if Path(base).is_dir() else own.base_revision, **options)
+    except ModelError as error:
+        raise ModelError(
+            asked,
+            f"an adapter of {base} (in its {adapters.CONFIG}), which cannot be loaded: {error.found}",
+            f"{error.todo}; or give the base yourself: load(BASE, adapter={own.name!r}), or --model BASE --adapter "
+            f"{own.name}",
+        ) from error
+
+
+def _load(
+    name: str,
+    *,
+    revision: str | None,
+    dtype: str | torch.dtype,
+    device: str | torch.device | None,
+    device_map: str | dict[str, Any] | None,
+    trust_remote_code: bool,
+    attn_implementation: str | None,
+    experts_implementation: str | None,
+    gguf_file: str | None,
+    gguf_cache: str | os.PathLike[str] | bool | None,
+) -> tuple[Any, Any, ModelSource]:
+    """Module, tokenizer and source, as `load` takes them."""
     kind = _dtype(dtype)
     place = None if device_map is not None else _device(device)
     if device_map is not None and device is not None:
@@ -121,26 +195,41 @@ def load(
         torch=torch.__version__,
         gguf=made_from,
     )
-    return _finish(module.eval(), tokenizer, source)
+    return module.eval(), tokenizer, source
 
 
-def wrap(module: PreTrainedModel, tokenizer: Any, name: str | None = None) -> Model:
+def wrap(module: Any, tokenizer: Any, name: str | None = None) -> Model:
     """Take a live module and its tokenizer as they are. Both are used, never changed, and stay the caller's.
 
+    Args:
+        module: a `PreTrainedModel`, or a `PeftModel` around one, whose adapters act as they are set.
+        tokenizer: its tokenizer.
+        name: what to call it in results.
+
     Raises:
-        ModelError: not a transformers model, in training mode, a tokenizer that does not fit, weights not finite.
+        ModelError: not a transformers model, in training mode or with a part that drops values, an adapter that acts
+            outside of the layers, a tokenizer that does not fit, weights not finite.
         SiteError: the places where its MLPs apply their activation cannot be resolved.
     """
     asked = f"to wrap {name or type(module).__name__}"
+    if adapters.is_wrapped(module):
+        module = adapters.taken_out(asked, module)
     if not isinstance(module, PreTrainedModel):
         raise ModelError(
             asked=asked,
             found=f"an object of class {type(module).__name__}, which is no transformers model",
-            todo="pass the PreTrainedModel itself (of a PEFT model: .merge_and_unload(), or .get_base_model())",
+            todo="pass the PreTrainedModel itself",
         )
     place = embeddings(asked, module).weight.device
     if module.training:
         raise ModelError(asked=asked, found="a module in training mode, with dropout", todo="call module.eval() first")
+    if dropping := dropping_parts(module):
+        raise ModelError(
+            asked=asked,
+            found=f"{len(dropping)} parts in training mode that drop values at random ({_some(dropping)}), in a module in "
+            "eval mode",
+            todo="call module.eval() once more: adapters and parts that were added since came in training mode",
+        )
     source = ModelSource(
         name=name or getattr(module.config, "_name_or_path", "") or type(module).__name__,
         dtype=_dtypes(module),

@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
+from negspace.models.adapters import AdapterSource
 from negspace.models.gguf.source import GGUFSource
 from negspace.models.identity import Identifier, Identity
 from negspace.models.layers import decoder_layers
@@ -22,7 +23,7 @@ class ModelSource(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: str
-    """Hub name, folder, or the name given to a live module."""
+    """Hub name, folder, or the name given to a live module; adapters follow after " + "."""
     revision: str | None = None
     """Branch, tag or commit that was asked for on the hub; or which checkpoint of a folder of them."""
     commit: str | None = None
@@ -41,6 +42,12 @@ class ModelSource(BaseModel):
     """Version of torch."""
     gguf: GGUFSource | None = None
     """The GGUF file that the weights were dequantised from; None for weights of any other kind."""
+    adapters: tuple[AdapterSource, ...] = ()
+    """The adapters that were put on it, and that its name tells after the base's; none are not recorded."""
+
+    @model_serializer(mode="wrap")
+    def _without_empty(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in write(self).items() if name != "adapters" or value}
 
 
 @dataclass(frozen=True, eq=False)

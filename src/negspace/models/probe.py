@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.hooks import RemovableHandle
 
 from negspace.errors import SiteError
@@ -86,6 +87,16 @@ def is_causal(module: Any) -> bool:
     dtype = module.get_input_embeddings().weight.dtype
     # Written so that logits that are not finite pass: they are refused where that can be said clearly.
     return not bool((one - other).abs().max() > tolerance(dtype) * scale)
+
+
+def dropping_parts(module: nn.Module) -> list[str]:
+    """Paths of parts that drop values at random: those in training mode, with a rate above zero."""
+
+    def rates(part: nn.Module) -> Iterable[float]:
+        yield from (value for key, value in vars(part).items() if "dropout" in key and isinstance(value, float))
+        yield part.p if isinstance(part, _DropoutNd) else 0.0
+
+    return [path for path, part in module.named_modules() if part.training and max(rates(part)) > 0]
 
 
 def observe(module: Any, watched: Mapping[str, nn.Module]) -> Observation:

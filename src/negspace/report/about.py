@@ -20,6 +20,7 @@ def asked(run: Run) -> Rows:
     model = m["model"]
     rows = [
         ("model", str(study["model"])),
+        ("adapter", ", ".join(f"{one['name']} ({one['kind']})" for one in model.get("adapters", ()))),
         ("revision", " at ".join(filter(None, (model.get("revision"), model.get("commit"))))),
         ("weights", m["identity"].get("fingerprint", "")[:16]),
         ("dequantised from", str(GGUFSource.model_validate(model["gguf"])) if model.get("gguf") else ""),

@@ -98,8 +98,8 @@ def read_history(folder: Path) -> History:
 
 
 def _label(model: Mapping[str, Any]) -> str:
-    """Last part of the model's name, with its revision."""
-    name = Path(str(model["name"])).name or str(model["name"])
+    """Last part of the model's name, and of each adapter's on it, with its revision."""
+    name = " + ".join(Path(part).name or part for part in str(model["name"]).split(" + "))
     return f"{name} @ {model['revision']}" if model.get("revision") else name
 
 

@@ -112,9 +112,15 @@ class Training(Analysis[TrainingSettings]):
         """Find the checkpoints and hash their files, so that copies show before any work.
 
         Raises:
-            StudyError: some hold the weights of others, and are not to be skipped.
+            StudyError: the study's model has an adapter; some hold the weights of others, and are not to be skipped.
             ModelError: fewer than two are named, or one is not there, holds no weights, or tells no step.
         """
+        if bench.study.adapter:
+            raise StudyError(
+                f"a series of checkpoints with the adapter {' and '.join(bench.study.adapter)}",
+                "an adapter, which was trained on one checkpoint and not on the others",
+                "leave out the adapter, or the analysis of training",
+            )
         places, notes = find(settings.revisions, bench.study.model, settings.steps)
         held = contents(places)
         doubles = {one.place.name: str(one) for one in screen(places, held)}
