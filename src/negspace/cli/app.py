@@ -30,8 +30,10 @@ app = typer.Typer(
     help="Find out what language models compute below zero.",
 )
 
-ModelName = Annotated[str, typer.Argument(help="Folder, GGUF file, or name on the Hugging Face hub.", metavar="MODEL")]
-LOADING = ("revision", "dtype", "device", "device_map", "trust_remote_code")
+ModelName = Annotated[
+    str, typer.Argument(help="Folder, GGUF file, adapter of PEFT, or name on the Hugging Face hub.", metavar="MODEL")
+]
+LOADING = ("adapter", "revision", "dtype", "device", "device_map", "trust_remote_code")
 """Fields of a study that say how its model is loaded."""
 SCANNING = ("window", "stride", "windows", "exact", "bos", "batch", "md_pairs", "seed")
 """Fields of a study that are arguments of a scan."""

@@ -89,7 +89,7 @@ class Study(BaseModel):
     analyses: Sections = Field(default_factory=lambda: {"ablation": {}})
     """Analyses by name, each with its own settings; a list of names takes them as they are."""
     model: str
-    """Folder, GGUF file, or name on the Hugging Face hub."""
+    """Folder, GGUF file, adapter of PEFT, or name on the Hugging Face hub."""
     adapter: Paths = ()
     """Adapters of PEFT to put on it, all at once active: folders, or names on the hub."""
     revision: str | None = None

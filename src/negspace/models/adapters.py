@@ -83,7 +83,7 @@ class Adapter:
         for folder in (Path(self.base).expanduser(), self.folder / self.base):
             if folder.is_dir():
                 return str(folder)
-        if self.base.startswith((".", "/", "~", "\\")) or self.base.count("/") != 1 and "/" in self.base:
+        if self.base.startswith((".", "/", "~", "\\")) or self.base.count("/") > 1:
             raise ModelError(asked, f"an adapter of {self.base} (in its {CONFIG}), which is no folder here", todo)
         return self.base
 
@@ -132,8 +132,9 @@ def find(name: str) -> Adapter:
     if found is None:
         raise ModelError(
             asked=f"the adapter {name}",
-            found="a folder without an adapter" if Path(name).expanduser().is_dir() else "no such folder, nor an "
-            "adapter of this name on the hub",
+            found="a folder without an adapter"
+            if Path(name).expanduser().is_dir()
+            else "no such folder, nor an adapter of this name on the hub",
             todo=f"name what PEFT's save_pretrained wrote: {CONFIG} and adapter_model.safetensors",
         )
     return found
@@ -188,8 +189,8 @@ def taken_out(asked: str, wrapped: Any) -> PreTrainedModel:
         if getattr(config, "is_prompt_learning", False):
             raise ModelError(
                 asked,
-                f"{name!r}, an adapter that puts virtual tokens before the text ({_kind(config)}): positions, windows and "
-                "the first token's context are then not those of the text",
+                f"{name!r}, an adapter that puts virtual tokens before the text ({_kind(config)}): positions and "
+                "context are then not those of the text",
                 "use an adapter of weights (LoRA, IA3, ...)",
             )
         if getattr(config, "alora_invocation_tokens", None):
@@ -204,11 +205,15 @@ def taken_out(asked: str, wrapped: Any) -> PreTrainedModel:
             asked, f"PEFT around a {type(inside).__name__}, which is no transformers model", "wrap one of transformers"
         )
     # One that drops values, so that no two passes agree, is refused by whoever takes it.
-    if not inside.training and not probe.dropping_parts(inside) and not torch.equal(_logits(asked, wrapped, inside), probe.run(inside)):
+    if (
+        not inside.training
+        and not probe.dropping_parts(inside)
+        and not torch.equal(_logits(asked, wrapped, inside), probe.run(inside))
+    ):
         raise ModelError(
             asked,
-            f"an adapter of kind {_kind(wrapped.active_peft_config)} that acts outside of the layers: PEFT's model gives "
-            "other logits than the model inside with its layers",
+            f"an adapter of kind {_kind(wrapped.active_peft_config)} that acts outside of the layers: PEFT's "
+            "model gives other logits than the model inside it",
             "merge it into the base (merge_and_unload), or use an adapter of weights (LoRA, IA3, ...)",
         )
     return inside

@@ -226,8 +226,7 @@ def wrap(module: Any, tokenizer: Any, name: str | None = None) -> Model:
     if dropping := dropping_parts(module):
         raise ModelError(
             asked=asked,
-            found=f"{len(dropping)} parts in training mode that drop values at random ({_some(dropping)}), in a module in "
-            "eval mode",
+            found=f"parts in training mode that drop values at random, in a module in eval mode: {_some(dropping)}",
             todo="call module.eval() once more: adapters and parts that were added since came in training mode",
         )
     source = ModelSource(
