@@ -8,6 +8,9 @@ top = scan.top(0.01)
 with ns.intervene(model, top, zero="negative"):
     ns.perplexity(model, text="wikitext-2").value
     ns.minimal_pairs(model, "path/to/blimp", protocol="paper").accuracy
+
+Public are the names in `__all__` here, and those of the modules in `PUBLIC`; docs/reference/python.md documents them
+all. Every other package or module is internal: it says so at its top, and may change in any release.
 """
 
 from __future__ import annotations
@@ -29,12 +32,17 @@ if TYPE_CHECKING:
     from negspace.models.taps import tap
     from negspace.neurons.neuronset import NeuronSet
     from negspace.neurons.scan import Scan, scan
+    from negspace.report.export import write_figures
+    from negspace.report.page import write_report
     from negspace.score.pairs import PairScores, minimal_pairs
     from negspace.score.perplexity import Perplexity, perplexity
     from negspace.score.tasks import TaskScores, tasks
-    from negspace.study.run import run_study
+    from negspace.study.reading import read_runs
+    from negspace.study.run import Plan, plan_study, run_study
     from negspace.study.tables import Tables
     from negspace.text.pairs import PairSet, read_pairs
+    from negspace.text.source import Text, read_text
+    from negspace.text.windows import Windows, make_windows
 
 __version__ = "0.1.0"
 
@@ -55,11 +63,17 @@ _HOMES = {
     "negspace.score.tasks": ("TaskScores", "tasks"),
     "negspace.experiment.config": ("Study",),
     "negspace.analyses.parts_of_speech.excess": ("parts_of_speech",),
-    "negspace.study.run": ("run_study",),
+    "negspace.report.export": ("write_figures",),
+    "negspace.report.page": ("write_report",),
+    "negspace.study.reading": ("read_runs",),
+    "negspace.study.run": ("Plan", "plan_study", "run_study"),
     "negspace.study.tables": ("Tables",),
     "negspace.text.pairs": ("PairSet", "read_pairs"),
+    "negspace.text.source": ("Text", "read_text"),
+    "negspace.text.windows": ("Windows", "make_windows"),
 }
-_ROOMS = ("controls", "reference", "significance")
+PUBLIC = ("controls", "errors", "extend", "reference", "significance")
+"""Modules whose names users may import besides those of this one: `negspace.controls` and so on."""
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
@@ -71,31 +85,40 @@ __all__ = [
     "PairScores",
     "PairSet",
     "Perplexity",
+    "Plan",
     "Scan",
     "Site",
     "Study",
     "Tables",
     "TaskScores",
+    "Text",
+    "Windows",
     "__version__",
     "intervene",
     "load",
+    "make_windows",
     "match_perplexity",
     "minimal_pairs",
     "parts_of_speech",
     "perplexity",
+    "plan_study",
     "random_sets",
     "read_pairs",
+    "read_runs",
+    "read_text",
     "run_study",
     "scan",
     "tap",
     "tasks",
     "wrap",
+    "write_figures",
+    "write_report",
 ]
 
 
 def __getattr__(name: str) -> Any:
     # Loaded when first used: the command line answers --help without importing torch.
-    if name in _ROOMS:
+    if name in PUBLIC:
         return importlib.import_module(f"negspace.{name}")
     if name in _HOME_OF:
         value = getattr(importlib.import_module(_HOME_OF[name]), name)

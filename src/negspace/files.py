@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, and a lock that keeps two drivers apart."""
+"""Internal: files that are either whole or absent, and a lock that keeps two drivers apart."""
 
 from __future__ import annotations
 

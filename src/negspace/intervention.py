@@ -1,4 +1,4 @@
-"""Interventions on chosen neurons: one context manager, nothing but their values changes, and nothing outlives it."""
+"""Internal: interventions on chosen neurons: only their values change, and nothing outlives the context."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running out of memory: halve the batch and try again. Results do not depend on the batch, so only time is lost."""
+"""Internal: out of memory, halve the batch and try again. Results do not depend on it, so only time is lost."""
 
 from __future__ import annotations
 

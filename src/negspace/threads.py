@@ -1,4 +1,4 @@
-"""Threads beside other busy processes: none that wait by spinning, and as many as make the work fastest.
+"""Internal: threads beside other busy processes: none that wait by spinning, and as many as make the work fastest.
 
 OpenMP's threads (torch's, and those of its matrix products) meet at the end of every operation, thousands of times in a
 forward pass. GCC's library lets the first ones spin there for milliseconds. On a machine of one's own that is the

@@ -21,7 +21,7 @@ from negspace.figures.forest import Dots, forest
 from negspace.figures.scores import beside
 from negspace.figures.style import DASHES, STYLES, nth
 from negspace.report import comparison, mpl, plotly
-from negspace.report.export import export
+from negspace.report.export import write_figures
 from negspace.report.sections import figures_of
 
 
@@ -189,8 +189,12 @@ def test_numbers_in_a_matrix_have_no_negative_zero() -> None:
 def test_files_are_whole_alike_each_time_and_of_the_papers_width(tmp_path: Path) -> None:
     run = made_up()
     formats = ("pdf", "png", "svg")
-    first = {path.name: path.read_bytes() for path in export([run], tmp_path / "a", formats, only=["wd_by", "main"])}
-    second = {path.name: path.read_bytes() for path in export([run], tmp_path / "b", formats, only=["wd_by", "main"])}
+    first = {
+        path.name: path.read_bytes() for path in write_figures([run], tmp_path / "a", formats, only=["wd_by", "main"])
+    }
+    second = {
+        path.name: path.read_bytes() for path in write_figures([run], tmp_path / "b", formats, only=["wd_by", "main"])
+    }
     assert sorted(first) == sorted(f"{name}.{form}" for name in ("wd_by_layer", "main_result") for form in formats)
     assert first == second
     pdf = first["wd_by_layer.pdf"]
@@ -286,7 +290,7 @@ def test_intervals_of_several_series_stand_beside_one_another() -> None:
 
 def test_hostile_names_are_drawn_as_text(tmp_path: Path) -> None:
     run = made_up("m", parts=(ablation_part(groups=TABLED, name=HOSTILE[0]),))
-    made = list(export([run], tmp_path, ["svg"], only=["blimp"]))
+    made = list(write_figures([run], tmp_path, ["svg"], only=["blimp"]))
     text = made[0].read_text(encoding="utf-8")
     assert "<script" not in text
     assert mpl.plain("a\ud800\u202e你$x$") == "a⟨U+D800⟩⟨U+202E⟩⟨U+4F60⟩$x$"
@@ -294,9 +298,9 @@ def test_hostile_names_are_drawn_as_text(tmp_path: Path) -> None:
 
 def test_unknown_formats_and_figures_are_named(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="did you mean 'pdf'"):
-        list(export([made_up()], tmp_path, ["pfd"]))
+        list(write_figures([made_up()], tmp_path, ["pfd"]))
     with pytest.raises(RecordError, match="there are: blimp_by_phenomenon_1pct, contrasts"):
-        list(export([made_up()], tmp_path, ["pdf"], only=["nothing"]))
+        list(write_figures([made_up()], tmp_path, ["pdf"], only=["nothing"]))
     assert not list(tmp_path.iterdir())
 
 

@@ -1,1 +1,1 @@
-"""The analyses, a package each: settings and plan, tables, sentences and figures; see docs/adding_an_analysis.md."""
+"""Internal: the analyses, a package each; see docs/adding_an_analysis.md."""

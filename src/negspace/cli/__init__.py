@@ -1,4 +1,4 @@
-"""The command line: `negspace sites`, `scan`, `run`, `report` and `demo`.
+"""Internal: the command line, one function a command.
 
 Every error that a user can mend is one message on stderr (asked, found, to do) and exit status 2; 1 is an error of
 ours, and 130 means stopped by Ctrl-C. torch is imported by the commands that need it, not by `--help`.

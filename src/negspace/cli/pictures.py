@@ -32,8 +32,8 @@ def figures(
     dpi: Annotated[int, typer.Option(help="Resolution of PNG.", min=30, max=2400)] = 300,
 ) -> None:
     """Write a run's figures for a paper: column or page width, 8 point, fonts embedded."""
-    from negspace.report.export import export
+    from negspace.report.export import write_figures
     from negspace.study.reading import read_runs
 
-    for path in export(read_runs(folders), out, form.split(","), only=only or (), dpi=dpi):
+    for path in write_figures(read_runs(folders), out, form.split(","), only=only or (), dpi=dpi):
         typer.echo(path)

@@ -1,1 +1,1 @@
-"""What every analysis needs: conditions, their scores and effects, cells and what computes them, columns of tables."""
+"""Internal: what every analysis needs: conditions, scores and effects, cells and what computes them, columns."""

@@ -11,7 +11,7 @@ import pandas as pd
 
 from negspace.experiment.cells import CUT_BY
 from negspace.experiment.workbench import Handler, Workbench
-from negspace.neurons.scan import scan
+from negspace.neurons.scan import scan_windows
 from negspace.runs.cell import Cell
 from negspace.runs.engine import Step
 from negspace.score.pairs import minimal_pairs
@@ -28,10 +28,9 @@ _INTERNAL = ("model", "behaviour", "text", "versions")
 def _scan(bench: Workbench, cell: Cell, step: Step) -> Results:
     """The scan, of the study's text for statistics; with histograms or, where nobody looks at them, without."""
     spec = cell.spec
-    made = scan(
+    made = scan_windows(
         bench.model,
-        bench.statistics,
-        **_cut_by(spec),
+        _windows(bench, cell),
         batch=bench.study.batch,
         md_pairs=spec["md_pairs"],
         exact=spec["exact"],

@@ -1,1 +1,1 @@
-"""What a figure shows, said once for every back-end: panels, series, forests, styles."""
+"""Internal: what a figure shows, said once for every back-end: panels, series, forests, styles."""

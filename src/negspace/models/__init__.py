@@ -1,0 +1,1 @@
+"""Internal: loading models, finding where they apply their activations, tapping them, telling them apart."""

@@ -1,1 +1,1 @@
-"""Which neurons: the scan of a model's neurons, and sets chosen from it."""
+"""Internal: the scan of a model's neurons, and sets chosen from it."""

@@ -29,7 +29,7 @@ from negspace.stats.histogram import Histogram, Histograms
 from negspace.stats.measure import measure
 from negspace.stats.parts import Part
 from negspace.text.source import Source, Text, read_text
-from negspace.text.windows import Bos, make_windows
+from negspace.text.windows import Bos, Windows, make_windows
 
 FORMAT = "negspace-scan/1"
 
@@ -214,7 +214,6 @@ def scan(
     md_pairs: int = 1024,
     exact: bool = False,
     seed: int = 0,
-    merged: Part | None = None,
     progress: Progress | None = None,
 ) -> Scan:
     """Statistics of every neuron's pre-activations on a text, in one streaming pass over all layers.
@@ -234,8 +233,6 @@ def scan(
         md_pairs: random token pairs for the mapping difficulty; 0 leaves it out.
         exact: keep all activations and use closed forms throughout; for samples that fit in memory.
         seed: of the draw of pairs.
-        merged: what the pass over these windows brought home, where several workers have made it in parts
-            (`negspace.stats.parts`) with the same md_pairs and seed; None: the pass is made here.
         progress: called as progress(windows done, windows, what).
 
     Raises:
@@ -251,6 +248,26 @@ def scan(
     cut = make_windows(
         source, model.tokenizer, window=window, stride=stride, windows=windows, bos=bos, context=model.context
     )
+    return scan_windows(model, cut, batch=batch, md_pairs=md_pairs, exact=exact, seed=seed, progress=progress)
+
+
+def scan_windows(
+    model: Model,
+    cut: Windows,
+    *,
+    batch: int | None = None,
+    md_pairs: int = 1024,
+    exact: bool = False,
+    seed: int = 0,
+    merged: Part | None = None,
+    progress: Progress | None = None,
+) -> Scan:
+    """A scan of windows that are cut already; otherwise as `scan`.
+
+    Args:
+        merged: what the pass over these windows brought home, where several workers have made it in parts
+            (`negspace.stats.parts`) with the same md_pairs and seed; None: the pass is made here.
+    """
     # Before hours of work, and of the model as it is now: with an intervention that is open, with its.
     who = model.identify()
     found = measure(

@@ -18,7 +18,7 @@ from negspace.report.sections import figures_of
 _UNSAFE = re.compile(r"[^\w.@+-]+")
 
 
-def export(
+def write_figures(
     runs: Sequence[Run], folder: str | Path, formats: Sequence[str], *, only: Sequence[str] = (), dpi: int = 300
 ) -> Iterator[Path]:
     """Write the figures of some runs, one file a figure and format; of several runs each into a folder of its own.

@@ -1,1 +1,1 @@
-"""Cells, their records on disk, and the engine that computes what is missing."""
+"""Internal: cells, their records on disk, and the engine that computes what is missing."""

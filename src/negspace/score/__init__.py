@@ -1,0 +1,1 @@
+"""Internal: perplexity, minimal pairs and tasks, each item's score by itself."""

@@ -1,1 +1,1 @@
-"""What the neurons' pre-activations look like: streaming sketches, distances from the Gaussian, shape, difficulty."""
+"""Internal: statistics of pre-activations: streaming sketches, distances from the Gaussian, shape, difficulty."""

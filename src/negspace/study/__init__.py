@@ -1,1 +1,1 @@
-"""A study: its analyses chosen, planned, run into a folder, and read from it again."""
+"""Internal: the analyses of a study chosen, planned, run into a folder, and read from it again."""

@@ -1,0 +1,35 @@
+"""What an analysis of your own is made of: docs/adding_an_analysis.md is a whole one in sixty lines."""
+
+from negspace.experiment.analysis import Analysis, Settings
+from negspace.experiment.book import Book
+from negspace.experiment.condition import Condition, written
+from negspace.experiment.effects import Effects
+from negspace.experiment.lab import Lab
+from negspace.experiment.plan import Load
+from negspace.experiment.run import Run
+from negspace.experiment.schema import Column, Table, schema
+from negspace.experiment.words import amount
+from negspace.experiment.workbench import Handler, Workbench
+from negspace.figures.figure import Figure
+from negspace.figures.forest import Dots, forest
+
+__all__ = [
+    "Analysis",
+    "Book",
+    "Column",
+    "Condition",
+    "Dots",
+    "Effects",
+    "Figure",
+    "Handler",
+    "Lab",
+    "Load",
+    "Run",
+    "Settings",
+    "Table",
+    "Workbench",
+    "amount",
+    "forest",
+    "schema",
+    "written",
+]
