@@ -38,6 +38,9 @@ WINDOW, WINDOWS = 128, 128
 """Windows of the scan, and of the plain pass that costs are compared with."""
 WARMING = 600.0
 """Seconds in which every worker must have been seen at work, before the study that is timed."""
+SCAN, PAIR_TOKENS = 1.5, 12
+"""As how many tokens the projection counts a token of the scan, and a pair of sentences, whose tokens depend on the
+model's tokenizer; what is measured are multiples of that."""
 KINDS = {"scan": "scan", "perplexity": "perplexity", "blimp": "minimal pairs", "tasks": "tasks"}
 """What the planner prices -> what to call it."""
 
@@ -110,12 +113,14 @@ def unit_costs(rounds: int = 3, limit: int = 10) -> dict[str, Any]:
         store = Store(Path(folder))
         lab = Lab(study, bench.survey().facts, store, LocalEngine(store, bench.compute))
         cells = {what: lab.scan_cell if what == "scan" else lab.score(what, Condition(name="plain")) for what in KINDS}
+        counted = {what: cell.cost for what, cell in cells.items()}
+        counted |= {"scan": SCAN * counted["scan"], "blimp": float(PAIR_TOKENS * lab.facts.pairs["blimp"][2])}
         ratios: dict[str, list[float]] = {what: [] for what in KINDS}
         forward: list[float] = []
         for turn in range(-1, rounds):  # the first is for caches and compilers
             for what, cell in cells.items():
                 plain = _seconds(lambda: _forward(bench.model, windows)) / windows.tokens.size
-                spent = _seconds(lambda cell=cell: bench.compute(cell, lambda *_: None)) / cell.cost
+                spent = _seconds(lambda cell=cell: bench.compute(cell, lambda *_: None)) / counted[what]
                 if turn >= 0:
                     forward.append(1 / plain)
                     ratios[what].append(spent / plain)

@@ -68,7 +68,7 @@ def test_commands_are_taken(page: str, words: list[str], monkeypatch: pytest.Mon
     """Parsed by the command line itself; studies are configured as for a run, but neither loaded nor run."""
     seen: list[Study] = []
     monkeypatch.setattr(running, "execute", lambda study, *_: seen.append(study))
-    monkeypatch.setattr(running_studies, "plan_study", lambda study: seen.append(study) or Plan({}, 1.0))
+    monkeypatch.setattr(running_studies, "plan_study", lambda study, **_: seen.append(study) or Plan({}, 0, 1.0, {}))
     monkeypatch.chdir(tmp_path)
     name = words[0]
     assert name in COMMANDS, page

@@ -64,6 +64,24 @@ def test_a_trial_is_as_long_as_it_must_be_and_no_longer(monkeypatch: pytest.Monk
     assert machine.longest == 100
 
 
+@pytest.mark.parametrize(("each", "most", "last"), [(0.005, 2048, 128), (1e-9, 100, 100), (1.0, 2048, 64)])
+def test_speed_is_that_of_a_pass_that_takes_long_enough_made_a_second_time(
+    each: float, most: int, last: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, seen = [0.0], []
+    monkeypatch.setattr(threads, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def run(tokens: int) -> int:
+        # A first pass of any size is slow.
+        now[0] += each * tokens * (1 if tokens in seen else 3)
+        seen.append(tokens)
+        return tokens
+
+    assert threads.warm_rate(run, most) == pytest.approx(1 / each)
+    assert seen[-2:] == [last, last]
+    assert len(seen) < 8
+
+
 def test_candidates_end_with_all_threads() -> None:
     assert [list(threads.candidates(most)) for most in (1, 2, 3, 8, 12)] == [
         [1], [1, 2], [1, 2, 3], [1, 2, 4, 8], [1, 2, 4, 8, 12]

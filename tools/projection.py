@@ -13,14 +13,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.bench_scaling import PAIR_TOKENS, SCAN
+
 from negspace.experiment.config import Study
 from negspace.experiment.lab import Lab
+from negspace.experiment.plan import Load
 from negspace.experiment.workbench import Facts, TaskFacts
 from negspace.models.model import ModelSource
 from negspace.neurons.layout import Layout
 from negspace.runs.store import Store
 from negspace.study.presets import from_preset
 from negspace.study.registry import analysis, sections
+from negspace.text.windows import STATISTICS_TOKENS
 
 GPUS = (1, 8, 64)
 """Numbers of GPUs that are projected."""
@@ -195,7 +199,8 @@ def _kind(what: str) -> str:
 
 
 def plan(shape: Shape, assumed: Assumptions, units: Mapping[str, float]) -> dict[str, tuple[int, float]]:
-    """Analysis -> cells and tokens of `--preset paper` on a model; the scan is under "scan".
+    """Analysis -> cells and tokens of `--preset paper` on a model beyond those of the analyses before it; the scan is
+    under "scan".
 
     Args:
         units: multiples of the tokens, by kind of cell; all 1 for the planner's own count.
@@ -212,12 +217,11 @@ def plan(shape: Shape, assumed: Assumptions, units: Mapping[str, float]) -> dict
     study, _ = from_preset("paper", given)
     lab = _Priced(study, _facts(shape, assumed), Store(Path()), None)  # type: ignore[arg-type]
     lab.units = units
-    found = {"scan": (1, lab.cost("scan"))}
+    loads = {"scan": Load({("scan", ""): lab.cost("scan")})}
     for name, settings in sections(study).items():
         read = _read(study, name, settings, shape, assumed, units)
-        load = analysis(name)(settings, lab, read).load()
-        found[name] = (load.cells, load.tokens)
-    return found
+        loads[name] = analysis(name)(settings, lab, read).load().beyond(loads.values())
+    return {name: (load.cells, load.tokens) for name, load in loads.items()}
 
 
 def _facts(shape: Shape, assumed: Assumptions) -> Facts:
@@ -231,9 +235,14 @@ def _facts(shape: Shape, assumed: Assumptions) -> Facts:
         rectifies=shape.family == "OPT",
         statistics=("", ""),
         perplexity=("", ""),
-        predicted=int(assumed.predicted.value),
+        tokens={
+            "scan": SCAN * STATISTICS_TOKENS,
+            "perplexity": assumed.predicted.value,
+            **{name: PAIR_TOKENS * number for name, (_, _, number) in pairs.items()},
+            "tasks": assumed.tasks.value,
+        },
         pairs=pairs,
-        tasks=TaskFacts("", "", 0, "", assumed.tasks.value),
+        tasks=TaskFacts("", "", 0, ""),
         notes=(),
     )
 
@@ -247,7 +256,9 @@ def _read(
     if name == "parts_of_speech":
         return {"cost": assumed.predicted.value * units["perplexity"], "words": 0, "tagger": ""}
     if name in ("atlas", "differentiation"):
-        return {"tokens": settings.tokens * units["perplexity"]}
+        return {"tokens": settings.tokens * units["perplexity"], "hash": ""}
+    if name == "controls":
+        return {"noop": {}, "rectifies": False}
     return {}
 
 

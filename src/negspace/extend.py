@@ -5,7 +5,7 @@ from negspace.experiment.book import Book
 from negspace.experiment.condition import Condition, written
 from negspace.experiment.effects import Effects
 from negspace.experiment.lab import Lab
-from negspace.experiment.plan import Load
+from negspace.experiment.plan import PLAIN, Load
 from negspace.experiment.run import Run
 from negspace.experiment.schema import Column, Table, schema
 from negspace.experiment.words import amount
@@ -14,6 +14,7 @@ from negspace.figures.figure import Figure
 from negspace.figures.forest import Dots, forest
 
 __all__ = [
+    "PLAIN",
     "Analysis",
     "Book",
     "Column",

@@ -30,6 +30,9 @@ process."""
 _SHORT = 16
 """Tokens of the shortest pass."""
 _ROUNDS = 2
+_LONG = 1.5
+"""Seconds of a pass by which speed is judged: one that takes so long is large enough for its tokens to share the
+reading of the weights, as those of real passes do."""
 _WORTH = 1.05
 """More threads must be faster than fewer by this factor to be worth the cores that they take from others."""
 
@@ -86,6 +89,25 @@ def choose(forward: Callable[[int], torch.Tensor], longest: int, numbers: Sequen
     chosen = next(number for number in same if best[number] <= _WORTH * fastest)
     torch.set_num_threads(chosen)
     return Speed(tokens / best[chosen], chosen)
+
+
+def warm_rate(run: Callable[[int], int], most: int) -> float:
+    """Tokens a second of passes as long as they need to be to tell, after one of the same size that is not timed.
+
+    Args:
+        run: runs the model over about so many tokens; returns how many they were.
+        most: tokens of the longest pass.
+    """
+    tokens = min(_SHORT * 4, most)
+    while True:
+        began = time.perf_counter()
+        done = run(tokens)
+        seconds = time.perf_counter() - began
+        if seconds >= _LONG or tokens >= most:
+            began = time.perf_counter()
+            done = run(tokens)
+            return done / (time.perf_counter() - began)
+        tokens = min(most, tokens * max(2, min(8, round(_LONG / max(seconds, 1e-3)))))
 
 
 def candidates(most: int) -> Sequence[int]:

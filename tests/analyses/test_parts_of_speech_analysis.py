@@ -13,16 +13,19 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from negspace.analyses.parts_of_speech.analysis import PartsOfSpeechAnalysis
+from negspace.analyses.parts_of_speech.analysis import PartsOfSpeechAnalysis, _aligned
 from negspace.analyses.parts_of_speech.excess import parts_of_speech
 from negspace.analyses.parts_of_speech.tables import SCAFFOLD
 from negspace.errors import TaggerError, TextError
 from negspace.experiment.config import Study, configure
+from negspace.experiment.tagging import tagged_text
 from negspace.models.load import load, wrap
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.scan import Scan
-from negspace.study.run import run_study
+from negspace.study.registry import sections
+from negspace.study.run import run_study, workbench
 from negspace.study.tables import Tables
+from negspace.text.alignment import align
 from negspace.text.conllu import read_conllu
 from zoo import build
 
@@ -257,3 +260,17 @@ def test_the_bundled_tagger_tags_the_studys_own_text(tiny_fields, tmp_path):
     assert tables["parts_of_speech_contrasts"].empty
     manifest = json.loads((tmp_path / "run" / "run.json").read_text())["analyses"]["parts_of_speech"]
     assert manifest["tagger"].startswith("en_")
+
+
+def test_words_beyond_the_windows_are_not_tagged_and_the_others_are_as_ever(tiny_fields, tmp_path):
+    words = Path(tiny_fields["text"]).read_text().split()
+    paragraphs = tmp_path / "paragraphs.txt"
+    paragraphs.write_text("\n\n".join(" ".join(words[at : at + 20]) for at in range(0, len(words), 20)))
+    study = _study({**tiny_fields, "text": str(paragraphs), "perplexity_windows": 8}, matched=False)
+    bench = workbench(study)
+    aligned = _aligned(bench, sections(study)["parts_of_speech"])
+    whole = align(tagged_text(study.text), aligned.windows, bench.model.tokenizer)
+    assert 8 < len(aligned.tagged) < len(whole.tagged)
+    assert (aligned.upos == whole.upos).all()
+    assert (aligned.dep == whole.dep).all()
+    assert (aligned.start == whole.start).all()

@@ -80,8 +80,36 @@ def test_a_plan_for_a_program(call: Any, given: list[str]) -> None:
     content = json.loads(shown.out)
     assert list(content["plan"]) == ["scan", "ablation"]
     assert content["cells"] == sum(load["cells"] for load in content["plan"].values())
-    seconds = content["plan"]["ablation"]["tokens"] / content["tokens_per_second"]
-    assert content["plan"]["ablation"]["seconds"] == pytest.approx(seconds)
+    tokens = sum(load["tokens"] for load in content["plan"].values())
+    assert content["seconds"] == pytest.approx(tokens / content["tokens_per_second"])
+    assert content["recorded"] == 0
+
+
+def test_what_is_recorded_costs_nothing_in_a_plan(call: Any, given: list[str], tmp_path: Path) -> None:
+    options = [*given, "--preset", "quick", "--no-matched", "--out", tmp_path / "run"]
+    assert call("run", *options, "--random", "1").status == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    plan = json.loads(call("run", *options, "--random", "1", "--dry-run", "--json").out)
+    assert (plan["cells"], plan["seconds"], plan["recorded"]) == (0, 0, 7)
+    assert plan["tokens_per_second"] is None
+    more = json.loads(call("run", *options, "--random", "3", "--dry-run", "--json").out)
+    assert (more["cells"], more["recorded"]) == (4, 7)
+    shown = call("run", *options, "--random", "3", "--dry-run")
+    assert "7 cells are recorded already" in shown.out
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+
+
+def test_a_budget_says_what_each_contrast_costs_and_can_show(call: Any, given: list[str]) -> None:
+    options = [*given, "--preset", "quick", "--budget", "2h", "--dry-run"]
+    shown = call("run", *options)
+    assert shown.status == 0, shown.err
+    assert "BLiMP: top against random sets" in " ".join(shown.out.split())
+    assert "typical values built into negspace" in shown.out
+    budget = json.loads(call("run", *options, "--json").out)["budget"]
+    assert set(budget["sizes"]) == {"perplexity_windows", "random"}
+    assert [one["detectable"] is None for one in budget["contrasts"]] == [
+        bool(one["reason"]) for one in budget["contrasts"]
+    ]
 
 
 @pytest.fixture

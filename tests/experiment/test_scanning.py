@@ -67,7 +67,7 @@ def test_a_scan_that_was_stopped_goes_on_from_its_last_part(in_parts: Study, who
     class Stops(LocalEngine):
         """Asked to stop while the second part is computed."""
 
-        def _report(self, cell: Any, part: float = 0.0) -> None:
+        def _report(self, cell: Any, part: float = 0.0, elapsed: float = 0.0) -> None:
             if cell.label.startswith("scan, part 2"):
                 self._stop = True
 
@@ -112,7 +112,7 @@ def test_a_damaged_part_is_made_again(in_parts: Study, whole: Path, tmp_path: Pa
     class Stops(LocalEngine):
         """Stopped before the scan itself, with all parts made."""
 
-        def _report(self, cell: Any, part: float = 0.0) -> None:
+        def _report(self, cell: Any, part: float = 0.0, elapsed: float = 0.0) -> None:
             self._stop |= cell.label.startswith("scan, part 3")
 
     with pytest.raises(Interrupted):
@@ -134,7 +134,7 @@ def test_a_damaged_part_is_made_again(in_parts: Study, whole: Path, tmp_path: Pa
 class Stops(LocalEngine):
     """Asked to stop as soon as a part is begun, which it finishes."""
 
-    def _report(self, cell: Any, part: float = 0.0) -> None:
+    def _report(self, cell: Any, part: float = 0.0, elapsed: float = 0.0) -> None:
         self._stop |= cell.label.startswith("scan, part")
 
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from negspace.runs import engine as module
 from negspace.runs.cell import Cell, Record
 from negspace.runs.cluster_engine import ClusterEngine
-from negspace.runs.engine import Interrupted, LocalEngine, Progress, Step, versions
+from negspace.runs.engine import Compute, Interrupted, LocalEngine, Progress, Step, versions
 from negspace.runs.store import Store, pack
 
 CELLS = [Cell("square", {"n": n}, f"square of {n}", cost=10.0) for n in range(4)]
@@ -96,26 +100,92 @@ def test_an_error_in_a_cell_leaves_no_record_of_it(store: Store) -> None:
     assert not _bytes(store)
 
 
-def test_progress_counts_what_is_left_and_leaves_out_what_was_recorded(store: Store) -> None:
+class Clock:
+    """Seconds that pass only where somebody works."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: self.now))
+
+    def working(self, compute: Compute, seconds: Callable[[Cell], float]) -> Compute:
+        """The same computation, which takes some seconds, half of them before its first step."""
+
+        def slow(cell: Cell, step: Step):
+            def half(*done: object) -> None:
+                self.now += seconds(cell) / 2
+                step(*done)  # type: ignore[arg-type]
+
+            made = compute(cell, half)
+            self.now += seconds(cell) / 2
+            return made
+
+        return slow
+
+
+def test_progress_counts_what_is_left_and_leaves_out_what_was_recorded(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     LocalEngine(store, Squares()).run(CELLS[:2])
+    (store.folder / "run.log.jsonl").unlink()  # nobody knows how long these took
     seen: list[Progress] = []
-    engine = LocalEngine(store, Squares(), seen.append)
-    engine.expect(1, 30.0)
+    clock = Clock(monkeypatch)
+    engine = LocalEngine(store, clock.working(Squares(), lambda _: 20.0), seen.append)
+    engine.expect({"square": (1, 30.0)})
     engine.run(CELLS)
     # Each as it begins, at half and once it is recorded.
     counts = [(p.computed, p.reused, p.left) for p in seen]
     assert counts == [(0, 2, 3), (0, 2, 3), (1, 2, 2), (1, 2, 2), (1, 2, 2), (2, 2, 1)]
-    assert [(p.done, p.total) for p in seen] == [(0, 50), (5, 50), (10, 50), (10, 50), (15, 50), (20, 50)]
+    assert [p.spent for p in seen] == [0, 10, 20, 20, 30, 40]
+    # Two seconds a unit of work, as the first of two cells of 10 showed; 30 more are to come.
+    assert math.isnan(seen[0].ahead)
+    assert [p.ahead for p in seen[2:]] == pytest.approx([80, 80, 70, 60])
     assert [p.label for p in seen] == ["square of 2"] * 3 + ["square of 3"] * 3
 
 
+def test_the_log_of_an_earlier_run_tells_how_long_cells_take(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    LocalEngine(store, clock.working(Squares(), lambda _: 20.0)).run(CELLS[:2])
+    seen: list[Progress] = []
+    engine = LocalEngine(store, clock.working(Squares(), lambda _: 20.0), seen.append)
+    engine.run(CELLS[:2])
+    engine.run(CELLS)
+    assert seen[0].ahead == pytest.approx(40)
+    assert engine.forecast.seconds("square", 10.0) == pytest.approx(20)
+    with (store.folder / "run.log.jsonl").open("a") as log:  # a line that a kill cut short, and one that is nonsense
+        log.write('{"event": "computed", "key": 3}\n["computed"]\n{"event": "comp')
+    assert len(store.times()) == 5
+
+
+def test_how_work_is_done_is_tried_at_the_start_and_where_it_has_become_slower(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, tuned = Clock(monkeypatch), []
+
+    def tune() -> float:
+        tuned.append(clock.now)
+        return 2.0
+
+    cells = [Cell("square", {"n": n}, cost=10.0) for n in range(40)]
+    slow = clock.working(Squares(), lambda cell: 50.0 if cell.spec["n"] >= 20 else 5.0)
+    engine = LocalEngine(store, slow)
+    engine.tuner = tune
+    engine.run(cells)
+    assert tuned[0] == 0
+    assert engine.tune() == 2.0
+    # Slow from second 100 on: noticed after a cell or two. Later on, that is the usual speed.
+    assert 100 < tuned[1] <= 250
+    assert all(90 <= later - earlier <= 700 for earlier, later in pairwise(tuned[1:]))
+    assert len(tuned) < 8
+
+
 def test_a_cluster_tells_of_each_cell_once_it_is_recorded(store: Store) -> None:
-    def work(cells: Sequence[Cell], accept: Callable[[Cell, bytes], None], *_: object) -> None:
+    def work(cells: Sequence[Cell], accept: Callable[[Cell, bytes, float], None], *_: object) -> None:
         for cell in reversed(cells):
             results, items = Squares()(cell, lambda *_: None)
-            accept(cell, pack(Record(cell.key, cell.kind, cell.spec, results, items, versions())))
+            accept(cell, pack(Record(cell.key, cell.kind, cell.spec, results, items, versions())), 20.0)
 
     seen: list[Progress] = []
-    ClusterEngine(work, store, seen.append).run(CELLS)
-    assert [(p.computed, p.left, p.done) for p in seen] == [(1, 3, 10), (2, 2, 20), (3, 1, 30), (4, 0, 40)]
+    ClusterEngine(work, store, seen.append, width=2).run(CELLS)
+    assert [(p.computed, p.left) for p in seen] == [(1, 3), (2, 2), (3, 1), (4, 0)]
+    assert [p.ahead for p in seen] == pytest.approx([30, 20, 10, 0])  # each cell takes 20 s, two at a time
     assert [p.label for p in seen] == [f"square of {n}" for n in (3, 2, 1, 0)]

@@ -61,6 +61,28 @@ def test_long_paragraphs_are_cut_between_words(pipeline, monkeypatch):
     assert cut.document[-1] > 5
 
 
+def test_only_paragraphs_that_are_asked_for_are_tagged_and_as_in_the_whole(pipeline):
+    whole, begin = tag_text(Text("story", TEXT), pipeline), TEXT.index("Über")
+    part = tag_text(Text("story", TEXT), pipeline, 1)
+    assert forms(part) == forms(whole)[:9]
+    for name in ("start", "end", "upos", "dep", "sentence", "document"):
+        assert getattr(part, name).tolist() == getattr(whole, name)[:9].tolist()
+    assert len(tag_text(Text("story", TEXT), pipeline, begin)) == 9
+    assert len(tag_text(Text("story", TEXT), pipeline, begin + 1)) == len(whole)
+
+
+def test_a_pipeline_that_was_written_anew_is_loaded_anew(pipeline, tmp_path):
+    def written(version: str) -> str:
+        nlp = spacy.blank("en")
+        nlp.add_pipe("by_rule")
+        nlp.meta["version"] = version
+        nlp.to_disk(tmp_path / "own")
+        return tag_text(Text("story", TEXT), tmp_path / "own").tagger
+
+    assert written("1.0") == "en_pipeline 1.0"
+    assert written("2.0") == "en_pipeline 2.0"
+
+
 def test_a_pipeline_from_a_folder(pipeline, tmp_path):
     blank = spacy.blank("en")
     blank.to_disk(tmp_path / "blank")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -11,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from negspace.cli.guard import STOPPED, guarded, resume_command
 from negspace.cli.options import set_fields, study_options
-from negspace.cli.terminal import Bar, duration, output
+from negspace.cli.plan import plan_json, show_plan
+from negspace.cli.terminal import Bar, output
 
 if TYPE_CHECKING:
     from negspace.experiment.config import Study
@@ -86,9 +85,9 @@ def run(
     if out is not None and not dry_run:
         execute(study, out, as_json, Where(engine, ray_address))
     elif as_json:
-        typer.echo(plan_json(plan_study(study)))
+        typer.echo(plan_json(plan_study(study, out=out)))
     else:
-        show_plan(plan_study(study), output())
+        show_plan(plan_study(study, out=out), output())
 
 
 def _study(
@@ -198,33 +197,3 @@ def show(tables: Any, detail: bool, as_json: bool) -> None:
         typer.echo(to_json(tables))
     else:
         print_tables(tables, output(), detail=detail)
-
-
-def show_plan(plan: Plan, console: Console | None = None) -> None:
-    """Print what each analysis will do, and what it costs; on stderr, unless told otherwise."""
-    from negspace.report.tables import plain, rows
-
-    body = [
-        (name, load.detail, f"{load.cells:,}", f"{load.tokens / 1e6:.2f}", duration(load.tokens / plan.rate))
-        for name, load in plan.loads.items()
-    ]
-    columns = [("analysis", "left"), ("what", "left"), ("cells", "right"), ("M tokens", "right"), ("about", "right")]
-    console = console or Console(stderr=True, highlight=False)
-    console.print(rows("Plan", columns, body))
-    console.print(
-        plain(
-            f"{plan.cells:,} cells, about {duration(plan.seconds)} at {plan.rate:,.0f} tokens a second; "
-            "less where analyses share cells, and what is recorded is not computed again"
-        ),
-        soft_wrap=True,
-    )
-
-
-def plan_json(plan: Plan) -> str:
-    """The same for a program."""
-    loads = {
-        name: {"what": load.detail, "cells": load.cells, "tokens": load.tokens, "seconds": load.tokens / plan.rate}
-        for name, load in plan.loads.items()
-    }
-    whole = {"cells": plan.cells, "seconds": plan.seconds, "tokens_per_second": plan.rate}
-    return json.dumps({"plan": loads, **whole}, indent=1, ensure_ascii=False)

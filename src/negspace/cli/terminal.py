@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:
     from negspace.runs.engine import Progress as RunProgress
@@ -35,13 +36,12 @@ class Bar:
             BarColumn(),
             TextColumn("{task.fields[count]}", markup=False),
             TimeElapsedColumn(),
-            TextColumn("left", markup=False),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}", markup=False),
             console=self._console,
             transient=True,
             disable=not self._live,
         )
-        self._task = self._bar.add_task("", total=None, count="")
+        self._task = self._bar.add_task("", total=None, count="", left="")
 
     def __enter__(self) -> Bar:
         self._bar.start()
@@ -56,30 +56,36 @@ class Bar:
         """Show where a run of cells stands."""
         cells = now.computed + now.reused + now.left
         count = f"{min(now.computed + now.reused + 1, cells)} of about {cells} cells"
-        self._show(now.done, now.total, now.label, count)
+        self._show(now.spent, now.ahead, now.label, count)
 
     def steps(self, done: int, total: int, what: str) -> None:
         """Show where a single computation stands."""
-        self._show(done, total, what, f"{done:,} of {total:,}")
+        spent = time.monotonic() - self._began
+        self._show(spent, spent * (total - done) / done if done else math.nan, what, f"{done:,} of {total:,}")
 
     def note(self, text: str) -> None:
         """Print a sentence above the bar."""
         self._console.print(f"note: {text}", markup=False, soft_wrap=True)
 
-    def _show(self, done: float, total: float, what: str, count: str) -> None:
+    def _show(self, spent: float, ahead: float, what: str, count: str) -> None:
+        """Show seconds spent and seconds still to come; NaN: nobody knows how many."""
+        left = f"about {duration(ahead)} left"
         if self._live:
-            self._bar.update(self._task, completed=done, total=total, description=what, count=count)
+            known = not math.isnan(ahead)
+            total = spent + ahead if known else None
+            self._bar.update(
+                self._task, completed=spent if known else 0, total=total, description=what, count=count, left=left
+            )
             return
         now = time.monotonic()
         if now - self._said >= _EVERY:
             self._said = now
-            left = (now - self._began) * (total - done) / done if done else float("nan")
-            print(f"{what}: {count}, about {duration(left)} left", file=sys.stderr, flush=True)
+            print(f"{what}: {count}, {left}", file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:
     """A time in words: "2 h 5 min", "3 min 20 s", "8 s"."""
-    if seconds != seconds:  # nothing is done yet
+    if math.isnan(seconds):  # nothing is done yet
         return "an unknown time"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

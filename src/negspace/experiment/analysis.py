@@ -61,7 +61,7 @@ class Analysis(ABC, Generic[AnySettings]):
 
     @abstractmethod
     def load(self) -> Load:
-        """What it will cost; called before anything is computed, so without a scan."""
+        """The cells that it will compute; called before anything is computed, so without a scan."""
 
     @abstractmethod
     def run(self) -> dict[str, Any]:

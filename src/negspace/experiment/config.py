@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -40,6 +41,14 @@ def _roles(value: Any) -> Any:
     return {role: column for role, _, column in halves}
 
 
+def _time(value: Any) -> Any:
+    """A time as hours, minutes and seconds: "1h30m"."""
+    if value is None or (isinstance(value, str) and re.fullmatch(r"(\d+(\.\d+)?\s*[hms]\s*)+", value.strip())):
+        return value if value is None else "".join(value.split())
+    raise ValueError(f"give a time such as 30m, 1h30m or 90s; got {value!r}")
+
+
+Time = Annotated[str, BeforeValidator(_time)]
 PairColumns = Annotated[dict[str, str], BeforeValidator(_roles)]
 
 
@@ -55,6 +64,10 @@ def by_name(value: Any) -> Any:
 
 
 Sections = Annotated[dict[str, dict[str, Any]], BeforeValidator(by_name)]
+
+
+SIZES = ("limit", "perplexity_windows", "random")
+"""Fields of a study that a budget decides where they are not given."""
 
 
 class Settings(BaseModel):
@@ -166,6 +179,9 @@ class Study(BaseModel):
     """How sentences become tokens: with the tokenizer's own special tokens, or with a prefix token always."""
     limit: int | None = Field(None, ge=1)
     """Only so many pairs of each paradigm and items of each task, spread evenly."""
+    budget: Time | None = None
+    """How long the whole run may take here, such as 30m or 1h30m: `limit`, `perplexity_windows` and `random` are chosen
+    for it where they are not given, such that the least effect that can be detected is smallest."""
     seed: int = Field(0, ge=0)
     """Seed of the random sets (seed, seed + 1, ...), of the MD pairs and of the bootstrap."""
     resources: Resources = Field(default_factory=Resources)

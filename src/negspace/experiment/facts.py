@@ -22,8 +22,6 @@ class TaskFacts:
     """Items of all tasks."""
     harness: str
     """Version of lm-evaluation-harness."""
-    cost: float
-    """Rough tokens of one run of all tasks."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +42,9 @@ class Facts:
     """Name and hash of the text for statistics."""
     perplexity: tuple[str, str]
     """Name of the text for perplexity, and hash of the windows' tokens."""
-    predicted: int
-    """Tokens that perplexity predicts."""
+    tokens: Mapping[str, float]
+    """"scan", "perplexity", each kind of pairs, "tasks" -> tokens that the model reads for it: of pairs those that are
+    left when what sentences begin with in common is read once, of tasks an estimate from some of their requests."""
     pairs: Mapping[str, tuple[str, str, int]]
     """Kind of pairs -> their name, hash and number."""
     tasks: TaskFacts | None

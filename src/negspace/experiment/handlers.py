@@ -14,7 +14,7 @@ from negspace.experiment.workbench import Handler, Workbench
 from negspace.neurons.scan import scan_windows
 from negspace.runs.cell import Cell
 from negspace.runs.engine import Step
-from negspace.score.pairs import minimal_pairs
+from negspace.score.pairs import score_prepared
 from negspace.score.perplexity import perplexity
 from negspace.score.tasks import tasks
 from negspace.stats.pair_rows import PairSample
@@ -103,7 +103,7 @@ def _perplexity(bench: Workbench, cell: Cell, step: Step) -> Results:
 
 def _pairs(bench: Workbench, cell: Cell, step: Step) -> Results:
     with bench.changed(cell):
-        made = minimal_pairs(bench.model, bench.pairs[cell.spec["kind"]], protocol=cell.spec["protocol"], progress=step)
+        made = score_prepared(bench.model, bench.prepared[cell.spec["kind"]], step)
     results = {
         "accuracy": made.accuracy,
         "pairs": len(made.items),

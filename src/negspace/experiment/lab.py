@@ -13,7 +13,7 @@ from negspace.experiment.cells import CUT_BY, EARLIER_SCAN, PASSING, VERSIONS
 from negspace.experiment.condition import RANDOM, Condition, condition
 from negspace.experiment.config import Study
 from negspace.experiment.facts import Facts
-from negspace.experiment.plan import Load, cost
+from negspace.experiment.plan import Load, Planner, union, work
 from negspace.files import make_folder
 from negspace.intervention import Intervention
 from negspace.neurons.neuronset import NeuronSet
@@ -40,7 +40,9 @@ class Lab:
         self.study, self.facts, self.store, self.engine = study, facts, store, engine
         self.saved: set[str] = set()
         """Names of the files of neuron sets that this run has saved."""
-        self._later = Load(0, 0.0)
+        self.plan = Planner(study, facts, self.cost)
+        """Names what analyses will compute."""
+        self._before, self._later = Load(), Load()
 
     @property
     def suites(self) -> tuple[str, ...]:
@@ -147,7 +149,8 @@ class Lab:
             kind, options = "tasks", {"tasks": f.tasks.hash, "harness": f.tasks.harness}
         else:
             kind, options = "pairs", {"kind": what, "pairs": f.pairs[what][1], "protocol": self.study.protocol}
-        return self.cell(kind, VERSIONS[kind], options, f"{under.name}: {what}", self.cost(what), under)
+        cell = self.cell(kind, VERSIONS[kind], options, f"{under.name}: {what}", self.cost(what), under)
+        return replace(cell, work=what)
 
     def cell(
         self,
@@ -166,7 +169,7 @@ class Lab:
             version: raise it whenever the same spec comes to give another result.
             options: whatever else its result depends on, large things by hash (JSON values).
             label: what to call it in progress.
-            cost: rough tokens that the model will read.
+            cost: tokens that the model will read.
             under: the condition, where that matters; the handler opens it with `bench.changed(cell)`.
             inputs: values that the handler needs and `options` names by hash only; `cell.inputs` has them.
         """
@@ -182,12 +185,13 @@ class Lab:
 
     def expect(self, load: Load) -> None:
         """Tell the engine what the analysis at hand will want beyond the cells handed in next; for estimates only."""
-        self.engine.expect(load.cells + self._later.cells, load.tokens + self._later.tokens)
+        self.engine.expect(work(union([load.beyond([self._before]), self._later])))
 
-    def expect_later(self, loads: Sequence[Load]) -> None:
-        """Note what the analyses after the one at hand will cost."""
-        self._later = Load(sum(one.cells for one in loads), sum(one.tokens for one in loads))
-        self.expect(Load(0, 0.0))
+    def expect_later(self, before: Sequence[Load], later: Sequence[Load]) -> None:
+        """Note what the analyses before the one at hand have in their plans, and what is left to do for those after
+        it."""
+        self._before, self._later = union(before), union(later)
+        self.expect(Load())
 
     def save_set(self, name: str, neurons: NeuronSet) -> None:
         """Save a set of neurons under `neurons/` of the run folder, for use elsewhere."""
@@ -197,8 +201,8 @@ class Lab:
         self.saved.add(neurons.save(folder / f"{file}.json").name)
 
     def cost(self, what: str) -> float:
-        """Rough tokens that the model reads for "scan", "perplexity", a suite, or "tasks"."""
-        return cost(self.study, self.facts, what)
+        """Tokens that the model reads for "scan", "perplexity", a suite, or "tasks"."""
+        return self.facts.tokens[what]
 
     def _scan_in_parts(self) -> Part:
         """The pass of the study's scan, made by as many workers as there are: the grids first, then all parts.
@@ -207,7 +211,8 @@ class Lab:
         """
         asked, count = self.scan_cell, self.study.scan_parts
         of_windows = {name: asked.spec[name] for name in ("text", *CUT_BY)}
-        self.expect(Load(count + 1, asked.cost))
+        parts = {("scan_part", str(number)): asked.cost / count for number in range(count)}
+        self.expect(Load({**parts, ("scan", "merged"): 0.0}))
         first = self.cell("scan_grids", VERSIONS["scan_grids"], of_windows, "scan: the first windows", PILOT_TOKENS)
         grids = grids_from_table(self.run([first])[0].items)
         # By what they hold: parts on grids that were made again, elsewhere, might lie on others.
@@ -221,9 +226,9 @@ class Lab:
             )
 
         cells = [cell(number) for number in range(count)]
-        self.expect(Load(1, 0.0))
+        self.expect(Load({("scan", "merged"): 0.0}))
         self.engine.ensure(cells)
-        self.expect(Load(0, 0.0))
+        self.expect(Load())
         merged: Part | None = None
         for one in cells:
             record = self.store.require(one.key)

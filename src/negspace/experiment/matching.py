@@ -11,9 +11,6 @@ from negspace.experiment.words import percent
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.shares import share as exact_share
 
-SEARCH = 4
-"""Evaluations that a search takes, about; for estimates only."""
-
 
 def matched_set(lab: Lab, share: float) -> Match:
     """The low-ranked set that does the damage to perplexity which the top set of a share does; see `find_share`.

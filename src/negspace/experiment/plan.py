@@ -1,36 +1,107 @@
-"""What an analysis will cost, as far as that is known before it starts."""
+"""What analyses will compute, as far as that is known before the scan says which neurons are meant."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 from negspace.experiment.config import Study
 from negspace.experiment.facts import Facts
-from negspace.text.windows import STATISTICS_TOKENS
+from negspace.neurons.shares import size_of
+from negspace.runs.forecast import Work
 
-PAIR_TOKENS = 12
-"""Rough tokens that a pair costs once prefixes are shared; for estimates only."""
+PLAIN = "the plain model"
+"""Name of the plain model in plans."""
+_SEARCH = 4
+"""Evaluations of a search for a matched set, about."""
+
+Planned = Mapping[tuple[str, str], float]
+"""(kind of work, what it is done under) -> tokens that the model will read. Two analyses that name the same need it
+once."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """What an analysis will cost, as far as that is known before it starts."""
+    """Cells that will be computed."""
 
-    cells: int
-    """Cells to compute."""
-    tokens: float
-    """Tokens that the model will read in them."""
+    planned: Planned = field(default_factory=dict)
+    """One entry a cell."""
     detail: str = ""
     """What they are, in a few words: "9 shares x 3 kinds of sets"."""
 
+    @property
+    def cells(self) -> int:
+        """How many."""
+        return len(self.planned)
 
-def cost(study: Study, facts: Facts, what: str) -> float:
-    """Rough tokens that the model reads for "scan", "perplexity", a suite of minimal pairs, or "tasks"."""
-    if what == "scan":
-        # The statistics cost a little more than the forward pass that they ride on.
-        return 1.5 * ((study.window or 2048) * study.windows if study.windows else STATISTICS_TOKENS)
-    if what == "perplexity":
-        return float(facts.predicted)
-    if what == "tasks":
-        return facts.tasks.cost if facts.tasks else 0.0
-    return float(PAIR_TOKENS * facts.pairs[what][2])
+    @property
+    def tokens(self) -> float:
+        """Tokens that the model will read in them."""
+        return sum(self.planned.values())
+
+    def beyond(self, others: Iterable[Load]) -> Load:
+        """What of it is not in others."""
+        known = {key for other in others for key in other.planned}
+        return Load({key: tokens for key, tokens in self.planned.items() if key not in known}, self.detail)
+
+    def less(self, recorded: Mapping[str, int]) -> Load:
+        """What of it is left where so many cells of each kind of work are recorded; the first ones are taken to be."""
+        gone = dict(recorded)
+        left: dict[tuple[str, str], float] = {}
+        for (kind, under), tokens in self.planned.items():
+            if gone.get(kind, 0):
+                gone[kind] -= 1
+            else:
+                left[kind, under] = tokens
+        return Load(left, self.detail)
+
+
+def union(loads: Iterable[Load]) -> Load:
+    """All of several loads, what they share once."""
+    return Load({key: tokens for load in loads for key, tokens in load.planned.items()})
+
+
+def work(load: Load) -> Work:
+    """Cells and tokens of each kind of work."""
+    made: dict[str, tuple[int, float]] = {}
+    for (kind, _), tokens in load.planned.items():
+        cells, before = made.get(kind, (0, 0.0))
+        made[kind] = cells + 1, before + tokens
+    return made
+
+
+class Planner:
+    """Names conditions as far as a study and the shape of its model tell them apart.
+
+    Args:
+        study, facts: what to do, and on what.
+        cost: tokens that the model reads for "scan", "perplexity", a suite of minimal pairs, or "tasks".
+    """
+
+    def __init__(self, study: Study, facts: Facts, cost: Callable[[str], float]) -> None:
+        self.study, self.facts, self.cost = study, facts, cost
+
+    def sets(self, end: str, share: float, *, by: str | None = None, intervention: str | None = None) -> str:
+        """A top, bottom or otherwise chosen set of a share. Shares of as many neurons at each site are one."""
+        s = self.study
+        sizes = ",".join(str(size_of(share, site.size)) for site in self.facts.layout.within(s.layers))
+        return f"{end} {sizes} by {by or s.by}, {intervention or s.intervention}"
+
+    def random(self, share: float, seeds: Iterable[int], intervention: str | None = None) -> list[str]:
+        """Random sets of a share."""
+        name = self.sets("random", share, by="chance", intervention=intervention)
+        return [f"{name}, seed {seed}" for seed in seeds]
+
+    def matched(self, share: float) -> str:
+        """The set of low-ranked neurons that does as much damage to perplexity as the top set of a share."""
+        return f"matched to {self.sets('top', share)}"
+
+    def search(self, share: float) -> Planned:
+        """The evaluations that finding it takes; its own is the last one."""
+        unders = [f"{self.matched(share)}, evaluation {number}" for number in range(1, _SEARCH)]
+        return self.scores(unders, ("perplexity",))
+
+    def scores(self, unders: Iterable[str], scores: Iterable[str]) -> Planned:
+        """Some scores under conditions."""
+        scores = list(scores)
+        return {(score, under): self.cost(score) for under in unders for score in scores}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from negspace.errors import TaggerError
@@ -12,12 +13,14 @@ from negspace.text.source import Source, Text, read_text
 from negspace.text.tagged import Tagged, tag_text
 
 
-def tagged_text(text: Source | Text | Tagged, tagger: Any = None) -> Tagged:
+def tagged_text(text: Source | Text | Tagged, tagger: Any = None, reach: Callable[[Text], int] | None = None) -> Tagged:
     """A text with its words tagged: gold where it has gold tags, otherwise by the pipeline.
 
     Args:
         text: as `read_text` takes it (the role is that of perplexity); a path that ends in .conllu; or tagged words.
         tagger: name, path or spaCy pipeline; None or "gold" where the text has gold tags, None for the bundled one.
+        reach: how many characters of the text will be asked for: a pipeline tags the paragraphs that begin within them.
+            None: all.
 
     Raises:
         TextError: no text, or malformed gold tags.
@@ -40,4 +43,5 @@ def tagged_text(text: Source | Text | Tagged, tagger: Any = None) -> Tagged:
         tagger = tagger_path()
     elif tagger == "gold":
         raise TaggerError("gold tags", "a text without any", "give a file that ends in .conllu")
-    return tag_text(read_text(text, role="perplexity"), tagger)
+    stream = read_text(text, role="perplexity")
+    return tag_text(stream, tagger, None if reach is None else reach(stream))

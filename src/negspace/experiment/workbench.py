@@ -27,17 +27,21 @@ from negspace.models.model import Model
 from negspace.neurons.layout import Layout
 from negspace.runs.cell import Cell
 from negspace.runs.engine import Step
+from negspace.score.logprobs import tokens_of
+from negspace.score.pairs import Prepared, prepare
+from negspace.score.perplexity import token_nll
 from negspace.score.taskfiles import known_tasks
 from negspace.score.tasks import TaskSet, read_tasks
 from negspace.text.pairs import PairSet, read_pairs
 from negspace.text.source import Text, read_text
 from negspace.text.suites import SUITES, TITLES
-from negspace.text.windows import Windows, make_windows
-from negspace.threads import Speed, candidates, choose
+from negspace.text.windows import Windows, make_windows, statistics_tokens
+from negspace.threads import candidates, choose, warm_rate
 
 _OWN = frozenset({"scan", "scan_grids", "scan_part", "perplexity", "pairs", "tasks"})
 """Kinds of cells that are about the workbench's own model, and no other."""
-_CHARACTERS = 4  # rough characters of a token, for estimates of time only
+_AT_ONCE = 16
+"""Most windows that a trial of the model's speed reads."""
 _ACCURACIES = ("acc", "acc_norm", "acc_bytes", "exact_match")
 
 
@@ -148,6 +152,11 @@ class Workbench:
         return made
 
     @cached_property
+    def prepared(self) -> dict[str, Prepared]:
+        """The pairs of each suite as the study's model reads them, by the study's protocol; every cell scores these."""
+        return {name: prepare(self.model, made, protocol=self.study.protocol) for name, made in self.pairs.items()}
+
+    @cached_property
     def tasks(self) -> TaskSet | None:
         """Tasks with their items; None if the study has none.
 
@@ -195,11 +204,9 @@ class Workbench:
             rectifies=rectifies(model),
             statistics=(statistics.name, statistics.hash),
             perplexity=(windows.text_name, windows.hash),
-            predicted=int(windows.tokens.size - len(windows)),
+            tokens=self._tokens(),
             pairs=pairs,
-            tasks=None
-            if chosen is None
-            else TaskFacts(chosen.source, chosen.hash, len(chosen), chosen.harness, chosen.characters / _CHARACTERS),
+            tasks=None if chosen is None else TaskFacts(chosen.source, chosen.hash, len(chosen), chosen.harness),
             notes=(
                 *(f"perplexity: {note}" for note in windows.notes),
                 *(f"{TITLES[name]}: {note}" for name, made in self.pairs.items() for note in made.notes),
@@ -207,27 +214,44 @@ class Workbench:
             paired={name: len(made.pairs) for name, made in self.pairs.items()},
         )
 
-    def speed(self) -> Speed:
-        """How fast the model reads here, by trials of a second or two; on a CPU under the best number of threads.
+    def _tokens(self) -> dict[str, float]:
+        """What is scored -> tokens that the model reads for it."""
+        model, windows, s = self.model, self.windows, self.study
+        scanned = statistics_tokens(
+            self.statistics, model.tokenizer, window=s.window, stride=s.stride, windows=s.windows, context=model.context
+        )
+        made = {"scan": float(scanned), "perplexity": float(windows.tokens.size)}
+        made |= {name: float(tokens_of(prepared.forest)) for name, prepared in self.prepared.items()}
+        if self.tasks is not None:
+            made["tasks"] = self.tasks.tokens(model.tokenizer)
+        return made
 
-        That number stays set. At most as many threads are tried as there were when this was first asked.
+    def rate(self) -> float:
+        """Tokens a second that the model reads here; on a CPU under the number of threads that is best now.
+
+        That number stays set. At most as many threads are tried as there were when this was first asked. The rate is
+        that of perplexity on the study's own windows, or on the beginning of one where a whole one takes long: shorter
+        passes read each weight for fewer tokens and would promise less than the machine gives.
         """
-        module, tokens = self.model.module, torch.from_numpy(self.windows.tokens[:1]).to(self.model.device)
+        model, windows = self.model, self.windows
 
         def forward(count: int) -> torch.Tensor:
+            tokens = torch.from_numpy(windows.tokens[:1, :count]).to(model.device)
             with torch.no_grad():
-                return module(input_ids=tokens[:, :count], use_cache=False).logits.cpu()
+                return model.module(input_ids=tokens, use_cache=False).logits.cpu()
 
-        numbers = candidates(self._threads) if self.model.device.type == "cpu" else (self._threads,)
-        return choose(forward, tokens.shape[1], numbers)
+        def measure(count: int) -> int:
+            size, rows = min(count, windows.window), max(1, count // windows.window)
+            some, special = windows.tokens[:rows, :size], windows.special[:rows, :size]
+            token_nll(model, replace(windows, tokens=some, special=special, window=size))
+            return some.size
+
+        choose(forward, windows.window, candidates(self._threads) if model.device.type == "cpu" else (self._threads,))
+        return warm_rate(measure, min(len(windows), _AT_ONCE) * windows.window)
 
     @cached_property
     def _threads(self) -> int:
         return torch.get_num_threads()
-
-    def rate(self) -> float:
-        """Tokens a second that the model reads here."""
-        return self.speed().rate
 
     def compute(self, cell: Cell, step: Step) -> tuple[Mapping[str, Any], pd.DataFrame]:
         """Results and items of a cell; where memory runs out, from its start again with smaller batches.

@@ -44,12 +44,14 @@ class Cell:
     label: str = ""
     """What to call it in progress and messages; not part of the key."""
     cost: float = 1.0
-    """Rough cost, in tokens that the model reads, for estimates of the time left; not part of the key."""
+    """Cost, in tokens that the model reads, for estimates of the time left; not part of the key."""
     inputs: Mapping[str, Any] = field(default_factory=dict)
     """The values that `spec` names by their hash and a worker may not have; not part of the key."""
     place: str = ""
     """What a worker needs beside the study's model, if anything: another model's fingerprint, for example. Cells of one
     place are best computed one after the other by one worker; not part of the key."""
+    work: str = ""
+    """Cells of one kind of work take about as long for each token; "": those of one kind. Not part of the key."""
 
     @cached_property
     def key(self) -> str:

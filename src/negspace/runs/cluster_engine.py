@@ -8,9 +8,9 @@ from negspace.runs.cell import Cell
 from negspace.runs.engine import Engine, Progress
 from negspace.runs.store import Store
 
-Work = Callable[[Sequence[Cell], Callable[[Cell, bytes], None], Callable[[], bool], Callable[[str], None]], None]
-"""work(cells, accept, stopping, note): accept(cell, packed record) for each as it is done; stopping() -> hand out no
-more; note(sentence) for what a worker has to say."""
+Work = Callable[[Sequence[Cell], Callable[[Cell, bytes, float], None], Callable[[], bool], Callable[[str], None]], None]
+"""work(cells, accept, stopping, note): accept(cell, packed record, seconds) for each as it is done; stopping() -> hand
+out no more; note(sentence) for what a worker has to say."""
 
 
 class ClusterEngine(Engine):
@@ -36,9 +36,9 @@ class ClusterEngine(Engine):
         self._work = work
         self.width = width
 
-    def _make(self, cells: Sequence[Cell], written: Callable[..., None]) -> None:
-        def accept(cell: Cell, data: bytes) -> None:
+    def _make(self, cells: Sequence[Cell], written: Callable[[Cell, float], None]) -> None:
+        def accept(cell: Cell, data: bytes, seconds: float) -> None:
             self._store.accept(cell.key, data)
-            written(cell)
+            written(cell, seconds)
 
         self._work(cells, accept, lambda: self._stop, self._note)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import platform
 import signal
 import threading
@@ -17,9 +18,14 @@ from typing import Any, Self, TypeVar
 import pandas as pd
 
 from negspace.runs.cell import Cell, Record
+from negspace.runs.forecast import Forecast, Work
 from negspace.runs.store import Damaged, Store
 
 T = TypeVar("T")
+SELDOM, SOON = 600.0, 90.0
+"""Seconds after which it is tried anew how work is done best: in any case, and where it has become slower."""
+SLOWER = 1.3
+"""How much longer than before work takes where it has become slower."""
 Step = Callable[[int, int, str], None]
 """Progress within a cell: (done, total, what)."""
 Compute = Callable[[Cell, Step], tuple[Mapping[str, Any], pd.DataFrame]]
@@ -45,10 +51,10 @@ class Progress:
     """Cells that were recorded already."""
     left: int
     """Cells that remain, as far as they are known."""
-    done: float
-    """Cost of what this run has computed, the known part of a cell that is being computed included."""
-    total: float
-    """Cost of what it has computed and will have to, as far as that is known."""
+    spent: float
+    """Seconds that this run has computed."""
+    ahead: float
+    """Seconds that it will still take, by what is known of it; NaN while nothing is."""
     label: str
     """The cell that is being computed, or that was just recorded; of a cluster's cells the latter only is told."""
 
@@ -79,12 +85,39 @@ class Engine(ABC):
         self._progress = progress
         self._note = note or (lambda _: None)
         self._stop = False
-        self._computed = self._reused = self._expected = self._left = 0
-        self._done = self._expected_cost = self._cost = 0.0
+        self.forecast = Forecast()
+        """What cells take."""
+        self.tuner: Callable[[], float] | None = None
+        """Makes the work go as fast as it can now, without changing what comes of it, and returns units of it a second.
+        Called before the first cell; in this process again between cells: every ten minutes, and where cells have
+        become slower."""
+        self._tuned, self._worked = -math.inf, 0.0
+        self._computed = self._reused = 0
+        self._expected: Work = {}
+        self._missing: dict[str, Cell] = {}
+        self._began = time.perf_counter()
+        self._times: dict[str, float] | None = None
+        self._weighed: set[str] = set()
 
-    def expect(self, cells: int, cost: float) -> None:
-        """Say how many cells, and of what cost, will come beyond those handed in so far; for estimates only."""
-        self._expected, self._expected_cost = cells, cost
+    def expect(self, work: Work) -> None:
+        """Say what work will come beyond the cells handed in so far; for estimates only."""
+        self._expected = work
+
+    def tune(self) -> float:
+        """Call the tuner; units of work a second, NaN without one."""
+        self._tuned, self._worked = time.perf_counter(), self.forecast.spent
+        if self.tuner is None:
+            return math.nan
+        rate = self.tuner()
+        self.forecast.tried(self.width / rate)
+        return rate
+
+    def recall(self, cells: Sequence[Cell]) -> None:
+        """Learn from the log what recorded cells took; for estimates only."""
+        for cell in cells:
+            if cell.key not in self._weighed:
+                self._weighed.add(cell.key)
+                self.forecast.recall(kind_of(cell), cell.cost, self._took(cell))
 
     def run(self, cells: Sequence[Cell]) -> list[Record]:
         """Records of the cells, in their order; those not recorded yet are computed, once each.
@@ -108,38 +141,56 @@ class Engine(ABC):
             return None if record is None else keep(record)
 
         found = {cell.key: there(cell) for cell in cells}
-        missing = list({cell.key: cell for cell in cells if found[cell.key] is None}.values())
-        self._reused += len(found) - len(missing)
-        self._left, self._cost = len(missing), sum(cell.cost for cell in missing)
+        self._missing = {cell.key: cell for cell in cells if found[cell.key] is None}
+        self._reused += len(found) - len(self._missing)
+        self.recall([cell for cell in cells if found[cell.key] is not None])
 
-        def written(cell: Cell, **how: Any) -> None:
+        def written(cell: Cell, seconds: float) -> None:
             # Read back what counts: the caller sees what a resumed run would, NaN as None and all.
             found[cell.key] = keep(self._store.require(cell.key))
-            self._store.log("computed", key=cell.key, kind=cell.kind, cell=cell.label, **how)
+            self._store.log("computed", key=cell.key, kind=cell.kind, cell=cell.label, seconds=round(seconds, 3))
+            self.forecast.learn(kind_of(cell), cell.cost, seconds)
+            self._weighed.add(cell.key)
             self._computed += 1
-            self._left -= 1
-            self._done += cell.cost
-            self._cost -= cell.cost
+            del self._missing[cell.key]
             self._report(cell)
 
-        if missing:
-            self._make(missing, written)
+        if self._missing:
+            self._make(list(self._missing.values()), written)
         if self._stop:
-            raise Interrupted(self._computed, self._left + self._expected)
+            raise Interrupted(self._computed, self._waiting)
         return {key: kept for key, kept in found.items() if kept is not None}
 
     @abstractmethod
-    def _make(self, cells: Sequence[Cell], written: Callable[..., None]) -> None:
-        """Compute cells, write a record of each and then call written(cell, **what the log should say beside); no
-        further one once `_stop` is set."""
+    def _make(self, cells: Sequence[Cell], written: Callable[[Cell, float], None]) -> None:
+        """Compute cells, write a record of each and then call written(cell, seconds that it took); no further one once
+        `_stop` is set."""
 
-    def _report(self, cell: Cell, part: float = 0.0) -> None:
-        """Tell the progress, with a part of a cell done."""
-        if self._progress:
-            done = self._done + part * cell.cost
-            total = self._done + self._cost + self._expected_cost
-            waiting = self._left + self._expected
-            self._progress(Progress(self._computed, self._reused, waiting, done, total, cell.label))
+    def _report(self, cell: Cell, part: float = 0.0, elapsed: float = 0.0) -> None:
+        """Tell the progress, with a part of a cell done in some seconds."""
+        if self._progress is None:
+            return
+        f = self.forecast
+        ahead = f.whole(self._expected)
+        for one in self._missing.values():
+            if one.key == cell.key:
+                ahead += f.cell(kind_of(one), one.cost, part, elapsed)
+            elif one.cost:
+                ahead += f.seconds(kind_of(one), one.cost)
+        spent = time.perf_counter() - self._began
+        progress = Progress(self._computed, self._reused, self._waiting, spent, ahead / self.width, cell.label)
+        self._progress(progress)
+
+    @property
+    def _waiting(self) -> int:
+        """Cells that remain, as far as they are known."""
+        return len(self._missing) + sum(cells for cells, _ in self._expected.values())
+
+    def _took(self, cell: Cell) -> float:
+        """Seconds that a recorded cell took, by the log; 0 where it does not tell."""
+        if self._times is None:
+            self._times = self._store.times()
+        return self._times.get(cell.key, 0.0)
 
     def __enter__(self) -> Self:
         self._signals = on_sigint(self._ask_to_stop)
@@ -155,7 +206,12 @@ class Engine(ABC):
 
 
 class LocalEngine(Engine):
-    """Computes cells one after the other in this process."""
+    """Computes cells one after the other in this process.
+
+    Args:
+        compute: computes one.
+        store, progress, note: as of every engine.
+    """
 
     def __init__(
         self,
@@ -167,19 +223,27 @@ class LocalEngine(Engine):
         super().__init__(store, progress, note)
         self._compute = compute
 
-    def _make(self, cells: Sequence[Cell], written: Callable[..., None]) -> None:
+    def _make(self, cells: Sequence[Cell], written: Callable[[Cell, float], None]) -> None:
         for cell in cells:
             if self._stop:
                 return
+            since = time.perf_counter() - self._tuned
+            if since > SELDOM or (since > SOON and self.forecast.slower(self._worked) > SLOWER):
+                self.tune()
             self._report(cell)
             began = time.perf_counter()
 
-            def step(done: int, total: int, _: str, cell: Cell = cell) -> None:
-                self._report(cell, done / max(1, total))
+            def step(done: int, total: int, _: str, cell: Cell = cell, began: float = began) -> None:
+                self._report(cell, done / max(1, total), time.perf_counter() - began)
 
             results, items = self._compute(cell, step)
             self._store.write(Record(cell.key, cell.kind, cell.spec, results, items, versions()))
-            written(cell, seconds=round(time.perf_counter() - began, 3))
+            written(cell, time.perf_counter() - began)
+
+
+def kind_of(cell: Cell) -> str:
+    """The kind of work that a cell is."""
+    return cell.work or cell.kind
 
 
 def recorded(store: Store, cell: Cell, note: Callable[[str], None]) -> Record | None:

@@ -55,6 +55,7 @@ class _Worker:
     pid: int = 0
     place: str = ""
     busy: Cell | None = None
+    since: float = 0.0
     refs: list[Any] = field(default_factory=list)
 
 
@@ -131,7 +132,7 @@ class RayCluster:
     def work(
         self,
         cells: Sequence[Cell],
-        accept: Callable[[Cell, bytes], None],
+        accept: Callable[[Cell, bytes, float], None],
         stopping: Callable[[], bool],
         note: Callable[[str], None],
     ) -> None:
@@ -139,7 +140,7 @@ class RayCluster:
 
         Args:
             cells: what to compute, each once.
-            accept: called with each cell's record as bytes, in the order in which they are done.
+            accept: called with each cell's record as bytes and its seconds, in the order in which they are done.
             stopping: whether to hand out no more.
             note: called with what a worker has to say to the user.
 
@@ -170,13 +171,13 @@ class RayCluster:
                 if cell is None:
                     self._welcome(worker, answer)
                     continue
-                worker.busy = None
+                worker.busy, seconds = None, time.monotonic() - worker.since
                 if not stopping():
                     self._hand_out(waiting)  # so that no worker waits for the disk of this process
                 made, notes = answer
                 for sentence in notes:
                     note(f"worker {worker.pid}: {sentence}")
-                accept(cell, _open(made))
+                accept(cell, _open(made), seconds)
             self._check_alive()
 
     def _hand_out(self, waiting: deque[Cell]) -> None:
@@ -188,7 +189,7 @@ class RayCluster:
                 cell = choose(worker.place, waiting, Counter(one.place for one in ready))
                 if cell is not None:
                     waiting.remove(cell)
-                    worker.busy, worker.place = cell, cell.place
+                    worker.busy, worker.place, worker.since = cell, cell.place, time.monotonic()
                     worker.refs.append(worker.actor.compute.remote(cell))
 
     def _room(self, asked: str) -> int:

@@ -144,20 +144,34 @@ class Store:
         Raises:
             RecordError: no permission.
         """
-        try:
-            lines = (self.folder / _LOG).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError):  # what is not removed takes room and does no harm
-            return
-        for line in lines:
-            with contextlib.suppress(ValueError, KeyError, TypeError):
-                entry = json.loads(line)
-                if entry["event"] != "computed" or entry["kind"] not in kinds:
-                    continue
+        for entry in self._logged():
+            if entry["event"] == "computed" and entry.get("kind") in kinds:
                 path = self._path(str(entry["key"]))
                 try:
                     path.unlink(missing_ok=True)
                 except OSError as error:
                     raise cannot_write(path, error) from error
+
+    def times(self) -> dict[str, float]:
+        """Key -> seconds that computing its record took, as far as the log tells; the last time, where it was twice."""
+        made: dict[str, float] = {}
+        for entry in self._logged():
+            with contextlib.suppress(ValueError, TypeError):
+                if entry["event"] == "computed":
+                    made[str(entry["key"])] = float(entry.get("seconds") or 0.0)
+        return made
+
+    def _logged(self) -> Iterator[dict[str, Any]]:
+        """The entries of the log that are whole; none where there is none, since no result depends on it."""
+        try:
+            lines = (self.folder / _LOG).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError):
+            return
+        for line in lines:
+            with contextlib.suppress(ValueError):
+                entry = json.loads(line)
+                if isinstance(entry, dict) and "event" in entry and (entry["event"] != "computed" or "key" in entry):
+                    yield entry
 
     def write_file(self, name: str, data: bytes) -> None:
         """Write another file of the run, for example "tables/summary.csv"; an unchanged one is left alone."""

@@ -100,7 +100,10 @@ class LogProbs:
         """
         if len(sequences) == 0:
             return Scored(np.zeros(0), np.zeros(0, np.int64), "buckets" if self.method == "buckets" else "tree")
-        forest = forest_of(sequences)
+        return self.score_forest(forest_of(sequences), progress)
+
+    def score_forest(self, forest: Forest, progress: Progress | None = None) -> Scored:
+        """As `score`, of sequences that were sorted before."""
         totals = np.zeros(len(forest.lengths))
         # Not inference mode, which some tensors of quantised weights do not know.
         with torch.no_grad():
@@ -289,6 +292,11 @@ def forest_of(sequences: Sequence[Sequence[int]]) -> Forest:
                 "leave out empty sentences, or prepend a token (protocol='lm-eval')",
             )
     return build_forest(sequences)
+
+
+def tokens_of(forest: Forest) -> int:
+    """Tokens that a model reads to score a forest's sequences, prefixes that several packs hold counted in each."""
+    return int(cut(forest, _PACK).nodes.sum())
 
 
 def _log_probabilities(logits: torch.Tensor, rows: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

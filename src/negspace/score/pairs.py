@@ -12,8 +12,9 @@ import pandas as pd
 from transformers import PreTrainedTokenizerBase
 
 from negspace.errors import NonFiniteScore, ScoreError
-from negspace.score.logprobs import LogProbs, Progress, Scored
+from negspace.score.logprobs import LogProbs, Progress, Scored, forest_of
 from negspace.score.predictions import Measurable, measurable
+from negspace.score.prefixes import Forest
 from negspace.text.pair_rows import Kind
 from negspace.text.pair_sources import PairSource
 from negspace.text.pairs import Pair, PairSet, read_pairs
@@ -146,10 +147,16 @@ def minimal_pairs(
         ScoreError: no prefix token, a sentence or a region without a scored token or longer than the model's context, a
             paradigm of identical pairs only, or a score that is not finite.
     """
-    prepared = prepare(model, pairs, columns=columns, protocol=protocol, limit=limit, score=score)
+    return score_prepared(
+        model, prepare(model, pairs, columns=columns, protocol=protocol, limit=limit, score=score), progress
+    )
+
+
+def score_prepared(model: Model, prepared: Prepared, progress: Progress | None = None) -> PairScores:
+    """Score pairs that were encoded before; see `minimal_pairs`."""
     report = (lambda done, whole, _: progress(done, whole, prepared.pairs.name)) if progress else None
     try:
-        scored = LogProbs(model.module).score(prepared.sequences, report)
+        scored = LogProbs(model.module).score_forest(prepared.forest, report)
     except NonFiniteScore as error:
         raise prepared.blame(error) from error
     return prepared.scores(scored)
@@ -176,6 +183,11 @@ class Prepared:
     def sequences(self) -> list[tuple[int, ...]]:
         """What is to be scored: the sentences, then the leads, then the prefixes that end regions."""
         return [*(sentence.tokens for sentence in self.sentences), *self.leads, *self.predicted.sequences]
+
+    @cached_property
+    def forest(self) -> Forest:
+        """The same, sorted, with the prefixes that they share."""
+        return forest_of(self.sequences)
 
     @property
     def same(self) -> np.ndarray:

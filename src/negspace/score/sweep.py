@@ -20,7 +20,7 @@ import torch
 from negspace.errors import NonFiniteScore, ScoreError
 from negspace.models.resume import Layers
 from negspace.score.batch import Batch
-from negspace.score.logprobs import LogProbs, Progress, forest_of
+from negspace.score.logprobs import LogProbs, Progress
 from negspace.score.pairs import PairScores, Prepared
 from negspace.score.perplexity import Perplexity, nll_batches, perplexity_of
 from negspace.text.windows import Windows
@@ -240,7 +240,7 @@ def sweep_pairs(
         ScoreError: a score that is not finite, naming the condition; or conditions of another number of layers.
     """
     sweep, scorer = Sweep(model.module, conditions), LogProbs(model.module)
-    forest = forest_of(prepared.sequences)
+    forest = prepared.forest
     totals = np.zeros((len(conditions), len(forest.lengths)))
     with torch.no_grad():
         batches, done, whole = scorer.batches(forest), 0, scorer.tokens(forest)

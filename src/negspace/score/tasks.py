@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from transformers import PreTrainedTokenizerBase
 
 from negspace.errors import ScoreError, TasksError
 from negspace.score.harness import Harness, check_task, choose_metric, load_tasks, quiet, request_lines
 from negspace.score.logprobs import Progress
 from negspace.score.taskoutcomes import judge
+from negspace.text.specials import encode
 
 if TYPE_CHECKING:
     from negspace.models.model import Model
@@ -31,6 +33,8 @@ DEFAULT = ("arc_easy", "arc_challenge", "boolq", "hellaswag", "openbookqa", "piq
 """The eight benchmarks of Kong et al. (2026) that are not about grammar."""
 SEED = 1234
 """The harness's own seed for drawing few-shot examples."""
+_SOME = 200
+"""Requests from which the tokens of all are estimated."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +49,6 @@ class TaskSet:
     """sha256 (hex) of every request that a model will see, of the right answers and of the metrics."""
     requests: int
     """Requests that one run makes: about one a choice."""
-    characters: int
-    """Characters in them, for estimates of time."""
     source: str
     """Folder of local files, or "hub"."""
     fewshot: int | None
@@ -71,6 +73,14 @@ class TaskSet:
 
     def __len__(self) -> int:
         return sum(len(chosen) for chosen in self.indices.values())
+
+    def tokens(self, tokenizer: PreTrainedTokenizerBase) -> float:
+        """Tokens of all requests, estimated from some that are spread over them."""
+        requests = [request for task in self.loaded.values() for request in task.instances]
+        some = [requests[place] for place in _spread(len(requests), _SOME)]
+        # What a request consists of, a context and an answer for example; whatever else it holds is no text.
+        texts = ["".join(part for part in request.args if isinstance(part, str)) for request in some]
+        return sum(map(len, encode(tokenizer, texts))) / len(some) * len(requests)
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,20 +256,18 @@ def read_tasks(
                 f"no such task among {', '.join(chosen)}",
                 "give metrics for tasks that are asked for",
             )
-        digest, requests, characters = hashlib.sha256(), 0, 0
+        digest, requests = hashlib.sha256(), 0
         for name, task in loaded.items():
             head = [name, chosen[name], task.VERSION, list(indices[name])]
             digest.update(json.dumps(head).encode("ascii") + b"\n")
             for line in request_lines(name, task, indices[name], seed):
                 digest.update(line.encode("ascii") + b"\n")
-                characters += len(line)
             requests += len(task.instances)
     return TaskSet(
         metrics=chosen,
         indices=indices,
         hash=digest.hexdigest(),
         requests=requests,
-        characters=characters,
         source="hub" if folder is None else os.fspath(folder),
         fewshot=fewshot,
         seed=seed,

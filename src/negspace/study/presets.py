@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from negspace.errors import StudyError
-from negspace.experiment.config import Study, configure, override
+from negspace.experiment.config import SIZES, Study, configure, override
 from negspace.study.registry import OWN, analysis, sections
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -34,8 +34,11 @@ def from_preset(name: str, given: Mapping[str, Any], *, only: bool = False) -> t
     """
     if name not in PRESETS:
         raise StudyError(f"the preset {name!r}", "no such preset", f"use: {', '.join(PRESETS)}")
+    # Sizes of a preset are no more than defaults: a budget decides them anew.
+    yields = SIZES if given.get("budget") else ()
+    defaults = {field: value for field, value in PRESETS[name].items() if field not in yields}
     own_fields = {field: value for field, value in given.items() if field != "analyses"}
-    wanted = configure(override(PRESETS[name], own_fields), f"the preset {name}")
+    wanted = configure(override(defaults, own_fields), f"the preset {name}")
     own = configure({"model": wanted.model, "analyses": given.get("analyses") or {}}).analyses
     merged = {**({} if only else wanted.analyses), **own}
     study = wanted.model_copy(update={"analyses": merged})

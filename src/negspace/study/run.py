@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from negspace.errors import ModelError, StudyError
-from negspace.experiment.analysis import Analysis, Settings
-from negspace.experiment.config import Study
+from negspace.experiment.analysis import Analysis
+from negspace.experiment.config import SIZES, Study
 from negspace.experiment.facts import Facts, Survey
-from negspace.experiment.handlers import HANDLERS
 from negspace.experiment.lab import Lab
-from negspace.experiment.plan import Load
+from negspace.experiment.plan import Load, work
 from negspace.experiment.workbench import Workbench
 from negspace.models.behaviour import distance, same
 from negspace.models.model import Model
-from negspace.runs.cell import digest
+from negspace.runs.cell import Cell, digest
 from negspace.runs.engine import Compute, Engine, LocalEngine, Progress
 from negspace.runs.ray_cluster import RayCluster
 from negspace.runs.store import Store
 from negspace.runs.surroundings import surroundings
-from negspace.study.registry import analysis, handlers, sections
+from negspace.study.bench import workbench
+from negspace.study.budget import STUDY_FILE, Budget, choose, recorded_sizes, undecided
+from negspace.study.registry import analysis, sections
+from negspace.study.stock import take_stock
 from negspace.study.tables import Tables
 
-STUDY_FILE = "study.yaml"
 BEHAVIOUR_FILE = "behaviour.json"
 SCAN_FILE = "scan.parquet"
 
@@ -39,36 +40,48 @@ class Plan:
     """What a study will do and cost, known before anything is computed."""
 
     loads: Mapping[str, Load]
-    """Analysis -> its cells and tokens; the scan, which all share, is under "scan"."""
+    """Analysis -> its cells and tokens beyond those of the analyses before it and beyond what is recorded; the scan,
+    which all share, is under "scan"."""
+    recorded: int
+    """Cells that are recorded already and cost nothing more."""
     rate: float
-    """Tokens a second that the model reads here, as a short trial measured it."""
+    """Tokens a second that the model reads here, as a short trial measured it; NaN where nothing is left to do."""
+    times: Mapping[str, float]
+    """Analysis -> seconds that its load will take, by the trial and by what recorded cells took."""
+    budget: Budget | None = None
+    """What was chosen for the study's budget just now, and what it can show."""
 
     @property
     def cells(self) -> int:
-        """Cells in all."""
+        """Cells to compute."""
         return sum(load.cells for load in self.loads.values())
 
     @property
     def seconds(self) -> float:
-        """Rough time in all; analyses that share cells take less, and what is recorded takes none."""
-        return sum(load.tokens for load in self.loads.values()) / self.rate
+        """Rough time in all."""
+        return sum(self.times.values())
 
 
-def plan_study(study: Study, model: Model | None = None) -> Plan:
-    """What a study will do and cost; reads all its data and runs the model for a second or two, and writes nothing.
+def plan_study(study: Study, model: Model | None = None, out: str | Path | None = None) -> Plan:
+    """What a study will do and cost; reads all its data and runs the model for some seconds, and writes nothing.
 
     Args:
         study: what to do.
         model: the model, where it is in memory already; else the study's is loaded.
+        out: a run folder, the records of which cost nothing more.
 
     Raises:
         NegspaceError: bad input.
     """
-    bench = workbench(study, model)
+    study, budget, loaded = _settled(study, out, model)
+    bench = _bench(study, model, loaded)
     survey = bench.survey()
     # Neither a store nor an engine touches the disk before it is entered.
-    store = Store(Path())
-    return _plan(Lab(study, survey.facts, store, LocalEngine(store, bench.compute)), survey, bench.rate())
+    store = Store(Path() if out is None else out)
+    engine = LocalEngine(store, bench.compute)
+    engine.tuner = bench.rate
+    plan = _plan(Lab(study, survey.facts, store, engine), survey, stocked=out is not None)
+    return replace(plan, budget=budget)
 
 
 def run_study(
@@ -104,7 +117,14 @@ def run_study(
     store = Store(out)
     # All data are read before the folder is made, so that bad input leaves nothing behind.
     store.check()
-    source = cluster or workbench(study, model)
+    if cluster and undecided(study):
+        raise StudyError(
+            f"to choose sizes for a budget of {study.budget} on a cluster",
+            "workers whose speed is known only once they hold the study",
+            "choose them on one machine with --dry-run and give them: " + ", ".join(SIZES),
+        )
+    study, budget, loaded = _settled(study, out, model, note)
+    source = cluster or _bench(study, model, loaded)
     survey = source.survey()
     facts = survey.facts
     with store.hold():
@@ -126,35 +146,43 @@ def run_study(
             **surroundings(),
         )
         with _engine(store, source, make_engine, progress, note) as engine:
+            engine.tuner = source.rate
             lab = Lab(study, facts, store, engine)
+            plan = _plan(lab, survey)
             if announce:
-                announce(_plan(lab, survey, source.rate()))
-            store.write_manifest(_run(lab, _analyses(lab, survey)))
+                announce(replace(plan, budget=budget))
+            store.write_manifest(_run(lab, _analyses(lab, survey), plan))
         tables = Tables(store)
         tables.write(store)
         store.log("end")
     return tables
 
 
-def workbench(study: Study, model: Model | None = None) -> Workbench:
-    """What computes a study's cells: here, or on a worker.
+def _settled(
+    study: Study, out: str | Path | None, model: Model | None, note: Callable[[str], None] | None = None
+) -> tuple[Study, Budget | None, Model | None]:
+    """A study with the sizes that its budget leaves open, as an earlier run in the folder chose them or chosen now.
 
-    Args:
-        study: what to load.
-        model: the model, where it is in memory already.
-
-    Raises:
-        StudyError: an analysis that is unknown, or whose settings cannot be.
+    Returns:
+        The study; what was chosen, if anything was; and the model, where that took one.
     """
-    chosen = sections(study)
-    readers = {name: partial(_read, name, settings) for name, settings in chosen.items()}
-    return Workbench(study, {**HANDLERS, **handlers(chosen)}, model, readers)
+    if not undecided(study):
+        return study, None, None
+    if out is not None and (before := recorded_sizes(study, Path(out))) is not None:
+        if note:
+            sizes = ", ".join(f"{name}: {getattr(before, name)}" for name in SIZES)
+            note(f"the sizes that were chosen here for a budget of {study.budget} are kept ({sizes})")
+        return before, None, None
+    budget, loaded = choose(study, model)
+    return budget.study, budget, loaded
 
 
-def _read(name: str, settings: Settings, bench: Workbench) -> Mapping[str, Any]:
-    if missing := analysis(name).lacks(settings, bench.study):
-        raise StudyError(f"the analysis {name!r}", f"no {missing}", "give what is missing, or leave it out")
-    return analysis(name).read(settings, bench)
+def _bench(study: Study, model: Model | None, loaded: Model | None) -> Workbench:
+    """The workbench, with the model that was loaded for its budget, which it may drop, or the one that was given."""
+    bench = workbench(study, model)
+    if model is None and loaded is not None:
+        bench.model = loaded
+    return bench
 
 
 def _engine(
@@ -175,22 +203,39 @@ def _analyses(lab: Lab, survey: Survey) -> dict[str, Analysis[Any]]:
     return {name: analysis(name)(chosen[name], lab, read) for name, read in survey.read.items()}
 
 
-def _plan(lab: Lab, survey: Survey, rate: float) -> Plan:
+def _plan(lab: Lab, survey: Survey, *, stocked: bool = True) -> Plan:
+    """What a study will do and cost.
+
+    Args:
+        stocked: whether the lab's store is a run folder, which may hold records.
+    """
     parts = lab.study.scan_parts
     # In parts, the grids come before them and the statistics after.
     cells, how = (1, "") if parts == 1 else (parts + 2, f", in {parts} parts")
-    loads = {"scan": Load(cells, lab.cost("scan"), f"every neuron, once{how}")}
-    return Plan(loads | {name: one.load() for name, one in _analyses(lab, survey).items()}, rate)
+    parts_of_it = {("scan_part", str(number)): lab.cost("scan") / (cells - 1) for number in range(1, cells)}
+    loads = {"scan": Load(parts_of_it | {("scan", ""): 0.0 if parts_of_it else lab.cost("scan")}, f"every neuron{how}")}
+    for name, one in _analyses(lab, survey).items():
+        loads[name] = one.load().beyond(loads.values())
+    recorded: Sequence[Cell] = ()
+    if stocked:
+        stock = take_stock(lab, loads, lambda other: _analyses(other, survey))
+        recorded, loads = stock.recorded, dict(stock.left)
+        lab.engine.recall(recorded)
+    rate = lab.engine.tune() if any(load.tokens for load in loads.values()) else math.nan
+    width = lab.engine.width
+    times = {name: lab.engine.forecast.whole(work(load)) / width for name, load in loads.items()}
+    return Plan(loads, len(recorded), rate, times)
 
 
-def _run(lab: Lab, analyses: Mapping[str, Analysis[Any]]) -> dict[str, Any]:
+def _run(lab: Lab, analyses: Mapping[str, Analysis[Any]], plan: Plan) -> dict[str, Any]:
     """Run the analyses one after the other; what the run consists of."""
-    loads = [one.load() for one in analyses.values()]
-    lab.expect_later(loads)
+    whole = [one.load() for one in analyses.values()]
+    left = [plan.loads[name] for name in analyses]
+    lab.expect_later([], left)
     made = lab.scan
     parts = {}
-    for number, (name, one) in enumerate(analyses.items(), start=1):
-        lab.expect_later(loads[number:])
+    for number, (name, one) in enumerate(analyses.items()):
+        lab.expect_later(whole[:number], left[number + 1 :])
         parts[name] = one.run()
     lab.store.keep_only("neurons", lab.saved)
     made.save(lab.store.folder / SCAN_FILE)

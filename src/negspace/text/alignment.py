@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from negspace.errors import TextError
+from negspace.text.encoded import encoded
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -71,6 +72,17 @@ def align(tagged: Tagged, windows: Windows, tokenizer: PreTrainedTokenizerBase) 
     return Aligned(tagged, windows, start, end, words_of(tagged, start, end))
 
 
+def reach(text: Text, windows: Windows, tokenizer: PreTrainedTokenizerBase) -> int:
+    """How many characters of a text its windows reach over, from its start; all where they are all that it holds.
+
+    Raises:
+        TextError: as `align`.
+    """
+    if len(windows) == windows.available:
+        return len(text.text)
+    return int(_window_offsets(text, windows, tokenizer)[1].max())
+
+
 def words_of(tagged: Tagged, start: np.ndarray, end: np.ndarray) -> np.ndarray:
     """Index of the word that shares most characters with each span, the first of equals; -1 where none does.
 
@@ -114,20 +126,10 @@ def token_offsets(
             " token strings cannot be found again where it normalised the text",
             "use the fast tokenizer of the same model (AutoTokenizer gives it where there is one)",
         )
-    encoding = tokenizer(
-        text,
-        add_special_tokens=special,
-        padding=False,
-        truncation=False,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-        return_offsets_mapping=True,
-        verbose=False,
-    )
-    ids = np.asarray(encoding["input_ids"], np.int64)
-    offsets = np.asarray(encoding["offset_mapping"], np.int64).reshape(-1, 2)
-    start, end = _trimmed(text, offsets[:, 0], offsets[:, 1])
-    return ids, start, end
+    made = encoded(text, tokenizer, special=special)
+    assert made.offsets is not None, "a fast tokenizer says where its tokens lie"
+    start, end = _trimmed(text, made.offsets[:, 0], made.offsets[:, 1])
+    return made.ids, start, end
 
 
 def _window_offsets(text: Text, windows: Windows, tokenizer: PreTrainedTokenizerBase) -> tuple[np.ndarray, np.ndarray]:

@@ -89,7 +89,8 @@ def from_table(table: Table, origin: Origin, mapping: Mapping[str, str] | None, 
     values = {role: table.values(column) for role, column in columns.items()}
     for row in range(table.rows):
         found = {
-            role: _string(column[row], columns[role], table.where(row), request) for role, column in values.items()
+            role: value if _plain(value := column[row]) else _string(value, columns[role], table.where(row), request)
+            for role, column in values.items()
         }
         good, bad = found["good"], found["bad"]
         language = found.get("language", origin.language)
@@ -145,6 +146,11 @@ def _recognised(table: Table, request: Request) -> tuple[Kind, dict[str, str]]:
     if "construction" in names:
         return "tse", columns | {"paradigm": "construction"}
     return "pairs", columns
+
+
+def _plain(value: Any) -> bool:
+    """Whether a value is a string of printable ASCII, as nearly all are: nothing in it to refuse or to change."""
+    return isinstance(value, str) and value.isascii() and value.isprintable() and value.strip() != ""
 
 
 def _string(value: Any, column: str, where: str, request: Request) -> str:

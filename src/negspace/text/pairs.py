@@ -178,7 +178,7 @@ class _Gathered:
         return sum(len(rows) for rows in self.rows.values()) + len(self.predictions) + self.twice
 
     def _take(self, row: Row, place: str) -> None:
-        if "tse" in self.kinds | {row.kind: place} and len(self.kinds | {row.kind: place}) > 1:
+        if row.kind not in self.kinds and self.kinds and "tse" in (*self.kinds, row.kind):
             first = next(iter(self.kinds))
             raise PairsError(
                 self.asked,
@@ -195,7 +195,9 @@ class _Gathered:
             return
         self.turned += good != bad and (where, bad, good) in self.seen
         self.seen.add((where, good, bad))
-        self.rows.setdefault(row.paradigm, []).append(row._replace(good=good, bad=bad))
+        if good != row.good or bad != row.bad:
+            row = row._replace(good=good, bad=bad)
+        self.rows.setdefault(row.paradigm, []).append(row)
 
     def _place(self, paradigm: str, place: str) -> None:
         if self.origin.setdefault(paradigm, place) != place:

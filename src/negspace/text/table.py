@@ -159,7 +159,9 @@ def _table(
 ) -> Table:
     textual = []
     for column in columns:
-        kinds = {type(value) for value in values(column) if value is not MISSING and not is_null(value)}
+        kinds = set(map(type, values(column)))
+        if kinds != {str}:
+            kinds = {type(value) for value in values(column) if value is not MISSING and not is_null(value)}
         if kinds and all(issubclass(kind, str) for kind in kinds):
             textual.append(column)
     return Table(name, columns, values, tuple(textual), rows, lines)

@@ -7,7 +7,9 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -84,7 +86,7 @@ def make_tagged(
     return Tagged(text, numbers[0], numbers[1], labels[0], labels[1], numbers[2], numbers[3], tagger, tuple(notes))
 
 
-def tag_text(text: Text, tagger: Any) -> Tagged:
+def tag_text(text: Text, tagger: Any, characters: int | None = None) -> Tagged:
     """Tag a text with a spaCy pipeline.
 
     The text is given to the pipeline paragraph by paragraph (apart by blank lines; a paragraph of more than 50,000
@@ -95,13 +97,15 @@ def tag_text(text: Text, tagger: Any) -> Tagged:
         text: the text.
         tagger: name of an installed spaCy pipeline, path of one, or a loaded one. It must give universal parts of
             speech and dependencies; spaCy's own label "ROOT" is written "root", as in Universal Dependencies.
+        characters: only the paragraphs that begin within so many characters are tagged; None: all.
 
     Raises:
         TaggerError: spaCy is not installed, no such pipeline, or one without parts of speech or dependencies.
         TextError: the text has no words.
     """
     pipeline = load_tagger(tagger) if isinstance(tagger, str | os.PathLike) else _checked(tagger, _name_of(tagger))
-    pieces = list(_pieces(text.text))
+    end = len(text.text) if characters is None else characters
+    pieces = list(takewhile(lambda piece: piece[0] < end, _pieces(text.text)))
     words: list[tuple[int, int, str, str, int, int]] = []
     sentence = -1
     documents = pipeline.pipe(re.sub(r"\s", " ", text.text[begin:end]) for begin, end in pieces)
@@ -126,7 +130,15 @@ def load_tagger(tagger: str | os.PathLike[str]) -> Any:
     Raises:
         TaggerError: spaCy is not installed, no such pipeline, or one without parts of speech or dependencies.
     """
-    asked = f"the tagger {os.fspath(tagger)!r}"
+    name = os.fspath(tagger)
+    meta = Path(name) / "meta.json"
+    return _load(name, meta.stat().st_mtime_ns if meta.is_file() else None)
+
+
+@lru_cache(maxsize=2)
+def _load(name: str, _: int | None) -> Any:
+    """The pipeline; one in a folder that was written anew is loaded anew."""
+    asked = f"the tagger {name!r}"
     try:
         import spacy
     except ImportError as error:
@@ -136,7 +148,7 @@ def load_tagger(tagger: str | os.PathLike[str]) -> Any:
             "install it: pip install 'negspace[pos]'; or give gold tags in a CoNLL-U file, which need no tagger",
         ) from error
     try:
-        pipeline = spacy.load(os.fspath(tagger), exclude=list(_UNUSED))
+        pipeline = spacy.load(name, exclude=list(_UNUSED))
     # Depending on what is wrong with a folder spaCy raises errors of many kinds; for the user all mean the same.
     except Exception as error:
         raise TaggerError(

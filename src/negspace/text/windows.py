@@ -11,8 +11,9 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from negspace.errors import TextError
+from negspace.text.encoded import encoded
 from negspace.text.source import Text
-from negspace.text.specials import encode, surround
+from negspace.text.specials import surround
 
 Bos = Literal["auto", "always"]
 
@@ -22,6 +23,8 @@ STATISTICS_TOKENS = 64 * WINDOW
 """Tokens that statistics read unless told otherwise: 131,072."""
 FEW = 8
 """Windows that a text should give before the default window is made smaller for it."""
+_HEAD = 50_000
+"""Characters that tell how many a token has."""
 _SMALLEST = 16
 """The default window is never smaller than this; a shorter one must be asked for."""
 
@@ -123,6 +126,28 @@ def make_windows(
     return Windows(tokens, flags, size, stride, bos, text.name, text.hash, available, tuple(notes))
 
 
+def statistics_tokens(
+    text: Text,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    window: int | None = None,
+    stride: int | None = None,
+    windows: int | None = None,
+    context: int | None = None,
+) -> int:
+    """About how many tokens all windows for statistics hold, from the beginning of the text alone.
+
+    Args:
+        window, stride, windows, context: as for `make_windows`.
+    """
+    head = text.text[:_HEAD]
+    tokens = len(encoded(head, tokenizer, special=False).ids) / len(head) * len(text.text)
+    size = window or min(WINDOW, context or WINDOW, int(tokens))
+    step = stride or max(1, size // 2)
+    available = max(1, int(tokens - size) // step + 1)
+    return size * min(windows or max(1, STATISTICS_TOKENS // size), available)
+
+
 def default_window(requested: int | None, context: int | None, tokens: int, *, name: str = "the text") -> int:
     """Tokens of a window: as requested, or else what suits the model and the text.
 
@@ -172,7 +197,7 @@ def _stream(text: Text, tokenizer: PreTrainedTokenizerBase, bos: Bos) -> tuple[n
             f"the tokenizer {type(tokenizer).__name__} has no BOS token",
             "use bos='auto', or set the tokenizer's bos_token",
         )
-    ids = np.asarray(encode(tokenizer, [text.text], special=bos == "auto")[0], np.int64)
+    ids = encoded(text.text, tokenizer, special=bos == "auto").ids
     special = np.isin(ids, _no_text(tokenizer))
     if bos == "auto":
         around = surround(tokenizer, text.text.strip()[:200])

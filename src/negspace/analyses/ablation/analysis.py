@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar
 
@@ -17,7 +17,8 @@ from negspace.analyses.ablation.words import verdicts
 from negspace.controls import Match
 from negspace.experiment.analysis import Analysis, Book, Load, Settings
 from negspace.experiment.condition import Condition, left_out, written
-from negspace.experiment.matching import SEARCH, matched_set
+from negspace.experiment.matching import matched_set
+from negspace.experiment.plan import PLAIN
 from negspace.experiment.run import Run
 from negspace.experiment.schema import Schema
 from negspace.experiment.words import percent
@@ -38,23 +39,24 @@ class Ablation(Analysis[AblationSettings]):
 
     def load(self) -> Load:
         """Whole conditions, and searches of about four evaluations."""
-        s = self.lab.study
-        conditions, searches = 1 + len(s.shares) * (1 + s.random), len(s.shares) * s.matched
-        made = self._load(conditions, searches)
+        s, plan = self.lab.study, self.lab.plan
+        fixed = [PLAIN]
+        for share in s.shares:
+            fixed += [plan.sets("top", share), *plan.random(share, s.seeds)]
         detail = f"baseline, {len(s.shares)} shares x (top, {s.random} random{', matched' if s.matched else ''})"
-        return Load(made.cells, made.tokens, detail)
+        planned = {**plan.scores(fixed, self.lab.scores), **self._searches(s.shares if s.matched else ()).planned}
+        return Load(planned, detail)
 
     def run(self) -> dict[str, Any]:
         """Score the fixed conditions, search the matched ones, score those."""
         s, lab = self.lab.study, self.lab
-        left = len(s.shares) if s.matched else 0
-        lab.expect(self._load(0, left))
+        lab.expect(self._searches(s.shares if s.matched else ()))
         fixed = lab.measure(self._fixed())
         conditions, matches = fixed[:1], []
         for number, share in enumerate(s.shares):
             conditions += [one for one in fixed if one.share == share]
             if s.matched:
-                lab.expect(self._load(0, left - number - 1))
+                lab.expect(self._searches(s.shares[number + 1 :]))
                 match = matched_set(lab, share)
                 matches.append({"share": share, **_plain(match)})
                 if match.neurons is not None:
@@ -100,11 +102,13 @@ class Ablation(Analysis[AblationSettings]):
             conditions += lab.random(f"random {percent(share)}", top, s.seeds, share=share)
         return conditions
 
-    def _load(self, conditions: int, searches: int) -> Load:
-        whole = sum(self.lab.cost(what) for what in self.lab.scores)
-        cells = (conditions + searches) * len(self.lab.scores) + searches * (SEARCH - 1)
-        tokens = (conditions + searches) * whole + searches * (SEARCH - 1) * self.lab.cost("perplexity")
-        return Load(cells, tokens)
+    def _searches(self, shares: Sequence[float]) -> Load:
+        """What is left to do for the matched sets of some shares."""
+        plan = self.lab.plan
+        made: dict[tuple[str, str], float] = {}
+        for share in shares:
+            made |= {**plan.search(share), **plan.scores([plan.matched(share)], self.lab.scores)}
+        return Load(made)
 
 
 def _plain(match: Match) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from negspace.experiment.passages import (
     plain,
     read_facts,
 )
+from negspace.experiment.plan import PLAIN
 from negspace.experiment.run import Run
 from negspace.figures.figure import Figure
 from negspace.neurons.neuronset import NeuronSet
@@ -243,11 +244,14 @@ class AtlasAnalysis(Analysis[AtlasSettings]):
         return self.settings.share or self.lab.study.shares[0]
 
     def load(self) -> Load:
-        suites, alone = self.lab.suites, self.settings.ablate_alone
-        scored = sum(self.lab.cost(suite) for suite in suites) * (alone + 1 if alone else 0)
-        cells = 3 + len(suites) * (1 + (alone + 1 if alone else 0))
+        suites, alone, tokens = self.lab.suites, self.settings.ablate_alone, float(self.facts["tokens"])
+        planned = {(PASSAGES, self.facts["hash"]): 0.0, ("activations", ""): tokens, ("drivers", ""): tokens}
+        planned |= {("critical", suite): self.lab.cost(suite) for suite in suites}
+        if alone:
+            singles = [f"a leading neuron alone, number {number}" for number in range(alone)]
+            planned |= self.lab.plan.scores([PLAIN, *singles], suites)
         detail = f"up to {self.settings.neurons} neurons at {self.facts['tokens']:,} tokens"
-        return Load(cells, self.facts["tokens"] + scored, detail + (f"; {alone} ablated alone" if alone else ""))
+        return Load(planned, detail + (f"; {alone} ablated alone" if alone else ""))
 
     def run(self) -> dict[str, Any]:
         s, settings, scan = self.lab.study, self.settings, self.lab.scan

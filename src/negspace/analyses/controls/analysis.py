@@ -19,7 +19,8 @@ from negspace.controls.residual_match import first_counts
 from negspace.errors import ModelError, SelectionError, StudyError
 from negspace.experiment.analysis import Analysis, Book, Load, Settings
 from negspace.experiment.condition import Condition, written
-from negspace.experiment.matching import SEARCH, matched_set
+from negspace.experiment.matching import matched_set
+from negspace.experiment.plan import PLAIN
 from negspace.experiment.run import Run
 from negspace.experiment.words import percent
 from negspace.experiment.workbench import Handler, Workbench, identity
@@ -32,6 +33,8 @@ OTHER_SIDE = {"zero_positive": "zero_negative", "relu_on_positives": "zero_negat
 """Intervention -> the one on the other side of zero; of all that act below zero it is zero_positive."""
 
 Role = Literal["baseline", "top", Control]
+_SEARCH = 4
+"""Evaluations of a search on the residual stream, about."""
 
 
 class ControlsSettings(Settings):
@@ -115,16 +118,26 @@ class Controls(Analysis[ControlsSettings]):
         return ("perplexity", *self.lab.suites)
 
     def load(self) -> Load:
-        s, wanted = self.settings, self.settings.controls
-        random = self.lab.study.random if "random" in wanted else 0
-        conditions = 2 + random + sum(name != "random" for name in wanted)
-        searches = sum(name.startswith("residual") for name in wanted)
-        whole = sum(self.lab.cost(what) for what in self.scores)
-        residual = self._residual_cost()
-        cells = conditions * (len(self.scores) + 2) - 2 + SEARCH * (searches + ("perplexity" in wanted))
-        tokens = conditions * (whole + 2 * residual) + SEARCH * searches * residual
-        tokens += SEARCH * self.lab.cost("perplexity") * ("perplexity" in wanted)
-        return Load(cells, tokens, f"{conditions} conditions, {searches} searches on the residual stream, {s.where}")
+        plan, s, wanted = self.lab.plan, self.lab.study, self.settings.controls
+        named = {
+            "other_side": plan.sets("top", self.share, intervention=OTHER_SIDE.get(s.intervention, "zero_positive")),
+            "count": plan.sets("bottom", self.share, by=f"{s.by}, beside the top"),
+            "perplexity": plan.matched(self.share),
+        }
+        unders = [plan.sets("top", self.share)]
+        for name in wanted:
+            unders += plan.random(self.share, s.seeds) if name == "random" else [named.get(name, name)]
+        planned: dict[tuple[str, str], float] = dict(plan.scores([PLAIN, *unders], self.scores))
+        if "perplexity" in wanted:
+            planned |= plan.search(self.share)
+        searches = [name for name in wanted if name.startswith("residual")]
+        tries = [f"{name}, evaluation {number}" for name in searches for number in range(_SEARCH)]
+        measured = [f"{under}, {where}" for under in unders for where in get_args(Where)] if searches else []
+        planned |= {("residual", under): self._residual_cost() for under in [*measured, *tries]}
+        if self.facts["noop"] is not None or (self.facts["rectifies"] and self.settings.noop):
+            planned["noop", ""] = self._noop_cost()
+        where = self.settings.where
+        return Load(planned, f"{len(unders) + 1} conditions, {len(searches)} searches on the residual stream, {where}")
 
     def run(self) -> dict[str, Any]:
         lab, s = self.lab, self.lab.study
@@ -239,8 +252,14 @@ class Controls(Analysis[ControlsSettings]):
         return self.lab.cell("residual", VERSIONS["residual"], options, label, self._residual_cost(), under)
 
     def _residual_cost(self) -> float:
-        """Two passes over the windows, the predicted tokens of which the facts know."""
-        return min(2.0 * self.lab.facts.predicted, 2.0 * 2048 * self.settings.residual_windows)
+        """Two passes over the windows."""
+        return 2 * min(self.lab.cost("perplexity"), 2048.0 * self.settings.residual_windows)
+
+    def _noop_cost(self) -> float:
+        """Two passes over the windows; of another model, which is mostly a small one, a scan as well."""
+        if self.facts["noop"] is None:
+            return 2 * self.lab.cost("perplexity")
+        return 2.0 * 2048 * (self.settings.noop_windows + NOOP_SCAN)
 
     def _measure(self, conditions: Sequence[Condition]) -> list[Condition]:
         """Score conditions and measure their change of the residual stream."""
@@ -279,15 +298,13 @@ class Controls(Analysis[ControlsSettings]):
                 "share": self.share,
             }
             inputs = {"path": other["path"], "windows": self.settings.noop_windows}
-            cost = 2.0 * 2048 * (self.settings.noop_windows + NOOP_SCAN)
-            cell = Cell("noop", spec, f"no-op control on {other['name']}", cost, inputs)
+            cell = Cell("noop", spec, f"no-op control on {other['name']}", self._noop_cost(), inputs)
         elif self.facts["rectifies"] and self.settings.noop:
             options = {"windows": lab.facts.perplexity[1]}
             top = conditions[1].chosen
             assert top is not None
             under = lab.condition("no-op control", "top", top, intervention="zero_negative")
-            cost = 2 * lab.cost("perplexity")
-            cell = lab.cell("noop", VERSIONS["noop"], options, "no-op control", cost, under)
+            cell = lab.cell("noop", VERSIONS["noop"], options, "no-op control", self._noop_cost(), under)
         else:
             return None
         lab.run([cell])

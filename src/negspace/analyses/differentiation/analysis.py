@@ -272,7 +272,9 @@ class DifferentiationAnalysis(Analysis[DifferentiationSettings]):
         return self.settings.share or self.lab.study.shares[0]
 
     def load(self) -> Load:
-        return Load(2, float(self.facts["tokens"]), f"near pairs of {self.facts['tokens']:,} tokens in every layer")
+        cost, text = float(self.facts["tokens"]), self.facts["hash"]
+        planned = {(PASSAGES, text): 0.0, (KIND, text): cost}
+        return Load(planned, f"near pairs of {self.facts['tokens']:,} tokens in every layer")
 
     def run(self) -> dict[str, Any]:
         s, settings, scan = self.lab.study, self.settings, self.lab.scan

@@ -16,11 +16,11 @@ from negspace.analyses.dose import words as dose_words
 from negspace.experiment.analysis import Analysis, Book, Load, Settings
 from negspace.experiment.condition import Condition, left_out, written
 from negspace.experiment.config import Shares
+from negspace.experiment.plan import PLAIN
 from negspace.experiment.run import Run
 from negspace.experiment.words import percent
 from negspace.figures.figure import Figure
 from negspace.intervention import INTERVENTIONS
-from negspace.neurons.shares import size_of
 
 Kind = Literal["top", "random", "bottom"]
 Name = Literal["zero_negative", "zero_positive", "zero_both", "relu_on_positives", "sign_flip", "mean", "negative_mean"]
@@ -107,21 +107,17 @@ class Dose(Analysis[DoseSettings]):
         return [(name, p, plan[name, p]) for name, p in sorted(plan, key=lambda key: (order.index(key[0]), key[1]))]
 
     def load(self) -> Load:
-        sizes = [site.size for site in self.lab.facts.layout.within(self.lab.study.layers)]
-        sets = 0
-        distinct: set[tuple[Any, ...]] = set()
+        plan, unders = self.lab.plan, [PLAIN]
         for name, share, kinds in self._plan:
-            counts = tuple(size_of(share, size) for size in sizes)
-            if (name, counts) not in distinct:
-                distinct.add((name, counts))
-                sets += sum(len(self.seeds) if kind == "random" else 1 for kind in kinds)
-        conditions = sets + 1
+            for kind in kinds:
+                random = plan.random(share, self.seeds, name)
+                unders += random if kind == "random" else [plan.sets(kind, share, intervention=name)]
+        sets = len(set(unders)) - 1
         detail = (
             f"{len(self.settings.doses)} shares of {', '.join(self.settings.sets)} sets; "
             f"{len(self.settings.interventions)} interventions; {sets} different conditions and the plain model"
         )
-        each = sum(self.lab.cost(score) for score in self.scores)
-        return Load(conditions * len(self.scores), conditions * each, detail)
+        return Load(plan.scores(unders, self.scores), detail)
 
     def run(self) -> dict[str, Any]:
         plain, *conditions = self.lab.measure([Condition(name="plain model"), *self._conditions()], self.scores)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -23,6 +24,7 @@ from negspace.analyses.layers import tables as layers_tables
 from negspace.analyses.layers import words as layers_words
 from negspace.experiment.analysis import Analysis, Book, Load, Settings
 from negspace.experiment.condition import Condition, left_out, written
+from negspace.experiment.plan import PLAIN
 from negspace.experiment.run import Run
 from negspace.experiment.words import percent
 from negspace.experiment.workbench import Handler, Workbench
@@ -32,7 +34,6 @@ from negspace.neurons.neuronset import NeuronSet
 from negspace.runs.cell import Cell
 from negspace.runs.engine import Step
 from negspace.score import sweep
-from negspace.score.pairs import prepare
 from negspace.score.sweep import plan, sweep_pairs, sweep_perplexity
 
 VERSION = 2
@@ -97,8 +98,7 @@ def _sweep(bench: Workbench, cell: Cell, step: Step) -> tuple[Mapping[str, Any],
         values, notes, share = [one.value for one in texts.scores], texts.notes, texts.share
         parts = [pd.DataFrame({"window": np.arange(one.windows), "nll": one.nll}) for one in texts.scores]
     else:
-        prepared = prepare(model, bench.pairs[spec["score"]], protocol=spec["protocol"])
-        pairs = sweep_pairs(model, prepared, conditions, progress=step)
+        pairs = sweep_pairs(model, bench.prepared[spec["score"]], conditions, progress=step)
         values, notes, share = [one.accuracy for one in pairs.scores], pairs.notes, pairs.share
         kept = ["paradigm", "phenomenon", "index", "good", "bad", "outcome"]
         parts = [one.items[kept].astype({"outcome": str}) for one in pairs.scores]
@@ -147,14 +147,16 @@ class LayersAnalysis(Analysis[LayersSettings]):
         return made
 
     def load(self) -> Load:
-        sets, conditions = 1 + len(self.seeds), self.conditions
-        each = sum(self.lab.cost(score) for score in self.scores)
+        plan, conditions = self.lab.plan, self.conditions
+        unders = [plan.sets("top", self.share, by=self.settings.by), *plan.random(self.share, self.seeds)]
         passes = _passes([layers for _, layers in conditions])
         detail = (
-            f"{len(conditions)} conditions ({', '.join(self.settings.families)}) of {sets} sets in {passes:.1f} passes "
-            f"a set instead of {len(conditions)}, and the plain model"
+            f"{len(conditions)} conditions ({', '.join(self.settings.families)}) of {len(unders)} sets in "
+            f"{passes:.1f} passes a set instead of {len(conditions)}, and the plain model"
         )
-        return Load((sets + 1) * len(self.scores), (sets * passes + 1) * each, detail)
+        each = {score: passes * self.lab.cost(score) for score in self.scores}
+        sweeps = {(f"layers {score}", under): tokens for score, tokens in each.items() for under in unders}
+        return Load({**plan.scores([PLAIN], self.scores), **sweeps}, detail)
 
     def run(self) -> dict[str, Any]:
         study, scan = self.lab.study, self.lab.scan
@@ -201,7 +203,8 @@ class LayersAnalysis(Analysis[LayersSettings]):
         else:
             options |= {"pairs": facts.pairs[score][1], "protocol": self.lab.study.protocol}
         cost = self.lab.cost(score) * _passes([tuple(layers) for layers in conditions])
-        return self.lab.cell("layers", VERSION, options, f"layers, {under.name}: {score}", cost, under)
+        cell = self.lab.cell("layers", VERSION, options, f"layers, {under.name}: {score}", cost, under)
+        return replace(cell, work=f"layers {score}")
 
     @classmethod
     def tabulate(cls, book: Book) -> dict[str, pd.DataFrame]:

@@ -15,15 +15,17 @@ from negspace.analyses.parts_of_speech.excess import VERSION, cell_options, meas
 from negspace.errors import TaggerError
 from negspace.experiment.analysis import Analysis, Book, Load, Settings
 from negspace.experiment.condition import Condition, written
-from negspace.experiment.matching import SEARCH, matched_set
+from negspace.experiment.matching import matched_set
+from negspace.experiment.plan import PLAIN
 from negspace.experiment.run import Run
 from negspace.experiment.words import percent
 from negspace.experiment.workbench import Handler, Workbench
 from negspace.figures.figure import Figure
 from negspace.runs.cell import Cell
 from negspace.runs.engine import Step
-from negspace.text.alignment import Aligned, align
-from negspace.text.windows import make_windows
+from negspace.text.alignment import Aligned, align, reach
+from negspace.text.source import Text
+from negspace.text.windows import Windows, make_windows
 
 KIND = "surprisal"
 """Kind of its cells."""
@@ -81,11 +83,21 @@ class PartsOfSpeechAnalysis(Analysis[PartsOfSpeechSettings]):
         return self.lab.study.shares[0] if self.settings.share is None else self.settings.share
 
     def load(self) -> Load:
-        random = self.lab.study.random if self.settings.random else 0
-        conditions = 2 + random + self.settings.matched
-        tokens = conditions * self.facts["cost"] + SEARCH * self.lab.cost("perplexity") * self.settings.matched
-        detail = f"{conditions} conditions, {self.facts['words']:,} words tagged by {self.facts['tagger']}"
-        return Load(conditions + SEARCH * self.settings.matched, tokens, detail)
+        s, plan = self.lab.study, self.lab.plan
+        unders = [PLAIN, plan.sets("top", self.share)]
+        unders += plan.random(self.share, s.seeds if self.settings.random else ())
+        planned: dict[tuple[str, str], float] = {}
+        if self.settings.matched:
+            # The search compares with the plain model and the top set.
+            planned |= plan.scores([*unders[:2], plan.matched(self.share)], ("perplexity",))
+            planned |= plan.search(self.share)
+            unders.append(plan.matched(self.share))
+        # By default its windows are those of perplexity.
+        own = self.settings.text or self.settings.windows
+        cost = self.facts["cost"] if own else self.lab.cost("perplexity")
+        planned |= {(KIND, under): cost for under in unders}
+        detail = f"{len(unders)} conditions, {self.facts['words']:,} words tagged by {self.facts['tagger']}"
+        return Load(planned, detail)
 
     def run(self) -> dict[str, Any]:
         notes = list(self.facts["notes"])
@@ -146,16 +158,20 @@ def _aligned(bench: Workbench, settings: PartsOfSpeechSettings) -> Aligned:
     known = _ALIGNED.setdefault(bench, {})
     if settings not in known:
         s, model = bench.study, bench.model
-        tagged = tagged_text(settings.text or s.perplexity_text or s.text, settings.tagger)
-        windows = make_windows(
-            tagged.text,
-            model.tokenizer,
-            window=s.perplexity_window or s.window,
-            windows=settings.windows or s.perplexity_windows,
-            bos=s.bos,
-            context=model.context,
-        )
-        known[settings] = align(tagged, windows, model.tokenizer)
+
+        def cut(text: Text) -> Windows:
+            return make_windows(
+                text,
+                model.tokenizer,
+                window=s.perplexity_window or s.window,
+                windows=settings.windows or s.perplexity_windows,
+                bos=s.bos,
+                context=model.context,
+            )
+
+        source = settings.text or s.perplexity_text or s.text
+        tagged = tagged_text(source, settings.tagger, lambda text: reach(text, cut(text), model.tokenizer))
+        known[settings] = align(tagged, cut(tagged.text), model.tokenizer)
     return known[settings]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -153,8 +154,8 @@ def parts_of_speech(
     }
 
     def tell(now: RunProgress) -> None:
-        if progress:
-            progress(round(now.done), round(now.total), now.label)
+        if progress and not math.isnan(now.ahead):
+            progress(round(1000 * now.spent), round(1000 * (now.spent + now.ahead)), now.label)
 
     options = {"level": 1 - alpha, "draws": draws, "seed": seed}
     if out is None:

@@ -16,6 +16,7 @@ from negspace.analyses.rankings.sets import RESIDUAL, choose, defined
 from negspace.experiment.analysis import Analysis, Book, Load, Settings
 from negspace.experiment.condition import Condition, left_out, written
 from negspace.experiment.config import Shares
+from negspace.experiment.plan import PLAIN
 from negspace.experiment.run import Run
 from negspace.experiment.words import percent
 from negspace.figures.figure import Figure
@@ -86,13 +87,14 @@ class Rankings(Analysis[RankingsSettings]):
 
     def load(self) -> Load:
         """Every statistic at both ends and shares, random sets, the plain model; sets that coincide count here."""
-        each = len(self.settings.statistics) * len(self.settings.ends) + len(self.seeds)
-        conditions = 1 + len(self.shares) * each
+        plan, unders = self.lab.plan, [PLAIN]
+        for share in self.shares:
+            unders += [plan.sets(end, share, by=by) for end in self.settings.ends for by in self.settings.statistics]
+            unders += plan.random(share, self.seeds)
         ends = " and ".join(self.settings.ends)
         sets = f"{len(self.settings.statistics)} statistics, {ends}; {len(self.seeds)} random"
         detail = f"{len(self.shares)} shares x ({sets}), and the plain model"
-        cost = sum(self.lab.cost(score) for score in self.scores)
-        return Load(conditions * len(self.scores), conditions * cost, detail)
+        return Load(plan.scores(unders, self.scores), detail)
 
     def run(self) -> dict[str, Any]:
         """Choose the sets and score them; sets that coincide are scored once."""

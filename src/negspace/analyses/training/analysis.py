@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -159,16 +159,26 @@ class Training(Analysis[TrainingSettings]):
 
     def load(self) -> Load:
         n, sets = len(self.facts["checkpoints"]), 3 + self.settings.random
-        each = self.lab.cost("scan") + sets * sum(self.lab.cost(score) for score in self.scores)
         what = f"plain, cohort, own top set, {self.settings.random} random"
         detail = f"{n} checkpoints x (a scan and {sets} conditions: {what})"
-        return Load(n * (4 + sets * len(self.scores)), n * each, detail)
+        return Load(self._planned(range(n)), detail)
+
+    def _planned(self, numbers: Iterable[int]) -> dict[tuple[str, str], float]:
+        """What is to be done with some of the checkpoints."""
+        sets = 3 + self.settings.random
+        planned: dict[tuple[str, str], float] = {}
+        for number in numbers:
+            planned |= {("checkpoint", str(number)): 0.0, ("checkpoint_scan", str(number)): self.lab.cost("scan")}
+            planned |= {("drift", f"{number} to the {to}"): 0.0 for to in ("next", "last")}
+            unders = [f"checkpoint {number}, set {one}" for one in range(sets)]
+            scored = self.lab.plan.scores(unders, self.scores)
+            planned |= {(f"checkpoint_{score}", under): tokens for (score, under), tokens in scored.items()}
+        return planned
 
     def run(self) -> dict[str, Any]:
         known = [(_checkpoint(one), bool(one["own"])) for one in self.facts["checkpoints"]]
         self._enough(len(known))
         skipped: list[dict[str, Any]] = list(self.facts["skipped"])
-        whole = self.load()
         order = [known[-1], *known[:-1]]
         last: _Point | None = None
         context: int | None = None
@@ -181,8 +191,7 @@ class Training(Analysis[TrainingSettings]):
         width = self.lab.engine.width
         for wave in [order[:1], *(order[at : at + width] for at in range(1, len(order), width))]:
             number = order.index(wave[0])
-            left = (len(order) - number - len(wave)) / len(order)
-            self.lab.expect(Load(round(whole.cells * left), whole.tokens * left))
+            self.lab.expect(Load(self._planned(range(number + len(wave), len(order)))))
             coming = [
                 _Coming(one, own, next((other for other, mine in order[at + len(wave) :] if not mine), None))
                 for at, (one, own) in enumerate(wave, start=number)
@@ -364,7 +373,8 @@ class Training(Analysis[TrainingSettings]):
         done, inputs = changed(under, point.scan_key, lambda: point.scan)
         spec = {**base.spec, "model": point.identity, **done}
         inputs = {**point.inputs, **inputs}
-        return Cell(f"checkpoint_{base.kind}", spec, base.label, base.cost, place=point.worker, inputs=inputs)
+        kind, work = f"checkpoint_{base.kind}", f"checkpoint_{score}"
+        return Cell(kind, spec, base.label, base.cost, inputs, point.worker, work)
 
     def _drift(self, first: _Point, second: _Point, sets: Mapping[str, NeuronSet], at: _Point) -> Cell:
         """How far input weights have turned from one checkpoint to another; `at` is the one that is open."""

@@ -1,0 +1,91 @@
+"""The plan of a study: what each analysis will compute and what that costs, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from negspace.cli.terminal import duration
+
+if TYPE_CHECKING:
+    from negspace.study.budget import Budget, Shown
+    from negspace.study.run import Plan
+
+
+def show_plan(plan: Plan, console: Console | None = None) -> None:
+    """Print what each analysis will do, and what it costs; on stderr, unless told otherwise."""
+    console = console or Console(stderr=True, highlight=False)
+    from negspace.report.tables import plain, rows
+
+    if plan.budget is not None:
+        _show_budget(plan.budget, console)
+    body = [
+        (name, load.detail, f"{load.cells:,}", f"{load.tokens / 1e6:.2f}", duration(plan.times[name]))
+        for name, load in plan.loads.items()
+    ]
+    columns = [("analysis", "left"), ("what", "left"), ("cells", "right"), ("M tokens", "right"), ("about", "right")]
+    console.print(rows("Plan", columns, body))
+    console.print(plain(" ".join(_sentences(plan))), soft_wrap=True)
+
+
+def plan_json(plan: Plan) -> str:
+    """A plan as JSON: under "plan" each analysis, and the sums."""
+    loads = {
+        name: {"what": load.detail, "cells": load.cells, "tokens": load.tokens, "seconds": plan.times[name]}
+        for name, load in plan.loads.items()
+    }
+    rate = None if math.isnan(plan.rate) else plan.rate
+    whole: dict[str, Any] = {
+        "cells": plan.cells,
+        "recorded": plan.recorded,
+        "seconds": plan.seconds,
+        "tokens_per_second": rate,
+    }
+    if (budget := plan.budget) is not None:
+        contrasts = [
+            {**asdict(one), "detectable": None if math.isnan(one.detectable) else one.detectable}
+            for one in budget.contrasts
+        ]
+        whole["budget"] = {"sizes": dict(budget.sizes), "tests": budget.tests, "contrasts": contrasts}
+    return json.dumps({"plan": loads, **whole}, indent=1, ensure_ascii=False)
+
+
+def _show_budget(budget: Budget, console: Console) -> None:
+    """Print the sizes that were chosen, and what each contrast costs and can show."""
+    from negspace.report.tables import plain, rows
+    from negspace.study.budget import SOURCE
+
+    body = [(one.name, duration(one.seconds), _effect(one)) for one in budget.contrasts]
+    console.print(rows("Budget", [("contrast", "left"), ("cost", "right"), ("detectable", "left")], body))
+    sizes = ", ".join(f"{name} = {size:,}" for name, size in budget.sizes.items())
+    s = budget.study
+    console.print(
+        plain(
+            f"chosen for {s.budget}: {sizes}. Detectable: the least true effect that is found with probability 0.8 "
+            f"at level {s.alpha:g}, {budget.tests} tests corrected together; {SOURCE}. Contrasts share scores: their "
+            "costs do not add up."
+        ),
+        soft_wrap=True,
+    )
+
+
+def _effect(one: Shown) -> str:
+    if math.isnan(one.detectable):
+        return f"cannot be judged: {one.reason}"
+    if one.scale == "points":
+        return f"{100 * one.detectable:.1f} points"
+    return f"{100 * math.expm1(one.detectable):.1f}%"
+
+
+def _sentences(plan: Plan) -> list[str]:
+    recorded = f"{plan.recorded:,} cells are recorded already and cost nothing more." if plan.recorded else ""
+    if math.isnan(plan.rate):
+        return [f"{plan.cells:,} cells are left, none of which the model is needed for.", recorded]
+    how = f"the model reads {plan.rate:,.0f} tokens a second here, by a trial just now"
+    if plan.recorded:
+        how += ", and recorded cells tell what their kind takes"
+    return [f"{plan.cells:,} cells, about {duration(plan.seconds)}: {how}.", recorded]

@@ -1,0 +1,72 @@
+"""The plan: as many cells as a run then has, what analyses share once, and tokens that the model really reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from negspace.experiment.config import configure
+from negspace.experiment.plan import Load, union, work
+from negspace.runs.engine import Progress
+from negspace.score.logprobs import LogProbs
+from negspace.study.run import Plan, plan_study, run_study, workbench
+
+ANALYSES: dict[str, Any] = {
+    "ablation": {},
+    "dose": {"shares": [0.1, 0.3], "interventions": ["zero_negative", "zero_both"], "random": 2},
+    "rankings": {"by": ["md", "skewness"], "residual": False, "random": 2},
+    "layers": {"groups": 2},
+    "parts_of_speech": {"matched": False},
+}
+
+
+def test_loads_are_sets_of_work() -> None:
+    one = Load({("perplexity", "top"): 10.0, ("blimp", "top"): 5.0}, "detail")
+    other = Load({("perplexity", "top"): 10.0, ("perplexity", "random"): 10.0})
+    assert (one.cells, one.tokens) == (2, 15.0)
+    assert one.beyond([other]) == Load({("blimp", "top"): 5.0}, "detail")
+    assert work(union([one, other])) == {"perplexity": (2, 20.0), "blimp": (1, 5.0)}
+    assert work(Load()) == {}
+
+
+def test_a_plan_counts_what_analyses_share_once(tiny_fields: dict[str, Any], tmp_path: Path) -> None:
+    study = configure({**tiny_fields, "shares": [0.1], "random": 2, "matched": False, "analyses": ANALYSES})
+    plan = plan_study(study)
+    announced: list[Plan] = []
+    seen: list[Progress] = []
+    run_study(study, tmp_path / "run", announce=announced.append, progress=seen.append)
+    assert announced[0].loads == plan.loads
+    assert plan.cells == len(list((tmp_path / "run" / "cells").iterdir()))
+    # Of the twelve conditions of dose, four were ablation's: the plain model, the top set and two random ones.
+    assert plan.loads["dose"].cells == 3 * (12 - 4)
+    assert set(announced[0].loads) == {"scan", *ANALYSES}
+    # At every moment the run knows what remains.
+    assert all(now.computed + now.left == plan.cells for now in seen)
+    assert seen[-1].ahead == 0
+
+
+def test_costs_are_the_tokens_that_the_model_reads(tiny_fields: dict[str, Any]) -> None:
+    study = configure({**tiny_fields, "windows": 8})
+    bench = workbench(study)
+    facts = bench.describe()
+    read: list[int] = []
+    handle = bench.model.module.register_forward_pre_hook(
+        lambda module, args, kwargs: read.append(_tokens(kwargs)), with_kwargs=True
+    )
+    try:
+        for suite in facts.pairs:
+            read.clear()
+            LogProbs(bench.model.module, method="tree").score_forest(bench.prepared[suite].forest)
+            # Less what packs of a batch are filled up with.
+            assert 0.5 < facts.tokens[suite] / sum(read) <= 1
+    finally:
+        handle.remove()
+    assert facts.tokens["perplexity"] == bench.windows.tokens.size
+    assert facts.tokens["scan"] == 8 * 64
+
+
+def _tokens(kwargs: dict[str, Any]) -> int:
+    ids: torch.Tensor = kwargs["input_ids"]
+    return ids.numel()
