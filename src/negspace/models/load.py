@@ -19,6 +19,7 @@ from negspace.models import adapters
 from negspace.models.gguf import names as gguf_names
 from negspace.models.gguf.cache import cache_folder, converted
 from negspace.models.gguf.convert import require_package
+from negspace.models.kernels import unmasked
 from negspace.models.language import embeddings, language_class
 from negspace.models.model import Model, ModelSource
 from negspace.models.probe import dropping_parts, is_causal
@@ -259,10 +260,15 @@ def _finish(module: Any, tokenizer: Any, source: ModelSource) -> Model:
     _check_finite(source.name, module)
     check_apart(source.name, module)
     if not is_causal(module):
+        kernel = unmasked(module)
         raise ModelError(
             asked=f"the causal language model {source.name}",
-            found=f"a {type(module).__name__} whose logits depend on later tokens",
-            todo="use a left-to-right model (a BERT needs is_decoder=True in its configuration, and training as one)",
+            found=f"a {type(module).__name__} whose logits depend on later tokens"
+            + (f", with attention by {kernel}" if kernel else ""),
+            todo="load it with attn_implementation='sdpa'; one of your own needs a mask registered for it "
+            "(transformers.AttentionMaskInterface)"
+            if kernel
+            else "use a left-to-right model (a BERT needs is_decoder=True in its configuration, and training as one)",
         )
     return Model(module=module, tokenizer=tokenizer, sites=resolve(module), source=source)
 
@@ -384,12 +390,14 @@ def fetch(get: Any, name: str, revision: str | None, what: str) -> Any:
             todo = "ask for access on the model's page and log in (hf auth login)"
         elif kinds & {"RevisionNotFoundError"}:
             todo = "look up its branches and tags on the hub"
+        elif "attn_implementation" in text:
+            todo = "take attn_implementation='sdpa' or 'eager', or none for the default"
+        elif kinds & {"ImportError"}:
+            todo = "install what the message names"
         elif what == "tokenizer" and local:
             todo = "put the tokenizer's files into the folder (tokenizer.save_pretrained(folder))"
         elif local:
             todo = "check the folder: config.json, *.safetensors and the tokenizer must be whole and belong together"
-        elif kinds & {"ImportError"}:
-            todo = "install what the message names"
         elif kinds & {"OutOfMemoryError"}:
             todo = "use a smaller dtype, another device, or device_map='auto'"
         else:

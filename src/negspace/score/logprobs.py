@@ -3,9 +3,9 @@
 Four things make it fast without changing a score: a sequence that occurs twice runs once; a prefix that sequences
 share runs once (packed trees under a four-dimensional attention mask); a sequence's last token, which nothing follows,
 does not run at all; and padding does not reach the output layer. Models that cannot take such a mask (ALiBi, windows of
-attention shorter than the sequences, recurrent layers, some kernels) are run in batches of equal length instead; models
-whose logits depend on a sequence's length are run to its end. Which of these hold is decided by comparison with plain
-passes over some of the sequences, the longest among them.
+attention shorter than the sequences, recurrent layers, attention by other code than eager and sdpa) are run in batches
+of equal length instead; models whose logits depend on a sequence's length are run to its end. Which of these hold is
+decided by comparison with plain passes over some of the sequences, the longest among them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from transformers import PreTrainedModel
 
 from negspace.errors import NonFiniteScore, ScoreError
 from negspace.memory import fitted, is_out_of_memory
+from negspace.models.kernels import takes_masks, unmasked
 from negspace.models.lengths import steady_length
 from negspace.score.batch import Batch
 from negspace.score.prefixes import Forest, build_forest, cut, lay_out
@@ -167,7 +168,18 @@ class LogProbs:
         return max(256, min(16_384, _LOGIT_BYTES // (4 * vocabulary)))
 
     def way(self, forest: Forest) -> Way:
-        """How the network is run on these sequences; "auto" is a tree only where that passes its proof."""
+        """How the network is run on these sequences; "auto" is a tree only where that passes its proof.
+
+        Raises:
+            ScoreError: a tree was asked for, and the model's attention is not known to take its mask.
+        """
+        if self.method == "tree" and not takes_masks(self.module):
+            raise ScoreError(
+                "sequences that share prefixes (method='tree')",
+                f"attention by {unmasked(self.module)}, which is not known to take the mask that this needs: a kernel "
+                "may give other numbers with it, or end the process",
+                "use method='auto', or load the model with attn_implementation='sdpa' or 'eager'",
+            )
         if self._settled is None or self._settled[0] is not forest:
             made = self._prove(forest) if self.method == "auto" else Way(self.method, to_end=False)
             self._settled = forest, made
@@ -188,8 +200,9 @@ class LogProbs:
         def same(batches: Iterator[Batch]) -> bool:
             return bool(np.all(np.abs(self._totals(sample, batches) - plain) <= allowed))
 
-        # Frequencies that follow the longest sequence of a batch would follow it for all of a tree.
-        if forest.lengths.max() <= self._steady:
+        # Frequencies that follow the longest sequence of a batch would follow it for all of a tree. A kernel that may
+        # end the process over a mask (flex_attention on the CPU) is not tried.
+        if forest.lengths.max() <= self._steady and takes_masks(self.module):
             try:
                 if same(self._trees(sample)):
                     return Way("tree", to_end=False)

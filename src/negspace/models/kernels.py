@@ -1,0 +1,32 @@
+"""Which attention a model computes with, and whether it takes a mask of its caller's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+_MASKED = ("eager", "sdpa")
+"""Implementations that add a mask [rows, 1, queries, keys] to their scores, whatever is in it. flex_attention expects
+block masks and ends the process over another one on the CPU; flash attention and kernels of the hub take lengths."""
+
+
+def takes_masks(module: Any) -> bool:
+    """Whether all parts of a model compute attention in a way that is known to take any mask."""
+    return not unmasked(module)
+
+
+def unmasked(module: Any) -> str:
+    """The attention implementations of a model that are not known to take any mask, apart by commas; "" for none."""
+    names = {getattr(config, "_attn_implementation", None) for config in _configs(module.config)}
+    return ", ".join(sorted(str(name) for name in names - {None, *_MASKED}))
+
+
+def _configs(config: Any) -> Iterator[Any]:
+    """A configuration and those inside it."""
+    yield config
+    for name in getattr(config, "sub_configs", {}):
+        inner = getattr(config, name, None)
+        if isinstance(inner, PreTrainedConfig):
+            yield from _configs(inner)
