@@ -138,7 +138,8 @@ def tiny_fields(tiny_model_path: Path, tiny_text_path: Path, tiny_pairs_path: Pa
         "tse": [str(tiny_pairs_path / "tse")],
         "shares": [0.1, 0.3],
         "md_pairs": 64,
-        "random": 3,
+        "random": 5,
+        "random_perplexity": 19,
         "draws": 200,
         "limit": 4,
     }

@@ -34,7 +34,7 @@ def test_conditions_and_their_sizes(tiny_run: Run) -> None:
     roles = summary["role"].tolist()
     assert roles[0] == "baseline"
     assert roles.count("top") == 2
-    assert roles.count("random") == 6
+    assert roles.count("random") == 2 * 19
     assert roles.count("random mean") == 2
     # ceil(0.1 * 63) = 7 and ceil(0.3 * 63) = 19 of each layer's 64 neurons, in two layers.
     assert set(summary.loc[summary["share"] == 0.1, "neurons"]) >= {14}
@@ -163,7 +163,7 @@ def test_another_configuration_in_the_same_folder_is_noted_and_leaves_nothing_st
     assert any("(other shares, matched, tse)" in note for note in notes)
     assert {path.stem for path in (folder / "tables").glob("*.csv")} == set(tables.all)
     assert {path.name for path in (folder / "neurons").iterdir()} == {
-        "top-30pct.json", *(f"random-30pct-seed-{seed}.json" for seed in range(3))
+        "top-30pct.json", *(f"random-30pct-seed-{seed}.json" for seed in range(19))
     }  # fmt: skip
 
 
@@ -208,7 +208,15 @@ def test_records_hold_no_path_and_no_time(tiny_run: Run, tiny_fields: dict[str, 
 
 
 def test_modes_that_use_means_run_and_depend_on_the_scan(tiny_fields: dict[str, Any], tmp_path: Path) -> None:
-    fields = {**tiny_fields, "mode": "mean", "shares": [0.3], "random": 1, "tse": [], "matched": False}
+    fields = {
+        **tiny_fields,
+        "mode": "mean",
+        "shares": [0.3],
+        "random": 1,
+        "random_perplexity": 1,
+        "tse": [],
+        "matched": False,
+    }
     tables = run_study(configure(fields), tmp_path / "run")
     assert tables.manifest["analyses"]["ablation"]["intervention"] == "mean"
     key = tables.manifest["analyses"]["ablation"]["conditions"][1]["cells"]["perplexity"]
@@ -234,7 +242,7 @@ def test_without_pairs_or_controls(tiny_fields: dict[str, Any], tmp_path: Path) 
     fields = {**tiny_fields, "blimp": [], "tse": [], "random": 0, "matched": False, "shares": 0.1}
     tables = run_study(configure(fields), tmp_path / "run")
     assert list(tables["summary"]["role"]) == ["baseline", "top"]
-    assert tables["contrasts"].empty
+    assert tables["contrasts"][["score", "set", "against"]].values.tolist() == [["perplexity", "top", "plain"]]
     assert tables["matching"].empty
     assert set(tables.all) == {"summary", "contrasts", "matching"}
 
@@ -254,6 +262,7 @@ def test_real_model_on_real_data(stories260k_path: Path, shared_data: Path, tmp_
             "limit": 1,
             "shares": [0.2],
             "random": 1,
+            "random_perplexity": 1,
             "draws": 200,
         }
     )
@@ -261,5 +270,12 @@ def test_real_model_on_real_data(stories260k_path: Path, shared_data: Path, tmp_
     summary = tables["summary"].set_index("role")
     assert 100 < summary.loc["baseline", "perplexity"] < 300
     assert len(tables["blimp_by_phenomenon"]["phenomenon"].unique()) == 12
-    assert pd.notna(summary.loc["top", "tse_p_holm"])
-    assert np.isfinite(tables["contrasts"]["difference"]).all()
+    assert pd.notna(summary.loc["top", "tse_change_low"])
+    contrasts = tables["contrasts"].set_index(["set", "against", "score"])
+    assert np.isfinite(contrasts.loc[("top", "plain"), "difference"]).all()
+    assert contrasts.loc[("top", "plain", "blimp"), "units"] == "12 phenomena"
+    assert contrasts.loc[("top", "plain", "tse"), "units"].endswith("constructions, these 3 families")
+    # One random set, and there are no others to learn from how much such sets differ.
+    few = contrasts.loc[("top", "random", "blimp")]
+    assert (few["finding"], np.isnan(few["difference"])) == ("cannot be judged", True)
+    assert few["reason"] == "cannot be judged with 1 random set; draw 5 or more"

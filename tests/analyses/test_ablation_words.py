@@ -1,4 +1,4 @@
-"""The verdict: a null result is called one, a drop a drop, and an unmatched control is not called matched."""
+"""The verdict: the finding first, what cannot be judged called so, and an unmatched control not called matched."""
 
 from __future__ import annotations
 
@@ -6,62 +6,83 @@ import copy
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from negspace.analyses.ablation.words import direction, verdicts
-from negspace.experiment.effects import finding
+from negspace.analyses.ablation.words import verdicts
 from negspace.study.tables import Tables
+
+Run = tuple[Path, Tables]
+
+
+def said(run: Run, **changed: object) -> list[str]:
+    """The sentences where the contrast of BLiMP under the top 10% with the plain model has other values."""
+    tables = {name: table.copy() for name, table in run[1].all.items()}
+    contrasts = tables["contrasts"]
+    here = (contrasts["share"] == 0.1) & (contrasts["score"] == "blimp")
+    here &= (contrasts["set"] == "top") & (contrasts["against"] == "plain")
+    for column, value in changed.items():
+        contrasts.loc[here, column] = value
+    return verdicts(run[1].books["ablation"], tables)
+
+
+def test_a_line_for_every_share_and_score_then_what_is_intact(tiny_run: Run) -> None:
+    sentences = tiny_run[1].verdict
+    assert sentences[0].startswith(
+        "Zeroing the negative pre-activations of the top 10% by wd (14 neurons), perplexity: "
+    )
+    assert sentences[1].startswith("Top 10%, BLiMP: ")
+    assert sentences[2].startswith("Top 10%, TSE: ")
+    assert "control for the top 10%" in sentences[7]
+    assert sum("Under random sets, BLiMP: " in sentence for sentence in sentences) == 2
+
+
+def test_the_finding_comes_first_with_its_numbers(tiny_run: Run) -> None:
+    numbers = {"difference": -0.01, "low": -0.03, "high": 0.02, "reference": 0.75}
+    margins = {"difference_nats": -0.2, "difference_nats_low": -0.3, "difference_nats_high": -0.1}
+    line = said(tiny_run, finding="undecided", nats_finding="harm", **numbers, **margins)[1]
+    assert line.startswith("Top 10%, BLiMP: undecided, -1.0 points [-3.0, +2.0], margins -0.200 nats [-0.300, -0.100] ")
+    assert "(harm) of 75.0% right" in line
+    harmed = said(tiny_run, finding="harm", **{**numbers, "high": -0.005, "difference_nats": np.nan})[1]
+    assert harmed.startswith("Top 10%, BLiMP: harm, -1.0 points [-3.0, -0.5] of 75.0% right; against 5 random sets")
+
+
+def test_what_cannot_be_judged_has_no_number(tiny_run: Run) -> None:
+    line = said(tiny_run, finding="cannot be judged", reason="only 2 paradigms; add paradigms", difference=-0.5)[1]
+    assert line.startswith("Top 10%, BLiMP: cannot be judged (only 2 paradigms; add paradigms) of")
+    assert "-50.0" not in line
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "p", "outcome"),
-    [
-        (-0.05, -0.01, 0.001, "drop"),
-        (0.01, 0.05, 0.001, "rise"),
-        (-0.05, 0.0, 0.001, "null result"),
-        (-0.05, 0.01, 0.001, "null result"),
-        (-0.05, -0.01, 0.2, "null result"),
-        (-0.05, -0.01, float("nan"), "drop"),
-        (float("nan"), float("nan"), float("nan"), "null result"),
-    ],
+    ("finding", "words"),
+    [("equivalent", "intact, within"), ("undecided", "neither intact nor changed is shown"), ("harm", ": harm, ")],
 )
-def test_outcomes(low: float, high: float, p: float, outcome: str) -> None:
-    assert direction(finding("blimp", low, high, p, 0.05)) == outcome
-
-
-def test_sentences_for_every_share_and_suite(tiny_run: tuple[Path, Tables]) -> None:
-    sentences = tiny_run[1].verdict
-    assert len(sentences) == 2 * (1 + 2 + 1)
-    assert sentences[0].startswith("Zeroing the negative pre-activations of the top 10% by wd (14 neurons) multiplies")
-    assert sentences[1].startswith("BLiMP: ")
-    assert sentences[2].startswith("TSE: ")
-    assert "control for the top 10%" in sentences[3]
-
-
-def test_a_null_result_is_printed_as_one(tiny_run: tuple[Path, Tables]) -> None:
+def test_only_equivalence_is_called_intact(tiny_run: Run, finding: str, words: str) -> None:
     tables = {name: table.copy() for name, table in tiny_run[1].all.items()}
-    top = tables["summary"]["condition"] == "top 10%"
-    columns = ["blimp_change", "blimp_change_low", "blimp_change_high", "blimp_p_holm", "blimp_finding"]
-    tables["summary"].loc[top, columns] = [-0.01, -0.03, 0.02, 0.4, "null result"]
-    sentence = verdicts(tiny_run[1].books["ablation"], tables)[1]
-    assert "null result against the plain model, -1.0 points [-3.0, +2.0]" in sentence
-    tables["summary"].loc[top, ["blimp_change_high", "blimp_p_holm", "blimp_finding"]] = [-0.005, 0.001, "harm"]
-    assert "BLiMP: drop against the plain model" in verdicts(tiny_run[1].books["ablation"], tables)[1]
+    contrasts: pd.DataFrame = tables["contrasts"]
+    contrasts.loc[contrasts["set"] == "random", "finding"] = finding
+    lines = [line for line in verdicts(tiny_run[1].books["ablation"], tables) if line.startswith("Under random sets")]
+    assert lines
+    assert all(words in line for line in lines)
+    assert finding == "equivalent" or not any(": intact" in line for line in lines)
 
 
-def test_what_cannot_be_matched_is_said(tiny_run: tuple[Path, Tables]) -> None:
+def test_what_cannot_be_matched_is_said(tiny_run: Run) -> None:
     part = copy.deepcopy(tiny_run[1].books["ablation"].part)
     part["matches"][0] |= {"matched": False, "reason": "even the largest share stays below", "m": 0.9}
-    sentence = verdicts(replace(tiny_run[1].books["ablation"], part=part), tiny_run[1].all)[3]
-    assert "cannot be matched (even the largest share stays below; nearest: the bottom 90%" in sentence
+    sentences = verdicts(replace(tiny_run[1].books["ablation"], part=part), tiny_run[1].all)
+    assert any(
+        "cannot be matched (even the largest share stays below; nearest: the bottom 90%" in line for line in sentences
+    )
 
 
-def test_a_relu_model_is_said_to_be_one_and_its_scores_are_compared(tiny_run: tuple[Path, Tables]) -> None:
+def test_a_relu_model_is_said_to_be_one_and_its_scores_are_compared(tiny_run: Run) -> None:
     book = tiny_run[1].books["ablation"]
     assert not book.manifest["rectifies"]
     flat = replace(book, manifest={**book.manifest, "rectifies": True})
-    assert any("but scores differ from the plain model's" in one for one in verdicts(flat, tiny_run[1].all))
+    assert any("but scores differ from the plain model's" in line for line in verdicts(flat, tiny_run[1].all))
     tables = {name: table.copy() for name, table in tiny_run[1].all.items()}
     for column in ("perplexity", "blimp_accuracy", "tse_accuracy"):
         tables["summary"][column] = tables["summary"][column].iloc[0]
-    assert any("all scores are exactly the plain model's" in one for one in verdicts(flat, tables))
+    assert any("all scores are exactly the plain model's" in line for line in verdicts(flat, tables))

@@ -14,7 +14,7 @@ import yaml
 from typer.testing import CliRunner
 
 import negspace as ns
-from negspace.analyses.ablation.dissociation import ALL, TABLES, sentences
+from negspace.analyses.ablation.dissociation import ALL, TABLES, sentences, verdict
 from negspace.cli.app import app
 from negspace.errors import StudyError, TasksError
 from negspace.experiment.config import Study, configure
@@ -22,7 +22,7 @@ from negspace.experiment.workbench import Workbench, split_tasks
 from negspace.runs.engine import LocalEngine
 from negspace.runs.store import Store
 from negspace.score.tasks import tasks
-from negspace.significance import Outcomes, interaction
+from negspace.significance import Doses, Nesting, Suite, dissociate
 from negspace.study.run import run_study
 from negspace.study.tables import Tables
 
@@ -65,9 +65,10 @@ def made(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_every_condition_is_scored_on_every_task(made: Run) -> None:
     table = made[1]["tasks_by_task"]
     assert table.columns.tolist() == TABLES["tasks_by_task"].names
-    conditions = [about["name"] for about in made[1].manifest["analyses"]["ablation"]["conditions"]]
+    about_all = made[1].manifest["analyses"]["ablation"]["conditions"]
+    conditions = [about["name"] for about in about_all if "tasks" in about["cells"]]
     assert table["condition"].unique().tolist() == conditions
-    assert len(conditions) == 1 + 1 + 3 + 1
+    assert len(conditions) == 1 + 1 + 5 + 1
     for _, part in table.groupby("condition"):
         assert part["task"].tolist() == [*NAMES, ALL]
         assert part["items"].tolist() == [4, 4, 4, 12]  # the limit holds for tasks as for paradigms
@@ -91,47 +92,66 @@ def test_accuracies_equal_plain_calls(made: Run, study: Study, task_files: Path)
     assert table.loc[("top 30%", ALL), "change"] == pytest.approx(after.accuracy - before.accuracy)
 
 
-def test_the_contrast_is_that_of_the_records(made: Run) -> None:
+def test_the_dissociation_is_that_of_the_records(made: Run, study: Study) -> None:
     folder, tables = made
     table = tables["dissociation"]
     assert table.columns.tolist() == TABLES["dissociation"].names
-    assert table[["suite", "against"]].values.tolist() == [[s, t] for s in ("blimp", "tse") for t in (ALL, *NAMES)]
+    assert table["suite"].tolist() == ["blimp", "tse"]
     store = Store(folder)
     about_all = tables.manifest["analyses"]["ablation"]["conditions"]
     conditions = {about["role"]: about for about in about_all if about["role"] != "random"}
-    random = [about for about in about_all if about["role"] == "random"]
+    random = [about for about in about_all if about["role"] == "random" and "tasks" in about["cells"]]
+    assert len(random) == 5
 
-    def outcomes(kind: str) -> Outcomes:
+    def suite(kind: str) -> Suite:
         def right(about: dict[str, Any]) -> np.ndarray:
-            items = store.require(about["cells"][kind]).items
-            return ((items["outcome"] == "right") * 1.0).to_numpy()
+            return ((store.require(about["cells"][kind]).items["outcome"] == "right") * 1.0).to_numpy()
 
         items = store.require(conditions["baseline"]["cells"][kind]).items
         assert "identical" not in set(items["outcome"])
-        groups = items["task" if kind == "tasks" else "paradigm"].to_numpy()
+        nesting = (
+            Nesting.tasks(items["task"]) if kind == "tasks" else Nesting.pairs(items["paradigm"], items["phenomenon"])
+        )
         three = (right(conditions[role]) for role in ("baseline", "top", "matched"))
-        return Outcomes(groups, *three, [right(about) for about in random])
+        return Suite(nesting, 0.5, *three, np.stack([right(about) for about in random]))
 
-    expected = interaction(outcomes("blimp"), outcomes("tasks"), draws=200)
+    ratios = tables["summary"].set_index("role")["ratio"]
+    doses = Doses(np.log(ratios["top"]), np.log(ratios["matched"]), study.tolerance)
+    expected = dissociate(suite("blimp"), suite("tasks"), doses)
     row = table.iloc[0]
-    assert row["contrast"] == pytest.approx(expected.contrast.estimate)
-    assert (row["low"], row["high"]) == pytest.approx((expected.contrast.low, expected.contrast.high))
-    assert (row["p"], row["detectable"]) == pytest.approx((expected.p, expected.detectable))
-    assert expected.reference is not None
-    assert (row["sets"], row["random_mean"]) == (3, pytest.approx(expected.reference.mean))
-    by_hand = (row["grammar_drop"] - row["other_drop"]) - (row["grammar_control_drop"] - row["other_control_drop"])
-    assert row["contrast"] == pytest.approx(by_hand)
-    both = sorted(table.loc[table["against"] == ALL, "p"])
-    holm = sorted(table.loc[table["against"] == ALL, "p_holm"])
-    assert holm == pytest.approx([min(1, 2 * both[0]), min(1, max(2 * both[0], both[1]))])
+    assert (row["top_ratio"], row["control_ratio"]) == pytest.approx((ratios["top"], ratios["matched"]))
+    assert row["verdict"] == expected.verdict
+    assert row["reason"] == expected.reason
+    assert row["left_out"] == len(expected.left_out)
+    for name, value in (
+        ("interaction", expected.interaction.estimate),
+        ("grammar", expected.grammar.estimate),
+        ("other_p", expected.other.p),
+        ("grammar_baseline", expected.grammar_levels[0]),
+    ):
+        assert row[name] == pytest.approx(value, nan_ok=True)
 
 
-def test_sentences_say_null_results(made: Run) -> None:
+def test_what_is_judged_together_is_corrected_together(made: Run) -> None:
+    tables = made[1]
+    contrasts, table = tables["contrasts"], tables["dissociation"]
+    assert contrasts[["set", "against"]].drop_duplicates().values.tolist() == [
+        ["top", "plain"], ["top", "random"], ["top", "matched"], ["matched", "plain"], ["random", "plain"]
+    ]  # fmt: skip
+    ps = [*contrasts["p"], *table["p"].dropna()]
+    # Margins in nats are in the family as well: the smallest p-value is multiplied by more than the claims shown here.
+    smallest = contrasts["p"].idxmin()
+    nats = contrasts["difference_nats"].notna().sum()
+    tests = np.isfinite(ps).sum() + nats
+    assert contrasts.loc[smallest, "p_holm"] <= min(1, contrasts.loc[smallest, "p"] * tests) + 1e-12
+    assert contrasts.loc[smallest, "p_holm"] >= contrasts.loc[smallest, "p"]
+
+
+def test_sentences_say_the_verdict_first(made: Run) -> None:
     said = sentences(made[1].books["ablation"], made[1].all)
     assert len(said) == 2
-    verdict = made[1]["dissociation"]["verdict"].iloc[0]
-    assert said[0].startswith(f"Double dissociation at the top 30%, BLiMP against 3 tasks: {verdict}")
-    assert "Detectable with probability 0.8: " in said[0]
+    row = made[1]["dissociation"].iloc[0]
+    assert said[0].startswith(f"Double dissociation at the top 30%, BLiMP against tasks: {verdict(row)}")
     assert made[1].verdict[-2:] == said
 
 
@@ -152,7 +172,8 @@ def test_records_of_the_main_study_are_used(made: Run, fields: dict[str, Any], t
     folder = tmp_path / "run"
     shutil.copytree(made[0], folder)
     for about in json.loads((folder / "run.json").read_text())["analyses"]["ablation"]["conditions"]:
-        (folder / "cells" / f"{about['cells']['tasks']}.parquet").unlink()
+        if "tasks" in about["cells"]:
+            (folder / "cells" / f"{about['cells']['tasks']}.parquet").unlink()
     computed: list[str] = []
 
     def engine(store: Store, compute: Any) -> LocalEngine:
@@ -164,7 +185,7 @@ def test_records_of_the_main_study_are_used(made: Run, fields: dict[str, Any], t
     assert not (folder / "tables" / "dissociation.csv").exists()
     assert "dissociation" not in Tables(Store(folder))
     run_study(configure(fields), folder, make_engine=engine)
-    assert computed == ["tasks"] * 6
+    assert computed == ["tasks"] * 8
     assert (folder / "tables" / "dissociation.csv").read_bytes() == (made[0] / "tables/dissociation.csv").read_bytes()
 
 
@@ -176,27 +197,37 @@ def test_columns_are_described(made: Run) -> None:
         assert all(f"- `{column}`: " in section for column in table.columns)
 
 
-def test_without_a_control_there_is_no_contrast(made: Run, study: Study) -> None:
-    made_none = run_study(study.model_copy(update={"matched": False}), made[0].parent / "none")
-    assert made_none["dissociation"].empty
-    assert made_none["dissociation"].columns.tolist() == TABLES["dissociation"].names
-    said = sentences(made_none.books["ablation"], made_none.all)
-    assert said == ["Double dissociation at the top 30%: cannot be tested, there is no matched control."]
+def test_without_a_control_it_is_not_testable(made: Run, study: Study) -> None:
+    none = run_study(study.model_copy(update={"matched": False}), made[0].parent / "none")
+    assert set(none["dissociation"]["verdict"]) == {"not testable: no control"}
+    assert none["dissociation"]["interaction"].isna().all()
+    for said in sentences(none.books["ablation"], none.all):
+        assert "not testable: no control; there is no matched control; let one be searched" in said
+
+
+def test_an_unmatched_control_is_not_testable(made: Run, study: Study) -> None:
+    fields = {"tolerance": 1e-9, "evaluations": 1}
+    apart = run_study(study.model_copy(update=fields), made[0].parent / "apart")
+    assert set(apart["dissociation"]["verdict"]) == {"not testable: the doses differ"}
+    assert apart["dissociation"][["interaction", "p", "p_holm"]].isna().all(axis=None)
+    assert "the control multiplies perplexity by" in apart.verdict[-1]
 
 
 @pytest.mark.parametrize(
-    ("verdict", "crossover", "words"),
+    ("found", "words"),
     [
-        ("established", True, ": established, with a crossover; contrast"),
-        ("established", False, ": established, without a crossover (weaker evidence: "),
-        ("not established", False, ": not established; contrast"),
-        ("reversed", False, ": reversed; contrast"),
+        ({"verdict": "established"}, "against tasks: established. Interaction +"),
+        (
+            {"verdict": "interaction only", "carried_by": "grammar", "direction": "as claimed"},
+            "interaction only (as claimed; carried by grammar alone), no crossing over",
+        ),
+        ({"verdict": "not established", "changed": "copa"}, "Another verdict without copa"),
+        ({"verdict": "not testable: too few units", "reason": "add tasks"}, "too few units; add tasks."),
     ],
 )
-def test_an_established_verdict_says_whether_it_crosses_over(
-    made: Run, verdict: str, crossover: bool, words: str
-) -> None:
-    table = made[1].all["dissociation"].assign(verdict=verdict, crossover=crossover, matched=True)
+def test_a_verdict_in_words(made: Run, found: dict[str, str], words: str) -> None:
+    numbers = dict.fromkeys(("interaction", "grammar", "other", "p_holm", "detectable", "top_ratio"), 0.1)
+    table = made[1].all["dissociation"].assign(**{"reason": "", "changed": "", **numbers, **found})
     said = sentences(made[1].books["ablation"], {**made[1].all, "dissociation": table})
     assert said
     assert all(words in sentence for sentence in said)

@@ -9,19 +9,19 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from negspace.significance.simulation import Rate
+from negspace.significance.calibration import Rate
 from negspace.study.calibration import COLUMNS
 
 FOUND = {
     "model": "negative", "zero": "negative", "planted": 12, "worst_rank": 6, "first": True, "ratio": 1.5,
-    "grammar_drop": 0.5, "grammar_control_drop": 0.01, "tasks_drop": 0.0, "tasks_control_drop": 0.06,
-    "contrast": 0.55, "low": 0.47, "high": 0.64, "p": 0.0001, "verdict": "established", "crossover": True,
-    "control": "bottom 58%, matched to top 1%", "expected": "established", "ok": True,
+    "grammar_change": -0.5, "tasks_change": 0.0, "grammar": -0.49, "grammar_low": -0.55, "grammar_high": -0.43,
+    "tasks": 0.06, "tasks_low": 0.02, "tasks_high": 0.1, "interaction": 0.55, "low": 0.47, "high": 0.64, "p": 0.0001,
+    "verdict": "established", "control": "bottom 58%, matched to top 1%", "expected": "established", "ok": True,
 }  # fmt: skip
 NOTHING = {
     "model": "positive", "zero": "negative", "planted": 12, "worst_rank": 6, "first": True, "ratio": 1.0,
-    "grammar_drop": 0.0, "tasks_drop": 0.0, "verdict": "not established", "crossover": False,
-    "control": "no damage to match", "expected": "not established", "ok": True,
+    "grammar_change": 0.0, "tasks_change": 0.0, "verdict": "not testable: no control",
+    "control": "no damage to match", "expected": "not testable: no control", "ok": True,
 }  # fmt: skip
 
 
@@ -39,16 +39,9 @@ def test_right_verdicts(call: Any, runs: list[dict[str, Any]], tmp_path: Path) -
     shown = call("calibrate", "--out", tmp_path)
     assert shown.status == 0
     assert "all 2 verdicts are right" in shown.out
-    for part in (
-        "established*",
-        "x 1.50",
-        "50.0 (1.0)",
-        "55.0 [47.0, 64.0]",
-        "<0.001",
-        "* with a crossover",
-    ):
+    for part in ("established", "x 1.50", "-49.0", "+55.0", "<0.001"):
         assert part in shown.out
-    assert "positive model, zeroing negatives: no control and so no contrast (no damage to match)" in shown.out
+    assert "positive model, zeroing negatives: not testable (no damage to match)" in shown.out
 
 
 def test_a_wrong_verdict_is_exit_status_1(call: Any, runs: list[dict[str, Any]], tmp_path: Path) -> None:
@@ -56,27 +49,28 @@ def test_a_wrong_verdict_is_exit_status_1(call: Any, runs: list[dict[str, Any]],
     shown = call("calibrate", "--out", tmp_path)
     assert shown.status == 1
     assert "1 of 2 verdicts are wrong" in shown.out
-    assert "positive model, zeroing negatives: not established would be right" in shown.out
+    assert "positive model, zeroing negatives: not testable: no control would be right" in shown.out
     assert "to 40" in shown.out
     as_json = call("calibrate", "--out", tmp_path, "--json")
     assert as_json.status == 1
     content = json.loads(as_json.out)
     assert not content["ok"]
-    assert content["cases"][0]["contrast"] == 0.55
-    assert content["cases"][1]["contrast"] is None
+    assert content["cases"][0]["interaction"] == 0.55
+    assert content["cases"][1]["interaction"] is None
     assert content["simulations"] == []
 
 
 def test_simulations_are_shown_and_count(
     call: Any, runs: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = {"alike": [Rate("a test", "alike", 0.05, 20, 500)]}
-    monkeypatch.setattr("negspace.significance.simulation.rates", lambda world, studies, seed: made.get(world, []))
+    said = ("nothing differs", "any false sentence", "false")
+    made = {"nothing differs": [Rate(*said, 20, 500, 0.05)]}
+    monkeypatch.setattr("negspace.significance.calibration.calibrate", lambda case, *_, **__: made.get(case, []))
     shown = call("calibrate", "--out", tmp_path, "--simulations", 500)
     assert shown.status == 0
-    assert "none of 1 tests rejects more often than its level" in shown.out
+    assert "none of 1 rates of false sentences is above its level" in shown.out
     assert "4.0" in shown.out
-    made["alike"] = [Rate("a test", "alike", 0.05, 60, 500)]
+    made["nothing differs"] = [Rate(*said, 60, 500, 0.05)]
     shown = call("calibrate", "--out", tmp_path, "--simulations", 500, "--json")
     assert shown.status == 1
     assert json.loads(shown.out)["simulations"][0]["too_often"] is True

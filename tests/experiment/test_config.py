@@ -16,7 +16,9 @@ def test_defaults_and_single_values() -> None:
     assert study.shares == (0.05,)
     assert study.blimp == ("folder",)
     assert study.intervention == "zero_negative"
-    assert study.seeds == (0, 1, 2)
+    assert study.seeds == (0, 1, 2, 3, 4)
+    assert study.more_seeds == tuple(range(5, 20))
+    assert study.model_copy(update={"random": 0}).more_seeds == ()
 
 
 def test_a_mode_replaces_the_default_zero() -> None:

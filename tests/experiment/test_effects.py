@@ -1,100 +1,206 @@
-"""Changes between conditions: intervals and tests of the right units, and what is called harm."""
+"""From records to changes: the rule's own figures in the columns, sets behind a mean, and what is judged together."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
+import pandas as pd
 import pytest
-from scipy import stats
 
-from negspace.experiment.effects import (
-    Scored,
-    change,
-    corrected,
-    finding,
-    flip_items,
-    level_of,
-    mean_of,
-    part,
-    value,
-)
-from negspace.experiment.words import amount
-from negspace.significance import compare_accuracy, compare_perplexity, mcnemar
+from negspace.experiment.book import Book
+from negspace.experiment.condition import Condition
+from negspace.experiment.effects import CHANGE, DIFFERENCE, GROUP, Effects, Entry, equivalence_margins, scored
+from negspace.experiment.words import amount, claim
+from negspace.runs.cell import Record
+from negspace.significance import Nesting, compare, compare_sets, compare_with_sets
 
-OPTIONS = {"level": 0.95, "draws": 300, "seed": 0}
+STUDY: dict[str, Any] = {"alpha": 0.05, "draws": 300, "seed": 0}
+PARADIGMS = 12
+PER = 20
 
 
-def pairs(values: np.ndarray, paradigms: int) -> Scored:
-    names = np.array([f"p{n % paradigms:02d}" for n in range(len(values))], dtype=object)
-    return Scored("blimp", values.astype(float), names, np.array([name[-1] for name in names], dtype=object))
+def record(items: pd.DataFrame) -> Record:
+    return Record("key", "kind", {}, {}, items, {})
 
 
-def text(nll: np.ndarray) -> Scored:
-    none = np.empty(0, dtype=object)
-    return Scored("perplexity", nll, none, none)
+def pairs(margins: np.ndarray, phenomena: int = 6) -> pd.DataFrame:
+    """Pairs of twelve paradigms with the given margins."""
+    paradigm = np.repeat(np.arange(PARADIGMS), PER)
+    good = np.full(margins.size, -50.0)
+    outcome = np.where(margins > 0, "right", np.where(margins < 0, "wrong", "tie"))
+    return pd.DataFrame(
+        {
+            "paradigm": [f"p{number:02d}" for number in paradigm],
+            "phenomenon": [f"f{number % phenomena}" for number in paradigm],
+            "good": good,
+            "bad": good - margins,
+            "outcome": outcome,
+        }
+    )
 
 
-def test_perplexity_is_tested_by_t_over_windows():
-    rng = np.random.default_rng(0)
-    before = rng.normal(3, 0.2, 8)
-    after = before + rng.normal(0.1, 0.05, 8)
-    made = change(text(before), text(after), **OPTIONS)
-    assert made.p == pytest.approx(stats.ttest_rel(after, before).pvalue)
-    expected = compare_perplexity(before, after, **OPTIONS).ratio
-    assert (made.estimate, made.low, made.high) == (expected.estimate, expected.low, expected.high)
-    assert change(text(before), text(before), **OPTIONS).p == 1
-    assert np.isnan(change(text(before[:1]), text(after[:1]), **OPTIONS).p)
-    assert level_of(text(before)) == pytest.approx(value(text(before), **OPTIONS).estimate)
+class Made:
+    """Conditions with records of our making."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, Record] = {}
+        self.effects = Effects(Book(STUDY, {}, {}, self.records.__getitem__), ["perplexity", "blimp"])
+
+    def condition(
+        self, name: str, margins: np.ndarray | None, nll: np.ndarray | None = None, **about: Any
+    ) -> Condition:
+        cells = {}
+        if margins is not None:
+            cells["blimp"] = f"{name} pairs"
+            self.records[cells["blimp"]] = record(pairs(margins))
+        if nll is not None:
+            cells["perplexity"] = f"{name} text"
+            self.records[cells["perplexity"]] = record(pd.DataFrame({"nll": nll}))
+        return Condition(name=name, cells=cells)
 
 
-def test_paradigms_are_the_units_where_there_are_enough():
-    rng = np.random.default_rng(1)
-    before, after = rng.random((2, 240)) < [[0.8], [0.6]]
-    many = change(pairs(before, 12), pairs(after, 12), **OPTIONS)
-    names = pairs(before, 12).paradigms
-    assert many.p == compare_accuracy(before, after, names, **OPTIONS).p_paradigms
-    exact = mcnemar(int((after & ~before).sum()), int((before & ~after).sum()))
-    assert change(pairs(before, 4), pairs(after, 4), **OPTIONS).p == pytest.approx(exact)
-    assert change(pairs(before, 12), pairs(after, 12), unit="pair", **OPTIONS).p == pytest.approx(exact)
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
 
 
-def test_flips_of_fractions_agree_with_flipping_every_item():
-    rng = np.random.default_rng(2)
-    differences = rng.choice([-1, -2 / 3, -1 / 3, 0, 1 / 3, 2 / 3], size=60)
-    signs = rng.choice([-1, 1], size=(20_000, 60))
-    expected = np.mean(np.abs(signs @ differences) >= abs(differences.sum()) - 1e-9)
-    assert flip_items(differences) == pytest.approx(expected, abs=0.02)
-    assert flip_items(np.zeros(5)) == 1
+def test_a_change_of_pairs_is_the_rules_own_on_both_scales(rng: np.random.Generator) -> None:
+    made = Made()
+    before, after = rng.normal(1, 1, 240), rng.normal(0.5, 1, 240)
+    plain, top = made.effects.read([made.condition("plain", before), made.condition("top", after)])
+    row = made.effects.judged([{"share": 0.1, **made.effects.change(plain, top, "blimp")}], ())[0]
+    frame = pairs(before)
+    nesting = Nesting.pairs(frame["paradigm"], frame["phenomenon"])
+    points = compare((after > 0) * 1.0, (before > 0) * 1.0, nesting, scale="points")
+    nats = compare(after, before, nesting, scale="nats")
+    assert (row["change"], row["change_low"], row["change_high"], row["p"]) == (
+        points.estimate, points.low, points.high, points.p
+    )  # fmt: skip
+    assert (row["change_nats"], row["change_nats_low"]) == pytest.approx((nats.estimate, nats.low))
+    assert row["units"] == "6 phenomena"
+    smaller, larger = sorted([points.p, nats.p])
+    assert row["p_holm"] == pytest.approx(min(1, 2 * points.p if points.p == smaller else max(2 * smaller, larger)))
 
 
-def test_a_mean_over_sets_is_taken_item_by_item():
-    one, two = pairs(np.array([1, 1, 0, 0]), 2), pairs(np.array([1, 0, 0, 1]), 2)
-    mean = mean_of([one, two])
-    assert mean.values.tolist() == [1, 0.5, 0, 0.5]
-    assert value(mean, **OPTIONS).estimate == pytest.approx(0.5)
-    assert level_of(part(mean, "0")) == 0.5
-    assert len(part(mean, "1").values) == 2
+def test_a_change_of_perplexity_is_a_ratio(rng: np.random.Generator) -> None:
+    made = Made()
+    nll = rng.normal(3, 0.2, 12)
+    plain, top = made.effects.read([made.condition("plain", None, nll), made.condition("top", None, nll + 0.1)])
+    row = made.effects.judged([made.effects.change(plain, top, "perplexity")], ())[0]
+    assert row["change"] == pytest.approx(np.exp(0.1))
+    assert (row["units"], row["finding"]) == ("12 windows", "harm")
+    assert made.effects.level(plain, "perplexity") == pytest.approx(np.exp(nll.mean()))
+    value = made.effects.value(plain, "perplexity")
+    assert value["value_low"] < value["value"] < value["value_high"]
 
 
-def test_harm_needs_interval_and_p():
-    assert finding("perplexity", 1.1, 1.4, 0.01, 0.05) == "harm"
-    assert finding("perplexity", 0.8, 0.9, 0.01, 0.05) == "gain"
-    assert finding("perplexity", 1.1, 1.4, 0.2, 0.05) == "null result"
-    assert finding("blimp", -0.2, -0.1, 0.01, 0.05) == "harm"
-    assert finding("tse", 0.1, 0.2, 0.01, 0.05) == "gain"
-    assert finding("tse", -0.1, 0.2, 0.01, 0.05) == "null result"
-    assert finding("perplexity", 1.1, 1.4, float("nan"), 0.05) == "harm"
-    assert finding("perplexity", float("nan"), float("nan"), float("nan"), 0.05) == "null result"
+def test_few_units_give_the_difference_and_no_finding() -> None:
+    made = Made()
+    plain, top = made.effects.read(
+        [made.condition("plain", None, np.array([3.0, 3.1])), made.condition("top", None, np.array([3.2, 3.3]))]
+    )
+    row = made.effects.judged([made.effects.change(plain, top, "perplexity")], ())[0]
+    assert row["change"] == pytest.approx(np.exp(0.2))
+    assert np.isnan([row["change_low"], row["change_high"], row["p"]]).all()
+    assert row["finding"] == "cannot be judged"
+    assert row["reason"] == "only 2 windows; add windows: 8 are needed"
+    assert claim({**row, "score": "perplexity"}, "change", ("change_low", "change_high")).startswith("cannot be judged")
 
 
-def test_a_repeated_row_costs_no_test():
-    def row(share: float, first: float, p: float) -> dict[str, object]:
-        return {"share": share, "first_share": first, "score": "tse", "p": p, "low": -0.2, "high": -0.1, "set": "top"}
+def test_a_mean_stands_for_the_distribution_of_its_sets(rng: np.random.Generator) -> None:
+    made = Made()
+    before, after = rng.normal(1, 1, 240), rng.normal(0, 1, 240)
+    sets = [before + rng.normal(-0.05, 0.3, 240) for _ in range(6)]
+    conditions = [made.condition(f"random {n}", values) for n, values in enumerate(sets)]
+    plain, top, *drawn = made.effects.read([made.condition("plain", before), made.condition("top", after), *conditions])
+    mean = made.effects.mean(drawn)
+    assert mean.scores["blimp"].values == pytest.approx(np.mean([values > 0 for values in sets], axis=0))
+    row = made.effects.change(mean, top, "blimp", DIFFERENCE)
+    right = np.stack([(values > 0) * 1.0 for values in sets])
+    nesting = plain.scores["blimp"].nesting
+    expected = compare_with_sets((after > 0) * 1.0, right, nesting, scale="points")
+    assert (row["difference"], row["low"], row["p"]) == (expected.estimate, expected.low, expected.p)
+    assert (row["sets"], row["below"] + row["above"]) == (6, 6)
+    own = made.effects.change(plain, mean, "blimp")
+    assert own["change"] == compare_sets(right, (before > 0) * 1.0, nesting, scale="points").estimate
+    few = made.effects.change(made.effects.mean(drawn[:2]), top, "blimp", DIFFERENCE)
+    assert np.isnan(few["difference"])
+    assert few["reason"] == "cannot be judged with 2 random sets; draw 5 or more"
 
-    rows = corrected([row(0.1, 0.1, 0.02), row(0.2, 0.1, 0.02), row(0.3, 0.3, 0.04)], ["set"], 0.05)
-    assert [one["p_holm"] for one in rows] == pytest.approx([0.04, 0.04, 0.04])
-    assert {one["finding"] for one in rows} == {"harm"}
+
+def test_sets_without_a_score_are_left_out_of_its_mean(rng: np.random.Generator) -> None:
+    made = Made()
+    nll = rng.normal(3, 0.2, 12)
+    whole = [made.condition(f"whole {n}", rng.normal(1, 1, 240), nll + n / 10) for n in range(2)]
+    short = [made.condition(f"short {n}", None, nll + 1 + n / 10) for n in range(3)]
+    mean = made.effects.mean(made.effects.read([*whole, *short]))
+    assert (len(mean.sets("perplexity")), len(mean.sets("blimp"))) == (5, 2)
+    assert mean.scores["perplexity"].values == pytest.approx(nll + np.mean([0, 0.1, 1, 1.1, 1.2]))
 
 
-def test_words():
+def test_groups_are_judged_by_themselves(rng: np.random.Generator) -> None:
+    made = Made()
+    before = rng.normal(1, 1, 240)
+    plain, top = made.effects.read([made.condition("plain", before), made.condition("top", before - 0.5)])
+    rows = made.effects.judged(list(made.effects.by_group(plain, top, "blimp")), (), GROUP)
+    assert [row["group"] for row in rows] == [f"f{n}" for n in range(6)]
+    assert {row["paradigms"] for row in rows} == {2}
+    assert {row["units"] for row in rows} == {"40 pairs, these 2 paradigms"}
+    assert np.mean([row["accuracy"] for row in rows]) == pytest.approx(made.effects.level(top, "blimp"))
+    assert {row["nats_finding"] for row in rows} == {"harm"}
+
+
+def test_a_repeated_row_costs_no_test(rng: np.random.Generator) -> None:
+    made = Made()
+    before = rng.normal(1, 1, 240)
+    plain, top = made.effects.read([made.condition("plain", before), made.condition("top", before - 0.3)])
+
+    def row(share: float, first: float) -> dict[str, Any]:
+        return {"share": share, "first_share": first, **made.effects.change(plain, top, "blimp")}
+
+    rows = made.effects.judged([row(0.1, 0.1), row(0.2, 0.1), row(0.3, 0.3)], ())
+    assert rows[0]["p_holm"] == pytest.approx(min(1, 4 * min(rows[0]["p"], 1)), rel=3)
+    assert {key: rows[1][key] for key in ("p_holm", "finding")} == {key: rows[0][key] for key in ("p_holm", "finding")}
+
+
+def test_equivalence_is_within_a_share_of_what_the_top_set_loses(rng: np.random.Generator) -> None:
+    made = Made()
+    before = rng.normal(1, 1, 240)
+    same = before + rng.normal(0, 0.01, 240)
+    plain, top, control = made.effects.read(
+        [made.condition("plain", before), made.condition("top", before - 1.5), made.condition("control", same)]
+    )
+    margins = equivalence_margins(plain, top, "blimp", size=0.05, share=0.25)
+    row = made.effects.judged([made.effects.change(plain, control, "blimp", margins=margins)], ())[0]
+    assert (row["finding"], row["nats_finding"]) == ("equivalent", "equivalent")
+    assert made.effects.judged([made.effects.change(plain, control, "blimp")], ())[0]["finding"] != "equivalent"
+
+
+def test_predictions_without_two_sides_have_no_margin(rng: np.random.Generator) -> None:
+    items = pairs(rng.normal(1, 1, 240))
+    items["good"] = np.nan
+    one = scored("pairs", record(items))
+    assert one.margins is None
+    assert one.level == pytest.approx((items["outcome"] == "right").mean())
+    entry = Entry(Condition(name="plain"), {"pairs": one})
+    made = Effects(Book(STUDY, {}, {}, dict[str, Record]().__getitem__), ["pairs"])
+    assert set(made.claims(entry, replace(entry), "pairs")) == {"points"}
+
+
+def test_identical_pairs_are_left_out(rng: np.random.Generator) -> None:
+    items = pairs(rng.normal(1, 1, 240))
+    items.loc[:9, "outcome"] = "identical"
+    assert len(scored("blimp", record(items)).values) == 230
+
+
+def test_columns_are_declared_once() -> None:
+    names = [column.name for column in CHANGE.columns("meaning", sets=True)]
+    assert names[:6] == ["change", "change_low", "change_high", "p", "p_holm", "finding"]
+    assert len(names) == len(set(names))
+
+
+def test_words() -> None:
     assert amount("perplexity", 1.5, 1.2, 20.25) == "x 1.5000 [1.2000, 20.25]"
     assert amount("blimp", -0.031, float("nan"), float("nan")) == "-3.1 points [no interval]"

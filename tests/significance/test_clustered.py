@@ -7,7 +7,7 @@ import pytest
 
 from negspace.significance.clustered import clustered_mean
 from negspace.significance.interval import mean_interval
-from negspace.significance.paired import sign_flip
+from negspace.significance.permutation import sign_flip
 
 
 def test_every_item_weighs_the_same():

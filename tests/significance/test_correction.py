@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from statsmodels.stats.multitest import multipletests
 
-from negspace.significance import correct, stand
+from negspace.significance import correct
 from negspace.significance.correction import Method
 
 RAW = np.array([0.01, 0.04, 0.03, 0.005])
@@ -49,23 +49,3 @@ def test_holm_bounds_the_family_wise_error() -> None:
     rng = np.random.default_rng(0)
     wrong = sum(correct(rng.random(12)).rejected.any() for _ in range(600))
     assert wrong / 600 <= 0.075
-
-
-def test_place_among_random_sets() -> None:
-    place = stand(5.0, [1.0, 2.0, 3.0])
-    assert (place.mean, place.sd, place.sets, place.below, place.above) == (2.0, 1.0, 3, 3, 0)
-    assert place.z == pytest.approx(3.0)
-    assert place.p == pytest.approx(0.5)
-
-
-def test_place_in_the_middle_and_among_one() -> None:
-    assert stand(2.0, [1.0, 2.0, 3.0]).p == 1.0
-    single = stand(2.0, [1.0])
-    assert np.isnan(single.sd)
-    assert np.isnan(single.z)
-    assert np.isnan(stand(2.0, [1.0, 1.0]).z)
-
-
-def test_no_random_sets_is_refused() -> None:
-    with pytest.raises(ValueError, match="random sets"):
-        stand(1.0, [])

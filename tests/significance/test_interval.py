@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
-from negspace.significance import accuracy_interval, grouped_interval, mean_interval, wilson
+from negspace.significance import grouped_interval, mean_interval, wilson
 from negspace.significance.interval import hierarchical_means
 
 
@@ -59,29 +59,12 @@ def test_an_end_that_is_zero_is_zero_without_dust() -> None:
         assert all(end == 0 or abs(end) > 1e-9 for end in (interval.low, interval.high))
 
 
-def test_one_paradigm_takes_wilson_and_says_so() -> None:
-    interval = accuracy_interval([1, 0, 1, 1], ["a"] * 4)
-    assert interval == wilson(3, 4)
-    assert interval.method == "Wilson"
-
-
-def test_items_that_are_all_alike_get_a_real_interval() -> None:
-    interval = accuracy_interval(np.ones(20), np.repeat([0, 1], 10))
-    assert interval.high == 1.0
-    assert 0.8 < interval.low < 0.9
-
-
-def test_accuracy_refuses_values_that_are_no_outcome() -> None:
-    with pytest.raises(ValueError, match="right"):
-        accuracy_interval([0.5, 1.0], ["a", "b"])
-
-
 def test_same_seed_same_interval_and_global_state_untouched() -> None:
     before = np.random.get_state()[1].copy()  # noqa: NPY002
     rng = np.random.default_rng(0)
     right, paradigm = rng.random(200) < 0.7, np.repeat(np.arange(10), 20)
-    assert accuracy_interval(right, paradigm, seed=5) == accuracy_interval(right, paradigm, seed=5)
-    assert accuracy_interval(right, paradigm, seed=5) != accuracy_interval(right, paradigm, seed=6)
+    assert grouped_interval(right, paradigm, seed=5) == grouped_interval(right, paradigm, seed=5)
+    assert grouped_interval(right, paradigm, seed=5) != grouped_interval(right, paradigm, seed=6)
     assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
 
 
@@ -107,7 +90,7 @@ def test_accuracy_interval_covers_at_least_its_level() -> None:
     for run in range(300):
         chance = rng.beta(7, 3, size=30)
         right = (rng.random((30, 40)) < chance[:, None]).astype(float)
-        interval = accuracy_interval(right.ravel(), np.repeat(np.arange(30), 40), draws=400, seed=run)
+        interval = grouped_interval(right.ravel(), np.repeat(np.arange(30), 40), draws=400, seed=run)
         covered += interval.low <= 0.7 <= interval.high
     assert 0.91 <= covered / 300 <= 0.995
 

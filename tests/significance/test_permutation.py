@@ -1,4 +1,4 @@
-"""The permutation test of a rank correlation: exact for few units, at its level for many."""
+"""Permutation tests: exact for few units, at their level for many."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from negspace.significance.permutation import permutation_p
+from negspace.significance.permutation import permutation_p, sign_flip
 
 
 @pytest.mark.parametrize("n", [3, 4, 5, 6, 7])
@@ -49,3 +49,29 @@ def test_no_test_without_variation_or_units() -> None:
         permutation_p([1, 2, 3], [1, 2])
     with pytest.raises(ValueError, match="finite"):
         permutation_p([1, 2, 3], [1, 2, np.nan])
+
+
+def test_sign_flip_enumerates_small_samples() -> None:
+    data = np.array([0.3, 1.2, -0.4, 2.0, 0.7])
+    brute = [abs(np.dot(signs, data)) >= abs(data.sum()) - 1e-12 for signs in itertools.product([1, -1], repeat=5)]
+    assert sign_flip(data) == np.mean(brute)
+
+
+def test_sign_flip_agrees_with_scipy_in_larger_samples() -> None:
+    data = np.random.default_rng(0).normal(0.25, 1, size=60)
+    reference = stats.permutation_test(
+        (data,), np.mean, permutation_type="samples", n_resamples=20_000, rng=np.random.default_rng(1)
+    ).pvalue
+    assert sign_flip(data) == pytest.approx(reference, abs=0.015)
+
+
+def test_sign_flip_never_gives_zero_and_one_unit_gives_no_p() -> None:
+    assert sign_flip(np.full(100, 5.0), flips=999) == pytest.approx(1 / 1000)
+    assert np.isnan(sign_flip([2.0]))
+    assert sign_flip(np.zeros(30)) == 1.0
+
+
+@pytest.mark.parametrize("bad", [[], [np.inf, 1.0]])
+def test_sign_flip_refuses_what_it_cannot_test(bad: list) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        sign_flip(bad)

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from negspace.files import write_whole
 from negspace.models.load import load
 from negspace.models.model import Model
@@ -14,7 +16,7 @@ from negspace.score.pairs import minimal_pairs
 from negspace.score.perplexity import perplexity
 from negspace.score.taskfiles import known_tasks
 from negspace.score.tasks import read_tasks, tasks
-from negspace.significance import accuracy_interval, perplexity_interval
+from negspace.significance import Nesting, describe
 from negspace.text.pairs import read_pairs
 from negspace.text.source import read_text
 from negspace.text.windows import make_windows
@@ -55,7 +57,8 @@ def _pairs(model: Model, path: Path, limit: int | None) -> Score:
     made = read_pairs(path, limit=limit)
     scored = minimal_pairs(model, made, protocol="lm-eval")
     counted = scored.items[scored.items["outcome"] != "identical"]
-    interval = accuracy_interval(counted["outcome"] == "right", counted["paradigm"])
+    nesting = Nesting.pairs(counted["paradigm"].to_numpy(object), counted["phenomenon"].to_numpy(object))
+    interval = describe((counted["outcome"] == "right").to_numpy(float), nesting, outcomes=True)
     return Score(
         measure=_NAMES[made.kind],
         value=round(scored.accuracy, 4),
@@ -68,12 +71,13 @@ def _pairs(model: Model, path: Path, limit: int | None) -> Score:
 
 
 def _tasks(model: Model, folder: Path, limit: int | None) -> list[Score]:
-    """One score a task. Wilson's interval takes the items as independent; balanced groups only make it too wide."""
+    """One score a task, with an interval over its items."""
     made = tasks(model, read_tasks(known_tasks(folder), folder=folder, limit=limit))
     scores = []
     for row in made.by_task.to_dict("records"):
         own = made.items[made.items["task"] == row["task"]]
-        interval = accuracy_interval(own["outcome"] == "right", own["task"])
+        nesting = Nesting.tasks(own["task"].to_numpy(object))
+        interval = describe((own["outcome"] == "right").to_numpy(float), nesting, outcomes=True)
         scores.append(
             Score(
                 measure=f"items right ({row['metric']})",
@@ -92,19 +96,19 @@ def _text(model: Model, path: Path) -> list[Score]:
     """Perplexity a token, and the same loss in bits a byte, by which models of other tokenizers can be compared."""
     windows = make_windows(read_text(str(path), role="perplexity"), model.tokenizer, context=model.context)
     made = perplexity(model, windows)
-    interval = perplexity_interval(made.nll)
+    interval = describe(made.nll, Nesting.windows(len(made.nll)))
     # What a window predicts is its text without that of its first token.
     ends = ((model.tokenizer.decode(row.tolist()), model.tokenizer.decode(row[:1].tolist())) for row in windows.tokens)
     size = sum(len(whole.encode()) - len(first.encode()) for whole, first in ends)
-    bits = [math.log2(value) * made.tokens / size for value in (made.value, interval.low, interval.high)]
+    bits = [math.log2(value) * made.tokens / size for value in (made.value, *np.exp([interval.low, interval.high]))]
     data = f"{made.text}: {made.tokens:,} predicted tokens"
     how = f"{made.windows:,} windows of {made.window}"
     return [
         Score(
             measure="perplexity per token",
             value=round(made.value, 3),
-            low=round(interval.low, 3),
-            high=round(interval.high, 3),
+            low=round(math.exp(interval.low), 3),
+            high=round(math.exp(interval.high), 3),
             data=data,
             how=how,
         ),

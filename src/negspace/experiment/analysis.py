@@ -78,7 +78,7 @@ class Analysis(ABC, Generic[AnySettings]):
 
     @classmethod
     def sentences(cls, book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
-        """What the tables say, in plain sentences with their numbers; a null result is called one."""
+        """What the tables say, in plain sentences with their numbers."""
         return []
 
     @classmethod

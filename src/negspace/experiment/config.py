@@ -153,12 +153,19 @@ class Study(BaseModel):
     """Part of the pre-activation set to zero; null with a `mode`."""
     mode: Literal["relu_on_positives", "sign_flip", "mean", "negative_mean"] | None = None
     """Another intervention, instead of `zero`."""
-    random: int = Field(3, ge=0)
-    """Random sets for each share, as many neurons in each layer as the top set has."""
+    random: int = Field(5, ge=0)
+    """Random sets for each share, as many neurons in each layer as the top set has. Fewer than 5 cannot be judged."""
+    random_perplexity: int = Field(20, ge=0)
+    """Random sets of the main study on which perplexity is scored, those of `random` included: what single sets do to
+    perplexity differs much, and fewer than 19 cannot be judged. Without random sets (random: 0), none."""
     matched: bool = True
     """Whether to search the low-ranked set that does the same damage to perplexity."""
     tolerance: float = Field(0.01, gt=0, lt=1)
     """Largest relative mismatch of perplexity that counts as matched."""
+    margin: float = Field(0.01, gt=0, lt=1)
+    """Margin of equivalence in accuracy, stated before anything is scored: 0.01 is one point."""
+    margin_share: float = Field(0.25, gt=0, lt=1)
+    """The other margin, as a share of what the top set loses; equivalence must hold within both."""
     evaluations: int = Field(8, ge=1)
     """Most evaluations of perplexity in one search."""
     blimp: Paths = ()
@@ -215,6 +222,17 @@ class Study(BaseModel):
     def seeds(self) -> tuple[int, ...]:
         """Seeds of the random sets."""
         return tuple(range(self.seed, self.seed + self.random))
+
+    @property
+    def more_seeds(self) -> tuple[int, ...]:
+        """Seeds of the further random sets on which perplexity alone is scored."""
+        return tuple(range(self.seed + self.random, self.seed + self.random_perplexity)) if self.random else ()
+
+
+def stored(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A study's fields as a manifest has them; those that an earlier version did not know have their defaults."""
+    later = {name: field.default for name, field in Study.model_fields.items() if name not in fields}
+    return {**fields, **{name: value for name, value in later.items() if isinstance(value, int | float | str | None)}}
 
 
 def configure(given: Mapping[str, Any], source: str = "the options") -> Study:

@@ -1,38 +1,42 @@
-"""Scores under conditions and the changes between them, item by item, from records: what several analyses share."""
+"""From the records of a run to values, changes, contrasts and findings: what every analysis's tables are made from.
+
+The rule itself is `significance`; here records become its arguments, and its contrasts become columns.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from negspace.experiment.book import Book
 from negspace.experiment.condition import Condition
+from negspace.experiment.schema import Column
 from negspace.runs.cell import Record
 from negspace.significance import (
-    Interval,
-    accuracy_interval,
-    compare_accuracy,
-    compare_perplexity,
-    correct,
-    grouped_interval,
-    mcnemar,
-    perplexity_interval,
-    stand,
+    Contrast,
+    Dissociation,
+    Margin,
+    Nesting,
+    Scale,
+    compare,
+    compare_sets,
+    compare_with_sets,
+    describe,
+    judge_together,
 )
 from negspace.text.suites import SUITES
 
-Finding = Literal["harm", "gain", "null result"]
-Unit = Literal["paradigm", "pair"]
-FLIPS = 10_000
 MEAN = "random mean"
 """Role of the mean over random sets."""
-TESTS = 20
-"""Tests that a correction must leave room for."""
+FINDING = (
+    "harm or gain where p_holm is at most alpha; equivalent where the change is shown to lie within the margin; "
+    "undecided where neither is shown; cannot be judged (the reason says why)"
+)
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,142 +48,58 @@ class Scored:
     values: NDArray[np.float64]
     """[items] a window's mean negative log-likelihood in nats; for a pair 1 where it is right, else 0 (in a mean over
     conditions, the share of them that have it right). Pairs of identical sentences are left out."""
-    paradigms: NDArray[Any]
-    """[items] the paradigm of each pair; empty for perplexity."""
+    margins: NDArray[np.float64] | None
+    """[items] log p(good) - log p(bad) of each pair, nats; None for perplexity, and for suites that hold predictions
+    without two sides."""
+    nesting: Nesting
+    """What the items are nested in."""
     groups: NDArray[Any]
     """[items] BLiMP's phenomenon or TSE's construction; empty for perplexity."""
 
+    @property
+    def level(self) -> float:
+        """Perplexity, or accuracy as the mean over paradigms."""
+        mean = float(self.nesting.weights @ (np.bincount(self.nesting.group, self.values) / self.nesting.sizes))
+        return float(np.exp(mean)) if self.score == "perplexity" else mean
 
-@dataclass(frozen=True)
-class Change:
-    """How a score changed between two conditions on the same items."""
+    def part(self, group: str) -> Scored:
+        """The items of one phenomenon or construction."""
+        here = self.groups == group
+        kept = np.zeros(len(self.nesting.labels), bool)
+        kept[self.nesting.group[here]] = True
+        margins = None if self.margins is None else self.margins[here]
+        return replace(
+            self,
+            values=self.values[here],
+            margins=margins,
+            nesting=self.nesting.only(kept)[0],
+            groups=self.groups[here],
+        )
 
-    estimate: float
-    """Perplexity: second / first. Accuracy: second - first."""
-    low: float
-    """Lower end of its paired interval."""
-    high: float
-    """Upper end of its paired interval."""
-    p: float
-    """Its p-value (two-sided): see `change`; NaN for a single window."""
+    def on(self, scale: Scale) -> NDArray[np.float64] | None:
+        """[items] the values on a scale: "points" or "log ratio", or "nats"."""
+        return self.margins if scale == "nats" else self.values
 
 
-def scored(score: str, record: Record) -> Scored:
-    """The items of a record of "perplexity" or of a suite of minimal pairs."""
-    items, none = record.items, np.empty(0, dtype=object)
+def scored(score: str, record: Record, like: Scored | None = None) -> Scored:
+    """The items of a record of "perplexity" or of a suite of minimal pairs.
+
+    Args:
+        like: the same score under another condition; its nesting is taken over, the items being the same.
+    """
+    items = record.items
     if score == "perplexity":
-        return Scored(score, items["nll"].to_numpy(np.float64), none, none)
+        nesting = like.nesting if like is not None else Nesting.windows(len(items))
+        return Scored(score, items["nll"].to_numpy(np.float64), None, nesting, np.empty(0, dtype=object))
     kept = items[items["outcome"] != "identical"]
     right = np.asarray(kept["outcome"] == "right", dtype=np.float64)
-    return Scored(score, right, kept["paradigm"].to_numpy(object), kept[SUITES[score].column].to_numpy(object))
-
-
-def mean_of(several: Sequence[Scored]) -> Scored:
-    """The mean over conditions, item by item: of perplexities the geometric mean, of accuracies the mean."""
-    return replace(several[0], values=np.mean([one.values for one in several], axis=0))
-
-
-def part(one: Scored, group: str) -> Scored:
-    """The items of one phenomenon or construction."""
-    here = one.groups == group
-    return replace(one, values=one.values[here], paradigms=one.paradigms[here], groups=one.groups[here])
-
-
-def value(one: Scored, *, level: float, draws: int, seed: int) -> Interval:
-    """Perplexity (windows are the units), or accuracy as the mean over paradigms, with its interval."""
-    options = {"level": level, "draws": draws, "seed": seed}
-    if one.score == "perplexity":
-        return perplexity_interval(one.values, **options)
-    if np.isin(one.values, (0.0, 1.0)).all():
-        return accuracy_interval(one.values, one.paradigms, **options)
-    return grouped_interval(np.round(one.values, 12), one.paradigms, **options)
-
-
-def change(first: Scored, second: Scored, *, unit: Unit = "paradigm", level: float, draws: int, seed: int) -> Change:
-    """The change from one condition to another on the same items, with a paired interval and test.
-
-    Intervals are those of `compare_perplexity` and `compare_accuracy`. Perplexity is tested by the paired t-test over
-    windows: each is a mean over many tokens, and a permutation of few windows could not reach the level once it is
-    corrected. Accuracy is tested by flipping the signs of paradigms' differences; of pairs' where asked for, or where
-    there are so few paradigms that a correction over 20 tests could not reach the level (2^(1 - paradigms) >
-    (1 - level) / 20). Over pairs that are right or not, that is McNemar's exact test.
-
-    Args:
-        unit: what is flipped for accuracy.
-    """
-    options = {"level": level, "draws": draws, "seed": seed}
-    if first.score == "perplexity":
-        ratio = compare_perplexity(first.values, second.values, **options)
-        p = _t_test(second.values - first.values)
-        return Change(ratio.ratio.estimate, ratio.ratio.low, ratio.ratio.high, p)
-    made = compare_accuracy(first.values, second.values, first.paradigms, **options)
-    by_pair = unit == "pair" or not _testable(made.paradigms, level)
-    p = flip_items(second.values - first.values, seed=seed) if by_pair else made.p_paradigms
-    return Change(made.change.estimate, made.change.low, made.change.high, p)
-
-
-def none(score: str) -> float:
-    """The change that is no change: a ratio of 1, a difference of 0."""
-    return 1.0 if score == "perplexity" else 0.0
-
-
-def finding(score: str, low: float, high: float, p: float, alpha: float) -> Finding:
-    """Harm or gain where the interval excludes no change and the corrected p-value is below alpha, else a null result.
-
-    Without a p-value (NaN) the interval decides; without an interval nothing is shown. Harm is a higher perplexity or a
-    lower accuracy.
-    """
-    if np.isfinite(p) and p >= alpha:
-        return "null result"
-    above, below = low > none(score), high < none(score)
-    if score == "perplexity":
-        return "harm" if above else "gain" if below else "null result"
-    return "harm" if below else "gain" if above else "null result"
-
-
-def level_of(one: Scored) -> float:
-    """Perplexity, or accuracy as the mean over paradigms."""
-    if one.score == "perplexity":
-        return float(np.exp(one.values.mean()))
-    _, group = np.unique(one.paradigms.astype(str), return_inverse=True)
-    return float((np.bincount(group, weights=one.values) / np.bincount(group)).mean())
-
-
-def corrected(
-    rows: list[dict[str, Any]],
-    family: Sequence[str],
-    alpha: float,
-    *,
-    ends: tuple[str, str] = ("low", "high"),
-    p: str = "p",
-    name: str | None = "finding",
-) -> list[dict[str, Any]]:
-    """Rows of changes with corrected p-values and findings; rows without a p-value are left as they are.
-
-    Args:
-        rows: with "share", "score", "p" and the ends of an interval. One with "first_share" below its "share" repeats
-            the row of that share: it takes its figures and adds no test.
-        family: entries that tests of one family have in common.
-        alpha: level of the tests.
-        ends: names of the interval's ends.
-        p: name of the p-value; the corrected one is called the same with _holm.
-        name: name of the finding; None: it is not asked for.
-    """
-    families: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        if p in row:
-            families.setdefault(tuple(row.get(column) for column in family), []).append(row)
-    for tests in families.values():
-        own = [row for row in tests if row.get("first_share", row.get("share")) == row.get("share")]
-        adjusted = correct([row[p] for row in own], alpha=alpha).p
-        for row, value in zip(own, adjusted, strict=True):
-            row[f"{p}_holm"] = float(value)
-        by_share = {row.get("share"): row[f"{p}_holm"] for row in own}
-        for row in tests:
-            row.setdefault(f"{p}_holm", by_share.get(row.get("first_share")))
-            if name is not None:
-                row[name] = finding(row["score"], row[ends[0]], row[ends[1]], row[f"{p}_holm"], alpha)
-    return rows
+    margins = kept["good"].to_numpy(np.float64) - kept["bad"].to_numpy(np.float64)
+    whole = margins if np.isfinite(margins).all() else None
+    if like is not None:
+        return replace(like, values=right, margins=whole)
+    paradigm, phenomenon = (kept[name].to_numpy(object) for name in ("paradigm", "phenomenon"))
+    nest = Nesting.constructions if score == "tse" else Nesting.pairs
+    return Scored(score, right, whole, nest(paradigm, phenomenon), kept[SUITES[score].column].to_numpy(object))
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,23 +109,100 @@ class Entry:
     about: Condition
     """The condition; of a mean, the first, under the mean's name and role."""
     scores: Mapping[str, Scored]
-    """Score -> items."""
+    """Score -> items; of a mean over several sets, their mean item by item."""
     members: tuple[Entry, ...] = ()
     """What it is the mean of; empty for a single condition."""
 
     def part(self, score: str, group: str) -> Entry:
         """The same on the items of one phenomenon or construction, of one suite."""
-        return Entry(self.about, {score: part(self.scores[score], group)}, self.members)
+        members = tuple(member.part(score, group) for member in self.members if score in member.scores)
+        return Entry(self.about, {score: self.scores[score].part(group)}, members)
 
     def groups(self, score: str) -> list[str]:
         """Phenomena or constructions of a suite, sorted; none for perplexity."""
         return sorted(set(self.scores[score].groups))
 
+    def sets(self, score: str) -> tuple[Entry, ...]:
+        """The members that have a score."""
+        return tuple(member for member in self.members if score in member.scores)
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Names of the columns of a change, its test and what it rests on: declared here, filled by `Effects.change`."""
+
+    name: str = "change"
+    """The column of the estimate; that of margins is NAME_nats."""
+    prefix: str = ""
+    """Before the names of p, p_holm, finding, nats_finding, units and reason, where a row holds two changes."""
+    ends: tuple[str, str] | None = None
+    """The columns of the interval's ends; NAME_low and NAME_high."""
+
+    @property
+    def interval(self) -> tuple[str, str]:
+        """The columns of both ends."""
+        return self.ends or (f"{self.name}_low", f"{self.name}_high")
+
+    @property
+    def claims(self) -> str:
+        """Where a row keeps its contrasts until they are judged; no column of any table."""
+        return f"({self.prefix}claims)"
+
+    def columns(self, meaning: str, *, sets: bool = False) -> tuple[Column, ...]:
+        """The columns in order.
+
+        Args:
+            meaning: of the estimate.
+            sets: whether random sets enter, with columns of their own.
+        """
+        low, high = self.interval
+        own = (
+            Column(self.name, float, meaning),
+            Column(low, float, "lower end of its interval"),
+            Column(high, float, "upper end of its interval"),
+            Column(f"{self.prefix}p", float, "two-sided p-value against no difference, by t over the units"),
+            Column(f"{self.prefix}p_holm", float, "the same, Holm-corrected (family: see the table)"),
+            Column(f"{self.prefix}finding", str, FINDING),
+            Column(
+                f"{self.name}_nats",
+                float,
+                "the same difference in the pairs' margin, log p(good) - log p(bad), mean over paradigms, in nats",
+            ),
+            Column(f"{self.name}_nats_low", float, "lower end of its interval"),
+            Column(f"{self.name}_nats_high", float, "upper end of its interval"),
+            Column(f"{self.prefix}nats_finding", str, "the finding on margins, corrected in the same family"),
+            Column(
+                f"{self.prefix}units",
+                str,
+                "what the interval rests on: the highest of phenomena, paradigms and pairs (families, constructions; "
+                "windows) of which there are enough",
+            ),
+            Column(f"{self.prefix}reason", str, "what cannot be judged, and what to add"),
+        )
+        if not sets:
+            return own
+        return (
+            *own,
+            Column(f"{self.prefix}sets", int, "random sets; the interval is a prediction interval for a further one"),
+            Column(f"{self.prefix}sets_sd", float, "standard deviation of their means (perplexity: of its logarithm)"),
+            Column(f"{self.prefix}sets_share", float, "share of the error that comes from the sets' differing"),
+            Column(f"{self.prefix}below", int, "random sets of a lower score"),
+            Column(f"{self.prefix}above", int, "random sets of a higher score"),
+        )
+
+
+CHANGE = Changes()
+"""A change against the plain model: change, change_low, change_high, p, ..."""
+GROUP = Changes(ends=("low", "high"))
+"""The same in tables by phenomenon or construction: change, low, high, p, ..."""
+DIFFERENCE = Changes("difference", ends=("low", "high"))
+"""A difference from another condition: difference, low, high, p, ..."""
+
 
 class Effects:
     """From the conditions of a run to the figures of its tables: values, changes, contrasts, groups.
 
-    Every analysis's numbers, tests and findings are made here and nowhere else.
+    Every analysis's numbers, tests and findings on perplexity and minimal pairs are made here and nowhere else.
 
     Args:
         book: records, level and seeds.
@@ -214,133 +211,237 @@ class Effects:
 
     def __init__(self, book: Book, scores: Sequence[str]) -> None:
         self.book, self.scores, self.alpha = book, tuple(scores), book.alpha
-        self._options = book.bootstrap
+        self._like: dict[str, Scored] = {}
 
     def read(self, conditions: Sequence[Condition]) -> list[Entry]:
-        """Conditions with their scores. Where one record holds several conditions, "place" of its facts says which."""
+        """Conditions with their scores; one that has no record of a score lacks it.
+
+        Where one record holds several conditions, "place" of its facts says which.
+        """
         records: dict[str, Record] = {}
-        found = []
-        for one in conditions:
+        entries = []
+        for condition in conditions:
             scores = {}
-            for score in self.scores:
-                record = records.setdefault(one.cells[score], self.book.record(one.cells[score]))
-                if "place" in one.facts:
-                    record = replace(record, items=record.items[record.items["condition"] == one.facts["place"]])
-                scores[score] = scored(score, record)
-            found.append(Entry(one, scores))
-        return found
+            for score in (score for score in self.scores if score in condition.cells):
+                key = condition.cells[score]
+                record = records.setdefault(key, self.book.record(key))
+                if "place" in condition.facts:
+                    record = replace(record, items=record.items[record.items["condition"] == condition.facts["place"]])
+                scores[score] = scored(score, record, self._like.get(score))
+                self._like.setdefault(score, scores[score])
+            entries.append(Entry(condition, scores))
+        return entries
 
     def mean(self, members: Sequence[Entry], name: str = "", role: str = MEAN, **facts: Any) -> Entry:
-        """The mean over conditions, item by item; it keeps what the first of them says but for name, role and seed.
+        """The mean over conditions, item by item (perplexity: the geometric mean); what is contrasted with it is
+        contrasted with the distribution of these sets.
+
+        It keeps what the first condition says but for name, role and seed. A score that only some of the conditions
+        have is the mean over these.
 
         Args:
             facts: further facts of the mean.
         """
         first = members[0].about
         update = {"name": name or role, "role": role, "seed": None, "cells": {}, "facts": {**first.facts, **facts}}
-        means = {score: mean_of([one.scores[score] for one in members]) for score in self.scores}
+        means = {}
+        for score in self.scores:
+            have = [member.scores[score] for member in members if score in member.scores]
+            if have:
+                margins = [one.margins for one in have if one.margins is not None]
+                means[score] = replace(
+                    have[0],
+                    values=np.mean([one.values for one in have], axis=0),
+                    margins=np.mean(margins, axis=0) if len(margins) == len(have) else None,
+                )
         return Entry(first.model_copy(update=update), means, tuple(members))
 
-    def level(self, one: Entry, score: str) -> float:
+    def level(self, entry: Entry, score: str) -> float:
         """Perplexity, or accuracy as the mean over paradigms."""
-        return level_of(one.scores[score])
+        return entry.scores[score].level
 
-    def value(self, one: Entry, score: str, name: str = "value", ends: tuple[str, str] | None = None) -> dict[str, Any]:
+    def value(self, entry: Entry, score: str, name: str = "value", ends: tuple[str, str] | None = None) -> Row:
         """The score with its interval, as columns: `name`, `name`_low, `name`_high, or the ends as they are called."""
-        found = value(one.scores[score], **self._options)
-        return _columns(name, ends, found.estimate, found.low, found.high)
+        items = entry.scores[score]
+        text = score == "perplexity"
+        found = describe(items.values, items.nesting, outcomes=not text, alpha=self.alpha)
+        numbers = np.array([found.estimate, found.low, found.high])
+        first, second = ends or (f"{name}_low", f"{name}_high")
+        return dict(zip((name, first, second), np.exp(numbers) if text else numbers, strict=True))
+
+    def claims(
+        self,
+        before: Entry,
+        after: Entry,
+        score: str,
+        *,
+        within: bool = False,
+        margins: Mapping[Scale, Margin] | None = None,
+    ) -> dict[Scale, Contrast]:
+        """The contrast after minus before on each scale of a score: "log ratio", or "points" and "nats".
+
+        Args:
+            within: whether to judge these very groups alone; see `Nesting.level`.
+            margins: scale -> margin of equivalence, where one is to be tested.
+        """
+        scales: tuple[Scale, ...] = ("log ratio",) if score == "perplexity" else ("points", "nats")
+        claims = {}
+        for scale in scales:
+            first, second = before.scores[score], after.scores[score]
+            if first.on(scale) is None or second.on(scale) is None:
+                continue
+            margin = (margins or {}).get(scale)
+            options: dict[str, Any] = {"scale": scale, "alpha": self.alpha, "within": within}
+            if before.members:
+                claims[scale] = compare_with_sets(
+                    second.on(scale), _sets(before, score, scale), first.nesting, **options
+                )
+            elif after.members:
+                sets = _sets(after, score, scale)
+                claims[scale] = compare_sets(sets, first.on(scale), first.nesting, margin=margin, **options)
+            else:
+                claims[scale] = compare(second.on(scale), first.on(scale), first.nesting, margin=margin, **options)
+        return claims
 
     def change(
         self,
         before: Entry,
         after: Entry,
         score: str,
-        name: str = "change",
-        ends: tuple[str, str] | None = None,
-        p: str = "p",
-        unit: Unit = "paradigm",
-    ) -> dict[str, Any]:
-        """The change from one condition to another on the same items, with its interval and p-value, as columns."""
-        found = change(before.scores[score], after.scores[score], unit=unit, **self._options)
-        return {**_columns(name, ends, found.estimate, found.low, found.high), p: found.p}
+        columns: Changes = CHANGE,
+        *,
+        within: bool = False,
+        margins: Mapping[Scale, Margin] | None = None,
+    ) -> Row:
+        """The change from one condition to another on the same items, as columns; `judged` adds what it bears.
 
-    def spread(self, one: Entry, score: str) -> dict[str, Any]:
+        A mean over random sets stands for their distribution: see `compare_with_sets` and `compare_sets`.
+        """
+        claims = self.claims(before, after, score, within=within, margins=margins)
+        main = next(iter(claims.values()))
+        low, high = columns.interval
+        numbers = np.array([main.estimate, main.low, main.high])
+        numbers = np.exp(numbers) if score == "perplexity" else numbers
+        if main.reason and not before.members:
+            # What these very items show is said; that it cannot be judged is its finding. Of sets not drawn nothing is.
+            first, second = self.level(before, score), self.level(after, score)
+            numbers[0] = second / first if score == "perplexity" else second - first
+        row: Row = dict(zip((columns.name, low, high), numbers, strict=True))
+        row |= {
+            f"{columns.prefix}p": main.p,
+            f"{columns.prefix}units": rests_on(main),
+            f"{columns.prefix}reason": main.reason,
+            columns.claims: claims,
+        }
+        if "nats" in claims:
+            nats = claims["nats"]
+            row |= {
+                f"{columns.name}_nats": nats.estimate,
+                f"{columns.name}_nats_low": nats.low,
+                f"{columns.name}_nats_high": nats.high,
+            }
+        if sets := before.sets(score):
+            value, levels = self.level(after, score), [self.level(member, score) for member in sets]
+            row |= {
+                f"{columns.prefix}sets": len(sets),
+                f"{columns.prefix}below": sum(level < value for level in levels),
+                f"{columns.prefix}above": sum(level > value for level in levels),
+            }
+            if main.sets is not None:
+                row |= {f"{columns.prefix}sets_sd": main.sets.sd, f"{columns.prefix}sets_share": main.sets.sets_share}
+        return row
+
+    def spread(self, entry: Entry, score: str) -> Row:
         """Of a mean: how many sets, and the standard deviation over them; nothing for a single condition."""
-        if not one.members:
+        if not entry.members:
             return {}
-        each = [self.level(member, score) for member in one.members]
+        each = [self.level(member, score) for member in entry.sets(score)]
         return {"sets": len(each), "sd": float(np.std(each, ddof=1)) if len(each) > 1 else np.nan}
 
-    def place(self, one: Entry, among: Entry, score: str) -> dict[str, Any]:
-        """Where a condition stands among the sets of a mean, for which see `stand`; nothing for a single condition."""
-        if not among.members:
-            return {}
-        found = stand(self.level(one, score), [self.level(member, score) for member in among.members])
-        return {name: getattr(found, name) for name in ("sets", "sd", "z", "below", "above")}
-
-    def by_group(self, plain: Entry, one: Entry, score: str) -> Iterator[dict[str, Any]]:
+    def by_group(self, plain: Entry, entry: Entry, score: str) -> Iterator[Row]:
         """A row for each phenomenon or construction: pairs, accuracies, and the change against the plain model."""
-        for group in one.groups(score):
-            before, after = plain.part(score, group), one.part(score, group)
+        for group in entry.groups(score):
+            before, after = plain.part(score, group), entry.part(score, group)
             yield {
                 "score": score,
                 "group": group,
-                "neurons": one.about.neurons,
-                "paradigms": len(set(after.scores[score].paradigms)),
+                "neurons": entry.about.neurons,
+                "paradigms": len(after.scores[score].nesting.labels),
                 "pairs": len(after.scores[score].values),
                 "baseline": self.level(before, score),
                 "accuracy": self.level(after, score),
-                **self.change(before, after, score, ends=("low", "high"), unit="pair"),
+                **self.change(before, after, score, GROUP, within=True),
             }
 
-    def judged(
-        self,
-        rows: list[dict[str, Any]],
-        family: Sequence[str],
-        *,
-        ends: tuple[str, str] = ("low", "high"),
-        p: str = "p",
-        finding: str | None = "finding",
-    ) -> list[dict[str, Any]]:
-        """Rows with corrected p-values and findings; see `corrected`."""
-        return corrected(rows, family, self.alpha, ends=ends, p=p, name=finding)
+    def judged(self, rows: list[Row], family: Sequence[str], columns: Changes = CHANGE) -> list[Row]:
+        """Rows of `change` with corrected p-values and findings; rows without a change are left as they are.
+
+        Args:
+            rows: one with "first_share" below its "share" repeats the row of that share: it takes its figures and adds
+                no test.
+            family: entries that claims of one family have in common.
+            columns: the change to judge.
+        """
+        families: dict[tuple[Any, ...], list[Row]] = {}
+        for row in rows:
+            if columns.claims in row:
+                families.setdefault(tuple(row.get(column) for column in family), []).append(row)
+        for tests in families.values():
+            own = [row for row in tests if row.get("first_share", row.get("share")) == row.get("share")]
+            claims = {(n, scale): one for n, row in enumerate(own) for scale, one in row[columns.claims].items()}
+            judged = judge_together(claims)
+            for (n, scale), claim in judged.items():
+                assert isinstance(claim, Contrast)
+                own[n] |= said(claim, scale, columns)
+            by_share = {row.get("share"): row for row in own}
+            wanted = [f"{columns.prefix}{name}" for name in ("p_holm", "finding", "nats_finding")]
+            for row in tests:
+                source = by_share.get(row.get("first_share"), {})
+                for name in (name for name in wanted if name in source):
+                    row.setdefault(name, source[name])
+        return rows
 
 
-def _columns(name: str, ends: tuple[str, str] | None, estimate: float, low: float, high: float) -> dict[str, Any]:
-    first, second = ends or (f"{name}_low", f"{name}_high")
-    return {name: estimate, first: low, second: high}
+def said(claim: Contrast, scale: Scale, columns: Changes) -> Row:
+    """What a judged contrast adds to its row."""
+    if scale == "nats":
+        return {f"{columns.prefix}nats_finding": claim.finding}
+    return {f"{columns.prefix}p_holm": claim.p_adjusted, f"{columns.prefix}finding": claim.finding}
 
 
-def flip_items(differences: NDArray[np.float64], *, seed: int = 0) -> float:
-    """Two-sided sign-flip p-value of a sum of differences over many items that take few distinct values.
+def rests_on(claim: Contrast) -> str:
+    """The units of a contrast in words: "12 phenomena", "8 constructions, these 3 families"; empty where none."""
+    if not claim.count:
+        return ""
+    return f"{claim.count} {claim.units}{f', {claim.scope}' if claim.scope else ''}"
 
-    Items of one magnitude v, n of them, sum to v * (2 * Binomial(n, 1/2) - n) under random signs, so that a draw costs
-    one variate a magnitude. With a single magnitude the test is exact (McNemar's); else p = (1 + as large) /
-    (1 + 10,000).
+
+def equivalence_margins(
+    before: Entry, after: Entry, score: str, *, size: float, share: float
+) -> Mapping[Scale, Margin]:
+    """The margins within which a change counts as none: a share of what a set loses, and for accuracy a size as well.
+
+    Args:
+        before, after: the plain model, and the set whose loss is the yardstick (the top set).
+        size: accuracy; 0.01 is one point.
+        share: of the loss.
     """
-    data = np.round(differences, 12)
-    data = data[data != 0]
-    if data.size == 0:
-        return 1.0
-    sizes, counts = np.unique(np.abs(data), return_counts=True)
-    if sizes.size == 1:
-        return mcnemar(int((data > 0).sum()), int((data < 0).sum()))
-    observed = abs(data.sum()) - 1e-9
-    rng = np.random.default_rng(seed)
-    sums = (2 * rng.binomial(counts, 0.5, size=(FLIPS, sizes.size)) - counts) @ sizes
-    return float((1 + np.count_nonzero(np.abs(sums) >= observed)) / (1 + FLIPS))
+    margins: dict[Scale, Margin] = {}
+    for scale in ("points", "nats"):
+        first, second = before.scores[score].on(scale), after.scores[score].on(scale)
+        if first is not None and second is not None:
+            margins[scale] = Margin(size if scale == "points" else None, share, of=second - first)
+    return margins
 
 
-def _t_test(differences: NDArray[np.float64]) -> float:
-    """Two-sided p-value of a zero mean; 1 where all are zero, NaN for a single one."""
-    n = differences.size
-    if n == 1:
-        return float("nan")
-    error = differences.std(ddof=1) / np.sqrt(n)
-    if error == 0:
-        return 0.0 if differences.any() else 1.0
-    return float(2 * stats.t.sf(abs(differences.mean()) / error, n - 1))
+def together(claims: Iterable[Mapping[Any, Contrast | Dissociation]]) -> list[dict[Any, Any]]:
+    """Several rows' claims, judged as one family."""
+    several = list(claims)
+    judged = judge_together({(n, key): one for n, row in enumerate(several) for key, one in row.items()})
+    return [{key: judged[n, key] for key in row} for n, row in enumerate(several)]
 
 
-def _testable(paradigms: int, level: float) -> bool:
-    return 2.0 ** (1 - paradigms) <= (1 - level) / TESTS
+def _sets(mean: Entry, score: str, scale: Scale) -> NDArray[np.float64]:
+    """[sets, items] values of the sets behind a mean."""
+    each = [member.scores[score].on(scale) for member in mean.sets(score)]
+    return np.stack([values for values in each if values is not None])

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
+import pandas as pd
 
 from negspace.text.suites import TITLES
 
@@ -12,6 +16,38 @@ def amount(score: str, estimate: float, low: float, high: float) -> str:
     if score == "perplexity":
         return f"x {ratio(estimate)} {between(low, high, ratio)}"
     return f"{points(estimate)} points {between(low, high, points)}"
+
+
+def claim(
+    row: Mapping[str, Any], name: str = "difference", ends: tuple[str, str] = ("low", "high"), prefix: str = ""
+) -> str:
+    """A change or contrast of a table in words, the finding first: "harm, -3.1 points [-5.0, -1.2], margins -0.210 nats
+    [-0.300, -0.120] (harm)"; or that it cannot be judged, and why.
+
+    Args:
+        row: a row of a table with the columns of `effects.Changes`.
+        name, ends, prefix: names of these columns.
+    """
+    finding = row[f"{prefix}finding"]
+    if finding == "cannot be judged":
+        return f"cannot be judged ({row[f'{prefix}reason']})"
+    said = f"{finding}, {amount(row['score'], row[name], *(row[end] for end in ends))}"
+    margin = row.get(f"{name}_nats")
+    if margin is not None and np.isfinite(margin):
+        around = between(row[f"{name}_nats_low"], row[f"{name}_nats_high"], nats)
+        said += f", margins {nats(margin)} nats {around} ({row[f'{prefix}nats_finding']})"
+    return said
+
+
+def change(row: Mapping[str, Any]) -> str:
+    """The same of a change against the plain model, in columns change, change_low, change_high."""
+    return claim(row, "change", ("change_low", "change_high"))
+
+
+def unjudged(rows: pd.DataFrame, prefix: str = "") -> str:
+    """Why none of several contrasts can be judged; empty where one can."""
+    judged = rows[f"{prefix}finding"] != "cannot be judged"
+    return "" if judged.any() or not len(rows) else f"cannot be judged ({rows[f'{prefix}reason'].iloc[0]})"
 
 
 def percent(share: float) -> str:
@@ -37,6 +73,11 @@ def ratio(value: float) -> str:
 def points(change: float) -> str:
     """A change of accuracy in points, with its sign."""
     return f"{change * 100:+.1f}"
+
+
+def nats(change: float) -> str:
+    """A change of a margin in nats, with its sign."""
+    return f"{change:+.3f}"
 
 
 def between(low: float, high: float, form=points) -> str:  # type: ignore[no-untyped-def]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from negspace.analyses.ablation.dissociation_figures import CAVEAT, unspecific, verdict
+from negspace.analyses.ablation.dissociation import verdict
 from negspace.analyses.dose import figures as dose
 from negspace.experiment.run import Run
 from negspace.figures.figure import Axis, Figure, Panel, Series, numbers
@@ -100,22 +100,23 @@ def _dissociation(runs: Sequence[Run]) -> list[Figure]:
         for number, suite in enumerate(TITLES):
             values, labels = {}, {}
             for run, table in tables.items():
-                rows = table[(table["share"] == share) & (table["suite"] == suite) & (table["against"] == "all tasks")]
+                rows = table[(table["share"] == share) & (table["suite"] == suite) & table["interaction"].notna()]
                 if len(rows):
                     row = rows.iloc[0]
-                    values[run] = (row["contrast"] * 100, row["low"] * 100, row["high"] * 100)
+                    values[run] = (row["interaction"] * 100, row["low"] * 100, row["high"] * 100)
                     labels[run] = verdict(row)
             if values:
-                series.append(Dots(TITLES[suite], ("top", "series 2")[number], values, labels))
-        panels.append(forest(list(tables), series, "interaction contrast (points)", title=f"p = {percent(share)}"))
+                series.append(Dots(TITLES[suite], nth(number), values, labels))
+        if series:
+            panels.append(forest(list(tables), series, "interaction (points)", title=f"p = {percent(share)}"))
+    if not panels:
+        return []
     caption = (
-        "(Grammar lost - tasks lost) under the top set, minus the same under the matched control. Right of the line: "
+        "What grammar loses more than the tasks, under the top set beyond the matched control. Right of the line: "
         "grammar suffers more from the top set than other tasks do."
     )
     title, columns = "Double dissociation, run by run", min(2, len(panels))
-    whole = [table[table["against"] == "all tasks"] for table in tables.values()]
-    notes = (CAVEAT,) if any(unspecific(rows) for rows in whole) else ()
-    return [Figure("comparison_dissociation", title, caption, tuple(panels), columns, wide=True, notes=notes)]
+    return [Figure("comparison_dissociation", title, caption, tuple(panels), columns, wide=True)]
 
 
 def _dose(runs: Sequence[Run]) -> list[Figure]:

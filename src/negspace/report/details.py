@@ -91,7 +91,7 @@ def _atlas(found: Details, run: Run) -> None:
 
 
 def _hurts(about: pd.Series) -> str:
-    """The phenomenon that suffers most when the neuron alone is ablated, null results called so."""
+    """The phenomenon that suffers most when the neuron alone is ablated."""
     if pd.isna(about["hurts"]) or not about["hurts"] or pd.isna(about["hurts_margin"]):
         return ""
     p = about["hurts_p_holm"]

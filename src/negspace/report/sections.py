@@ -11,7 +11,7 @@ from negspace.experiment.run import Part, Run
 from negspace.figures.figure import Figure
 from negspace.report import scan as scan_figures
 from negspace.report.about import about, asked
-from negspace.report.summary import headline, paragraphs
+from negspace.report.summary import headline
 from negspace.study.registry import analysis
 
 _MOST_FINDINGS = 5
@@ -47,8 +47,6 @@ class Section:
     """Its name."""
     headline: str = ""
     """The verdict in a line."""
-    lead: Sequence[str] = ()
-    """The verdict in words: paragraphs."""
     facts: Sequence[tuple[str, Rows]] = ()
     """Titled lists of names and values."""
     findings: Sequence[tuple[str, Sequence[str]]] = ()
@@ -111,7 +109,6 @@ def _overview(run: Run, figures: Mapping[str, Sequence[Figure]]) -> Section:
         "overview",
         "Overview",
         headline(run),
-        paragraphs(run),
         facts=[("What was asked, and with what", asked(run))],
         findings=[(part.title, _first(part)) for part in run.parts.values() if part.sentences],
         figures=main,
@@ -187,7 +184,7 @@ def _comparison(runs: Sequence[Run]) -> Section:
     return Section(
         "comparison",
         "Comparison",
-        findings=[(run.label, paragraphs(run)) for run in runs],
+        findings=[(run.label, [said] if (said := headline(run)) else []) for run in runs],
         figures=comparison.figures(runs),
         tables=[
             TableView("summary", "Summary", comparison.summary(runs), comparison.SUMMARY),

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from negspace.analyses.ablation.dissociation import ALL
+from negspace.analyses.ablation.dissociation import verdict
 from negspace.experiment.words import ratio
 from negspace.study.registry import analysis
 from negspace.study.tables import Tables
@@ -42,7 +42,7 @@ def show(tables: Tables, console: Console, *, detail: bool = False) -> None:
         plain(
             f"{manifest['neurons']:,} neurons; statistics on {data['statistics'][0]}, perplexity on "
             f"{data['perplexity'][0]}; protocol {study['protocol']}; {(1 - study['alpha']) * 100:.4g}% intervals; "
-            f"p-values Holm-corrected; *: p below {study['alpha']:g} and the interval off zero"
+            "p-values Holm-corrected"
         )
     )
     for note in manifest["notes"]:
@@ -62,16 +62,19 @@ def _ablation(tables: Tables, console: Console, detail: bool) -> None:
     data, kinds = manifest["data"], [kind for kind in TITLES if kind in manifest["data"]]
     intervention = tables.books["ablation"].part["intervention"]
     console.print(plain(f"{intervention} on the top neurons by {study['by']}"))
-    console.print(_perplexity(tables["summary"]))
+    summary = tables["summary"]
+    if not detail and "random mean" in set(summary["role"]):
+        summary = summary[summary["role"] != "random"]
+    console.print(_perplexity(summary))
     for kind in kinds:
         name, _, pairs = data[kind]
-        console.print(_accuracy(tables["summary"], kind, f"{TITLES[kind]}: {name}, {pairs:,} pairs"))
+        console.print(_accuracy(summary, kind, f"{TITLES[kind]}: {name}, {pairs:,} pairs"))
     if len(tables["contrasts"]):
         console.print(_contrasts(tables["contrasts"]))
     if "tasks_by_task" in tables:
-        console.print(_tasks(tables["tasks_by_task"], study["alpha"], detail))
+        console.print(_tasks(tables["tasks_by_task"], detail))
     if "dissociation" in tables and len(tables["dissociation"]):
-        console.print(_dissociation(tables["dissociation"], detail))
+        console.print(_dissociation(tables["dissociation"]))
     if detail:
         for kind in kinds:
             console.print(_groups(tables[by_group(kind)], kind))
@@ -106,11 +109,10 @@ def _perplexity(summary: pd.DataFrame) -> Table:
             _range(row["perplexity_low"], row["perplexity_high"], ".4g"),
             "" if row["role"] == "baseline" else ratio(row["ratio"]),
             _ratios(row["ratio_low"], row["ratio_high"]),
-            _p(row["ratio_p_holm"]) + _mark(row["ratio_finding"]),
         )
         for _, row in summary.iterrows()
     ]
-    headings = ["condition", "neurons", "perplexity", "interval", "x baseline", "interval", "p"]
+    headings = ["condition", "neurons", "perplexity", "interval", "x baseline", "interval"]
     return rows("Perplexity", _right(headings), body)
 
 
@@ -122,12 +124,14 @@ def _accuracy(summary: pd.DataFrame, kind: str, title: str) -> Table:
             _range(row[f"{kind}_accuracy_low"] * 100, row[f"{kind}_accuracy_high"] * 100, ".1f"),
             "" if row["role"] == "baseline" else f"{row[f'{kind}_change'] * 100:+.2f}",
             _range(row[f"{kind}_change_low"] * 100, row[f"{kind}_change_high"] * 100, "+.2f"),
-            _p(row[f"{kind}_p_holm"]) + _mark(row[f"{kind}_finding"]),
+            "" if pd.isna(row[f"{kind}_nats"]) else f"{row[f'{kind}_nats']:+.3f}",
+            _range(row[f"{kind}_nats_low"], row[f"{kind}_nats_high"], "+.3f"),
             "" if pd.isna(row[f"{kind}_ties"]) else row[f"{kind}_ties"],
         )
         for _, row in summary.iterrows()
+        if math.isfinite(row[f"{kind}_accuracy"])
     ]
-    headings = ["condition", "% right", "interval", "change", "interval", "p", "ties"]
+    headings = ["condition", "% right", "interval", "change", "interval", "nats", "interval", "ties"]
     return rows(title, _right(headings), body)
 
 
@@ -135,23 +139,25 @@ def _contrasts(contrasts: pd.DataFrame) -> Table:
     body = []
     for _, row in contrasts.iterrows():
         is_ratio = row["score"] == "perplexity"
-        place = f"{row['below']} below, {row['above']} above" if row["against"] == "random" else ""
+        difference = ""
+        if math.isfinite(row["difference"]):
+            difference = ratio(row["difference"]) if is_ratio else f"{row['difference'] * 100:+.2f}"
         body.append(
             (
-                f"top {row['share'] * 100:.4g}%",
+                f"{row['set']} {row['share'] * 100:.4g}%",
                 "perplexity (ratio)" if is_ratio else f"{TITLES[row['score']]} (points)",
-                f"random, {row['control']}" if row["against"] == "random" else row["control"],
-                ratio(row["difference"]) if is_ratio else f"{row['difference'] * 100:+.2f}",
+                row["control"],
+                difference,
                 _ratios(row["low"], row["high"]) if is_ratio else _range(row["low"] * 100, row["high"] * 100, "+.2f"),
-                _p(row["p_holm"]) + _mark(row["finding"]),
-                place,
+                _p(row["p_holm"]),
+                row["finding"],
             )
         )
-    headings = ["set", "score", "against", "difference", "interval", "p", "random sets"]
-    return rows("The top sets against their controls, on the same items", _right(headings, left=3), body)
+    headings = ["set", "score", "against", "difference", "interval", "p", "finding"]
+    return rows("Contrasts on the same items, judged together", _right(headings, left=3), body)
 
 
-def _tasks(table: pd.DataFrame, alpha: float, detail: bool) -> Table:
+def _tasks(table: pd.DataFrame, detail: bool) -> Table:
     shown = table if detail else table[table["role"].isin(["baseline", "top", "matched"])]
     body = [
         (
@@ -162,36 +168,39 @@ def _tasks(table: pd.DataFrame, alpha: float, detail: bool) -> Table:
             f"{row['accuracy'] * 100:.1f}",
             f"{row['change'] * 100:+.1f}" if math.isfinite(row["change"]) else "",
             _range(row["change_low"] * 100, row["change_high"] * 100, "+.1f"),
-            _p(row["p_holm"]) + _star(row["p_holm"], alpha),
+            _p(row["p_holm"]),
+            "" if pd.isna(row["finding"]) else row["finding"],
         )
         for _, row in shown.iterrows()
     ]
-    headings = ["condition", "task", "items", "chance", "% right", "change", "interval", "p"]
+    headings = ["condition", "task", "items", "chance", "% right", "change", "interval", "p", "finding"]
     return rows("Tasks that are not about grammar", _right(headings, left=2), body)
 
 
-def _dissociation(table: pd.DataFrame, detail: bool) -> Table:
-    shown = table if detail else table[table["against"] == ALL]
+def _dissociation(table: pd.DataFrame) -> Table:
     body = [
         (
             f"top {row['share'] * 100:.4g}%",
             TITLES[row["suite"]],
-            row["against"],
-            f"{row['contrast'] * 100:+.2f}",
-            _range(row["low"] * 100, row["high"] * 100, "+.2f"),
+            *(
+                f"{row[name] * 100:+.2f} {_range(row[low] * 100, row[high] * 100, '+.1f')}"
+                if math.isfinite(row[name])
+                else ""
+                for name, low, high in (
+                    ("interaction", "low", "high"),
+                    ("grammar", "grammar_low", "grammar_high"),
+                    ("other", "other_low", "other_high"),
+                )
+            ),
             _p(row["p_holm"]),
-            f"{row['detectable'] * 100:.2f}",
-            f"{row['below']}, {row['above']}" if row["sets"] else "",
-            row["verdict"] + (" (crossover)" if row["crossover"] else ""),
+            f"{row['detectable'] * 100:.2f}" if math.isfinite(row["detectable"]) else "",
+            verdict(row),
         )
-        for _, row in shown.iterrows()
+        for _, row in table.iterrows()
     ]
-    headings = ["set", "grammar", "against", "contrast", "interval", "p", "detectable", "sets below, above", "verdict"]
-    return rows(
-        "Double dissociation: (grammar - tasks) lost under the top set, minus under the control, points",
-        _right(headings, left=3),
-        body,
-    )
+    headings = ["set", "suite", "interaction", "grammar", "tasks", "p", "detectable", "verdict"]
+    title = "Double dissociation: top set minus matched control, points; the interaction is tasks minus grammar"
+    return rows(title, _right(headings, left=2), body)
 
 
 def _groups(table: pd.DataFrame, kind: str) -> Table:
@@ -207,11 +216,12 @@ def _groups(table: pd.DataFrame, kind: str) -> Table:
             f"{row['accuracy'] * 100:.1f}",
             f"{row['change'] * 100:+.1f}",
             _range(row["change_low"] * 100, row["change_high"] * 100, "+.1f"),
-            _p(row["p_holm"]) + _mark(row["finding"]),
+            _p(row["p_holm"]),
+            row["finding"],
         )
         for _, row in shown.iterrows()
     ]
-    headings = ["condition", column, "pairs", "baseline", "% right", "change", "interval", "p"]
+    headings = ["condition", column, "pairs", "baseline", "% right", "change", "interval", "p", "finding"]
     return rows(f"{TITLES[kind]} by {column}", _right(headings, left=2), body)
 
 
@@ -233,12 +243,3 @@ def _spread(sd: float, form: str) -> str:
 
 def _p(p: float) -> str:
     return "" if not math.isfinite(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _star(p: float, alpha: float) -> str:
-    return "*" if math.isfinite(p) and p < alpha else ""
-
-
-def _mark(finding: str) -> str:
-    """A star where something is shown."""
-    return "*" if finding in ("harm", "gain") else ""

@@ -37,30 +37,20 @@ from negspace.significance.contrast import Contrast, Finding, Margin, Scale, Set
 from negspace.significance.correction import Corrected, correct
 from negspace.significance.curves import Band, Curve, CurveContrast, band, compare_curves
 from negspace.significance.dissociation import Dissociation, Doses, OnScales, Suite, Verdict, Without, dissociate
+from negspace.significance.estimate import describe
 from negspace.significance.family import judge_together
 from negspace.significance.floor import AboveChance, Floor, Floors, above_chance, floors
-from negspace.significance.interaction import Family, Interaction, Outcomes, interaction, interactions, together
-from negspace.significance.interval import Interval, accuracy_interval, grouped_interval, mean_interval, wilson
+from negspace.significance.interval import Interval, grouped_interval, mean_interval, wilson
 from negspace.significance.nesting import ENOUGH, Nesting
-from negspace.significance.paired import (
-    AccuracyChange,
-    PerplexityChange,
-    compare_accuracy,
-    compare_perplexity,
-    mcnemar,
-    perplexity_interval,
-    sign_flip,
-)
+from negspace.significance.permutation import sign_flip
 from negspace.significance.pooling import ModelEffect, Pooled, pool
 from negspace.significance.power import Components, Sizes, components, detectable, planned, planned_with_sets, power_of
-from negspace.significance.reference import Reference, stand
 from negspace.significance.reliability import Reliability, reliability
 from negspace.significance.sets import compare_sets, compare_with_sets, fewest_sets
 
 __all__ = [
     "ENOUGH",
     "AboveChance",
-    "AccuracyChange",
     "Additivity",
     "Band",
     "Components",
@@ -70,20 +60,15 @@ __all__ = [
     "CurveContrast",
     "Dissociation",
     "Doses",
-    "Family",
     "Finding",
     "Floor",
     "Floors",
-    "Interaction",
     "Interval",
     "Margin",
     "ModelEffect",
     "Nesting",
     "OnScales",
-    "Outcomes",
-    "PerplexityChange",
     "Pooled",
-    "Reference",
     "Reliability",
     "Scale",
     "Sets",
@@ -92,28 +77,22 @@ __all__ = [
     "Verdict",
     "Without",
     "above_chance",
-    "accuracy_interval",
     "additivity",
     "band",
     "compare",
-    "compare_accuracy",
     "compare_curves",
-    "compare_perplexity",
     "compare_sets",
     "compare_with_sets",
     "components",
     "correct",
+    "describe",
     "detectable",
     "dissociate",
     "fewest_sets",
     "floors",
     "grouped_interval",
-    "interaction",
-    "interactions",
     "judge_together",
-    "mcnemar",
     "mean_interval",
-    "perplexity_interval",
     "plain_sd",
     "planned",
     "planned_with_sets",
@@ -121,7 +100,5 @@ __all__ = [
     "power_of",
     "reliability",
     "sign_flip",
-    "stand",
-    "together",
     "wilson",
 ]

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from negspace.significance.interval import DRAWS, LEVEL, Interval
-from negspace.significance.paired import sign_flip
+from negspace.significance.permutation import sign_flip
 
 
 @dataclass(frozen=True)

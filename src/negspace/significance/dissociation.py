@@ -129,6 +129,10 @@ class Dissociation:
     """Paradigms and tasks that are left out because the plain model is not above chance in them."""
     groups: tuple[int, int]
     """Paradigms (constructions) and tasks that are left."""
+    grammar_levels: tuple[float, float, float]
+    """Accuracy on them, plain, under the top set and under the control; NaN where it is not testable."""
+    other_levels: tuple[float, float, float]
+    """The same of the tasks that are left."""
     without: tuple[Without, ...]
     """The verdict without each phenomenon (family; paradigm, where there are none above) and without each task."""
     doses: Doses | None
@@ -232,6 +236,8 @@ def dissociate(grammar: Suite, other: Suite, doses: Doses | None, *, alpha: floa
         among_random=_among_random(parts, alpha),
         left_out=left_out,
         groups=(len(parts[0].nesting.labels), len(parts[1].nesting.labels)),
+        grammar_levels=parts[0].levels,
+        other_levels=parts[1].levels,
         without=tuple(without),
         doses=doses,
         reason="",
@@ -308,6 +314,9 @@ class _Part:
             return
         self.top, self.control = top[self.items], control[self.items]
         self.grouped = grouped(self.top - self.control, self.nesting, outcomes=True)
+        each = (plain[self.items], self.top, self.control)
+        before, after, other = (grouped(values, self.nesting).mean for values in each)
+        self.levels = (before, after, other)
         self.chance = found.chance[found.above]
         self.odds = _logit(self.top, self.nesting) - _logit(self.control, self.nesting)
         if suite.random is not None:
@@ -424,6 +433,8 @@ def _untestable(
         among_random=none("interaction"),
         left_out=left_out,
         groups=(0, 0),
+        grammar_levels=(NAN, NAN, NAN),
+        other_levels=(NAN, NAN, NAN),
         without=(),
         doses=doses,
         reason=reason,

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from negspace.significance.interval import wilson
+from negspace.significance.interval import Interval, wilson
 from negspace.significance.nesting import Nesting, Shortfall
 
 
@@ -189,3 +189,22 @@ def total(parts: Sequence[Estimate], factors: Sequence[float]) -> Estimate:
         " and ".join(dict.fromkeys(part.scope for part in parts if part.scope)),
         sum(factor**2 * part.items_variance for part, factor in zip(parts, factors, strict=True)),
     )
+
+
+def describe(values: ArrayLike, nesting: Nesting, *, outcomes: bool = False, alpha: float = 0.05) -> Interval:
+    """A level with its interval: a description of these items, and no judgement of anything.
+
+    Args:
+        values: [items] finite numbers.
+        nesting: their nesting. Units are those of `mean`, these very groups where there are too few.
+        outcomes: whether they are outcomes in [0, 1]; the ends then stay there.
+        alpha: the interval has level 1 - alpha. Its ends are NaN where there are too few units.
+    """
+    by_group = grouped(values, nesting, outcomes=outcomes)
+    found = mean(by_group, within=True)
+    if isinstance(found, Shortfall):
+        return Interval(by_group.mean, math.nan, math.nan, 1 - alpha, f"none: {found.found}")
+    low, high = found.interval(alpha)
+    if outcomes:
+        low, high = max(0.0, low), min(1.0, high)
+    return Interval(by_group.mean, low, high, 1 - alpha, f"t over {found.count} {found.units}")

@@ -110,27 +110,6 @@ def grouped_interval(
     return Interval(estimate, float(low), float(high), level, f"bootstrap over {over}, percentile")
 
 
-def accuracy_interval(
-    right: ArrayLike, paradigms: ArrayLike, *, level: float = LEVEL, draws: int = DRAWS, seed: int = 0
-) -> Interval:
-    """Interval for an accuracy: the mean over paradigms of the share of items that are right.
-
-    Several paradigms: the hierarchical bootstrap of `grouped_interval`. A single paradigm, or items that all came out
-    alike (where every resample is the same and a bootstrap would claim certainty): Wilson's interval over all items.
-
-    Args:
-        right: [items] True where the item counts as right.
-        paradigms: [items] the paradigm of each item.
-    """
-    outcome = _finite(right)
-    if not np.isin(outcome, (0.0, 1.0)).all():
-        raise ValueError("an item is right (1) or not (0)")
-    single = np.unique(np.asarray(paradigms)).size == 1
-    if single or outcome.min() == outcome.max():
-        return wilson(int(outcome.sum()), outcome.size, level=level)
-    return grouped_interval(outcome, paradigms, level=level, draws=draws, seed=seed)
-
-
 def _finite(values: ArrayLike) -> NDArray[np.float64]:
     data = np.asarray(values, dtype=np.float64)
     if data.ndim != 1 or data.size == 0:

@@ -15,7 +15,7 @@ from negspace.experiment.config import configure
 from negspace.neurons.scan import Scan
 from negspace.reference.calibration import Lexicon, Made, Material, Name, make, write_material
 from negspace.runs.engine import Progress
-from negspace.significance.interaction import Verdict
+from negspace.significance.dissociation import Verdict
 from negspace.study.run import SCAN_FILE, run_study
 from negspace.study.tables import Tables
 
@@ -27,7 +27,7 @@ FIELDS = {
     "stride": 128,
     "perplexity_windows": 64,
     "md_pairs": 256,
-    "random": 3,
+    "random": 5,
     "tolerance": 0.01,
 }
 """Fields of the study, beside model and data."""
@@ -65,17 +65,20 @@ COLUMNS: Mapping[str, str] = {
     "worst_rank": "the lowest place of a planted neuron in its layer by WD, from 1",
     "first": "whether the top set is the planted neurons and no others",
     "ratio": "perplexity under the top set over that of the plain model",
-    "grammar_drop": "accuracy on minimal pairs lost under the top set; 0.01 is one point",
-    "grammar_control_drop": "the same under the perplexity-matched control",
-    "tasks_drop": "accuracy on the other tasks lost under the top set",
-    "tasks_control_drop": "the same under the control",
-    "contrast": "interaction contrast: (grammar - tasks) under the top set minus the same under the control",
+    "grammar_change": "accuracy on minimal pairs under the top set minus the plain model's; 0.01 is one point",
+    "tasks_change": "the same on the other tasks",
+    "grammar": "accuracy on minimal pairs under the top set minus that under the perplexity-matched control",
+    "grammar_low": "lower end of its interval",
+    "grammar_high": "upper end of its interval",
+    "tasks": "the same on the other tasks",
+    "tasks_low": "lower end of its interval",
+    "tasks_high": "upper end of its interval",
+    "interaction": "tasks minus grammar",
     "low": "lower end of its interval",
     "high": "upper end of its interval",
-    "p": "its p-value",
-    "verdict": "established, not established or reversed",
-    "crossover": "grammar by itself loses more under the top set, the tasks under the control",
-    "control": "the control in words, or why there is none and so no contrast",
+    "p": "its p-value, Holm-corrected over all claims of the study",
+    "verdict": "of the double dissociation",
+    "control": "the control in words, or why there is none",
     "expected": "the verdict that is right",
     "ok": "whether the verdict is that, and the planted neurons come first",
 }
@@ -155,20 +158,14 @@ def _row(case: Case, made: Made, tables: Tables, scan: Scan) -> dict[str, object
         "worst_rank": max(ranks),
         "first": first,
         "ratio": float(top["ratio"]),
-        "grammar_drop": 0.0 - float(top["blimp_change"]),
-        "tasks_drop": 0.0 - float(lost["change"]),
+        "grammar_change": float(top["blimp_change"]),
+        "tasks_change": float(lost["change"]),
         "expected": case.expected,
     }
-    contrasts = tables["dissociation"]
-    whole = contrasts[contrasts["against"] == ALL]
-    if whole.empty:
-        # Without a control there is nothing to contrast with, and so nothing is established.
-        match = tables["matching"].iloc[0]
-        row |= {"verdict": "not established", "crossover": False, "control": str(match["reason"])}
-    else:
-        found = whole.iloc[0]
-        row |= {name: float(found[name]) for name in ("grammar_control_drop", "contrast", "low", "high")}
-        row |= {"tasks_control_drop": float(found["other_control_drop"]), "p": float(found["p_holm"])}
-        row |= {"verdict": str(found["verdict"]), "crossover": bool(found["crossover"])}
-        row["control"] = str(found["control"])
+    found = tables["dissociation"].iloc[0]
+    for name in ("grammar", "other"):
+        row |= {f"{name.replace('other', 'tasks')}{end}": float(found[f"{name}{end}"]) for end in ("", "_low", "_high")}
+    row |= {name: float(found[name]) for name in ("interaction", "low", "high")}
+    row |= {"p": float(found["p_holm"]), "verdict": str(found["verdict"])}
+    row["control"] = str(found["control"] or tables["matching"].iloc[0]["reason"])
     return {**row, "ok": first and row["verdict"] == case.expected}

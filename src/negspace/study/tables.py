@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from negspace.experiment.analysis import Book
+from negspace.experiment.config import stored
 from negspace.experiment.schema import describe
 from negspace.runs.store import Store
 from negspace.study.registry import analysis
@@ -36,7 +37,7 @@ class Tables(Mapping[str, pd.DataFrame]):
         self.books: dict[str, Book] = {}
         self.by_analysis: dict[str, dict[str, pd.DataFrame]] = {}
         for name, part in self.manifest["analyses"].items():
-            self.books[name] = Book(self.manifest["study"], part, self.manifest, store.require)
+            self.books[name] = Book(stored(self.manifest["study"]), part, self.manifest, store.require)
             self.by_analysis[name] = analysis(name).tabulate(self.books[name])
         self.all = {name: table for made in self.by_analysis.values() for name, table in made.items()}
 

@@ -11,7 +11,6 @@ import pandas as pd
 from negspace.analyses.ablation import columns as ablation_columns
 from negspace.analyses.ablation import dissociation as dissociation_tables
 from negspace.analyses.ablation import dissociation_figures, figures
-from negspace.analyses.ablation.dissociation import DissociationTables
 from negspace.analyses.ablation.tables import AblationTables
 from negspace.analyses.ablation.words import verdicts
 from negspace.controls import Match
@@ -40,18 +39,24 @@ class Ablation(Analysis[AblationSettings]):
     def load(self) -> Load:
         """Whole conditions, and searches of about four evaluations."""
         s, plan = self.lab.study, self.lab.plan
-        fixed = [PLAIN]
+        fixed, short = [PLAIN], []
         for share in s.shares:
             fixed += [plan.sets("top", share), *plan.random(share, s.seeds)]
-        detail = f"baseline, {len(s.shares)} shares x (top, {s.random} random{', matched' if s.matched else ''})"
-        planned = {**plan.scores(fixed, self.lab.scores), **self._searches(s.shares if s.matched else ()).planned}
-        return Load(planned, detail)
+            short += plan.random(share, s.more_seeds)
+        more = f" and {len(s.more_seeds)} more on perplexity" if s.more_seeds else ""
+        detail = f"baseline, {len(s.shares)} shares x (top, {s.random} random{more}{', matched' if s.matched else ''})"
+        planned = {**plan.scores(fixed, self.lab.scores), **plan.scores(short, ["perplexity"])}
+        return Load({**planned, **self._searches(s.shares if s.matched else ()).planned}, detail)
 
     def run(self) -> dict[str, Any]:
         """Score the fixed conditions, search the matched ones, score those."""
         s, lab = self.lab.study, self.lab
-        lab.expect(self._searches(s.shares if s.matched else ()))
+        searches = self._searches(s.shares if s.matched else ())
+        short = [one for share in s.shares for one in lab.plan.random(share, s.more_seeds)]
+        lab.expect(Load({**lab.plan.scores(short, ["perplexity"]), **searches.planned}))
         fixed = lab.measure(self._fixed())
+        lab.expect(searches)
+        fixed += lab.measure(self._on_perplexity(), ["perplexity"])
         conditions, matches = fixed[:1], []
         for number, share in enumerate(s.shares):
             conditions += [one for one in fixed if one.share == share]
@@ -79,9 +84,7 @@ class Ablation(Analysis[AblationSettings]):
     @classmethod
     def tabulate(cls, book: Book) -> dict[str, pd.DataFrame]:
         """Summary, contrasts, matching; by phenomenon and construction; with tasks, those and the dissociation."""
-        main = AblationTables(book)
-        tables = main.make()
-        return tables | DissociationTables(main).make() if "tasks" in book.manifest["data"] else tables
+        return AblationTables(book).make()
 
     @classmethod
     def sentences(cls, book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -109,6 +112,15 @@ class Ablation(Analysis[AblationSettings]):
         for share in shares:
             made |= {**plan.search(share), **plan.scores([plan.matched(share)], self.lab.scores)}
         return Load(made)
+
+    def _on_perplexity(self) -> list[Condition]:
+        """The further random sets, on which perplexity alone is scored."""
+        s, lab = self.lab.study, self.lab
+        conditions = []
+        for share in s.shares if s.more_seeds else ():
+            top = lab.scan.top(share, by=s.by, layers=s.layers)
+            conditions += lab.random(f"random {percent(share)}", top, s.more_seeds, share=share)
+        return conditions
 
 
 def _plain(match: Match) -> dict[str, Any]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from negspace.experiment.effects import DIFFERENCE, GROUP
 from negspace.experiment.schema import Column, Table, schema
 
-FINDING = "harm or gain where the interval excludes no change and the corrected p is below alpha; else null result"
-_CONDITION = (
+CONDITION = (
     Column("condition", str, "what was ablated, in words"),
     Column("role", str, "baseline, top, random (one set), random mean (over the sets of a share), or matched"),
     Column(
@@ -15,7 +15,17 @@ _CONDITION = (
     ),
     Column("seed", int, "seed of a random set"),
 )
-_ACCURACY = (
+_GROUP = (
+    Column("paradigms", int, "paradigms in the group"),
+    Column("pairs", int, "pairs in the group"),
+    Column("ties", int, "pairs of equal score, counted as not right"),
+    Column("identical", int, "pairs whose sentences are the same tokens, left out"),
+    Column("accuracy", float, "mean over paradigms of the share of pairs that are right"),
+    Column("accuracy_low", float, "lower end of its interval"),
+    Column("accuracy_high", float, "upper end of its interval"),
+    *GROUP.columns("accuracy minus the baseline's on the same pairs; holds for this group alone"),
+)
+_SUITE = (
     Column(
         "accuracy",
         float,
@@ -23,106 +33,105 @@ _ACCURACY = (
     ),
     Column("accuracy_low", float, "lower end of its interval"),
     Column("accuracy_high", float, "upper end of its interval"),
+    Column("accuracy_sd", float, "standard deviation of accuracy over the sets of a random mean"),
     Column("change", float, "accuracy minus the baseline's on the same pairs"),
-    Column("change_low", float, "lower end of its paired interval"),
-    Column("change_high", float, "upper end of its paired interval"),
-    Column(
-        "p",
-        float,
-        "p-value of the change: sign flips of paradigms, of pairs where there are fewer than about 10 paradigms",
-    ),
-    Column("p_holm", float, "the same, Holm-corrected (family: see the table)"),
-    Column("finding", str, FINDING),
-)
-_GROUP = (
-    Column("paradigms", int, "paradigms in the group"),
-    Column("pairs", int, "pairs in the group"),
+    Column("change_low", float, "lower end of its interval"),
+    Column("change_high", float, "upper end of its interval"),
+    Column("nats", float, "the same in the pairs' margin, log p(good) - log p(bad), mean over paradigms, in nats"),
+    Column("nats_low", float, "lower end of its interval"),
+    Column("nats_high", float, "upper end of its interval"),
     Column("ties", int, "pairs of equal score, counted as not right"),
-    Column("identical", int, "pairs whose sentences are the same tokens, left out"),
+)
+_CONTRAST = (
+    Column("share", float, "share p of the top set"),
+    Column("score", str, "perplexity, blimp, tse or pairs"),
+    Column("set", str, "what is compared: top, matched, or random (the distribution of the random sets)"),
+    Column("against", str, "what with: plain (the model as it is), random or matched"),
 )
 
 
 def _suite(name: str) -> tuple[Column, ...]:
-    spread = Column("accuracy_sd", float, "standard deviation of accuracy, over the sets")
-    ties = Column("ties", int, "pairs of equal score, counted as not right")
-    return tuple(Column(f"{name}_{c.name}", c.type, f"{name}: {c.meaning}") for c in (*_ACCURACY, spread, ties))
+    return tuple(Column(f"{name}_{c.name}", c.type, f"{name}: {c.meaning}") for c in _SUITE)
 
 
 TABLES = schema(
     Table(
         "summary",
         (
-            *_CONDITION,
+            *CONDITION,
             Column("neurons", int, "how many neurons were ablated"),
             Column(
                 "perplexity",
                 float,
                 "exp of the mean negative log-likelihood of predicted tokens; geometric mean in a random mean",
             ),
-            Column("perplexity_low", float, "lower end of its interval (bootstrap over windows)"),
+            Column("perplexity_low", float, "lower end of its interval"),
             Column("perplexity_high", float, "upper end of its interval"),
-            Column("perplexity_sd", float, "standard deviation of perplexity over random sets"),
+            Column("perplexity_sd", float, "standard deviation of perplexity over the sets of a random mean"),
             Column("ratio", float, "perplexity divided by the baseline's"),
-            Column("ratio_low", float, "lower end of its paired interval"),
-            Column("ratio_high", float, "upper end of its paired interval"),
-            Column("ratio_p", float, "p-value of the change against the baseline: paired t-test over windows"),
-            Column("ratio_p_holm", float, "the same, Holm-corrected over the conditions of the table"),
-            Column("ratio_finding", str, FINDING),
+            Column("ratio_low", float, "lower end of its interval"),
+            Column("ratio_high", float, "upper end of its interval"),
             *_suite("blimp"),
             *_suite("tse"),
             *_suite("pairs"),
         ),
-        family="conditions of one suite",
     ),
     Table(
         "contrasts",
         (
-            Column("share", float, "share p of the top set"),
-            Column("score", str, "perplexity, blimp, tse or pairs"),
-            Column("against", str, "the control: random (mean over the sets) or matched"),
-            Column("control", str, "the control in words"),
-            Column("top", float, "the top set's perplexity or accuracy"),
-            Column("reference", float, "the control's"),
-            Column("difference", float, "top minus control on the same pairs; for perplexity, top divided by control"),
-            Column("low", float, "lower end of its paired interval"),
-            Column("high", float, "upper end of its paired interval"),
-            Column("p", float, "p-value of the difference, as in summary"),
-            Column("p_holm", float, "the same, Holm-corrected over the table"),
-            Column("finding", str, "harm: the top set harms more than the control; gain: less; else null result"),
-            Column("sets", int, "random sets"),
-            Column("sd", float, "standard deviation over them"),
-            Column("z", float, "top minus mean over the random sets, in standard deviations"),
-            Column("below", int, "random sets below the top set"),
-            Column("above", int, "random sets above the top set"),
+            *_CONTRAST,
+            Column("control", str, "what it is compared with, in words"),
+            Column("value", float, "perplexity or accuracy of the set"),
+            Column("reference", float, "of what it is compared with"),
+            *DIFFERENCE.columns(
+                "accuracy: set minus the other, on the same pairs; perplexity: their quotient", sets=True
+            ),
+            Column("margin", float, "margin of equivalence in accuracy, the smaller of the two that were stated"),
+            Column(
+                "equivalent_p_holm",
+                float,
+                "p-value of equivalence (two one-sided tests), Holm-corrected over all equivalences of the study",
+            ),
+        ),
+        family="all contrasts of the study, on both scales, and its dissociations",
+    ),
+    Table(
+        "scales",
+        (
+            *_CONTRAST[:3],
+            Column(
+                "scale",
+                str,
+                "points (mean over paradigms); pooled (every pair weighs the same); above chance (paradigms in which "
+                "the plain model is above chance, chosen on one half of the pairs and scored on the other); nats; sd "
+                "(margins in standard deviations of the plain model's)",
+            ),
+            Column("plain", float, "the plain model's accuracy, where the scale is one of accuracy"),
+            Column("change", float, "change against the plain model"),
+            Column("low", float, "lower end of its interval, not corrected"),
+            Column("high", float, "upper end of its interval"),
+            Column("groups", int, "paradigms that enter"),
+            Column("of", int, "paradigms in all"),
+            Column("units", str, "what the interval rests on"),
+            Column("reason", str, "what cannot be judged, and what to add"),
         ),
     ),
     Table(
         "blimp_by_phenomenon",
-        (
-            *_CONDITION,
-            Column("phenomenon", str, "BLiMP's linguistic term"),
-            *_GROUP,
-            *_ACCURACY,
-        ),
+        (*CONDITION, Column("phenomenon", str, "BLiMP's linguistic term"), *_GROUP),
         family="phenomena of one condition",
     ),
     Table(
         "tse_by_construction",
-        (
-            *_CONDITION,
-            Column("construction", str, "TSE's construction"),
-            *_GROUP,
-            *_ACCURACY,
-        ),
+        (*CONDITION, Column("construction", str, "TSE's construction"), *_GROUP),
         family="constructions of one condition",
     ),
     Table(
         "pairs_by_phenomenon",
         (
-            *_CONDITION,
+            *CONDITION,
             Column("phenomenon", str, "the phenomenon of the pairs, or the circuit of a suite of SyntaxGym"),
             *_GROUP,
-            *_ACCURACY,
         ),
         family="phenomena of one condition",
     ),

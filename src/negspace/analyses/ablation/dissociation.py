@@ -1,120 +1,144 @@
-"""Tables of the double dissociation: every task under every condition, and grammar against them."""
+"""The double dissociation: every task under every condition, and grammar against them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from negspace.analyses.ablation.tables import AblationTables, condition_columns
-from negspace.experiment.analysis import Book
+from negspace.analyses.ablation.columns import CONDITION
+from negspace.experiment.book import Book
+from negspace.experiment.condition import RANDOM, Condition
+from negspace.experiment.effects import FINDING, Effects, Entry, Row
 from negspace.experiment.schema import Column, Table, schema
+from negspace.experiment.words import between, percent, points, ratio
 from negspace.significance import (
-    Interaction,
-    Outcomes,
-    accuracy_interval,
-    compare_accuracy,
-    correct,
-    interaction,
-    interactions,
-    together,
+    Contrast,
+    Dissociation,
+    Doses,
+    Nesting,
+    Suite,
+    compare,
+    describe,
+    detectable,
+    dissociate,
+    judge_together,
 )
 from negspace.text.suites import TITLES
 
 ALL = "all tasks"
+"""The row of tasks_by_task that is the mean over tasks."""
+Dissociations = Mapping[tuple[float, str], Dissociation]
+"""(share, suite) -> dissociation, judged together with all contrasts of the study."""
+
+_SHARE = Column("share", float, "share p of the top set")
+_WHICH = (_SHARE, Column("suite", str, "minimal pairs that stand for grammar: blimp, tse or pairs"))
+
+
+def _side(name: str, what: str) -> tuple[Column, ...]:
+    return (
+        Column(f"{name}_baseline", float, f"the plain model's accuracy on {what}, over what is above chance"),
+        Column(f"{name}_top", float, "accuracy under the top set"),
+        Column(f"{name}_control", float, "accuracy under the control"),
+        Column(f"{name}", float, "top minus control; 0.01 is one point"),
+        Column(f"{name}_low", float, "lower end of its interval"),
+        Column(f"{name}_high", float, "upper end of its interval"),
+        Column(f"{name}_p", float, "its p-value"),
+    )
+
 
 TABLES = schema(
     Table(
         "dissociation",
         (
-            Column("share", float, "share p of the top set"),
-            Column("suite", str, "minimal pairs that stand for grammar: blimp, tse or pairs"),
-            Column(
-                "against",
-                str,
-                "the other family: all tasks (tasks as groups), or one task (its items; holds for that task only)",
-            ),
+            *_WHICH,
             Column("control", str, "the perplexity-matched control in words"),
+            Column("top_ratio", float, "perplexity under the top set divided by the plain model's: its dose"),
+            Column("control_ratio", float, "the same under the control"),
             Column(
-                "matched",
-                bool,
-                "whether the control's perplexity is the top set's within the tolerance; else it is the nearest",
+                "verdict",
+                str,
+                "established: grammar by itself loses more under the top set and the tasks by themselves lose more "
+                "under the control, both corrected; reversed: the other way round; interaction only; not established; "
+                "not testable, and why",
             ),
+            Column("direction", str, "as claimed or against the claim, where there is an interaction; else empty"),
+            Column("carried_by", str, "the side that carries an interaction alone: grammar, other, both or neither"),
             Column(
-                "contrast",
+                "interaction",
                 float,
-                "(grammar drop - other drop) under the top set minus the same under the control; 0.01 is one point",
+                "what grammar loses more than the tasks, under the top set beyond the control; 0.01 is one point",
             ),
-            Column("low", float, "lower end of its interval (hierarchical bootstrap, t)"),
+            Column("low", float, "lower end of its interval (t over phenomena and tasks)"),
             Column("high", float, "upper end of its interval"),
-            Column("p", float, "the larger of the two p-values that follow"),
-            Column("p_swap", float, "permutation p-value: the two ablations swapped within items"),
-            Column("p_bootstrap", float, "p-value of the interval"),
-            Column("p_holm", float, "p, Holm-corrected"),
-            Column("verdict", str, "established, not established or reversed, by p_holm and the contrast's sign"),
-            Column(
-                "crossover",
-                bool,
-                "established, and grammar by itself loses more under the top set, the others under the control",
-            ),
-            Column("grammar_baseline", float, "the plain model's accuracy on the suite"),
-            Column("grammar_drop", float, "accuracy lost on it under the top set"),
-            Column("grammar_control_drop", float, "accuracy lost on it under the control"),
-            Column("grammar_p", float, "p-value of the difference of the two drops"),
-            Column("grammar_items", int, "minimal pairs (identical ones left out)"),
-            Column("other_baseline", float, "the plain model's accuracy on the other family"),
-            Column("other_drop", float, "accuracy lost on it under the top set"),
-            Column("other_control_drop", float, "accuracy lost on it under the control"),
-            Column("other_p", float, "p-value of the difference of the two drops"),
-            Column("other_items", int, "items of the tasks"),
-            Column("se", float, "standard error of the contrast"),
-            Column("degrees", float, "degrees of freedom of its t distribution"),
-            Column(
-                "detectable", float, "smallest true contrast that so many items and groups show with probability 0.8"
-            ),
+            Column("p", float, "its p-value"),
+            Column("p_holm", float, "the same, Holm-corrected"),
+            Column("p_cross", float, "p-value for crossing over: the larger of both sides'"),
+            Column("p_cross_holm", float, "the same, Holm-corrected"),
+            *_side("grammar", "the pairs"),
+            *_side("other", "the tasks"),
+            Column("chance_corrected", float, "the interaction in (accuracy - chance) / (1 - chance)"),
+            Column("log_odds", float, "the interaction in log-odds of being right"),
+            Column("scales_agree", bool, "whether it has one sign in all three; without that there is no verdict"),
+            Column("detectable", float, "smallest true interaction that is found with probability 0.8, uncorrected"),
+            Column("paradigms", int, "paradigms or constructions that enter"),
+            Column("tasks", int, "tasks that enter"),
+            Column("left_out", int, "paradigms and tasks left out, the plain model being at chance"),
+            Column("without", int, "phenomena and tasks left out one by one"),
+            Column("changed", str, "those without which the verdict is another"),
+            Column("random", float, "the interaction against random sets in the top set's place"),
+            Column("random_low", float, "lower end of its prediction interval"),
+            Column("random_high", float, "upper end"),
+            Column("random_finding", str, FINDING),
             Column("sets", int, "random sets"),
-            Column("random_mean", float, "mean contrast of random sets in the top set's place"),
-            Column("random_sd", float, "their standard deviation"),
-            Column("below", int, "random sets whose contrast is smaller"),
-            Column("above", int, "random sets whose contrast is larger"),
-            Column("random_p", float, "two-sided rank p-value among them; with few sets it cannot be small"),
-            Column(
-                "detectable_among_sets",
-                float,
-                "smallest distance from their mean that stands out from so many with probability 0.8",
-            ),
+            Column("reason", str, "why it is not testable, and what to add"),
         ),
-        family="rows against all tasks of one share; single tasks of one share and suite",
+        family="all contrasts of the study and its dissociations",
+    ),
+    Table(
+        "dissociation_without",
+        (
+            *_WHICH,
+            Column("left_out", str, "the phenomenon (family, paradigm) or task that is left out"),
+            Column("interaction", float, "the interaction without it"),
+            Column("verdict", str, "the verdict without it, at the same corrected level"),
+        ),
+    ),
+    Table(
+        "dissociation_floors",
+        (
+            *_WHICH,
+            Column("group", str, "paradigm, construction or task that is left out of the dissociation"),
+            Column("accuracy", float, "the plain model's accuracy on it"),
+            Column("chance", float, "accuracy of guessing"),
+            Column("items", int, "its items"),
+            Column("p", float, "one-sided p-value for being above chance"),
+            Column("why", str, "below chance, cannot be told from chance, or chance unknown"),
+        ),
     ),
     Table(
         "tasks_by_task",
         (
-            Column("condition", str, "what was ablated, in words"),
-            Column("role", str, "baseline, top, random (one set) or matched"),
-            Column(
-                "share",
-                float,
-                "share p of each layer's neurons that the condition belongs to; for matched sets, that of the top set",
-            ),
-            Column("seed", int, "seed of a random set"),
+            *CONDITION,
             Column("task", str, "task of lm-evaluation-harness, or all tasks (mean over them)"),
             Column("metric", str, "acc_norm divides a choice's log-likelihood by its characters; acc does not"),
             Column("items", int, "items scored"),
             Column("ties", int, "items whose right answer scores as high as a wrong one, counted as not right"),
             Column("cut", int, "items whose prompt exceeds the model's context and lost its beginning"),
-            Column("chance", float, "accuracy of guessing"),
+            Column("chance", float, "accuracy of guessing; 0 for an answer that is written out"),
             Column("accuracy", float, "share of items that are right; for all tasks, the mean over tasks"),
             Column("accuracy_low", float, "lower end of its interval"),
             Column("accuracy_high", float, "upper end of its interval"),
             Column("change", float, "accuracy minus the baseline's on the same items"),
-            Column("change_low", float, "lower end of its paired interval"),
-            Column("change_high", float, "upper end of its paired interval"),
-            Column(
-                "p", float, "exact McNemar p-value over items; for all tasks, sign-flip p-value with tasks as units"
-            ),
+            Column("change_low", float, "lower end of its interval"),
+            Column("change_high", float, "upper end of its interval"),
+            Column("p", float, "two-sided p-value, by t over items; for all tasks over tasks"),
             Column("p_holm", float, "the same, Holm-corrected"),
+            Column("finding", str, FINDING),
+            Column("reason", str, "what cannot be judged, and what to add"),
         ),
         family="tasks of one condition; all tasks over conditions",
     ),
@@ -123,184 +147,219 @@ TABLES = schema(
 
 
 class DissociationTables:
-    """Tables of the tasks, beside those of the main study.
+    """The tasks of a main study, and grammar against them.
 
     Raises:
         RecordError: a record is missing or damaged.
     """
 
-    def __init__(self, main: AblationTables) -> None:
-        self.book, self.kinds = main.book, main.suites
-        self._options = main.book.bootstrap
-        self._main, self._entries = main, main.entries
-        self._tasks = [main.items(one, "tasks") for one in main.entries]
+    def __init__(self, book: Book) -> None:
+        self.book = book
+        scored = [condition for condition in book.conditions if "tasks" in condition.cells]
+        self._items = {condition.name: book.record(condition.cells["tasks"]).items for condition in scored}
+        self._conditions = scored
+        plain = self._items[scored[0].name]
+        self._nesting = Nesting.tasks(plain["task"].to_numpy(object))
+        choices = plain["choices"].to_numpy(np.float64)
+        self._chance = np.where(choices > 0, 1 / np.where(choices > 0, choices, 1), 0.0)
 
-    def make(self) -> dict[str, pd.DataFrame]:
+    def make(self, dissociations: Dissociations) -> dict[str, pd.DataFrame]:
         """Name -> table, columns as in `TABLES`; without minimal pairs there is nothing to contrast tasks with."""
         tables = {"tasks_by_task": self._by_task()}
-        return tables | {"dissociation": self._dissociation()} if self.kinds else tables
+        if not any(suite in self.book.manifest["data"] for suite in TITLES):
+            return tables
+        rows: dict[str, list[Row]] = {name: [] for name in TABLES if name != "tasks_by_task"}
+        for (share, suite), found in dissociations.items():
+            which = {"share": share, "suite": suite}
+            rows["dissociation"].append({**which, "control": self._control(share), **_figures(found)})
+            rows["dissociation_without"] += [
+                {**which, "left_out": w.left_out, "interaction": w.interaction, "verdict": w.verdict}
+                for w in found.without
+            ]
+            rows["dissociation_floors"] += [{**which, **vars(floor)} for floor in found.left_out]
+        return tables | {name: TABLES[name].of(some) for name, some in rows.items()}
+
+    def dissociate(self, entries: Sequence[Entry], suites: Sequence[str], effects: Effects) -> Dissociations:
+        """Every (share, suite), each by itself: to be judged together with what else the study says."""
+        found = {}
+        for share in self.book.study["shares"]:
+            by_role: dict[str, list[Entry]] = {"top": [], "matched": [], RANDOM: []}
+            for entry in (entry for entry in entries if entry.about.share == share):
+                by_role[entry.about.role].append(entry)
+            top, control = by_role["top"][0], next(iter(by_role["matched"]), None)
+            random = [entry for entry in by_role[RANDOM] if entry.about.name in self._items]
+            doses = None
+            if control is not None:
+                plain = effects.level(entries[0], "perplexity")
+                top_dose, control_dose = (np.log(effects.level(one, "perplexity") / plain) for one in (top, control))
+                doses = Doses(float(top_dose), float(control_dose), self.book.study["tolerance"])
+            other = Suite(
+                self._nesting,
+                self._chance,
+                self._right(entries[0]),
+                self._right(top),
+                None if control is None else self._right(control),
+                np.stack([self._right(entry) for entry in random]) if random else None,
+            )
+            for suite in suites:
+                plain_items = entries[0].scores[suite]
+                grammar = Suite(
+                    plain_items.nesting,
+                    0.5,
+                    plain_items.values,
+                    top.scores[suite].values,
+                    None if control is None else control.scores[suite].values,
+                    np.stack([entry.scores[suite].values for entry in random]) if random else None,
+                )
+                found[share, suite] = dissociate(grammar, other, doses, alpha=self.book.alpha)
+        return found
+
+    def _right(self, entry: Entry) -> NDArray[np.float64]:
+        return self._items[entry.about.name]["value"].to_numpy(np.float64)
+
+    def _control(self, share: float) -> str:
+        names = [one.name for one in self._conditions if (one.role, one.share) == ("matched", share)]
+        return names[0] if names else ""
 
     def _by_task(self) -> pd.DataFrame:
-        rows: list[dict[str, Any]] = []
-        for one, items in zip(self._entries, self._tasks, strict=True):
-            about = condition_columns(one.about)
-            baseline = None if one is self._entries[0] else self._tasks[0]
-            part = [self._task_row(task, items, baseline) for task in items["task"].unique()]
-            for row, p in zip(part, correct([row["p"] for row in part]).p, strict=True):
-                row["p_holm"] = p
-            rows += [{**about, **row} for row in (*part, self._task_row(ALL, items, baseline))]
-        whole = [row for row in rows if row["task"] == ALL]
-        for row, p in zip(whole, correct([row["p"] for row in whole]).p, strict=True):
-            row["p_holm"] = p
+        rows: list[Row] = []
+        whole: dict[str, Contrast] = {}
+        for condition in self._conditions:
+            part = {task: self._task(condition, task) for task in (*self._nesting.labels, ALL)}
+            claims = {task: claim for task, (_, claim) in part.items() if claim is not None}
+            if ALL in claims:
+                whole[condition.name] = claims.pop(ALL)
+            judged = judge_together(claims)
+            rows += [{**_about(condition), **row, **_judged(judged.get(task))} for task, (row, _) in part.items()]
+        judged = judge_together(whole)
+        for row in (row for row in rows if row["task"] == ALL):
+            row |= _judged(judged.get(row["condition"]))
+        order = list(dict.fromkeys(self._items[self._conditions[0].name]["task"]))
+        rows.sort(key=lambda row: order.index(row["task"]) if row["task"] in order else len(order))
+        names = [condition.name for condition in self._conditions]
+        rows.sort(key=lambda row: names.index(row["condition"]))
         return TABLES["tasks_by_task"].of(rows)
 
-    def _task_row(self, task: str, items: pd.DataFrame, baseline: pd.DataFrame | None) -> dict[str, Any]:
-        own = np.full(len(items), True) if task == ALL else (items["task"] == task).to_numpy()
-        part, right = items[own], items["value"].to_numpy()[own]
-        group = part["task"].to_numpy()
-        value = accuracy_interval(right, group, **self._options)
+    def _task(self, condition: Condition, task: str) -> tuple[Row, Contrast | None]:
+        items, plain = self._items[condition.name], self._items[self._conditions[0].name]
+        here = np.full(len(items), True) if task == ALL else (items["task"] == task).to_numpy()
+        nesting = self._nesting
+        if task != ALL:
+            nesting = nesting.only(np.array([label == task for label in nesting.labels]))[0]
+        part, right = items[here], items["value"].to_numpy(np.float64)[here]
         metrics = part["metric"].unique()
-        choices = part["choices"].to_numpy(np.float64)
-        guessing = pd.Series(1 / np.where(choices > 0, choices, np.nan)).groupby(group).mean()
-        row: dict[str, Any] = {
+        value = describe(right, nesting, outcomes=bool(((right >= 0) & (right <= 1)).all()), alpha=self.book.alpha)
+        guess = np.bincount(nesting.group, self._chance[here]) / nesting.sizes
+        row: Row = {
             "task": task,
             "metric": metrics[0] if len(metrics) == 1 else "each task's own",
             "items": len(part),
             "ties": int((part["outcome"] == "tie").sum()),
             "cut": int(part["cut"].sum()),
-            "chance": float(guessing.mean(skipna=False)),
+            "chance": float(guess.mean()),
             "accuracy": value.estimate,
             "accuracy_low": value.low,
             "accuracy_high": value.high,
-            "p": np.nan,
         }
-        if baseline is not None:
-            change = compare_accuracy(baseline["value"].to_numpy()[own], right, group, **self._options)
-            interval = change.change
-            row |= {"change": interval.estimate, "change_low": interval.low, "change_high": interval.high}
-            row["p"] = change.p_paradigms if task == ALL and change.paradigms > 1 else change.p
-        return row
-
-    def _dissociation(self) -> pd.DataFrame:
-        rows: list[dict[str, Any]] = []
-        for match in self.book.part["matches"]:
-            share = match["share"]
-            role = {"top": [], "random": [], "matched": []}
-            for place, about in enumerate(self.book.conditions):
-                if about.share == share:
-                    role[about.role].append(place)
-            if not role["matched"]:
-                continue  # no set of low-ranked neurons comes near: there is no control to contrast with
-            places = (0, role["top"][0], role["matched"][0], role["random"])
-            whole, single = {}, {}
-            tasks = self._tasks[0]["task"].unique()
-            for suite in self.kinds:
-                grammar = self._grammar(suite, *places)
-                whole[suite] = interaction(grammar, self._other(ALL, *places), **self._levels())
-                single[suite] = interactions(grammar, {t: self._other(t, *places) for t in tasks}, **self._levels())
-            control = self._entries[role["matched"][0]].about.name
-            for suite, one in together(whole).items():
-                for against, made in {ALL: one, **single[suite]}.items():
-                    about = {"share": share, "suite": suite, "against": against}
-                    rows.append({**about, "control": control, "matched": match["matched"], **_figures(made)})
-        return TABLES["dissociation"].of(rows)
-
-    def _levels(self) -> dict[str, Any]:
-        study = self.book.study
-        return {"alpha": study["alpha"], "draws": study["draws"], "seed": study["seed"]}
-
-    def _grammar(self, suite: str, baseline: int, top: int, control: int, random: list[int]) -> Outcomes:
-        items = self._main.items(self._entries[baseline], suite)
-        counted = (items["outcome"] != "identical").to_numpy()
-
-        def right(place: int) -> np.ndarray:
-            return (self._main.items(self._entries[place], suite)["outcome"] == "right").to_numpy(np.float64)[counted]
-
-        groups = items["paradigm"].to_numpy()[counted]
-        return Outcomes(groups, right(baseline), right(top), right(control), [right(place) for place in random])
-
-    def _other(self, task: str, baseline: int, top: int, control: int, random: list[int]) -> Outcomes:
-        groups = self._tasks[baseline]["task"].to_numpy()
-        own = np.full(len(groups), True) if task == ALL else groups == task
-
-        def right(place: int) -> np.ndarray:
-            return self._tasks[place]["value"].to_numpy(np.float64)[own]
-
-        return Outcomes(groups[own], right(baseline), right(top), right(control), [right(place) for place in random])
+        if items is plain:
+            return row, None
+        before = plain["value"].to_numpy(np.float64)[here]
+        claim = compare(right, before, nesting, scale="points", alpha=self.book.alpha, within=task != ALL)
+        change = claim.estimate
+        if claim.reason:
+            change = value.estimate - describe(before, nesting, outcomes=True, alpha=self.book.alpha).estimate
+        row |= {"change": change, "change_low": claim.low, "change_high": claim.high, "p": claim.p}
+        return row | {"reason": claim.reason}, claim
 
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    """What the dissociation's table says, one sentence a share and suite; a null result is called one."""
+    """What the dissociation's table says: a line a share and suite, the verdict first."""
     if "dissociation" not in tables:
         return []
-    table, found = tables["dissociation"], []
-    for share in book.study["shares"]:
-        label = f"Double dissociation at the top {share * 100:.4g}%"
-        here = table[table["share"] == share]
-        if here.empty:
-            found.append(f"{label}: cannot be tested, there is no matched control.")
-        for _, row in here[here["against"] == ALL].iterrows():
-            found.append(_sentence(label, row, here[(here["suite"] == row["suite"]) & (here["against"] != ALL)]))
-    return found
+    floors = tables["dissociation_floors"]
+    said = []
+    for _, row in tables["dissociation"].iterrows():
+        here = floors[(floors["share"] == row["share"]) & (floors["suite"] == row["suite"])]
+        said.append(_sentence(row, list(here["group"])))
+    return said
 
 
-_ONE_SIDED = "without a crossover (weaker evidence: a control that harms everything more can come out so, too)"
-"""What is said of an interaction in which not both families go their way; see docs/analyses/calibration.md."""
-
-
-def _sentence(label: str, row: pd.Series, single: pd.DataFrame) -> str:
-    caveat = "" if row["matched"] else " (control nearest, not matched)"
-    crossed = {"established": ", with a crossover" if row["crossover"] else f", {_ONE_SIDED}"}
+def _sentence(row: pd.Series, floors: Sequence[str]) -> str:
     text = (
-        f"{label}, {TITLES[row['suite']]} against {len(single)} tasks: {row['verdict']}"
-        f"{crossed.get(row['verdict'], '')}{caveat}; contrast {_points(row['contrast'])} points "
-        f"[{_points(row['low'])}, {_points(row['high'])}], p = {row['p_holm']:.3g}. Lost under the top set and under "
-        f"the control: grammar {_points(row['grammar_drop'])} and {_points(row['grammar_control_drop'])} of "
-        f"{row['grammar_baseline'] * 100:.1f}, tasks {_points(row['other_drop'])} and "
-        f"{_points(row['other_control_drop'])} of {row['other_baseline'] * 100:.1f}. Detectable with probability 0.8: "
-        f"{row['detectable'] * 100:.1f} points"
+        f"Double dissociation at the top {percent(row['share'])}, {TITLES[row['suite']]} against tasks: {verdict(row)}"
     )
-    if row["sets"] > 0:
-        text += f"; random sets: {row['below']} below, {row['above']} above"
-    by_verdict = [
-        f"{verdict} against {', '.join(single.loc[single['verdict'] == verdict, 'against'])}"
-        for verdict in ("established", "reversed")
-        if (single["verdict"] == verdict).any()
-    ]
-    return text + "; by task: " + ("; ".join(by_verdict) or "none established, none reversed") + "."
+    if row["verdict"].startswith("not testable"):
+        return f"{text}; {row['reason']}."
+    text += (
+        f". Interaction {points(row['interaction'])} points {between(row['low'], row['high'])}, Holm-corrected p = "
+        f"{row['p_holm']:.3g}; top set minus control: grammar {points(row['grammar'])} "
+        f"{between(row['grammar_low'], row['grammar_high'])}, tasks {points(row['other'])} "
+        f"{between(row['other_low'], row['other_high'])}. Perplexity x {ratio(row['top_ratio'])} and x "
+        f"{ratio(row['control_ratio'])}. Detectable with probability 0.8: {row['detectable'] * 100:.1f} points"
+    )
+    if floors:
+        shown = ", ".join(floors[:4]) + (f" and {len(floors) - 4} more" if len(floors) > 4 else "")
+        text += f". Left out, the plain model being at chance: {shown}"
+    if row["changed"]:
+        text += f". Another verdict without {row['changed']}"
+    return text + "."
 
 
-def _points(value: float) -> str:
-    return f"{value * 100:+.1f}"
+def verdict(row: pd.Series) -> str:
+    """A row's verdict; an interaction alone with the side that carries it."""
+    if row["verdict"] != "interaction only":
+        return str(row["verdict"])
+    carried = {"grammar": "grammar alone", "other": "the tasks alone", "both": "both, the same way"}
+    side = carried.get(str(row["carried_by"]), "neither side by itself")
+    return f"interaction only ({row['direction']}; carried by {side}), no crossing over"
 
 
-def _figures(made: Interaction) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "contrast": made.contrast.estimate,
-        "low": made.contrast.low,
-        "high": made.contrast.high,
-        "p": made.p,
-        "p_swap": made.p_swap,
-        "p_bootstrap": made.p_bootstrap,
-        "p_holm": made.p_adjusted,
-        "verdict": made.verdict,
-        "crossover": made.crossover,
-        "se": made.se,
-        "degrees": made.degrees,
-        "detectable": made.detectable,
-        "detectable_among_sets": made.detectable_among_sets,
-        "sets": 0,
+def _figures(found: Dissociation) -> Row:
+    row: Row = {
+        "verdict": found.verdict,
+        "direction": found.direction,
+        "carried_by": found.carried_by,
+        "interaction": found.interaction.estimate,
+        "low": found.interaction.low,
+        "high": found.interaction.high,
+        "p": found.interaction.p,
+        "p_holm": found.interaction.p_adjusted,
+        "p_cross": found.p_cross,
+        "p_cross_holm": found.p_cross_adjusted,
+        "paradigms": found.groups[0],
+        "tasks": found.groups[1],
+        "left_out": len(found.left_out),
+        "without": len(found.without),
+        "changed": ", ".join(found.changed),
+        "random": found.among_random.estimate,
+        "random_low": found.among_random.low,
+        "random_high": found.among_random.high,
+        "random_finding": found.among_random.finding,
+        "sets": found.among_random.sets.sets if found.among_random.sets else 0,
+        "reason": found.reason,
     }
-    for name, family in (("grammar", made.grammar), ("other", made.other)):
+    if found.doses is not None:
+        row |= {"top_ratio": np.exp(found.doses.top), "control_ratio": np.exp(found.doses.control)}
+    for name, side, levels in (
+        ("grammar", found.grammar, found.grammar_levels),
+        ("other", found.other, found.other_levels),
+    ):
+        row |= {name: side.estimate, f"{name}_low": side.low, f"{name}_high": side.high, f"{name}_p": side.p}
+        row |= dict(zip((f"{name}_baseline", f"{name}_top", f"{name}_control"), levels, strict=True))
+    if found.sides is not None:
+        scales = found.scales["interaction"]
         row |= {
-            f"{name}_baseline": family.baseline,
-            f"{name}_drop": family.ablation_drop,
-            f"{name}_control_drop": family.control_drop,
-            f"{name}_p": family.p,
-            f"{name}_items": family.items,
+            "chance_corrected": scales.chance_corrected,
+            "log_odds": scales.log_odds,
+            "scales_agree": found.scales_agree,
+            "detectable": detectable(found.sides.interaction, alpha=found.interaction.alpha),
         }
-    if made.reference is not None:
-        r = made.reference
-        row |= {"sets": r.sets, "random_mean": r.mean, "random_sd": r.sd, "below": r.below, "above": r.above}
-        row["random_p"] = r.p
     return row
+
+
+def _about(condition: Condition) -> Row:
+    return {"condition": condition.name, "role": condition.role, "share": condition.share, "seed": condition.seed}
+
+
+def _judged(claim: Any) -> Row:
+    return {} if claim is None else {"p_holm": claim.p_adjusted, "finding": claim.finding}

@@ -2,115 +2,110 @@
 
 from __future__ import annotations
 
+from math import nan
+
 import pandas as pd
 
+from negspace.analyses.ablation.dissociation import verdict
 from negspace.experiment import paper
 from negspace.experiment.run import Run
 from negspace.figures.figure import Axis, Figure, Panel, Reference, Series, numbers
 from negspace.figures.forest import Dots, forest, percent
+from negspace.figures.style import nth
 from negspace.text.suites import TITLES
 
 _ALL = "all tasks"
-CAVEAT = (
-    "Without a crossover, “established” is not specific: families of items lose accuracy at different rates, so a "
-    "control that merely does more of the same harm to everything can give it. Read it beside the baselines and the "
-    "random sets."
-)
-"""What a reader must know where the verdict is established and grammar and tasks do not cross over."""
 
 
 def figures(run: Run) -> list[Figure]:
-    """The interaction plot, the contrast of every task, and the tasks by themselves."""
+    """Accuracy under either ablation, the contrasts of both sides, what each unit does to them, and the tasks."""
     made = []
     table = run.table("dissociation")
-    if table is not None:
-        made += [_interaction(run, table), _contrasts(run, table)]
+    if table is not None and table["interaction"].notna().any():
+        made += [_levels(run, table.dropna(subset="interaction")), _contrasts(run, table.dropna(subset="interaction"))]
+        without = run.table("dissociation_without")
+        if without is not None:
+            made.append(_without(run, table, without))
     tasks = run.table("tasks_by_task")
     if tasks is not None:
         made += _tasks(run, tasks)
     return made
 
 
-def _interaction(run: Run, table: pd.DataFrame) -> Figure:
+def _levels(run: Run, table: pd.DataFrame) -> Figure:
     """What either family loses under the top set and under the control: crossing lines are the claim."""
-    whole = table[table["against"] == _ALL]
     panels = []
     ticks = ((0.0, "matched control"), (1.0, "top set"))
-    for _, row in whole.iterrows():
+    for _, row in table.iterrows():
         lines = [
             Series(
-                f"grammar ({TITLES[row['suite']]})",
-                "top",
+                called,
+                colour,
                 numbers([0, 1]),
-                numbers([row["grammar_control_drop"], row["grammar_drop"]]) * 100,
+                numbers([row[f"{name}_baseline"] - row[f"{name}_{which}"] for which in ("control", "top")]) * 100,
                 mark="line",
-            ),
-            Series(
-                "other tasks",
-                "random",
-                numbers([0, 1]),
-                numbers([row["other_control_drop"], row["other_drop"]]) * 100,
-                mark="line",
-            ),
+            )
+            for name, called, colour in (
+                ("grammar", f"grammar ({TITLES[row['suite']]})", "top"),
+                ("other", "other tasks", "random"),
+            )
         ]
-        title = f"p = {percent(row['share'])}, {TITLES[row['suite']]}: {verdict(row)}"
         panels.append(
             Panel(
                 Axis("ablated", ticks=ticks, limits=(-0.25, 1.25)),
                 Axis("accuracy lost (points)"),
                 tuple(lines),
-                title,
+                f"p = {percent(row['share'])}, {TITLES[row['suite']]}: {verdict(row)}",
                 (Reference(0.0, "y"),),
             )
         )
     caption = (
-        "Accuracy lost under either ablation. A double dissociation needs the grammar line to rise from the control to "
-        "the top set more steeply than the line of the tasks; its interval is in the next figure."
+        "Accuracy lost under either ablation, over what the plain model does above chance. A double dissociation "
+        "crosses over: grammar loses more under the top set, the tasks more under the control. Intervals are in the "
+        "next figure."
     )
-    title = "Double dissociation"
-    columns = min(len(panels), 3)
-    return Figure("dissociation", title, caption, tuple(panels), columns, wide=True, notes=_notes(whole))
-
-
-def verdict(row: pd.Series) -> str:
-    """A row's verdict; an established one with whether there is a crossover."""
-    if row["verdict"] != "established":
-        return str(row["verdict"])
-    return f"established, {'with' if row['crossover'] else 'without'} a crossover"
-
-
-def unspecific(rows: pd.DataFrame) -> bool:
-    """Whether any of the verdicts is established without a crossover."""
-    return bool(((rows["verdict"] == "established") & ~rows["crossover"].fillna(False).astype(bool)).any())
-
-
-def _notes(rows: pd.DataFrame) -> tuple[str, ...]:
-    return (CAVEAT,) if unspecific(rows) else ()
+    return Figure("dissociation", "Double dissociation", caption, tuple(panels), min(len(panels), 3), wide=True)
 
 
 def _contrasts(run: Run, table: pd.DataFrame) -> Figure:
+    """Both sides and their difference, each with its interval."""
+    lines = {"grammar": "grammar", "other": "tasks", "interaction": "tasks - grammar"}
+    ends = {name: ("low", "high") if name == "interaction" else (f"{name}_low", f"{name}_high") for name in lines}
     panels = []
-    for share in dict.fromkeys(table["share"]):
-        here = table[table["share"] == share]
-        rows = list(dict.fromkeys(here["against"]))
+    for share, here in table.groupby("share"):
         series = []
-        for number, suite in enumerate(dict.fromkeys(here["suite"])):
-            part = here[here["suite"] == suite].set_index("against")
+        for number, (_, row) in enumerate(here.iterrows()):
             values = {
-                a: (part.loc[a, "contrast"] * 100, part.loc[a, "low"] * 100, part.loc[a, "high"] * 100)
-                for a in rows
-                if a in part.index
+                words: (row[name] * 100, row[ends[name][0]] * 100, row[ends[name][1]] * 100)
+                for name, words in lines.items()
             }
-            labels = {a: verdict(part.loc[a]) for a in values}
-            series.append(Dots(TITLES[str(suite)], ("top", "series 2")[number % 2], values, labels))
-        panels.append(forest(rows, series, "interaction contrast (points)", title=f"p = {percent(share)}"))
+            labels = dict.fromkeys(values, verdict(row))
+            series.append(Dots(TITLES[str(row["suite"])], nth(number), values, labels))
+        title = f"p = {percent(float(share))}"  # type: ignore[arg-type]
+        panels.append(forest(list(lines.values()), series, "top set minus control (points)", title=title, zero=0.0))
     caption = (
-        "(Grammar lost - tasks lost) under the top set, minus the same under the matched control, with "
-        f"{run.level} intervals. Right of the line: grammar suffers more from the top set than the tasks do."
+        f"Top set minus matched control, with {run.level} intervals. The claim: grammar left of the line, the tasks "
+        "right of it."
     )
     columns = min(len(panels), 2)
-    title = "The interaction contrast"
-    return Figure("dissociation_contrasts", title, caption, tuple(panels), columns, wide=True, notes=_notes(table))
+    return Figure("dissociation_contrasts", "Both sides", caption, tuple(panels), columns, wide=True)
+
+
+def _without(run: Run, table: pd.DataFrame, without: pd.DataFrame) -> Figure:
+    """The interaction with each phenomenon and task left out."""
+    panels = []
+    for keys, here in without.groupby(["share", "suite"], sort=False):
+        share, suite = keys  # type: ignore[misc]
+        whole = table[(table["share"] == share) & (table["suite"] == suite)].iloc[0]
+        values = {"nothing": (whole["interaction"] * 100, whole["low"] * 100, whole["high"] * 100)}
+        values |= {str(row["left_out"]): (row["interaction"] * 100, nan, nan) for _, row in here.iterrows()}
+        labels = {str(row["left_out"]): str(row["verdict"]) for _, row in here.iterrows()}
+        series = [Dots("interaction", "top", values, {"nothing": verdict(whole), **labels})]
+        title = f"p = {percent(float(share))}, {TITLES[str(suite)]}"  # type: ignore[arg-type]
+        panels.append(forest(list(values), series, "interaction (points)", title=title, zero=0.0))
+    caption = "The interaction with one phenomenon or task left out at a time: does the verdict hang on a single one?"
+    columns = min(len(panels), 2)
+    return Figure("dissociation_without", "Leave one out", caption, tuple(panels), columns, wide=True)
 
 
 def _tasks(run: Run, table: pd.DataFrame) -> list[Figure]:

@@ -95,7 +95,7 @@ def _contrasts(run: Run, table: pd.DataFrame) -> Figure:
             ("random", "random", "against random sets"),
             ("matched", "matched", "against matched"),
         ):
-            rows = part[part["against"] == against]
+            rows = part[(part["set"] == "top") & (part["against"] == against) & part["difference"].notna()]
             values = {
                 f"p = {percent(row['share'])}": (row["difference"] * scale, row["low"] * scale, row["high"] * scale)
                 for _, row in rows.iterrows()
@@ -103,6 +103,8 @@ def _contrasts(run: Run, table: pd.DataFrame) -> Figure:
             labels = {f"p = {percent(row['share'])}": row["control"] for _, row in rows.iterrows()}
             if values:
                 series.append(Dots(name, role, values, labels))
+        if not series:
+            continue
         rows = [f"p = {percent(share)}" for share in dict.fromkeys(part["share"])]
         label = "perplexity / the control's" if ratio else "difference in % right (points)"
         title = "Perplexity" if ratio else TITLES[score]

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from negspace.analyses.ablation.columns import TABLES
+from negspace.analyses.ablation.dissociation import DissociationTables
 from negspace.experiment.book import Book
 from negspace.experiment.condition import BASELINE, RANDOM, Condition
-from negspace.experiment.effects import Effects, Entry
+from negspace.experiment.effects import (
+    DIFFERENCE,
+    GROUP,
+    Effects,
+    Entry,
+    Row,
+    equivalence_margins,
+    rests_on,
+    said,
+    together,
+)
+from negspace.significance import Contrast, above_chance, compare, plain_sd
 from negspace.text.suites import SUITES, by_group
 
-Row = dict[str, Any]
+PLAIN = "plain"
+"""What a contrast against the model as it is is called."""
 
 
 class AblationTables:
@@ -30,96 +43,155 @@ class AblationTables:
         self.effects = Effects(book, ["perplexity", *self.suites])
         self.entries = self.effects.read(book.conditions)
         self.plain = self.entries[0]
+        self.tasks = DissociationTables(book) if "tasks" in book.manifest["data"] else None
 
     def make(self) -> dict[str, pd.DataFrame]:
-        """Name -> table, columns as in `TABLES`."""
-        tables = {"summary": self._summary(), "contrasts": self._contrasts(), "matching": self._matching()}
-        return tables | {by_group(suite): self._grouped(suite) for suite in self.suites}
+        """Name -> table, columns as in `TABLES` and `dissociation.TABLES`."""
+        contrasts, dissociations = self._judged()
+        tables = {
+            "summary": self._summary(),
+            "contrasts": contrasts,
+            "matching": self._matching(),
+            **{by_group(suite): self._grouped(suite) for suite in self.suites},
+        }
+        if self.suites:
+            tables["scales"] = TABLES["scales"].of(list(self._scales()))
+        return tables | (self.tasks.make(dissociations) if self.tasks else {})
 
-    def items(self, one: Entry, score: str) -> pd.DataFrame:
+    def items(self, entry: Entry, score: str) -> pd.DataFrame:
         """The items of a condition's score, as they are recorded."""
-        return self.book.record(one.about.cells[score]).items
+        return self.book.record(entry.about.cells[score]).items
 
     def _summary(self) -> pd.DataFrame:
-        rows = [{**condition_columns(one.about), "neurons": one.about.neurons} for one in self.entries]
-        for score, prefix in (("perplexity", ""), *((suite, f"{suite}_") for suite in self.suites)):
-            value, change = ("perplexity", "ratio") if score == "perplexity" else ("accuracy", "change")
-            p = "ratio_p" if score == "perplexity" else "p"
-            figures: list[Row] = [{"score": score, **self.effects.value(one, score, value)} for one in self.entries]
-            figures[0] |= {change: 1.0} if score == "perplexity" else {}
-            for row, one in zip(figures[1:], self.entries[1:], strict=True):
-                row |= self.effects.change(self.plain, one, score, change, p=p)
-            ends = (f"{change}_low", f"{change}_high")
-            finding = "ratio_finding" if score == "perplexity" else "finding"
-            self.effects.judged(figures, ("score",), ends=ends, p=p, finding=finding)
-            for row, own in zip(rows, figures, strict=True):
-                row |= {f"{prefix}{name}": number for name, number in own.items() if name != "score"}
-        for suite in self.suites:
-            for row, one in zip(rows, self.entries, strict=True):
-                row[f"{suite}_ties"] = _count(self.items(one, suite), "tie")
-        return _of("summary", self._with_means(rows))
+        rows: list[Row] = []
+        for place, entry in enumerate(self.entries):
+            rows.append(self._summary_row(entry))
+            after = self.entries[place + 1].about if place + 1 < len(self.entries) else None
+            here = entry.about
+            if here.role == RANDOM and (after is None or (after.role, after.share) != (RANDOM, here.share)):
+                rows.append(self._summary_row(self._random(here.share)))
+        return _of("summary", rows)
 
-    def _with_means(self, rows: Sequence[Row]) -> list[Row]:
-        """The rows with one for the mean over the random sets of a share after these."""
-        found: list[Row] = []
-        for place, (row, one) in enumerate(zip(rows, self.entries, strict=True)):
-            found.append(row)
-            after = self.entries[place + 1].about if place + 1 < len(rows) else None
-            if one.about.role == RANDOM and (after is None or (after.role, after.share) != (RANDOM, one.about.share)):
-                found.append(self._random_mean(self._with(one.about.share, RANDOM)))
-        return found
-
-    def _random_mean(self, sets: Sequence[Entry]) -> Row:
-        first = sets[0].about
-        assert first.share is not None
-        mean = self.effects.mean(sets, f"random {first.share * 100:.4g}%, mean of {len(sets)}")
-        row: Row = {**condition_columns(mean.about), "neurons": first.neurons}
-        for score in self.effects.scores:
-            level, plain = self.effects.level(mean, score), self.effects.level(self.plain, score)
-            sd = self.effects.spread(mean, score)["sd"]
-            if score == "perplexity":
-                row |= {"perplexity": level, "perplexity_sd": sd, "ratio": level / plain}
-            else:
-                row |= {f"{score}_accuracy": level, f"{score}_accuracy_sd": sd, f"{score}_change": level - plain}
+    def _summary_row(self, entry: Entry) -> Row:
+        row: Row = {**condition_columns(entry.about), "neurons": entry.about.neurons}
+        for score in (score for score in self.effects.scores if score in entry.scores):
+            text = score == "perplexity"
+            row |= self.effects.value(entry, score, "perplexity" if text else f"{score}_accuracy")
+            if entry.members:
+                row["perplexity_sd" if text else f"{score}_accuracy_sd"] = self.effects.spread(entry, score)["sd"]
+            elif not text:
+                row[f"{score}_ties"] = _count(self.items(entry, score), "tie")
+            if entry is self.plain:
+                row |= {"ratio": 1.0} if text else {}
+                continue
+            change = self.effects.change(self.plain, entry, score)
+            for name in ("change", "change_low", "change_high"):
+                row[name.replace("change", "ratio") if text else f"{score}_{name}"] = change[name]
+            for end in ("", "_low", "_high") if "change_nats" in change else ():
+                row[f"{score}_nats{end}"] = change[f"change_nats{end}"]
         return row
 
-    def _with(self, share: float | None, role: str) -> list[Entry]:
-        return [one for one in self.entries if (one.about.share, one.about.role) == (share, role)]
+    def _judged(self) -> tuple[pd.DataFrame, dict[tuple[float, str], Any]]:
+        """The table of contrasts, and the dissociations by (share, suite): one family of claims."""
+        rows = list(self._contrast_rows())
+        dissociations = self.tasks.dissociate(self.entries, self.suites, self.effects) if self.tasks else {}
+        *each, tested = together([*(row[DIFFERENCE.claims] for row in rows), dissociations])
+        for row, claims in zip(rows, each, strict=True):
+            for scale, claim in claims.items():
+                assert isinstance(claim, Contrast)
+                row |= said(claim, scale, DIFFERENCE)
+                if scale == "points":
+                    row |= {"margin": claim.margin, "equivalent_p_holm": claim.p_equivalent_adjusted}
+        return TABLES["contrasts"].of(rows), tested
 
-    def _contrasts(self) -> pd.DataFrame:
-        rows: list[Row] = []
-        for share in self.book.study["shares"]:
-            top, random = self._with(share, "top")[0], self._with(share, RANDOM)
-            controls = {
-                "random": self.effects.mean(random) if random else None,
-                "matched": next(iter(self._with(share, "matched")), None),
-            }
+    def _contrast_rows(self) -> Iterator[Row]:
+        study = self.book.study
+        for share in study["shares"]:
+            top = self._with(share, "top")[0]
+            random = self._random(share) if self._with(share, RANDOM) else None
+            matched = next(iter(self._with(share, "matched")), None)
             for score in self.effects.scores:
-                rows += [
-                    {
+                intact = None
+                if score != "perplexity":
+                    intact = equivalence_margins(
+                        self.plain, top, score, size=study["margin"], share=study["margin_share"]
+                    )
+                for name, entry, against, other in (
+                    ("top", top, PLAIN, self.plain),
+                    ("top", top, RANDOM, random),
+                    ("top", top, "matched", matched),
+                    ("matched", matched, PLAIN, self.plain),
+                    (RANDOM, random, PLAIN, self.plain),
+                ):
+                    if entry is None or other is None:
+                        continue
+                    yield {
                         "share": share,
                         "score": score,
+                        "set": name,
                         "against": against,
-                        "control": _called(control),
-                        "top": self.effects.level(top, score),
-                        "reference": self.effects.level(control, score),
-                        **self.effects.change(control, top, score, "difference", ("low", "high")),
-                        **self.effects.place(top, control, score),
+                        "control": _called(other, score),
+                        "value": self.effects.level(entry, score),
+                        "reference": self.effects.level(other, score),
+                        **self.effects.change(
+                            other, entry, score, DIFFERENCE, margins=intact if name != "top" else None
+                        ),
                     }
-                    for against, control in controls.items()
-                    if control is not None
-                ]
-        return _of("contrasts", self.effects.judged(rows, ()))
+
+    def _scales(self) -> Iterator[Row]:
+        for share in self.book.study["shares"]:
+            for name, entry in (("top", self._with(share, "top")), ("matched", self._with(share, "matched"))):
+                for suite in self.suites if entry else ():
+                    for row in self._on_scales(self.plain, entry[0], suite):
+                        yield {"share": share, "score": suite, "set": name, **row}
+
+    def _on_scales(self, plain: Entry, entry: Entry, suite: str) -> Iterator[Row]:
+        before, after = plain.scores[suite], entry.scores[suite]
+        nesting, alpha, paradigms = before.nesting, self.effects.alpha, len(before.nesting.labels)
+        pooled = nesting.pooled()
+
+        def row(scale: str, claim: Contrast, accuracy: float = np.nan, groups: int = paradigms) -> Row:
+            return {
+                "scale": scale,
+                "plain": accuracy,
+                "change": claim.estimate,
+                "low": claim.low,
+                "high": claim.high,
+                "groups": groups,
+                "of": paradigms,
+                "units": rests_on(claim),
+                "reason": claim.reason,
+            }
+
+        yield row("points", compare(after.values, before.values, nesting, scale="points", alpha=alpha), before.level)
+        pairs = compare(after.values, before.values, pooled, scale="points", alpha=alpha)
+        yield row("pooled", pairs, float(before.values.mean()))
+        able = above_chance(after.values, before.values, nesting, alpha=alpha, seed=self.book.study["seed"])
+        yield row("above chance", able.contrast, able.plain, len(able.paradigms) + len(able.half))
+        if before.margins is not None and after.margins is not None:
+            yield row("nats", compare(after.margins, before.margins, nesting, scale="nats", alpha=alpha))
+            if np.ptp(before.margins) > 0:
+                sd = plain_sd(before.margins)
+                yield row("sd", compare(after.margins / sd, before.margins / sd, nesting, scale="sd", alpha=alpha))
+
+    def _random(self, share: float | None) -> Entry:
+        sets = self._with(share, RANDOM)
+        assert share is not None
+        return self.effects.mean(sets, f"random {share * 100:.4g}%, mean of {len(sets)}")
+
+    def _with(self, share: float | None, role: str) -> list[Entry]:
+        return [entry for entry in self.entries if (entry.about.share, entry.about.role) == (share, role)]
 
     def _grouped(self, suite: str) -> pd.DataFrame:
         rows: list[Row] = []
-        for one in self.entries:
-            items = self.items(one, suite)
-            parts = dict(list(items.groupby(SUITES[suite].column, sort=True)))
-            for group, part in parts.items():
-                own, before = one.part(suite, str(group)), self.plain.part(suite, str(group))
+        for entry in (entry for entry in self.entries if suite in entry.scores):
+            items = self.items(entry, suite)
+            for group, part in items.groupby(SUITES[suite].column, sort=True):
+                if (part["outcome"] == "identical").all():
+                    continue
+                own, before = entry.part(suite, str(group)), self.plain.part(suite, str(group))
                 row = {
-                    **condition_columns(one.about),
+                    **condition_columns(entry.about),
                     "score": suite,
                     SUITES[suite].group: group,
                     "paradigms": part["paradigm"].nunique(),
@@ -128,11 +200,10 @@ class AblationTables:
                     "identical": _count(part, "identical"),
                     **self.effects.value(own, suite, "accuracy"),
                 }
-                if one.about.role != BASELINE:
-                    row |= self.effects.change(before, own, suite, unit="pair")
+                if entry.about.role != BASELINE:
+                    row |= self.effects.change(before, own, suite, GROUP, within=True)
                 rows.append(row)
-        self.effects.judged(rows, ("condition",), ends=("change_low", "change_high"))
-        return _of(by_group(suite), rows)
+        return TABLES[by_group(suite)].of(self.effects.judged(rows, ("condition",), GROUP))
 
     def _matching(self) -> pd.DataFrame:
         rows: list[Row] = []
@@ -150,7 +221,7 @@ class AblationTables:
                 }
                 for step, trial in enumerate(match["trail"], start=1)
             ] or [common]
-        return _of("matching", rows)
+        return TABLES["matching"].of(rows)
 
 
 def condition_columns(about: Condition) -> Row:
@@ -158,9 +229,11 @@ def condition_columns(about: Condition) -> Row:
     return {"condition": about.name, "role": about.role, "share": about.share, "seed": about.seed}
 
 
-def _called(control: Entry) -> str:
-    count = len(control.members)
-    return control.about.name if not count else control.members[0].about.name if count == 1 else f"{count} sets"
+def _called(control: Entry, score: str) -> str:
+    if not control.members:
+        return "the plain model" if control.about.role == BASELINE else control.about.name
+    count = len(control.sets(score))
+    return f"{count} random set{'s' if count != 1 else ''}"
 
 
 def _count(items: pd.DataFrame, outcome: str) -> int:
@@ -170,5 +243,6 @@ def _count(items: pd.DataFrame, outcome: str) -> int:
 def _of(name: str, rows: Sequence[Row]) -> pd.DataFrame:
     """The documented columns that the run has, in order: those of a suite only where it was scored."""
     there = {column for row in rows for column in row}
-    wanted = [c for c in TABLES[name].names if c.split("_")[0] not in SUITES or c in there]
+    scored = {suite for suite in SUITES if f"{suite}_accuracy" in there}
+    wanted = [c for c in TABLES[name].names if c.split("_")[0] not in SUITES or c.split("_")[0] in scored]
     return TABLES[name].of(rows, only=wanted)

@@ -1,20 +1,17 @@
-"""What the main study's tables say, in plain sentences; a null result is called one."""
+"""What the main study's tables say, in plain sentences: the finding first, then its numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from negspace.analyses.ablation import dissociation as dissociation_tables
 from negspace.experiment.book import Book
-from negspace.experiment.words import between, capital, points, ratio
+from negspace.experiment.words import amount, capital, claim, percent
 from negspace.text.suites import TITLES
 
-DIRECTIONS: Mapping[str, str] = {"harm": "drop", "gain": "rise"}
-"""Finding on a suite -> what accuracy does; any other finding is its own word."""
 _WHAT = {
     "zero_negative": "zeroing the negative pre-activations of",
     "zero_positive": "zeroing the positive pre-activations of",
@@ -24,24 +21,30 @@ _WHAT = {
     "mean": "fixing at their means the pre-activations of",
     "negative_mean": "fixing at their mean the negative pre-activations of",
 }
+AGAINST = {"plain": "the plain model", "random": "random sets of equal size", "matched": "the matched set"}
+"""What a contrast is against, in a sentence."""
 
 
 def verdicts(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    """Sentences on every share: perplexity, each suite of minimal pairs, and how the top set stands to its controls."""
-    study = book.study
-    what = _WHAT[book.part["intervention"]]
-    summary, contrasts = tables["summary"], tables["contrasts"]
+    """Sentences on every share: what was done, each score against every control, what is intact, the dissociation."""
+    study, contrasts = book.study, tables["contrasts"]
+    summary = tables["summary"]
     sentences = []
     for share in study["shares"]:
+        here = contrasts[contrasts["share"] == share]
         top = summary[(summary["role"] == "top") & (summary["share"] == share)].iloc[0]
         size = f"{int(top['neurons']):,} neuron{'s' if top['neurons'] != 1 else ''}"
-        sentences.append(
-            f"{capital(what)} the top {share * 100:.4g}% by {study['by']} ({size}) multiplies perplexity by "
-            f"{ratio(top['ratio'])} {between(top['ratio_low'], top['ratio_high'], ratio)}{_random(contrasts, share)}."
-        )
-        for kind, name in TITLES.items():
-            if f"{kind}_change" in summary.columns:
-                sentences.append(_grammar(kind, name, top, contrasts))
+        done = f"{capital(_WHAT[book.part['intervention']])} the top {percent(share)} by {study['by']} ({size})"
+        for score in dict.fromkeys(here["score"]):
+            name = "perplexity" if score == "perplexity" else TITLES[score]
+            rows = here[(here["score"] == score) & (here["set"] == "top")]
+            plain, *others = [row for _, row in rows.iterrows()]
+            level = "" if score == "perplexity" else f" of {plain['reference'] * 100:.1f}% right"
+            said = f"{done}, {name}: {claim(plain)}{level}"
+            said += "".join(f"; against {_control(row)}: {claim(row)}" for row in others)
+            sentences.append(f"{said}.")
+            done = f"Top {percent(share)}"
+        sentences += _intact(here)
         if study["matched"]:
             sentences.append(_matched(book.part, share))
     if book.manifest.get("rectifies") and book.part["intervention"] == "zero_negative":
@@ -49,10 +52,35 @@ def verdicts(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     return sentences + dissociation_tables.sentences(book, tables)
 
 
+def _control(row: pd.Series) -> str:
+    if row["against"] == "matched":
+        return f"{row['control']}"
+    return AGAINST[row["against"]] if pd.isna(row["sets"]) else f"{row['control']} of equal size"
+
+
+def _intact(contrasts: pd.DataFrame) -> list[str]:
+    """Whether grammar is intact under the controls: only equivalence says so."""
+    said = []
+    for _, row in contrasts[
+        contrasts["set"].isin(["matched", "random"]) & (contrasts["score"] != "perplexity")
+    ].iterrows():
+        who = f"Under {'the matched set' if row['set'] == 'matched' else 'random sets'}, {TITLES[row['score']]}"
+        if row["finding"] == "equivalent":
+            ends = f"within {row['margin'] * 100:.2f} points of the plain model's"
+            said.append(f"{who}: intact, {ends}: {amount(row['score'], row['difference'], row['low'], row['high'])}.")
+        elif row["finding"] == "cannot be judged":
+            said.append(f"{who}: cannot be judged ({row['reason']}).")
+        else:
+            found = amount(row["score"], row["difference"], row["low"], row["high"])
+            word = "neither intact nor changed is shown" if row["finding"] == "undecided" else row["finding"]
+            said.append(f"{who}: {word}, {found}.")
+    return said
+
+
 def _noop(summary: pd.DataFrame) -> str:
     """On a ReLU model the ablation must change nothing at all; whether it did is to be seen in the scores."""
     values = summary.loc[summary["role"] != "random mean", ["perplexity", *_accuracies(summary)]]
-    same = bool((values == values.iloc[0]).all(axis=None))
+    same = bool((values.nunique(dropna=True) <= 1).all())
     text = "Every activation of this model is flat below zero, so that zeroing negatives must change nothing: "
     return text + (
         "all scores are exactly the plain model's."
@@ -65,40 +93,9 @@ def _accuracies(summary: pd.DataFrame) -> list[str]:
     return [f"{kind}_accuracy" for kind in TITLES if f"{kind}_accuracy" in summary.columns]
 
 
-def direction(finding: str) -> str:
-    """A finding on a suite in words: drop, rise, or what else it is."""
-    return DIRECTIONS.get(finding, finding)
-
-
-def _random(contrasts: pd.DataFrame, share: float) -> str:
-    row = _contrast(contrasts, share, "perplexity", "random")
-    if row is None:
-        return ""
-    return f"; {ratio(row['difference'])} {between(row['low'], row['high'], ratio)} times the random sets' perplexity"
-
-
-def _grammar(kind: str, name: str, top: pd.Series, contrasts: pd.DataFrame) -> str:
-    low, high = top[f"{kind}_change_low"], top[f"{kind}_change_high"]
-    outcome = direction(top[f"{kind}_finding"])
-    sentence = (
-        f"{name}: {outcome} against the plain model, {points(top[f'{kind}_change'])} points "
-        f"{between(low, high)} at {top[f'{kind}_accuracy'] * 100:.1f}% right "
-        f"(Holm-corrected: p {_p(top[f'{kind}_p_holm'])})"
-    )
-    for against, words in (("random", "the mean of the random sets"), ("matched", "the low-ranked set")):
-        row = _contrast(contrasts, float(top["share"]), kind, against)
-        if row is not None:
-            if against == "matched" and "nearest" in row["control"]:
-                words += " (nearest, not matched)"
-            relative = direction(row["finding"])
-            words += f": {relative}, {points(row['difference'])} {between(row['low'], row['high'])}"
-            sentence += f"; against {words}"
-    return sentence + "."
-
-
 def _matched(part: Mapping[str, Any], share: float) -> str:
     match = next(match for match in part["matches"] if match["share"] == share)
-    label = f"Perplexity-matched control for the top {share * 100:.4g}%"
+    label = f"Perplexity-matched control for the top {percent(share)}"
     effort = f"{match['evaluations']} evaluation{'s' if match['evaluations'] != 1 else ''}"
     if match["matched"]:
         return (
@@ -109,12 +106,3 @@ def _matched(part: Mapping[str, Any], share: float) -> str:
         f"; nearest: the bottom {match['m'] * 100:.4g}%, off by {match['residual'] * 100:+.2f}%" if match["m"] else ""
     )
     return f"{label}: cannot be matched ({match['reason']}{nearest}; {effort})."
-
-
-def _contrast(contrasts: pd.DataFrame, share: float, score: str, against: str) -> pd.Series | None:
-    rows = contrasts[(contrasts["share"] == share) & (contrasts["score"] == score) & (contrasts["against"] == against)]
-    return None if rows.empty else rows.iloc[0]
-
-
-def _p(p: float) -> str:
-    return "n/a" if not np.isfinite(p) else "< 0.001" if p < 0.001 else f"= {p:.3f}"

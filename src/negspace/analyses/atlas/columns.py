@@ -149,7 +149,7 @@ TABLES = schema(
             Column("change", float, "accuracy minus the plain model's on the same pairs"),
             Column("change_low", float, "lower end of its paired interval"),
             Column("change_high", float, "upper end of its paired interval"),
-            Column("p", float, "exact McNemar p-value over pairs"),
+            Column("p", float, "p-value of the change, by t over paradigms, over pairs where these are few"),
             Column("p_holm", float, "the same, Holm-corrected over the groups of one neuron and suite"),
             Column(
                 "margin",
@@ -162,7 +162,7 @@ TABLES = schema(
                 "lower end of its interval (bootstrap over paradigms, over pairs where there is one paradigm)",
             ),
             Column("margin_high", float, "upper end of its interval"),
-            Column("margin_p", float, "sign-flip p-value of the change, pairs as units"),
+            Column("margin_p", float, "p-value of the change of the margin, over the same units"),
             Column("margin_p_holm", float, "the same, Holm-corrected over the groups of one neuron and suite"),
         ),
     ),

@@ -14,7 +14,8 @@ from scipy import stats
 from negspace.analyses.atlas.columns import TABLES
 from negspace.experiment.analysis import Book
 from negspace.experiment.chosen import KEYS, names_of
-from negspace.significance import compare_accuracy, correct, sign_flip
+from negspace.experiment.effects import scored
+from negspace.significance import compare, correct, describe
 from negspace.significance.clustered import clustered_mean
 from negspace.stats.modes import Mixture
 from negspace.text.suites import SUITES
@@ -261,37 +262,29 @@ def _alone(book: Book) -> pd.DataFrame:
     rows = []
     for name, keys in given["neurons"].items():
         for suite, key in keys.items():
-            before, after = book.record(given["baseline"][suite]).items, book.record(key).items
-            group = SUITES[suite].column
-            counted = (before["outcome"] != "identical").to_numpy(bool)
-            before, after = before[counted], after[counted]
-            margin = (after["good"] - after["bad"] - before["good"] + before["bad"]).to_numpy(np.float64)
-            outcomes = [np.asarray(items["outcome"] == "right", np.float64) for items in (before, after)]
-            paradigms, groups = before["paradigm"].to_numpy(str), before[group].to_numpy(str)
-            for value in np.unique(groups):
-                here = groups == value
-                change = compare_accuracy(outcomes[0][here], outcomes[1][here], paradigms[here], **book.bootstrap)
-                # Paradigms are the units of the interval; of one paradigm its pairs are.
-                units = paradigms[here] if change.paradigms > 1 else np.arange(int(here.sum()))
-                mean = clustered_mean(margin[here], units, **book.bootstrap)
-                rows.append(
-                    {
-                        "name": name,
-                        "suite": suite,
-                        "group": value,
-                        "paradigms": change.paradigms,
-                        "pairs": change.items,
-                        "accuracy": change.treated,
-                        "change": change.change.estimate,
-                        "change_low": change.change.low,
-                        "change_high": change.change.high,
-                        "p": change.p,
-                        "margin": mean.mean.estimate,
-                        "margin_low": mean.mean.low,
-                        "margin_high": mean.mean.high,
-                        "margin_p": sign_flip(margin[here], seed=book.study["seed"]),
-                    }
-                )
+            before = scored(suite, book.record(given["baseline"][suite]))
+            after = scored(suite, book.record(key), before)
+            for group in sorted(set(before.groups)):
+                first, second = before.part(group), after.part(group)
+                options = {"alpha": book.alpha, "within": True}
+                points = compare(second.values, first.values, first.nesting, scale="points", **options)
+                row = {
+                    "name": name,
+                    "suite": suite,
+                    "group": group,
+                    "paradigms": len(first.nesting.labels),
+                    "pairs": len(first.values),
+                    "accuracy": second.level,
+                    "change": second.level - first.level,
+                    "change_low": points.low,
+                    "change_high": points.high,
+                    "p": points.p,
+                }
+                if first.margins is not None and second.margins is not None:
+                    nats = compare(second.margins, first.margins, first.nesting, scale="nats", **options)
+                    row |= {"margin_low": nats.low, "margin_high": nats.high, "margin_p": nats.p}
+                    row["margin"] = describe(second.margins - first.margins, first.nesting).estimate
+                rows.append(row)
     table = pd.DataFrame(rows, columns=[name for name in TABLES["atlas_alone"].names if name not in KEYS])
     for column in ("p", "margin_p"):
         table[f"{column}_holm"] = np.nan
@@ -357,7 +350,7 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
         mine = sure[sure["kind"] == kind]
         tested = drivers[drivers["kind"] == kind]["p"].notna().any()
         if tested and mine.empty:
-            made.append(f"No {words} falls in any mode more often than chance allows (null result).")
+            made.append(f"No {words} is shown to fall in any mode more often than chance allows.")
         elif len(mine):
             best = mine.loc[mine["lift"].astype(float).idxmax()]
             made.append(
@@ -372,7 +365,7 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
         made.append(
             f"{name} ablated alone ({book.part['alone']['intervention']}): the margin of good over bad sentences falls "
             f"most in {worst['group']}, {worst['margin']:+.3f} nats [{low:+.3f}, {high:+.3f}], Holm-corrected p "
-            f"{'< 0.001' if p < 0.001 else f'= {p:.3f}'}{'' if sure_of else ' (null result)'}; accuracy "
+            f"{'< 0.001' if p < 0.001 else f'= {p:.3f}'}{'' if sure_of else ' (undecided)'}; accuracy "
             f"{worst['change'] * 100:+.1f} points."
         )
     return made

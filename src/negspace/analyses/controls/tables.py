@@ -12,9 +12,9 @@ import pandas as pd
 from negspace.controls.residual import root_mean_square
 from negspace.experiment.analysis import Book
 from negspace.experiment.condition import RANDOM, Condition
-from negspace.experiment.effects import Effects, Entry
+from negspace.experiment.effects import Changes, Effects, Entry
 from negspace.experiment.schema import Column, Table, schema
-from negspace.experiment.words import amount, capital, title
+from negspace.experiment.words import capital, claim, title
 from negspace.significance import mean_interval
 
 _CONTROL = (
@@ -29,6 +29,8 @@ _CONTROL = (
     Column("intervention", str, "what was done to the neurons"),
 )
 _CHANGE = "perplexity: ratio; accuracy: difference"
+_AGAINST_PLAIN = Changes("change", "change_")
+_CONTRAST = Changes("contrast")
 TABLES = schema(
     Table(
         "controls",
@@ -40,34 +42,15 @@ TABLES = schema(
                 "whether the set is matched within its tolerance; missing for sets that were not searched",
             ),
             Column("neurons", int, "neurons changed (in one set)"),
-            Column("sets", int, "sets of which the row is the mean"),
+            Column("of_sets", int, "sets of which the row is the mean"),
             Column("score", str, "perplexity, blimp, tse or pairs"),
             Column("value", float, "perplexity, or the accuracy as the mean over paradigms"),
             Column("low", float, "lower end of its interval"),
             Column("high", float, "upper end of its interval"),
-            Column("change", float, f"change against the plain model ({_CHANGE})"),
-            Column("change_low", float, "lower end of its paired interval"),
-            Column("change_high", float, "upper end of its paired interval"),
-            Column(
-                "change_p",
-                float,
-                "p-value of that change: t-test over windows for perplexity, else sign flips of paradigms, of pairs"
-                " where there are few paradigms",
-            ),
-            Column("change_p_holm", float, "the same, corrected over all rows"),
-            Column(
-                "contrast",
-                float,
+            *_AGAINST_PLAIN.columns(f"change against the plain model ({_CHANGE})"),
+            *_CONTRAST.columns(
                 f"the top set against this control, {_CHANGE}; above 1 or below 0: the top set does more harm",
-            ),
-            Column("contrast_low", float, "lower end of its paired interval"),
-            Column("contrast_high", float, "upper end of its paired interval"),
-            Column("p", float, "p-value of the contrast, as change_p"),
-            Column("p_holm", float, "the same, corrected over all contrasts of the table"),
-            Column(
-                "finding",
-                str,
-                "harm: the top set does more harm than the control; gain: less; null result: neither is shown",
+                sets=True,
             ),
         ),
         family="change_p_holm: all changes of the table; p_holm: all contrasts of the table",
@@ -176,17 +159,13 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     for score in book.part["scores"]:
         rows = table[table["score"] == score]
         top = rows[rows["role"] == "top"].iloc[0]
-        said.append(
-            f"Controls, {title(score)}: {top['control']} against the plain model:"
-            f" {amount(score, top['change'], top['change_low'], top['change_high'])}."
-        )
+        found = claim(top, "change", ("change_low", "change_high"), "change_")
+        said.append(f"Controls, {title(score)}: {top['control']} against the plain model: {found}.")
         for _, row in rows[rows["role"] != "top"].iterrows():
             outcome = {"harm": "the top set does more harm", "gain": "the top set does less harm"}
-            found = amount(score, row["contrast"], row["contrast_low"], row["contrast_high"])
-            said.append(
-                f"Against {row['control']} ({row['neurons']:,} neurons):"
-                f" {outcome.get(row['finding'], 'null result')}, {found}."
-            )
+            told = {**row, "finding": outcome.get(row["finding"], row["finding"])}
+            found = claim(told, "contrast", ("contrast_low", "contrast_high"))
+            said.append(f"Against {row['control']} ({row['neurons']:,} neurons): {found}.")
     for _, row in tables["controls_residual"].iterrows():
         if row["matched"] is pd.NA:
             continue
@@ -218,8 +197,7 @@ def _rows(effects: Effects, conditions: Sequence[Entry]) -> list[Entry]:
     rows: list[Entry] = []
     for random, some in groupby(conditions, lambda one: one.about.role == RANDOM):
         own = list(some)
-        one = [effects.mean(own, f"random, mean of {len(own)}")] if len(own) > 1 else own
-        rows += one if random else own
+        rows += [effects.mean(own, f"random, mean of {len(own)}")] if random else own
     return rows
 
 
@@ -231,16 +209,16 @@ def _controls(effects: Effects, plain: Entry, rows: Sequence[Entry]) -> pd.DataF
                 **_about(one),
                 "matched": one.about.facts["found"].get("matched"),
                 "neurons": one.about.neurons,
-                "sets": max(1, len(one.members)),
+                "of_sets": max(1, len(one.members)),
                 "score": score,
                 **effects.value(one, score, ends=("low", "high")),
-                **effects.change(plain, one, score, p="change_p"),
+                **effects.change(plain, one, score, _AGAINST_PLAIN),
             }
             if one is not rows[0]:
-                row |= effects.change(one, rows[0], score, "contrast")
+                row |= effects.change(one, rows[0], score, _CONTRAST)
             found.append(row)
-    effects.judged(found, (), ends=("change_low", "change_high"), p="change_p", finding=None)
-    effects.judged(found, (), ends=("contrast_low", "contrast_high"))
+    effects.judged(found, (), _AGAINST_PLAIN)
+    effects.judged(found, (), _CONTRAST)
     return pd.DataFrame(found)
 
 

@@ -357,7 +357,7 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
 def _said(row: pd.Series, against: str, alpha: float) -> str:
     p, low, high = row["p_holm"], row["low"], row["high"]
     sure = np.isfinite(p) and p < alpha and (low > 0 or high < 0)
-    outcome = ("more" if row["difference"] > 0 else "fewer") if sure else "null result"
+    outcome = ("more" if row["difference"] > 0 else "fewer") if sure else "undecided"
     against = against if "matched" in against else f"{against} neurons"
     shown = "p n/a" if not np.isfinite(p) else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
     return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from negspace.experiment.effects import CHANGE, DIFFERENCE, GROUP
 from negspace.experiment.schema import Column, Table, schema
 
 PLAIN = "plain model"
@@ -36,20 +37,6 @@ _SET = (
     Column("set", str, "top, bottom, random (one set), or random mean (over the random sets, item by item)"),
     Column("intervention", str, "what is done to the neurons"),
 )
-_RANGE = (
-    Column("low", float, "lower end of its interval"),
-    Column("high", float, "upper end of its interval"),
-)
-_P = (
-    Column(
-        "p",
-        float,
-        "p-value: for perplexity the paired t-test over windows; for accuracy the sign-flip test over paradigms, over "
-        "pairs where there are fewer than about 10",
-    ),
-    Column("p_holm", float, "the same, Holm-corrected (family: see the table)"),
-)
-_FINDING = "harm or gain where the interval excludes no change and p_holm is below alpha; else null result"
 TABLES = schema(
     Table(
         "dose",
@@ -77,15 +64,9 @@ TABLES = schema(
             Column("value_low", float, "lower end of its interval"),
             Column("value_high", float, "upper end of its interval"),
             Column("sd", float, "standard deviation over the sets of a random mean"),
-            Column(
-                "change",
-                float,
-                "perplexity divided by the plain model's; accuracy minus the plain model's; on the same items",
+            *CHANGE.columns(
+                "perplexity divided by the plain model's; accuracy minus the plain model's; on the same items"
             ),
-            Column("change_low", float, "lower end of its paired interval"),
-            Column("change_high", float, "upper end of its paired interval"),
-            *_P,
-            Column("finding", str, _FINDING),
         ),
         family="different shares of one set, intervention and score",
     ),
@@ -104,17 +85,9 @@ TABLES = schema(
             ),
             Column("top", float, "the top set's perplexity or accuracy"),
             Column("reference", float, "the other's"),
-            Column(
-                "difference",
-                float,
-                "perplexity: top divided by the other; accuracy: top minus the other; on the same items",
+            *DIFFERENCE.columns(
+                "perplexity: top divided by the other; accuracy: top minus the other; on the same items", sets=True
             ),
-            *_RANGE,
-            *_P,
-            Column("sets", int, "random sets"),
-            Column("below", int, "random sets of a lower score than the top set"),
-            Column("above", int, "random sets of a higher score than the top set"),
-            Column("finding", str, _FINDING),
         ),
         family="different shares of one intervention, score and control",
     ),
@@ -133,11 +106,7 @@ TABLES = schema(
             Column("pairs", int, "pairs that are counted"),
             Column("baseline", float, "accuracy of the plain model: the mean over paradigms"),
             Column("accuracy", float, "accuracy under the intervention"),
-            Column("change", float, "accuracy minus baseline on the same pairs"),
-            *_RANGE,
-            Column("p", float, "sign-flip p-value over pairs (McNemar's exact test but in a random mean)"),
-            _P[1],
-            Column("finding", str, _FINDING),
+            *GROUP.columns("accuracy minus baseline on the same pairs; holds for this group alone"),
         ),
         family="groups of one share, set, intervention and suite",
     ),
@@ -169,18 +138,7 @@ TABLES = schema(
             Column("second", str, "another, or the plain model"),
             Column("first_value", float, "perplexity or accuracy under the first"),
             Column("second_value", float, "perplexity or accuracy under the second"),
-            Column(
-                "difference",
-                float,
-                "perplexity: first divided by second; accuracy: first minus second; on the same items",
-            ),
-            *_RANGE,
-            *_P,
-            Column(
-                "finding",
-                str,
-                "harm: the first harms more than the second, by interval and p_holm; gain: less; else null result",
-            ),
+            *DIFFERENCE.columns("perplexity: first divided by second; accuracy: first minus second; on the same items"),
         ),
         family="contrasts of one share, set and score",
     ),

@@ -13,7 +13,7 @@ from scipy import stats
 from negspace.analyses.dose.columns import ANSWERS, PLAIN, QUESTIONS, TABLES
 from negspace.experiment.analysis import Book
 from negspace.experiment.condition import LEFT_OUT, RANDOM, Condition
-from negspace.experiment.effects import MEAN, Effects, Entry
+from negspace.experiment.effects import DIFFERENCE, GROUP, MEAN, Effects, Entry
 
 DOUBLE = 2.0
 
@@ -92,7 +92,7 @@ def _dose(effects: Effects, plain: Entry, entries: Sequence[Entry]) -> pd.DataFr
                 }
             )
     family = ("set", "seed", "intervention", "score")
-    return TABLES["dose"].of(effects.judged(rows, family, ends=("change_low", "change_high")))
+    return TABLES["dose"].of(effects.judged(rows, family))
 
 
 def _contrasts(effects: Effects, entries: Sequence[Entry]) -> pd.DataFrame:
@@ -112,11 +112,10 @@ def _contrasts(effects: Effects, entries: Sequence[Entry]) -> pd.DataFrame:
                         "first_share": max(_first_share(top), _first_share(other)),
                         "top": effects.level(top, score),
                         "reference": effects.level(other, score),
-                        **effects.change(other, top, score, "difference", ("low", "high")),
-                        **effects.place(top, other, score),
+                        **effects.change(other, top, score, DIFFERENCE),
                     }
                 )
-    return TABLES["dose_contrasts"].of(effects.judged(rows, ("intervention", "score", "against")))
+    return TABLES["dose_contrasts"].of(effects.judged(rows, ("intervention", "score", "against"), DIFFERENCE))
 
 
 def _by_group(effects: Effects, plain: Entry, entries: Sequence[Entry]) -> pd.DataFrame:
@@ -124,7 +123,7 @@ def _by_group(effects: Effects, plain: Entry, entries: Sequence[Entry]) -> pd.Da
     for one in (one for one in entries if one.about.role != RANDOM and one.about.share == _first_share(one)):
         for score in effects.scores:
             rows += [{**_where(one), **row} for row in effects.by_group(plain, one, score)]
-    return TABLES["dose_by_group"].of(effects.judged(rows, ("share", "set", "intervention", "score")))
+    return TABLES["dose_by_group"].of(effects.judged(rows, ("share", "set", "intervention", "score"), GROUP))
 
 
 def _thresholds(book: Book, plain: Entry, entries: Sequence[Entry], dose: pd.DataFrame) -> pd.DataFrame:
@@ -223,10 +222,10 @@ def _sign_or_magnitude(effects: Effects, plain: Entry, entries: Sequence[Entry])
                         "second": second,
                         "first_value": effects.level(after, score),
                         "second_value": effects.level(before, score),
-                        **effects.change(before, after, score, "difference", ("low", "high")),
+                        **effects.change(before, after, score, DIFFERENCE),
                     }
                 )
-    return TABLES["sign_or_magnitude"].of(effects.judged(rows, ("share", "set", "score")))
+    return TABLES["sign_or_magnitude"].of(effects.judged(rows, ("share", "set", "score"), DIFFERENCE))
 
 
 def _answers(contrasts: pd.DataFrame) -> pd.DataFrame:

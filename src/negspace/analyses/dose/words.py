@@ -1,4 +1,4 @@
-"""What the tables of the dose analysis say, in plain sentences; a null result is called one."""
+"""What the tables of the dose analysis say, in plain sentences."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 from negspace.analyses.dose.columns import PLAIN
 from negspace.analyses.dose.tables import own
 from negspace.experiment.analysis import Book
-from negspace.experiment.words import amount, percent, title
+from negspace.experiment.words import claim, percent, title, unjudged
 
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -22,7 +22,9 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     for score in book.part["scores"]:
         rows = different[different["score"] == score]
         more, less = (rows[rows["finding"] == what]["share"] for what in ("harm", "gain"))
-        if len(rows) > 1:
+        if why := unjudged(rows):
+            said.append(f"{_capital(title(score))}, {name}: the top set against random ones {why}.")
+        elif len(rows) > 1:
             said.append(
                 f"{_capital(title(score))}, {name}: the top set does more harm than random ones at {_shares(more)}, "
                 f"less at {_shares(less)}; {len(rows)} different shares."
@@ -50,7 +52,7 @@ def _threshold_sentence(row: pd.Series) -> str:
     if np.isfinite(row["first_harm"]):
         text += f"harm is first shown at {percent(row['first_harm'])} ({row['neurons']:,} neurons)"
     else:
-        text += "a null result, harm is shown at no share"
+        text += "harm is shown at no share"
     if row["score"] != "perplexity":
         return text + "."
     if not np.isfinite(row["doubling"]):
@@ -68,7 +70,7 @@ def _limits(row: pd.Series) -> str:
 
 def _described(rows: pd.DataFrame, first: str, second: str) -> str:
     row = rows[(rows["first"] == first) & (rows["second"] == second)].iloc[0]
-    return f"{amount(row['score'], row['difference'], row['low'], row['high'])}: {row['finding']}"
+    return claim(row)
 
 
 def _shares(shares: pd.Series) -> str:

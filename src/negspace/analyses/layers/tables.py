@@ -10,7 +10,7 @@ import pandas as pd
 
 from negspace.experiment.analysis import Book
 from negspace.experiment.condition import RANDOM, Condition
-from negspace.experiment.effects import Effects, Entry
+from negspace.experiment.effects import CHANGE, DIFFERENCE, GROUP, Effects, Entry
 from negspace.experiment.schema import Column, Table, schema
 
 RANDOM_SETS, FIRST, BEFORE = "random mean", "first group", "one group less"
@@ -23,25 +23,6 @@ _WHERE = (
     Column("share", float, "share p of each site's neurons"),
 )
 _SET = (Column("set", str, "top, random (one set), or random mean (over the random sets, item by item)"),)
-_P = (
-    Column(
-        "p",
-        float,
-        "p-value: for perplexity the paired t-test over windows; for accuracy the sign-flip test over paradigms, over "
-        "pairs where there are fewer than about 10",
-    ),
-    Column("p_holm", float, "the same, Holm-corrected (family: see the table)"),
-    Column(
-        "finding", str, "harm or gain where the interval excludes no change and p_holm is below alpha; else null result"
-    ),
-)
-_CHANGE = (
-    Column(
-        "change", float, "perplexity divided by the plain model's; accuracy minus the plain model's; on the same items"
-    ),
-    Column("change_low", float, "lower end of its paired interval"),
-    Column("change_high", float, "upper end of its paired interval"),
-)
 TABLES = schema(
     Table(
         "layers",
@@ -60,8 +41,9 @@ TABLES = schema(
             Column("value_low", float, "lower end of its interval"),
             Column("value_high", float, "upper end of its interval"),
             Column("sd", float, "standard deviation over the sets of a random mean"),
-            *_CHANGE,
-            *_P,
+            *CHANGE.columns(
+                "perplexity divided by the plain model's; accuracy minus the plain model's; on the same items"
+            ),
         ),
         family="groups of layers of one family, set and score",
     ),
@@ -78,17 +60,9 @@ TABLES = schema(
             ),
             Column("value", float, "perplexity or accuracy under the top set in these layers"),
             Column("reference", float, "the other's"),
-            Column(
-                "difference",
-                float,
-                "perplexity: value divided by the other; accuracy: value minus the other; on the same items",
+            *DIFFERENCE.columns(
+                "perplexity: value divided by the other; accuracy: value minus the other; on the same items", sets=True
             ),
-            Column("low", float, "lower end of its paired interval"),
-            Column("high", float, "upper end of its paired interval"),
-            *_P,
-            Column("sets", int, "random sets"),
-            Column("below", int, "random sets of a lower score"),
-            Column("above", int, "random sets of a higher score"),
         ),
         family="groups of layers of one family, score and thing compared with",
     ),
@@ -104,11 +78,7 @@ TABLES = schema(
             Column("pairs", int, "pairs in the group (identical ones left out)"),
             Column("baseline", float, "the plain model's accuracy"),
             Column("accuracy", float, "accuracy under the ablation"),
-            Column("change", float, "accuracy minus the plain model's on the same pairs"),
-            Column("low", float, "lower end of its paired interval"),
-            Column("high", float, "upper end of its paired interval"),
-            Column("p", float, "p-value: McNemar's exact test over pairs; for a random mean, their sign-flip test"),
-            *_P[1:],
+            *GROUP.columns("accuracy minus the plain model's on the same pairs; holds for this group alone"),
         ),
         family="groups of layers and phenomena (constructions) of one family, set and score",
     ),
@@ -171,7 +141,7 @@ def _layers(effects: Effects, plain: Entry, entries: Sequence[Entry]) -> pd.Data
                 }
             )
     family = ("family", "set", "seed", "score")
-    return TABLES["layers"].of(effects.judged(rows, family, ends=("change_low", "change_high")))
+    return TABLES["layers"].of(effects.judged(rows, family))
 
 
 def _contrasts(effects: Effects, entries: Sequence[Entry]) -> pd.DataFrame:
@@ -196,11 +166,10 @@ def _contrasts(effects: Effects, entries: Sequence[Entry]) -> pd.DataFrame:
                             "against": words,
                             "value": effects.level(one, score),
                             "reference": effects.level(other, score),
-                            **effects.change(other, one, score, "difference", ("low", "high")),
-                            **effects.place(one, other, score),
+                            **effects.change(other, one, score, DIFFERENCE),
                         }
                     )
-    return TABLES["layers_contrasts"].of(effects.judged(rows, ("family", "score", "against")))
+    return TABLES["layers_contrasts"].of(effects.judged(rows, ("family", "score", "against"), DIFFERENCE))
 
 
 def _by_group(effects: Effects, plain: Entry, entries: Sequence[Entry]) -> pd.DataFrame:
@@ -209,4 +178,4 @@ def _by_group(effects: Effects, plain: Entry, entries: Sequence[Entry]) -> pd.Da
         for score in effects.scores:
             about = {**_where(one), "set": one.about.role}
             rows += [{**about, **row} for row in effects.by_group(plain, one, score)]
-    return TABLES["layers_by_group"].of(effects.judged(rows, ("family", "set", "score")))
+    return TABLES["layers_by_group"].of(effects.judged(rows, ("family", "set", "score"), GROUP))

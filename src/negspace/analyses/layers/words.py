@@ -1,4 +1,4 @@
-"""What the tables of the analysis of layers say, in plain sentences; a null result is called one."""
+"""What the tables of the analysis of layers say, in plain sentences."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pandas as pd
 
 from negspace.analyses.layers.tables import BEFORE, FIRST, RANDOM_SETS
 from negspace.experiment.analysis import Book
-from negspace.experiment.words import amount, title
+from negspace.experiment.words import amount, title, unjudged
 from negspace.text.suites import SUITES
 
 
@@ -32,6 +32,9 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
         if len(cumulative):
             said.append(f"{name}, cumulatively: {_cumulative(cumulative, against[against['against'] == BEFORE])}.")
         for family, rows in against[against["against"] == RANDOM_SETS].groupby("family", sort=True):
+            if why := unjudged(rows):
+                said.append(f"{name}, {family}: the top set against random ones {why}.")
+                continue
             said.append(
                 f"{name}, {family}: the top set does more harm than random ones in {_count(rows, 'harm')} of "
                 f"{len(rows)} groups, less in {_count(rows, 'gain')}."
@@ -47,7 +50,7 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
 def _alone(rows: pd.DataFrame) -> str:
     harmed = rows[rows["finding"] == "harm"]
     if not len(harmed):
-        return f"a null result, harm is shown in none of {len(rows)}" + _gains(rows)
+        return f"harm is shown in none of {len(rows)}" + _gains(rows)
     # More perplexity is harm, more accuracy is not.
     order = harmed.sort_values("change", ascending=harmed["score"].iloc[0] != "perplexity", kind="stable")
     worst = order.iloc[0]
@@ -65,7 +68,7 @@ def _cumulative(rows: pd.DataFrame, steps: pd.DataFrame) -> str:
 def _hardest(rows: pd.DataFrame, part: str) -> str:
     harmed = rows[rows["finding"] == "harm"]
     if not len(harmed):
-        return f"a null result, harm is shown for no {part}"
+        return f"harm is shown for no {part}"
     worst = harmed.sort_values("change", kind="stable").iloc[0]
     found = amount(worst["score"], worst["change"], worst["low"], worst["high"])
     hit = harmed["group"].nunique()

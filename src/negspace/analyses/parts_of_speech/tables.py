@@ -203,7 +203,7 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
         if row["role"] in ("random", "matched"):
             continue
         found = (
-            "null result"
+            "undecided"
             if not (row["p_holm"] < alpha and (row["low"] > 0 or row["high"] < 0))
             else ("more on scaffolding" if row["difference"] > 0 else "less on scaffolding")
         )
@@ -215,10 +215,10 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
 
 
 def _tags(rows: pd.DataFrame, column: str, alpha: float) -> str:
-    """Which tags differ, the largest first; a null result is called one."""
+    """Which tags differ, the largest first."""
     sure = rows[(rows["p_holm"] < alpha) & ((rows["low"] > 0) | (rows["high"] < 0))]
     if sure.empty:
-        return f"null result, no part of speech of {len(rows)} differs"
+        return f"undecided, no part of speech of {len(rows)} is shown to differ"
     ordered = sure.sort_values(column, ascending=False, kind="stable")
     return "differ: " + ", ".join(f"{row['tag']} {row[column]:+.4f}" for _, row in ordered.iterrows()) + " nats"
 

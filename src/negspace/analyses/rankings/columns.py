@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from negspace.experiment.effects import CHANGE, DIFFERENCE
 from negspace.experiment.schema import Column, Table, schema
 
 CORRELATED = (
@@ -36,19 +37,6 @@ _PLACE = (
     Column("layer", int, "layer; missing: all layers"),
     Column("branch", str, "mlp, experts (all of a layer's), shared or second; all with no layer"),
 )
-_RANGE = (
-    Column("low", float, "lower end of its interval"),
-    Column("high", float, "upper end of its interval"),
-)
-_P = (
-    Column(
-        "p",
-        float,
-        "p-value: for perplexity the paired t-test over windows; for accuracy the sign-flip test over paradigms, over "
-        "pairs where there are fewer than about 10",
-    ),
-    Column("p_holm", float, "the same, Holm-corrected (family: see the table)"),
-)
 TABLES = schema(
     Table(
         "rankings",
@@ -63,18 +51,8 @@ TABLES = schema(
             Column("value_low", float, "lower end of its interval"),
             Column("value_high", float, "upper end of its interval"),
             Column("sd", float, "standard deviation over the sets of a random mean"),
-            Column(
-                "change",
-                float,
-                "perplexity divided by the plain model's; accuracy minus the plain model's; on the same items",
-            ),
-            Column("change_low", float, "lower end of its paired interval"),
-            Column("change_high", float, "upper end of its paired interval"),
-            *_P,
-            Column(
-                "finding",
-                str,
-                "harm or gain where the interval excludes no change and p_holm is below alpha; else null result",
+            *CHANGE.columns(
+                "perplexity divided by the plain model's; accuracy minus the plain model's; on the same items"
             ),
         ),
         family="statistics at one share, end, score and choice of sites",
@@ -91,20 +69,8 @@ TABLES = schema(
             Column("common", int, "neurons that the set has in common with WD's"),
             Column("value", float, "the set's perplexity or accuracy"),
             Column("reference", float, "the other's"),
-            Column(
-                "difference",
-                float,
-                "perplexity: the set's divided by the other's; accuracy: the set's minus the other's",
-            ),
-            *_RANGE,
-            *_P,
-            Column("sets", int, "random sets"),
-            Column("below", int, "random sets of a lower score than the set"),
-            Column("above", int, "random sets of a higher score than the set"),
-            Column(
-                "finding",
-                str,
-                "harm: the set harms more than the other, by interval and p_holm; gain: less; else null result",
+            *DIFFERENCE.columns(
+                "perplexity: the set's divided by the other's; accuracy: the set's minus the other's", sets=True
             ),
         ),
         family="statistics at one share, end, score and choice of sites, against one reference",

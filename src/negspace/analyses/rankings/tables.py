@@ -16,7 +16,7 @@ from negspace.analyses.rankings.sets import choose, statistic
 from negspace.errors import RecordError
 from negspace.experiment.analysis import Book
 from negspace.experiment.condition import RANDOM, Condition
-from negspace.experiment.effects import MEAN, Effects, Entry
+from negspace.experiment.effects import DIFFERENCE, MEAN, Effects, Entry
 from negspace.neurons.layout import Layout
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.overlap import overlap
@@ -128,7 +128,7 @@ def _rankings(effects: Effects, plain: Entry, grounds: Sequence[_Ground]) -> pd.
                     }
                 )
     family = ("share", "end", "score", "within")
-    return TABLES["rankings"].of(effects.judged(rows, family, ends=("change_low", "change_high")))
+    return TABLES["rankings"].of(effects.judged(rows, family))
 
 
 def _contrasts(
@@ -153,11 +153,12 @@ def _contrasts(
                             "common": common,
                             "value": effects.level(one, score),
                             "reference": effects.level(other, score),
-                            **effects.change(other, one, score, "difference", ("low", "high")),
-                            **effects.place(one, other, score),
+                            **effects.change(other, one, score, DIFFERENCE),
                         }
                     )
-    return TABLES["rankings_contrasts"].of(effects.judged(rows, ("share", "end", "score", "within", "against")))
+    return TABLES["rankings_contrasts"].of(
+        effects.judged(rows, ("share", "end", "score", "within", "against"), DIFFERENCE)
+    )
 
 
 def _overlap(

@@ -1,4 +1,4 @@
-"""What the comparison of statistics says of WD, in plain sentences; a null result is called one."""
+"""What the comparison of statistics says of WD, in plain sentences."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 from negspace.analyses.rankings.sets import RESIDUAL
 from negspace.experiment.analysis import Book
-from negspace.experiment.words import amount, percent, title
+from negspace.experiment.words import change, claim, percent, title, unjudged
 
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -64,11 +64,7 @@ def _ablations(book: Book, table: pd.DataFrame, contrasts: pd.DataFrame) -> list
             where = f" (sites that have {_called(str(within))})" if within else ""
             head = f"{title(score).capitalize() if score == 'perplexity' else title(score)}, {end} "
             head += f"{percent(float(share))}{where}"  # type: ignore[arg-type]
-            changes = [
-                f"{_called(row['by'])} {amount(score, row['change'], row['change_low'], row['change_high'])}: "
-                f"{row['finding']}"
-                for _, row in part.iterrows()
-            ]
+            changes = [f"{_called(row['by'])} {change(row)}" for _, row in part.iterrows()]
             said.append(f"{head}, against the plain model: {'; '.join(changes)}.")
             here = (contrasts[["share", "end", "within"]] == list(keys)).all(axis=1) & (contrasts["score"] == score)
             said += [
@@ -84,10 +80,11 @@ def _ablations(book: Book, table: pd.DataFrame, contrasts: pd.DataFrame) -> list
 
 def _contrast(rows: pd.DataFrame, against: str) -> str:
     kept = rows[rows["against"] == against]
-    words = {"harm": "more harm", "gain": "less harm", "null result": "a null result"}
+    if why := unjudged(kept):
+        return why
+    words = {"harm": "more harm", "gain": "less harm"}
     return "; ".join(
-        f"{_called(row['by'])} {amount(row['score'], row['difference'], row['low'], row['high'])}: "
-        f"{words[row['finding']]}"
+        f"{_called(row['by'])} {claim({**row, 'finding': words.get(row['finding'], row['finding'])})}"
         for _, row in kept.iterrows()
     )
 
@@ -95,7 +92,7 @@ def _contrast(rows: pd.DataFrame, against: str) -> str:
 def _direction(low: float, high: float) -> str:
     if low > 0:
         return "positive"
-    return "negative" if high < 0 else "a null result"
+    return "negative" if high < 0 else "undecided"
 
 
 def _called(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from negspace.experiment.effects import CHANGE, Changes
 from negspace.experiment.schema import Column, Table, schema
 
 _WHERE = (
@@ -9,6 +10,8 @@ _WHERE = (
     Column("checkpoint", str, "its folder's name or its revision"),
 )
 _LAYER = (Column("layer", int, "decoder layer; empty: all layers together"),)
+AGAINST_RANDOM = Changes("against_random", "against_random_")
+"""The columns of a contrast with the random sets of a checkpoint."""
 
 TABLES = schema(
     Table(
@@ -32,30 +35,10 @@ TABLES = schema(
             Column("value", float, "perplexity, or accuracy as the mean over paradigms"),
             Column("low", float, "lower end of its interval"),
             Column("high", float, "upper end of its interval"),
-            Column(
-                "change",
-                float,
-                "perplexity: divided by this checkpoint's baseline; accuracy: minus it; on the same items",
+            *CHANGE.columns("perplexity: divided by this checkpoint's baseline; accuracy: minus it; on the same items"),
+            *AGAINST_RANDOM.columns(
+                "for the two cohorts, the same against the random sets instead of the baseline", sets=True
             ),
-            Column("change_low", float, "lower end of its paired interval"),
-            Column("change_high", float, "upper end of its paired interval"),
-            Column(
-                "p",
-                float,
-                "p-value of no change: paired t-test over windows; sign flips over paradigms (of pairs, if too few)",
-            ),
-            Column("p_holm", float, "the same, Holm-corrected"),
-            Column("finding", str, "harm, gain or null result, by p_holm and the interval"),
-            Column(
-                "against_random",
-                float,
-                "the same against the (mean of the) random sets instead of the baseline, for the two cohorts",
-            ),
-            Column("against_random_low", float, "lower end of its paired interval"),
-            Column("against_random_high", float, "upper end of its paired interval"),
-            Column("against_random_p", float, "its p-value"),
-            Column("against_random_p_holm", float, "the same, Holm-corrected"),
-            Column("against_random_finding", str, "harm (more than random sets do), gain (less) or null result"),
         ),
         family="checkpoints of one score and condition",
     ),

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from negspace.analyses.training.columns import TABLES
+from negspace.analyses.training.columns import AGAINST_RANDOM, TABLES
 from negspace.analyses.training.trends import Trend, summarise
 from negspace.experiment.analysis import Book
 from negspace.experiment.condition import BASELINE, LEFT_OUT, RANDOM, Condition
@@ -44,9 +44,8 @@ def _training(book: Book) -> pd.DataFrame:
         entries = effects.read([Condition.model_validate(one) for one in point["conditions"]])
         rows += [{**where, **row} for score in effects.scores for row in _scores(effects, entries, score)]
     # One random set or the mean of several, never both in a family.
-    effects.judged(rows, ("score", "condition"), ends=("change_low", "change_high"))
-    against = ("against_random_low", "against_random_high")
-    effects.judged(rows, ("score", "condition"), ends=against, p="against_random_p", finding="against_random_finding")
+    effects.judged(rows, ("score", "condition"))
+    effects.judged(rows, ("score", "condition"), AGAINST_RANDOM)
     return TABLES["training"].of(rows)
 
 
@@ -67,7 +66,7 @@ def _scores(effects: Effects, entries: Sequence[Entry], score: str) -> Iterator[
         if about.role != BASELINE:
             row |= effects.change(plain, one, score)
         if about.role.endswith("cohort") and random is not None:
-            row |= effects.change(random, one, score, "against_random", p="against_random_p")
+            row |= effects.change(random, one, score, AGAINST_RANDOM)
         yield row
 
 

@@ -95,7 +95,7 @@ def summarise(
         family = [row for row in made if row["kind"] == kind]
         for row, p in zip(family, correct([row["p"] for row in family]).p, strict=True):
             row["p_holm"] = float(p)
-            row["finding"] = "null result" if not p < alpha else "positive" if row["estimate"] > 0 else "negative"
+            row["finding"] = "undecided" if not p < alpha else "positive" if row["estimate"] > 0 else "negative"
     return rows + made
 
 

@@ -1,4 +1,4 @@
-"""What the training analysis's tables say, in plain sentences; a null result is called one."""
+"""What the training analysis's tables say, in plain sentences."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 from negspace.analyses.training.trends import EMERGED, FIRST, LATE
 from negspace.experiment.analysis import Book
-from negspace.experiment.words import amount, percent, title
+from negspace.experiment.words import change, claim, percent, title
 
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -84,7 +84,7 @@ def _drift(drift: pd.DataFrame) -> list[str]:
 
 
 def _null(found: int) -> str:
-    return "" if found else ", a null result"
+    return "" if found else ": no difference is shown"
 
 
 def _harm(score: str, training: pd.DataFrame, summary: pd.DataFrame) -> str:
@@ -94,13 +94,12 @@ def _harm(score: str, training: pd.DataFrame, summary: pd.DataFrame) -> str:
     shown = fixed[fixed["finding"] == "harm"]["step"]
     text = f"{title(score)[0].upper()}{title(score)[1:]}, ablating the fixed cohort: "
     text += f"harm at {len(shown)} of {len(fixed)} checkpoints"
-    text += f", first at step {shown.iloc[0]:,}" if len(shown) else ", a null result"
+    text += f", first at step {shown.iloc[0]:,}" if len(shown) else ""
     for row in (first, last):
-        change = amount(score, row["change"], row["change_low"], row["change_high"])
-        text += f"; step {row['step']:,}: {change} ({row['finding']})"
-    if last["against_random_finding"] != "nan" and np.isfinite(last["against_random"]):
-        ends = (last["against_random"], last["against_random_low"], last["against_random_high"])
-        text += f", against random sets {amount(score, *ends)} ({last['against_random_finding']})"
+        text += f"; step {row['step']:,}: {change(row)}"
+    if isinstance(last["against_random_finding"], str):
+        ends = ("against_random_low", "against_random_high")
+        text += f"; against random sets {claim(last, 'against_random', ends, 'against_random_')}"
     steps = summary[(summary["measure"] == "harm and step") & summary["of"].str.endswith(f": {score}")]
     trends = [f"{row['of'].split(':')[0]} {_rho(row)}" for _, row in steps.iterrows()]
     return f"{text}. Harm with step: {'; '.join(trends)}."
