@@ -34,7 +34,7 @@ def test_a_line_for_every_share_and_score_then_what_is_intact(tiny_run: Run) -> 
     )
     assert sentences[1].startswith("Top 10%, BLiMP: ")
     assert sentences[2].startswith("Top 10%, TSE: ")
-    assert "control for the top 10%" in sentences[7]
+    assert any("control for the top 10%" in sentence for sentence in sentences)
     assert sum("Under random sets, BLiMP: " in sentence for sentence in sentences) == 2
 
 
