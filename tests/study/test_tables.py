@@ -12,7 +12,7 @@ import pytest
 from negspace.analyses.ablation.columns import TABLES
 from negspace.errors import RecordError
 from negspace.runs.store import Store
-from negspace.significance import compare_accuracy, correct, mcnemar
+from negspace.significance import Nesting, compare, correct
 from negspace.study.tables import Tables
 
 Run = tuple[Path, Tables]
@@ -54,32 +54,43 @@ def test_made_from_records_again_they_are_the_same_bytes(tiny_run: Run) -> None:
     assert {path.name: path.read_bytes() for path in (folder / "tables").iterdir()} == before
 
 
-def test_changes_and_p_values_by_hand(tiny_run: Run) -> None:
-    summary = tiny_run[1]["summary"].set_index("condition")
-    plain, ablated = _items(tiny_run, "baseline", "blimp"), _items(tiny_run, "top 30%", "blimp")
-    was, now = plain["outcome"] == "right", ablated["outcome"] == "right"
-    row = summary.loc["top 30%"]
-    assert row["blimp_p"] == pytest.approx(mcnemar(int((now & ~was).sum()), int((was & ~now).sum())))
-    by_paradigm = now.groupby(ablated["paradigm"]).mean() - was.groupby(plain["paradigm"]).mean()
-    assert row["blimp_change"] == pytest.approx(by_paradigm.mean())
-    expected = compare_accuracy(was, now, plain["paradigm"], draws=200).change
-    assert (row["blimp_change_low"], row["blimp_change_high"]) == (expected.low, expected.high)
-    ablations = summary[~summary["role"].isin(["baseline", "random mean"])]
-    assert ablations["blimp_p_holm"].to_numpy() == pytest.approx(correct(ablations["blimp_p"]).p)
+def test_contrasts_by_hand(tiny_run: Run) -> None:
+    contrasts = tiny_run[1]["contrasts"]
+    plain, ablated = _items(tiny_run, "baseline", "tse"), _items(tiny_run, "top 30%", "tse")
+    row = contrasts.query("share == 0.3 and score == 'tse' and set == 'top' and against == 'plain'").iloc[0]
+    nesting = Nesting.constructions(plain["paradigm"], plain["phenomenon"])
+    was, now = ((items["outcome"] == "right").to_numpy(float) for items in (plain, ablated))
+    margins = [(items["good"] - items["bad"]).to_numpy() for items in (plain, ablated)]
+    points = compare(now, was, nesting, scale="points")
+    nats = compare(margins[1], margins[0], nesting, scale="nats")
+    # Two constructions of two families: nothing can be judged, and what they show is the difference alone.
+    assert row["difference"] == pytest.approx((now - was).mean())
+    assert row[["low", "high", "p"]].isna().all()
+    assert (row["finding"], row["reason"]) == ("cannot be judged", points.reason)
+    assert nats.finding == row["nats_finding"] == "cannot be judged"
+    change = tiny_run[1]["summary"].set_index("condition").loc["top 30%", "tse_change"]
+    assert change == pytest.approx(row["difference"])
+    family = contrasts[["p", "nats_p"]].to_numpy(float).ravel()
+    holm = correct(family).p.reshape(-1, 2)[:, 0]
+    np.testing.assert_allclose(contrasts["p_holm"], holm)
 
 
 def test_random_mean_and_its_place(tiny_run: Run) -> None:
     summary, contrasts = tiny_run[1]["summary"], tiny_run[1]["contrasts"]
     sets = summary[(summary["role"] == "random") & (summary["share"] == 0.3)]
     mean = summary[(summary["role"] == "random mean") & (summary["share"] == 0.3)].iloc[0]
+    assert sets["blimp_accuracy"].notna().sum() == 5
     assert mean["blimp_accuracy"] == pytest.approx(sets["blimp_accuracy"].mean())
     assert mean["blimp_accuracy_sd"] == pytest.approx(sets["blimp_accuracy"].std())
     top = summary[(summary["role"] == "top") & (summary["share"] == 0.3)].iloc[0]
-    row = contrasts.query("share == 0.3 and score == 'blimp' and against == 'random'").iloc[0]
-    assert row["difference"] == pytest.approx(top["blimp_accuracy"] - mean["blimp_accuracy"])
-    assert row["below"] == (sets["blimp_accuracy"] < top["blimp_accuracy"]).sum()
-    ratio = contrasts.query("share == 0.3 and score == 'perplexity' and against == 'random'").iloc[0]
+    of_top = contrasts.query("share == 0.3 and set == 'top' and against == 'random'").set_index("score")
+    assert of_top.loc["blimp", "value"] == top["blimp_accuracy"]
+    assert of_top.loc["blimp", "reference"] == pytest.approx(mean["blimp_accuracy"])
+    assert of_top.loc["blimp", "below"] == (sets["blimp_accuracy"] < top["blimp_accuracy"]).sum()
+    ratio = of_top.loc["perplexity"]
+    assert ratio["sets"] == 19
     assert ratio["difference"] == pytest.approx(top["perplexity"] / mean["perplexity"])
+    assert ratio["low"] < ratio["difference"] < ratio["high"]
 
 
 def test_groups_hold_all_pairs_once(tiny_run: Run) -> None:

@@ -24,13 +24,14 @@ SIZES: Mapping[str, Any] = {
     "stride": 512,
     "windows": 16,
     "perplexity_window": 192,
-    "perplexity_windows": 10,
-    "limit": 6,
+    "perplexity_windows": 8,
+    "limit": 4,
     "random": 5,
+    "random_perplexity": 19,
     "md_pairs": 0,
 }
-"""Sizes for SmolLM2: what two cores can read in eight minutes. Minimal pairs take most of it, since accuracy has the
-largest error; 2,000 tokens give a perplexity ratio to about 2%. Five random sets are the fewest for a judgement."""
+"""Sizes for SmolLM2: what two cores can read in eight minutes. Half goes to minimal pairs, since accuracy has the
+largest error, half to perplexity under the fewest random sets that carry a judgement: 19, and 5 for accuracy."""
 BUNDLED: Mapping[str, Any] = {"shares": [0.01, 0.05, 0.2], "limit": 100, "random": 5, "tolerance": 0.001}
 """The same for the bundled model. It loses little to any set: a larger share, and a control that matches even that."""
 
@@ -67,25 +68,25 @@ def demo(
 
 
 def detectable(contrasts: pd.DataFrame) -> str:
-    """Say what effect a run of these sizes could have seen: 2.8 standard errors, read off the 95% intervals.
-
-    A true effect of that size is found at the 5% level, before correction, with probability 0.8.
+    """Say what effect of a top set a run of these sizes could have seen.
 
     Args:
-        contrasts: the main study's contrasts of top sets with their controls.
+        contrasts: the main study's contrasts.
     """
-    import numpy as np
-
     from negspace.experiment.words import percent, title
 
-    found = []
-    for _, row in contrasts.dropna(subset=["low", "high"]).iterrows():
-        ratio = row["score"] == "perplexity"
-        width = np.log(row["high"] / row["low"]) if ratio else row["high"] - row["low"]
-        least = 2.8 * width / (2 * 1.96)
-        size = f"{np.expm1(least):.1%} of perplexity" if ratio else f"{100 * least:.1f} points of {title(row['score'])}"
-        found.append(f"{size} (top {percent(row['share'])} against {row['against']})")
-    return f"Detectable with probability 0.8 at these sizes, before correction: {', '.join(found) or 'unknown'}."
+    lines = []
+    for (share, against), rows in contrasts[contrasts["set"] == "top"].groupby(["share", "against"], sort=False):
+        sizes = [
+            f"{row['detectable']:.1%} of perplexity"
+            if row["score"] == "perplexity"
+            else f"{100 * row['detectable']:.1f} points of {title(row['score'])}"
+            for _, row in rows.dropna(subset="detectable").iterrows()
+        ]
+        if sizes:
+            other = {"plain": "the plain model", "random": "random sets", "matched": "the matched set"}[str(against)]
+            lines.append(f"{' and '.join(sizes)} (top {percent(float(share))} against {other})")  # type: ignore[arg-type]
+    return f"Detectable with probability 0.8 at these sizes, before correction: {'; '.join(lines) or 'unknown'}."
 
 
 def _model(bundled: bool) -> dict[str, Any]:

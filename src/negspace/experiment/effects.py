@@ -170,6 +170,7 @@ class Changes:
             ),
             Column(f"{self.name}_nats_low", float, "lower end of its interval"),
             Column(f"{self.name}_nats_high", float, "upper end of its interval"),
+            Column(f"{self.prefix}nats_p", float, "its p-value; in the family of p_holm as well"),
             Column(f"{self.prefix}nats_finding", str, "the finding on margins, corrected in the same family"),
             Column(
                 f"{self.prefix}units",
@@ -339,6 +340,7 @@ class Effects:
                 f"{columns.name}_nats": nats.estimate,
                 f"{columns.name}_nats_low": nats.low,
                 f"{columns.name}_nats_high": nats.high,
+                f"{columns.prefix}nats_p": nats.p,
             }
         if sets := before.sets(score):
             value, levels = self.level(after, score), [self.level(member, score) for member in sets]

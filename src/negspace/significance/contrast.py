@@ -121,6 +121,13 @@ class Contrast:
     reason: str
     """What cannot be judged, and what to add; empty otherwise."""
 
+    @property
+    def error(self) -> Estimate | Shortfall:
+        """The estimate with its error, for `power.detectable`; of what cannot be judged, why."""
+        if self.reason:
+            return Shortfall(self.reason, "")
+        return Estimate(self.estimate, self.se**2, self.degrees, self.units, self.count, self.scope, NAN)
+
 
 def compare(
     condition: ArrayLike,

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from negspace.analyses.ablation.dissociation import ALL
+from negspace.analyses.ablation.dissociation import ALL, verdict
 from negspace.experiment.config import configure
 from negspace.neurons.scan import Scan
 from negspace.reference.calibration import Lexicon, Made, Material, Name, make, write_material
@@ -41,8 +41,8 @@ class Case:
     """The calibration model."""
     zero: Literal["negative", "positive"]
     """Part of the pre-activations that is set to zero."""
-    expected: Verdict
-    """The verdict that is right."""
+    expected: tuple[Verdict, ...]
+    """The verdicts that are right: where grammar alone is planted, tasks need not lose more under the control."""
 
     @property
     def name(self) -> str:
@@ -50,12 +50,13 @@ class Case:
         return f"{self.model}-zero-{self.zero}"
 
 
+_PLANTED: tuple[Verdict, ...] = ("established", "interaction only")
 CASES: Sequence[Case] = (
-    Case("negative", "negative", "established"),
-    Case("positive", "negative", "not established"),
-    Case("null", "negative", "not established"),
+    Case("negative", "negative", _PLANTED),
+    Case("positive", "negative", ("not testable: no control",)),
+    Case("null", "negative", ("not established",)),
     # The same study can see what runs above zero; it does not call everything null.
-    Case("positive", "positive", "established"),
+    Case("positive", "positive", _PLANTED),
 )
 
 COLUMNS: Mapping[str, str] = {
@@ -160,12 +161,13 @@ def _row(case: Case, made: Made, tables: Tables, scan: Scan) -> dict[str, object
         "ratio": float(top["ratio"]),
         "grammar_change": float(top["blimp_change"]),
         "tasks_change": float(lost["change"]),
-        "expected": case.expected,
+        "expected": " or ".join(case.expected),
     }
     found = tables["dissociation"].iloc[0]
     for name in ("grammar", "other"):
         row |= {f"{name.replace('other', 'tasks')}{end}": float(found[f"{name}{end}"]) for end in ("", "_low", "_high")}
     row |= {name: float(found[name]) for name in ("interaction", "low", "high")}
-    row |= {"p": float(found["p_holm"]), "verdict": str(found["verdict"])}
+    row |= {"p": float(found["p_holm"]), "verdict": verdict(found)}
     row["control"] = str(found["control"] or tables["matching"].iloc[0]["reason"])
-    return {**row, "ok": first and row["verdict"] == case.expected}
+    right = found["verdict"] in case.expected and found["direction"] != "against the claim"
+    return {**row, "ok": first and right}

@@ -86,6 +86,12 @@ TABLES = schema(
             *DIFFERENCE.columns(
                 "accuracy: set minus the other, on the same pairs; perplexity: their quotient", sets=True
             ),
+            Column(
+                "detectable",
+                float,
+                "smallest true change that a study of this size finds with probability 0.8, before correction: "
+                "accuracy; of perplexity its relative change",
+            ),
             Column("margin", float, "margin of equivalence in accuracy, the smaller of the two that were stated"),
             Column(
                 "equivalent_p_holm",

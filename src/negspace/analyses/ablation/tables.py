@@ -23,7 +23,7 @@ from negspace.experiment.effects import (
     said,
     together,
 )
-from negspace.significance import Contrast, above_chance, compare, plain_sd
+from negspace.significance import Contrast, above_chance, compare, detectable, plain_sd
 from negspace.text.suites import SUITES, by_group
 
 PLAIN = "plain"
@@ -100,6 +100,9 @@ class AblationTables:
             for scale, claim in claims.items():
                 assert isinstance(claim, Contrast)
                 row |= said(claim, scale, DIFFERENCE)
+                if scale != "nats":
+                    least = detectable(claim.error, alpha=claim.alpha)
+                    row["detectable"] = np.expm1(least) if scale == "log ratio" else least
                 if scale == "points":
                     row |= {"margin": claim.margin, "equivalent_p_holm": claim.p_equivalent_adjusted}
         return TABLES["contrasts"].of(rows), tested
