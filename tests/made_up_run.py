@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from negspace.analyses.ablation.columns import TABLES
+from negspace.analyses.ablation.dissociation import TABLES as DISSOCIATION
 from negspace.experiment.run import History, Part, Run
 from negspace.neurons.layout import Layout
 from negspace.neurons.neuronset import NeuronSet
@@ -129,8 +130,9 @@ def ablation_part(groups: tuple[str, ...] = ("agreement", "islands"), name: str 
             **{f"blimp_{key}": value for key, value in _accuracy(0.8 + (lost or 0), lost).items()},
         }
         if role not in ("baseline", "random mean"):
-            row |= {"ratio_low": ratio - 0.02, "ratio_high": ratio + 0.02, "ratio_p": 0.001, "ratio_p_holm": 0.002}
-            row["ratio_finding"] = "harm"
+            row |= {"ratio_low": ratio - 0.02, "ratio_high": ratio + 0.02}
+        if lost is not None:
+            row |= {"blimp_nats": 5 * lost, "blimp_nats_low": 5 * lost - 0.1, "blimp_nats_high": 5 * lost + 0.1}
         summary.append(row)
         if role != "random mean":
             by_group += [
@@ -139,11 +141,19 @@ def ablation_part(groups: tuple[str, ...] = ("agreement", "islands"), name: str 
                 for number, group in enumerate(groups)
             ]
     contrasts = [
-        {"share": 0.01, "score": score, "against": against, "control": control, "top": 0.72, "reference": 0.79}
-        | {"difference": value, "low": value - 0.02, "high": value + 0.02, "p": 0.01, "p_holm": 0.02}
-        | {"finding": "null result" if value == 1.0 else "harm"}
-        for score, values in (("perplexity", (1.39, 1.0)), ("blimp", (-0.07, -0.05)))
-        for against, control, value in zip(("random", "matched"), ("2 sets", "bottom 30%"), values, strict=True)
+        {"share": 0.01, "score": score, "set": "top", "against": against, "control": control, "value": 0.72}
+        | {"reference": 0.79, "difference": value, "low": value - 0.02, "high": value + 0.02, "p": 0.01, "p_holm": 0.02}
+        | {"finding": "undecided" if value == 1.0 else "harm", "units": "12 phenomena", "reason": "", "sets": sets}
+        | {"detectable": 0.03, "difference_nats": nats, "difference_nats_low": nats, "difference_nats_high": nats}
+        | {"nats_finding": None if np.isnan(nats) else "harm"}
+        for score, values, nats in (("perplexity", (1.4, 1.39, 1.0), np.nan), ("blimp", (-0.08, -0.07, -0.05), -0.3))
+        for against, control, value, sets in zip(
+            ("plain", "random", "matched"),
+            ("the plain model", "5 random sets", "bottom 30%, matched to top 1%"),
+            values,
+            (None, 5, None),
+            strict=True,
+        )
     ]
     matching = [
         {"share": 0.01, "step": step, "m": m, "perplexity": perplexity, "target": 28.0, "residual": perplexity / 28 - 1}
@@ -155,23 +165,28 @@ def ablation_part(groups: tuple[str, ...] = ("agreement", "islands"), name: str 
     for table, made in rows.items():
         frame = pd.DataFrame(made)
         frame = frame[[column for column in TABLES[table].names if column in frame.columns]]
-        for column in ("seed", "neurons", "step", "pairs", "paradigms", "ties", "identical", "blimp_ties"):
+        for column in ("seed", "neurons", "step", "pairs", "paradigms", "ties", "identical", "blimp_ties", "sets"):
             if column in frame.columns:
                 frame[column] = frame[column].astype("Int64")
         tables[table] = frame
-    said = ("BLiMP: drop against the plain model, -8.0 points [-10.0, -6.0].",)
+    said = ("Top 1%, BLiMP: harm, -8.0 points [-10.0, -6.0] of 80.0% right.",)
     return Part("ablation", "Ablation", tables, TABLES, said)
 
 
-def dissociated(part: Part, verdict: str, crossover: bool) -> Part:
+def dissociated(part: Part, verdict: str, carried_by: str = "") -> Part:
     """The main study with a double dissociation of a verdict."""
-    rows = [
-        {"share": 0.01, "suite": "blimp", "against": against, "matched": True, "contrast": 0.06, "low": 0.01}
-        | {"high": 0.11, "p_holm": 0.01, "verdict": verdict, "crossover": crossover, "detectable": 0.05}
-        | {"grammar_drop": 0.08, "grammar_control_drop": 0.03, "other_drop": 0.01, "other_control_drop": 0.02}
-        for against in ("all tasks", "copying")
-    ]
-    return replace(part, tables={**part.tables, "dissociation": pd.DataFrame(rows)})
+    where = {"share": 0.01, "suite": "blimp"}
+    row = {**where, "control": "bottom 30%, matched to top 1%", "top_ratio": 1.4, "control_ratio": 1.41}
+    row |= {"verdict": verdict, "direction": "as claimed", "carried_by": carried_by, "interaction": 0.06, "low": 0.01}
+    row |= {"high": 0.11, "p": 0.01, "p_holm": 0.02, "detectable": 0.05, "reason": "", "changed": ""}
+    for name, baseline, top, control in (("grammar", 0.8, 0.72, 0.77), ("other", 0.6, 0.59, 0.58)):
+        row |= {f"{name}_baseline": baseline, f"{name}_top": top, f"{name}_control": control, name: top - control}
+        row |= {f"{name}_low": top - control - 0.02, f"{name}_high": top - control + 0.02, f"{name}_p": 0.01}
+    without = [{**where, "left_out": name, "interaction": 0.05, "verdict": verdict} for name in ("agreement", "copa")]
+    floors = [{**where, "group": "boolq", "accuracy": 0.5, "chance": 0.5, "items": 100, "p": 0.5, "why": "at chance"}]
+    tables = {"dissociation": [row], "dissociation_without": without, "dissociation_floors": floors}
+    made = {name: DISSOCIATION[name].of(rows) for name, rows in tables.items()}
+    return replace(part, tables={**part.tables, **made}, schema={**part.schema, **DISSOCIATION})
 
 
 def pairs_part(names: tuple[str, ...], tokens: tuple[str, ...]) -> Part:

@@ -25,10 +25,10 @@ from negspace.study.tables import Tables
 ROOT = Path(__file__).parents[1]
 SHARE = 0.05
 """Share of neurons: a model of this size shows little at 1%."""
-FIELDS: dict[str, Any] = {"shares": [SHARE], "random": 2, "tolerance": 0.001, "windows": 256, "draws": 1000}
+FIELDS: dict[str, Any] = {"shares": [SHARE], "tolerance": 0.001, "windows": 256, "draws": 1000}
 """Fields of the study."""
 SETTINGS: dict[str, dict[str, Any]] = {
-    "dose": {"points": 5, "lowest": 0.01, "random": 2},
+    "dose": {"points": 5, "lowest": 0.01},
     "controls": {"residual_windows": 8, "evaluations": 8},
     "atlas": {"neurons": 12, "ablate_alone": 6},
 }
@@ -60,7 +60,7 @@ def studies(limit: int) -> dict[str, Study]:
 
 def record(folder: Path) -> dict[str, Any]:
     """What the pages quote of the finished runs: nothing that names a machine."""
-    names = ("shares", "by", "zero", "mode", "random", "tolerance", "windows", "limit", "draws", "seed")
+    names = ("shares", "by", "zero", "mode", "random", "random_perplexity", "tolerance", "windows", "limit", "draws", "seed")
     made: dict[str, Any] = {"fingerprints": {}, "studies": {}, "sentences": {}}
     for which in SHOWN:
         tables = Tables(Store(folder / which))

@@ -195,7 +195,7 @@ def test_doubling_is_read_off_the_curve():
 
 
 def test_answers_do_not_take_a_difference_of_findings_for_a_finding_of_difference():
-    null = "null result"
+    null = "undecided"
     assert answer(null, null, null) == ANSWERS[0] == answer(null, "gain", "harm")
     assert answer("harm", null, "harm") == answer("harm", "harm", "harm") == "sign more than magnitude"
     assert answer(null, "harm", "gain") == "magnitude more than sign"

@@ -215,7 +215,7 @@ def test_sentences_say_what_the_tables_say(first_run: tuple[Path, Tables, Loads]
     said = tables.sentences("training")
     assert said[0].startswith("Training: 4 checkpoints, steps 0 to 1,000; the cohort is the top 20% by wd")
     # On a straight way from noise there is no rank correlation that four checkpoints could show.
-    assert sum("null result" in one for one in said) >= 3
+    assert sum("undecided" in one for one in said) >= 3
     assert all(" nan" not in one for one in said)
 
 
@@ -225,7 +225,7 @@ def test_four_checkpoints_cannot_show_a_correlation(first_run: tuple[Path, Table
     correlations = rows[rows["p"].notna()]
     assert len(correlations)
     assert correlations["p"].min() >= 2 / 24 - 1e-9
-    assert set(correlations["finding"]) == {"null result"}
+    assert set(correlations["finding"]) == {"undecided"}
 
 
 def test_a_finished_run_loads_no_checkpoint(

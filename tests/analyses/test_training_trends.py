@@ -72,7 +72,7 @@ def test_levels_that_share_a_trend_correlate_and_their_changes_need_not() -> Non
     levels, changes = (row_of(rows, "cohort WD and score", kind) for kind in ("levels", "changes"))
     assert levels["estimate"] > 0.99
     assert levels["finding"] == "positive"
-    assert changes["finding"] == "null result"
+    assert changes["finding"] == "undecided"
     assert (levels["checkpoints"], changes["checkpoints"]) == (30, 29)
 
 
@@ -90,7 +90,7 @@ def test_harm_with_step_has_a_sign_and_what_never_varies_none() -> None:
     fixed, random = (row_of(rows, "harm and step", "step", of) for of in ("fixed", "random"))
     assert (fixed["estimate"], fixed["finding"]) == (pytest.approx(1), "positive")
     assert np.isnan(random["estimate"])
-    assert random["finding"] == "null result"
+    assert random["finding"] == "undecided"
     falling = summarise(trend_of(np.arange(n) * 0.1, np.arange(n) * 0.1, harm[::-1]), ["blimp"], **OPTIONS)
     assert row_of(falling, "harm and step", "step", "fixed")["finding"] == "negative"
 

@@ -18,8 +18,17 @@ from negspace.study.tables import Tables
 
 def _tables(name: str = "top 1%", phenomenon: str = "agreement") -> Any:
     """Tables of a made-up run, in the layout of the real ones."""
-    common = {"seed": None, "neurons": 5, "perplexity_sd": float("nan"), "ratio_p_holm": 0.001, "ratio_finding": "harm"}
-    suite = {"accuracy": 0.7, "accuracy_low": 0.6, "accuracy_high": 0.8, "accuracy_sd": float("nan"), "ties": 2}
+    common = {"seed": None, "neurons": 5, "perplexity_sd": float("nan")}
+    suite = {
+        "nats": -0.3,
+        "nats_low": -0.4,
+        "nats_high": -0.2,
+        "accuracy": 0.7,
+        "accuracy_low": 0.6,
+        "accuracy_high": 0.8,
+        "accuracy_sd": float("nan"),
+        "ties": 2,
+    }
     change = {"change": -0.1, "change_low": -0.2, "change_high": -0.05, "p": 0.01, "p_holm": 0.02, "finding": "harm"}
     summary = pd.DataFrame(
         [
@@ -47,8 +56,13 @@ def _tables(name: str = "top 1%", phenomenon: str = "agreement") -> Any:
     )
     contrasts = pd.DataFrame(
         [
-            {"share": 0.01, "score": "blimp", "against": "random", "control": "3 sets", "difference": -0.1,
-             "low": -0.2, "high": -0.05, "p_holm": 0.01, "below": 0, "above": 3, "finding": "harm"}
+            {"share": 0.01, "score": "blimp", "set": "top", "against": against, "control": control, "difference": -0.1,
+             "low": -0.2, "high": -0.05, "p_holm": 0.02, "finding": finding, "reference": 0.8, "reason": "too few",
+             "difference_nats": -0.3, "difference_nats_low": -0.4, "difference_nats_high": -0.2, "nats_finding": "harm",
+             "sets": 3.0 if against == "random" else float("nan")}
+            for against, control, finding in (
+                ("plain", "the plain model", "harm"), ("random", "3 random sets", "cannot be judged")
+            )
         ]
     )  # fmt: skip
     part = {"intervention": "zero_negative", "conditions": [], "matches": []}
@@ -86,11 +100,12 @@ def test_summary_has_conditions_figures_and_verdict() -> None:
         "[19, 21]",
         "70.00",
         "-10.00",
-        "0.020*",
+        "0.020",
+        "-0.300",
     ):
         assert expected in text
-    assert "BLiMP: drop against the plain model, -10.0 points [-20.0, -5.0] at 70.0% right" in text
-    assert "0 below, 3 above" in text
+    assert "BLiMP: harm, -10.0 points [-20.0, -5.0], margins -0.300 nats [-0.400, -0.200] (harm) of 80.0% right" in text
+    assert "against 3 random sets of equal size: cannot be judged (too few)" in text
     assert "agreement" not in text
 
 
@@ -131,16 +146,3 @@ def test_no_colour_codes_without_a_terminal(tmp_path: Path) -> None:
     with path.open("w") as file:
         show(_tables(), Console(file=file, width=118))
     assert "\x1b" not in path.read_text()
-
-
-def test_a_star_needs_the_interval_as_well_as_p() -> None:
-    """Many pairs give tiny p-values over pairs where paradigms disagree: null by the verdict, hence no star."""
-    tables = _tables()
-    columns = ["blimp_change_low", "blimp_change_high", "blimp_p_holm", "blimp_finding"]
-    tables["summary"].loc[1, columns] = [-0.02, 0.01, 1e-9, "null result"]
-    text = _printed(tables)
-    row = next(line for line in text.splitlines() if "-10.00" in line and "top 1%" in line)
-    assert "<0.001" in row
-    assert "*" not in row
-    assert "BLiMP: null result against the plain model" in text
-    assert "p < 0.001" in text
