@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import pandas as pd
 
 from negspace.experiment.book import Book
+from negspace.experiment.claim import Claim
 from negspace.experiment.config import Settings
 from negspace.experiment.lab import Lab
 from negspace.experiment.plan import Load
@@ -79,6 +80,11 @@ class Analysis(ABC, Generic[AnySettings]):
     @classmethod
     def sentences(cls, book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
         """What the tables say, in plain sentences with their numbers."""
+        return []
+
+    @classmethod
+    def claims(cls, book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
+        """What the tables say of the paper's claims; none where the analysis bears on no claim."""
         return []
 
     @classmethod

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from negspace.experiment.claim import Claim
 from negspace.experiment.schema import Schema
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.scan import Scan
@@ -63,6 +64,8 @@ class Run:
     """Chosen neurons, by their origin in words: "top 1% by wd"."""
     history: History = field(default_factory=History)
     """When and where."""
+    claims: Sequence[Claim] = ()
+    """What it says of the paper's claims."""
 
     @property
     def study(self) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from negspace.experiment.run import Part, Run
 from negspace.figures.figure import Figure
+from negspace.report import claims
 from negspace.report import scan as scan_figures
 from negspace.report.about import about, asked
 from negspace.report.summary import headline
@@ -109,10 +110,18 @@ def _overview(run: Run, figures: Mapping[str, Sequence[Figure]]) -> Section:
         "overview",
         "Overview",
         headline(run),
-        facts=[("What was asked, and with what", asked(run))],
+        facts=[*_claims(run), ("What was asked, and with what", asked(run))],
         findings=[(part.title, _first(part)) for part in run.parts.values() if part.sentences],
         figures=main,
     )
+
+
+def _claims(run: Run) -> list[tuple[str, Rows]]:
+    """The paper's claims with their answers, as names and values."""
+    _, rows = claims.table({run.label: run.claims})
+    return [("Claims of the paper", [(f"{claim} ({of})" if of else claim, answer) for claim, of, answer in rows])][
+        : bool(rows)
+    ]
 
 
 def _first(part: Part) -> list[str]:
@@ -178,6 +187,13 @@ def _layers(run: Run) -> list[TableView]:
     return [TableView("layers", "Layers", pd.DataFrame(rows, columns=list(_LAYERS)), _LAYERS)]
 
 
+def _claims_of(runs: Sequence[Run]) -> TableView:
+    """The paper's claims, one row each, and a column for every run."""
+    headings, rows = claims.table({run.label: run.claims for run in runs})
+    meanings = {"claim": "a claim of the paper", "of": "what it was tried on", **{run.label: "" for run in runs}}
+    return TableView("claims", "Claims of the paper", pd.DataFrame(rows, columns=headings), meanings)
+
+
 def _comparison(runs: Sequence[Run]) -> Section:
     from negspace.report import comparison
 
@@ -187,6 +203,7 @@ def _comparison(runs: Sequence[Run]) -> Section:
         findings=[(run.label, [said] if (said := headline(run)) else []) for run in runs],
         figures=comparison.figures(runs),
         tables=[
+            _claims_of(runs),
             TableView("summary", "Summary", comparison.summary(runs), comparison.SUMMARY),
         ],
     )

@@ -43,7 +43,9 @@ def read_run(folder: str | Path) -> Run:
     scan = Scan.load(store.folder / SCAN_FILE) if (store.folder / SCAN_FILE).exists() else None
     sets = [NeuronSet.load(path) for path in sorted((store.folder / "neurons").glob("*.json"))]
     label = _label(tables.manifest["model"])
-    return Run(label, tables.manifest, parts, scan, {one.origin: one for one in sets}, read_history(store.folder))
+    origins = {one.origin: one for one in sets}
+    history, claims = read_history(store.folder), tuple(tables.claims())
+    return Run(label, tables.manifest, parts, scan, origins, history, claims)
 
 
 def read_runs(folders: Sequence[str | Path]) -> list[Run]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from negspace.experiment.analysis import Book
+from negspace.experiment.claim import Claim
 from negspace.experiment.config import stored
 from negspace.experiment.schema import describe
 from negspace.runs.store import Store
@@ -53,6 +54,12 @@ class Tables(Mapping[str, pd.DataFrame]):
     def sentences(self, name: str) -> list[str]:
         """What an analysis found, in plain sentences."""
         return analysis(name).sentences(self.books[name], self.by_analysis[name])
+
+    def claims(self) -> list[Claim]:
+        """What all analyses say of the paper's claims, in their order."""
+        return [
+            claim for name, book in self.books.items() for claim in analysis(name).claims(book, self.by_analysis[name])
+        ]
 
     @property
     def verdict(self) -> list[str]:

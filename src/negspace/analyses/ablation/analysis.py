@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
+from negspace.analyses.ablation import claims as ablation_claims
 from negspace.analyses.ablation import columns as ablation_columns
 from negspace.analyses.ablation import dissociation as dissociation_tables
 from negspace.analyses.ablation import dissociation_figures, figures
@@ -15,6 +16,7 @@ from negspace.analyses.ablation.tables import AblationTables
 from negspace.analyses.ablation.words import verdicts
 from negspace.controls import Match
 from negspace.experiment.analysis import Analysis, Book, Load, Settings
+from negspace.experiment.claim import Claim
 from negspace.experiment.condition import Condition, left_out, written
 from negspace.experiment.matching import matched_set
 from negspace.experiment.plan import PLAIN
@@ -90,6 +92,11 @@ class Ablation(Analysis[AblationSettings]):
     def sentences(cls, book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
         """The verdict."""
         return verdicts(book, tables)
+
+    @classmethod
+    def claims(cls, book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
+        """Selection, ablation, controls and the dissociation."""
+        return ablation_claims.claims(book, tables)
 
     @classmethod
     def figures(cls, run: Run) -> list[Figure]:

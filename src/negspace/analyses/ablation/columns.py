@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from negspace.experiment.effects import DIFFERENCE, GROUP
+from negspace.experiment.effects import CHANGE, DIFFERENCE
 from negspace.experiment.schema import Column, Table, schema
 
 CONDITION = (
@@ -23,7 +23,7 @@ _GROUP = (
     Column("accuracy", float, "mean over paradigms of the share of pairs that are right"),
     Column("accuracy_low", float, "lower end of its interval"),
     Column("accuracy_high", float, "upper end of its interval"),
-    *GROUP.columns("accuracy minus the baseline's on the same pairs; holds for this group alone"),
+    *CHANGE.columns("accuracy minus the baseline's on the same pairs; holds for this group alone"),
 )
 _SUITE = (
     Column(

@@ -14,7 +14,6 @@ from negspace.experiment.book import Book
 from negspace.experiment.condition import BASELINE, RANDOM, Condition
 from negspace.experiment.effects import (
     DIFFERENCE,
-    GROUP,
     Effects,
     Entry,
     Row,
@@ -204,9 +203,9 @@ class AblationTables:
                     **self.effects.value(own, suite, "accuracy"),
                 }
                 if entry.about.role != BASELINE:
-                    row |= self.effects.change(before, own, suite, GROUP, within=True)
+                    row |= self.effects.change(before, own, suite, within=True)
                 rows.append(row)
-        return TABLES[by_group(suite)].of(self.effects.judged(rows, ("condition",), GROUP))
+        return TABLES[by_group(suite)].of(self.effects.judged(rows, ("condition",)))
 
     def _matching(self) -> pd.DataFrame:
         rows: list[Row] = []

@@ -18,6 +18,7 @@ from negspace.controls.residual import Where, root_mean_square
 from negspace.controls.residual_match import first_counts
 from negspace.errors import ModelError, SelectionError, StudyError
 from negspace.experiment.analysis import Analysis, Book, Load, Settings
+from negspace.experiment.claim import Claim
 from negspace.experiment.condition import Condition, written
 from negspace.experiment.matching import matched_set
 from negspace.experiment.plan import PLAIN
@@ -177,6 +178,10 @@ class Controls(Analysis[ControlsSettings]):
     @classmethod
     def sentences(cls, book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
         return controls_tables.sentences(book, tables)
+
+    @classmethod
+    def claims(cls, book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
+        return controls_tables.claims(book, tables)
 
     @classmethod
     def figures(cls, run: Run) -> list[Figure]:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from negspace.controls.residual import root_mean_square
 from negspace.experiment.analysis import Book
+from negspace.experiment.claim import Answer, Claim
 from negspace.experiment.condition import RANDOM, Condition
 from negspace.experiment.effects import Changes, Effects, Entry
 from negspace.experiment.schema import Column, Table, schema
@@ -173,6 +174,17 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
         outcome = "matched" if row["matched"] else "not matched, the nearest is taken"
         said.append(f"{capital(row['control'])}: {what} {outcome} ({row['reason']}).")
     return said + _noop_sentences(book, tables["noop"])
+
+
+def claims(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
+    """Whether zeroing negatives changes nothing in a model whose activations are flat below zero."""
+    words = "In a ReLU model the same ablation changes nothing, bit for bit"
+    said = []
+    for _, row in tables["noop"].iterrows():
+        answer: Answer = "holds" if row["same"] else "does not hold"
+        finding = f"{row['differing']:,} of {row['items']:,} {row['what']} differ"
+        said.append(Claim("relu", words, "this model" if row["own"] else str(row["model"]), None, answer, finding))
+    return said
 
 
 def _noop_sentences(book: Book, table: pd.DataFrame) -> list[str]:

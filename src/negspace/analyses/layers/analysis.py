@@ -23,6 +23,7 @@ from negspace.analyses.layers import figures
 from negspace.analyses.layers import tables as layers_tables
 from negspace.analyses.layers import words as layers_words
 from negspace.experiment.analysis import Analysis, Book, Load, Settings
+from negspace.experiment.claim import Claim
 from negspace.experiment.condition import Condition, left_out, written
 from negspace.experiment.plan import PLAIN
 from negspace.experiment.run import Run
@@ -213,6 +214,10 @@ class LayersAnalysis(Analysis[LayersSettings]):
     @classmethod
     def sentences(cls, book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
         return layers_words.sentences(book, tables)
+
+    @classmethod
+    def claims(cls, book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
+        return layers_words.claims(book, tables)
 
     @classmethod
     def figures(cls, run: Run) -> list[Figure]:

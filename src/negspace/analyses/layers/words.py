@@ -8,6 +8,7 @@ import pandas as pd
 
 from negspace.analyses.layers.tables import BEFORE, FIRST, RANDOM_SETS
 from negspace.experiment.analysis import Book
+from negspace.experiment.claim import Answer, Claim
 from negspace.experiment.words import amount, title, unjudged
 from negspace.text.suites import SUITES
 
@@ -92,3 +93,28 @@ def _layers(row: pd.Series) -> str:
 
 def _count(rows: pd.DataFrame, finding: str) -> int:
     return int((rows["finding"] == finding).sum())
+
+
+def claims(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
+    """Whether the first group of layers, ablated alone, does more harm than every other."""
+    words = "The first layers matter most: ablated alone, they do more harm than any other group of layers"
+    alone = tables["layers"]
+    alone = alone[(alone["set"] == "top") & (alone["family"] == "alone")]
+    contrasts = tables["layers_contrasts"]
+    said = []
+    for score in book.part["scores"]:
+        first = alone[alone["score"] == score]
+        rows = contrasts[(contrasts["score"] == score) & (contrasts["against"] == FIRST)]
+        if first.empty or rows.empty:
+            continue
+        row = first.iloc[0]
+        less, more = _count(rows, "gain"), _count(rows, "harm")
+        finding = f"more harm than {less} of {len(rows)}, less than {more}"
+        answer: Answer = "does not hold" if more else "holds" if less == len(rows) else "undecided"
+        if why := unjudged(rows):
+            answer, finding = "cannot be judged", why
+        of = "text" if score == "perplexity" else title(score)
+        scale = "ratio" if score == "perplexity" else "points"
+        numbers = (float(row[name]) for name in ("change", "change_low", "change_high"))
+        said.append(Claim("layers", words, of, book.part["share"], answer, finding, scale, *numbers))
+    return said

@@ -14,6 +14,7 @@ from negspace.analyses.parts_of_speech import tables as parts_of_speech_tables
 from negspace.analyses.parts_of_speech.excess import VERSION, cell_options, measured, tagged_text
 from negspace.errors import TaggerError
 from negspace.experiment.analysis import Analysis, Book, Load, Settings
+from negspace.experiment.claim import Claim
 from negspace.experiment.condition import Condition, written
 from negspace.experiment.matching import matched_set
 from negspace.experiment.plan import PLAIN
@@ -130,6 +131,10 @@ class PartsOfSpeechAnalysis(Analysis[PartsOfSpeechSettings]):
     @classmethod
     def sentences(cls, book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
         return parts_of_speech_tables.sentences(book, tables)
+
+    @classmethod
+    def claims(cls, book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
+        return parts_of_speech_tables.claims(book, tables)
 
     @classmethod
     def figures(cls, run: Run) -> list[Figure]:

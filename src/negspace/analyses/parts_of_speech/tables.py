@@ -10,6 +10,7 @@ import pandas as pd
 
 from negspace.errors import StudyError
 from negspace.experiment.analysis import Book
+from negspace.experiment.claim import Answer, Claim
 from negspace.experiment.schema import Column, Table, schema
 from negspace.experiment.words import percent
 from negspace.significance import correct
@@ -276,3 +277,18 @@ def _scaffold(
         "high": made.mean.high,
         "p": made.p,
     }
+
+
+def claims(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
+    """Whether the top set's excess falls on the scaffolding of sentences more than that of either control does."""
+    words = f"The damage falls on the scaffolding of sentences ({', '.join(SCAFFOLD)})"
+    said = []
+    for _, row in tables["parts_of_speech_scaffold"].iterrows():
+        if row["role"] in ("random", "matched"):
+            continue
+        sure = row["p_holm"] < book.alpha and (row["low"] > 0 or row["high"] < 0)
+        answer: Answer = "undecided" if not sure else "holds" if row["difference"] > 0 else "does not hold"
+        numbers = (float(row[name]) for name in ("difference", "low", "high"))
+        finding = "undecided" if not sure else "more on scaffolding" if row["difference"] > 0 else "less on scaffolding"
+        said.append(Claim("tags", words, str(row["compared"]), book.part["share"], answer, finding, "nats", *numbers))
+    return said

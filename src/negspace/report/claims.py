@@ -1,0 +1,51 @@
+"""The paper's claims beside what runs say of them: one row a claim, one column a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from negspace.experiment.claim import Claim
+from negspace.experiment.words import percent
+
+HEADINGS = ("claim", "of")
+
+
+def table(runs: Mapping[str, Sequence[Claim]]) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows: the claim, what it was tried on, and for each run the answer with its numbers.
+
+    Args:
+        runs: name of a run -> what it says.
+    """
+    keys: dict[tuple[str, float | None, str], Claim] = {}
+    for claims in runs.values():
+        for claim in claims:
+            keys.setdefault((claim.key, claim.share, claim.of), claim)
+    order = list(dict.fromkeys(key for key, _, _ in keys))
+    rows = []
+    for key in sorted(keys, key=lambda key: (key[1] is not None, key[1] or 0, order.index(key[0]))):
+        _, share, of = key
+        where = f"{of}, top {percent(share)}" if share is not None else of
+        cells = []
+        for claims in runs.values():
+            found = [claim for claim in claims if (claim.key, claim.share, claim.of) == key]
+            cells.append(answer(found[0]) if found else "not asked")
+        rows.append([keys[key].claim, where.removeprefix(", "), *cells])
+    return [*HEADINGS, *runs], rows
+
+
+def answer(claim: Claim) -> str:
+    """An answer with what it rests on: "holds: harm, -3.1 points [-5.0, -1.2]"."""
+    if claim.answer == "cannot be judged":
+        return f"cannot be judged ({claim.reason or claim.finding})"
+    parts = [part for part in (claim.finding if claim.finding != claim.answer else "", claim.numbers) if part]
+    return f"{claim.answer}: {', '.join(parts)}" if parts else claim.answer
+
+
+def markdown(runs: Mapping[str, Sequence[Claim]]) -> str:
+    """The table as Markdown; bars and line ends in names are escaped."""
+    headings, rows = table(runs)
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+    return "\n".join([line(headings), line(["---"] * len(headings)), *map(line, rows)])

@@ -1,0 +1,96 @@
+"""Claims: answers follow from findings alone, and the table has every claim of every run once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from negspace.analyses.ablation.claims import STABLE
+from negspace.experiment.claim import Claim, harmed
+from negspace.neurons import select
+from negspace.neurons.scan import Scan
+from negspace.report.claims import answer, markdown, table
+from negspace.study.tables import Tables
+
+Run = tuple[Path, Tables]
+ROW: dict[str, Any] = {
+    "score": "blimp", "finding": "harm", "difference": -0.03, "low": -0.05, "high": -0.01, "reason": "",
+    "nats_finding": "undecided", "difference_nats": -0.1, "difference_nats_low": -0.3, "difference_nats_high": 0.1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("finding", "intact", "expected"),
+    [
+        ("harm", False, "holds"),
+        ("gain", False, "does not hold"),
+        ("equivalent", False, "does not hold"),
+        ("undecided", False, "undecided"),
+        ("cannot be judged", False, "cannot be judged"),
+        ("equivalent", True, "holds"),
+        ("harm", True, "does not hold"),
+        ("undecided", True, "undecided"),
+    ],
+)
+def test_an_answer_is_what_the_finding_bears(finding: str, intact: bool, expected: str) -> None:
+    found = harmed("key", "words", "BLiMP", 0.01, {**ROW, "finding": finding}, intact=intact)
+    assert found[0].answer == expected
+    assert (found[1].of, found[1].answer) == ("BLiMP, margins", "undecided")
+
+
+def test_what_cannot_be_judged_has_no_number() -> None:
+    (first, _) = harmed("key", "words", "BLiMP", 0.01, {**ROW, "finding": "cannot be judged", "reason": "too few sets"})
+    assert np.isnan(first.estimate)
+    assert answer(first) == "cannot be judged (too few sets)"
+
+
+def test_the_table_has_a_row_a_claim_and_a_column_a_run() -> None:
+    one = harmed("ablate", "costs grammar", "BLiMP", 0.01, ROW)
+    other = [
+        *harmed("ablate", "costs grammar", "BLiMP", 0.05, ROW),
+        Claim("relu", "no-op", "", None, "holds", "0 differ"),
+    ]
+    headings, rows = table({"a|b": one, "c": other})
+    assert headings == ["claim", "of", "a|b", "c"]
+    assert [row[:2] for row in rows] == [
+        ["no-op", ""],
+        ["costs grammar", "BLiMP, top 1%"],
+        ["costs grammar", "BLiMP, margins, top 1%"],
+        ["costs grammar", "BLiMP, top 5%"],
+        ["costs grammar", "BLiMP, margins, top 5%"],
+    ]
+    assert rows[0][2:] == ["not asked", "holds: 0 differ"]
+    assert rows[1][2] == "holds: harm, -3.0 points [-5.0, -1.0]"
+    assert rows[2][2] == "undecided: -0.100 nats [-0.300, +0.100]"
+    assert "a\\|b" in markdown({"a|b": one, "c": other}).splitlines()[0]
+
+
+def test_a_study_answers_for_every_share(tiny_run: Run) -> None:
+    found = tiny_run[1].claims()
+    assert {claim.key for claim in found} == {
+        "find", "perplexity", "perplexity random", "ablate", "random", "matched", "intact"
+    }  # fmt: skip
+    assert {claim.share for claim in found} == {0.1, 0.3}
+    scan = Scan.load(tiny_run[0] / "scan.parquet")
+    halves = [
+        select.top(scan.table.assign(wd=scan.table[name]), scan.info.layout, 0.1) for name in ("wd_first", "wd_second")
+    ]
+    common = len(halves[0] & halves[1]) / len(halves[0])
+    (claim,) = (claim for claim in found if claim.key == "find" and claim.share == 0.1)
+    assert claim.estimate == pytest.approx(common)
+    assert claim.answer == ("holds" if common >= STABLE else "does not hold")
+
+
+def test_the_command_prints_them(tiny_run: Run, call: Any) -> None:
+    shown = call("claims", tiny_run[0])
+    assert shown.status == 0
+    assert "Claims of the paper" in shown.out
+    as_json = json.loads(call("claims", tiny_run[0], "--json").out, parse_constant=lambda name: pytest.fail(name))
+    assert len(as_json[0]["claims"]) == len(tiny_run[1].claims())
+    assert call("claims", tiny_run[0], "--markdown").out.startswith("| claim | of | ")
+    refused = call("claims", tiny_run[0] / "nowhere")
+    assert refused.status == 2
