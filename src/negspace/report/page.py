@@ -76,7 +76,6 @@ def _shell(section: Section) -> dict[str, Any]:
         "key": section.key,
         "title": section.title,
         "headline": section.headline,
-        "lead": list(section.lead),
         "facts": [{"title": title, "rows": list(rows)} for title, rows in section.facts],
         "findings": [{"title": title, "sentences": list(said)} for title, said in section.findings],
         "figures": [
