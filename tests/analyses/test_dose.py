@@ -13,7 +13,7 @@ import pytest
 import negspace as ns
 import zoo
 from negspace.analyses.dose.analysis import Dose, DoseSettings
-from negspace.analyses.dose.columns import ANSWERS, QUESTIONS, TABLES
+from negspace.analyses.dose.columns import ANSWERS, QUESTIONS
 from negspace.analyses.dose.tables import answer, doubling
 from negspace.errors import StudyError
 from negspace.experiment.condition import with_means
@@ -151,7 +151,7 @@ def test_the_random_mean_is_over_the_sets(run: Run) -> None:
 
 
 def test_tables_are_as_documented(run: Run) -> None:
-    for name, columns in ((name, table.names) for name, table in TABLES.items()):
+    for name, columns in ((name, table.names) for name, table in Dose.schema.items()):
         table = pd.read_parquet(run[0] / "tables" / f"{name}.parquet")
         assert list(table.columns) == list(columns)
         assert len(table)
@@ -164,6 +164,30 @@ def test_tables_are_as_documented(run: Run) -> None:
     said = run[1].sentences("dose")
     assert sum(sentence.startswith("Sign or magnitude, top 30%") for sentence in said) == 3
     assert any(sentence.startswith("Perplexity, random mean, zero_negative:") for sentence in said)
+
+
+def test_the_damage_axis_passes_through_the_doses(run: Run) -> None:
+    axis, dose = run[1]["damage_axis"], where(run[1]["dose"], intervention="zero_negative")
+    for family in ("top", "bottom"):
+        own = where(dose, set=family)
+        own = own[own["share"] == own["first_share"]]
+        text, blimp = (where(own, score=score).sort_values("share") for score in ("perplexity", "blimp"))
+        measured = axis[(axis["set"] == family) & axis["dose"] & (axis["score"] == "blimp")]
+        expected = sorted(zip(text["change"], blimp["change"], strict=True))
+        found = where(measured, scale="points").sort_values("ratio")[["ratio", "change"]].to_numpy()
+        assert found == pytest.approx(np.array(expected))
+        nats = where(measured, scale="nats").set_index("ratio")["change"].sort_index()
+        by_ratio = dict(zip(text["change"], blimp["change_nats"], strict=True))
+        assert list(nats) == pytest.approx([by_ratio[ratio] for ratio in sorted(by_ratio)])
+    start = axis[~axis["dose"] & (axis["ratio"] == 1)]
+    assert (start[["change", "low", "high"]] == 0).all(axis=None)
+    contrasts = run[1]["damage_axis_contrasts"]
+    assert len(contrasts) == 2 * 2 * 2
+    random = where(contrasts, against="random")
+    assert set(random["finding"]) == {"cannot be judged"}
+    assert random["difference"].isna().all()
+    assert any("at equal perplexity, top against bottom sets" in line for line in run[1].sentences("dose"))
+    assert {claim.key for claim in run[1].claims()} >= {"damage"}
 
 
 def test_curves_alone(fields: dict[str, Any], run: Run) -> None:

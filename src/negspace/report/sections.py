@@ -60,6 +60,10 @@ class Section:
     """Whether the neuron explorer is in it."""
 
 
+_FIRST = ("damage_axis", "main_result")
+"""Figures of the overview."""
+
+
 def sections(runs: Sequence[Run]) -> list[Section]:
     """The sections of a report: one of one run, or first what several have in common and then each analysis of each."""
     made: list[Section] = []
@@ -105,7 +109,8 @@ def _of_run(run: Run) -> list[Section]:
 
 
 def _overview(run: Run, figures: Mapping[str, Sequence[Figure]]) -> Section:
-    main = [figure for figure in figures.get("ablation", ()) if figure.name == "main_result"]
+    every = [figure for several in figures.values() for figure in several]
+    main = [figure for name in _FIRST for figure in every if figure.name == name]
     return Section(
         "overview",
         "Overview",

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
+from negspace.analyses.dose import axis, figures
 from negspace.analyses.dose import columns as dose_columns
-from negspace.analyses.dose import figures
 from negspace.analyses.dose import tables as dose_tables
 from negspace.analyses.dose import words as dose_words
 from negspace.experiment.analysis import Analysis, Book, Load, Settings
+from negspace.experiment.claim import Claim
 from negspace.experiment.condition import Condition, left_out, written
 from negspace.experiment.config import Shares
 from negspace.experiment.plan import PLAIN
 from negspace.experiment.run import Run
+from negspace.experiment.schema import Schema
 from negspace.experiment.words import percent
 from negspace.figures.figure import Figure
 from negspace.intervention import INTERVENTIONS
@@ -76,7 +78,7 @@ class Dose(Analysis[DoseSettings]):
     name = "dose"
     title = "Dose and intervention"
     section = DoseSettings
-    schema = dose_columns.TABLES
+    schema: ClassVar[Schema] = {**dose_columns.TABLES, **axis.TABLES}
 
     @property
     def scores(self) -> tuple[str, ...]:
@@ -149,6 +151,10 @@ class Dose(Analysis[DoseSettings]):
     @classmethod
     def sentences(cls, book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
         return dose_words.sentences(book, tables)
+
+    @classmethod
+    def claims(cls, book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
+        return list(axis.claims(tables))
 
     @classmethod
     def figures(cls, run: Run) -> list[Figure]:

@@ -36,11 +36,47 @@ def figures(run: Run) -> list[Figure]:
     if table is None:
         return []
     own = main_intervention(run, table)
-    made = [_curves(run, table[table["intervention"] == own])]
+    made = []
+    axis = run.table("damage_axis")
+    if axis is not None:
+        made.append(_axis(run, axis))
+    made.append(_curves(run, table[table["intervention"] == own]))
     groups = run.table("dose_by_group")
     if groups is not None:
         made += _by_group(groups[(groups["intervention"] == own) & (groups["set"] == "top")])
     return made + _interventions(run, table)
+
+
+def _axis(run: Run, table: pd.DataFrame) -> Figure:
+    """Grammar lost against what the same sets do to perplexity."""
+    panels = []
+    for keys, here in table.groupby(["score", "scale"], sort=False):
+        score, scale = map(str, keys)  # type: ignore[arg-type]
+        factor = 100.0 if scale == "points" else 1.0
+        series = []
+        for family, name, role in (("top", "top", "top"), ("random", "random sets", "random mean"), ("bottom",) * 3):
+            rows = here[here["set"] == family]
+            curve, doses = rows[~rows["dose"].astype(bool)], rows[rows["dose"].astype(bool)]
+            if rows.empty:
+                continue
+            x, y, low, high = (numbers(curve[column]) for column in ("ratio", "change", "low", "high"))
+            series.append(Series(name, role, x, y * factor, low * factor, high * factor, mark="curve"))
+            series.append(Series(name, role, numbers(doses["ratio"]), numbers(doses["change"]) * factor))
+        label = "change in % right (points)" if scale == "points" else "change of the margin (nats)"
+        panels.append(
+            Panel(
+                Axis("perplexity / the plain model's", log=True),
+                Axis(label),
+                tuple(series),
+                SCORES[score],
+                (Reference(0.0, "y"),),
+            )
+        )
+    caption = (
+        f"What sets of several sizes do to grammar against what they do to perplexity, with pointwise {run.level} "
+        "intervals: a family that lies lower loses more grammar at the same damage. Dots: the sets measured."
+    )
+    return Figure("damage_axis", "One axis of damage", caption, tuple(panels), min(len(panels), 2), wide=True)
 
 
 def main_intervention(run: Run, table: pd.DataFrame) -> str:

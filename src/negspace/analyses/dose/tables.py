@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from negspace.analyses.dose import axis
 from negspace.analyses.dose.columns import ANSWERS, PLAIN, QUESTIONS, TABLES
 from negspace.experiment.analysis import Book
 from negspace.experiment.condition import LEFT_OUT, RANDOM, Condition
@@ -37,6 +38,7 @@ def make(book: Book) -> dict[str, pd.DataFrame]:
         "dose_thresholds": _thresholds(book, plain, entries, dose),
         "sign_or_magnitude": contrasts,
         "sign_or_magnitude_answer": _answers(contrasts),
+        **axis.make(book, effects, plain, entries, own(book)),
     }
 
 

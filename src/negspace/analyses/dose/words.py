@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from negspace.analyses.dose import axis
 from negspace.analyses.dose.columns import PLAIN
 from negspace.analyses.dose.tables import own
 from negspace.experiment.analysis import Book
@@ -15,7 +16,8 @@ from negspace.experiment.words import claim, percent, title, unjudged
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     """What the tables say: from which share on there is harm, where perplexity doubles, and sign against magnitude."""
-    said = [_threshold_sentence(row) for _, row in tables["dose_thresholds"].iterrows()]
+    said = axis.sentences(tables)
+    said += [_threshold_sentence(row) for _, row in tables["dose_thresholds"].iterrows()]
     contrasts, name = tables["dose_contrasts"], own(book)
     against = contrasts[(contrasts["against"] == "random") & (contrasts["intervention"] == name)]
     different = against[against["share"] == against["first_share"]]

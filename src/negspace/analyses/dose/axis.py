@@ -1,0 +1,165 @@
+"""One axis of damage: grammar lost as a function of what the same sets do to perplexity, a curve for each family."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from negspace.experiment.book import Book
+from negspace.experiment.claim import Answer, Claim
+from negspace.experiment.condition import RANDOM
+from negspace.experiment.effects import FINDING, Effects, Entry, Row, rests_on
+from negspace.experiment.schema import Column, Table, schema
+from negspace.experiment.words import between, nats, points
+from negspace.significance import Contrast, Curve, CurveContrast, Scale, band, compare_curves, judge_together
+from negspace.text.suites import TITLES
+
+FAMILIES = ("top", RANDOM, "bottom")
+"""Families of sets, as the tables name them."""
+_WHERE = (
+    Column("score", str, "blimp, tse or pairs"),
+    Column("scale", str, "points (accuracy; 0.01 is one point) or nats (margins)"),
+)
+TABLES = schema(
+    Table(
+        "damage_axis",
+        (
+            *_WHERE,
+            Column("set", str, "top, random (mean over one curve a seed) or bottom"),
+            Column("dose", bool, "whether the row is a dose that was measured; else a point of the curve between"),
+            Column("ratio", float, "perplexity divided by the plain model's"),
+            Column("change", float, "change of the score against the plain model at that perplexity"),
+            Column("low", float, "lower end of its pointwise interval, for points of the curve"),
+            Column("high", float, "upper end"),
+        ),
+    ),
+    Table(
+        "damage_axis_contrasts",
+        (
+            *_WHERE,
+            Column("against", str, "random or bottom: the family that the top sets are compared with"),
+            Column("reach", float, "the common range: from the plain model to this ratio of perplexities"),
+            Column(
+                "difference", float, "mean over the common range, in ln of the ratio: the top sets' change minus theirs"
+            ),
+            Column("low", float, "lower end of its interval"),
+            Column("high", float, "upper end of its interval"),
+            Column("p", float, "two-sided p-value against no difference"),
+            Column("p_holm", float, "the same, Holm-corrected"),
+            Column("finding", str, FINDING),
+            Column("units", str, "what the interval rests on"),
+            Column("reason", str, "what cannot be judged, and what to add"),
+        ),
+        family="all rows of the table",
+    ),
+)
+"""The tables, by name."""
+
+
+def make(book: Book, effects: Effects, plain: Entry, entries: Sequence[Entry], own: str) -> dict[str, pd.DataFrame]:
+    """Both tables; without perplexity, or with fewer than two families, there is nothing to compare.
+
+    Args:
+        entries: conditions of the analysis; only those of the study's own intervention enter.
+        own: that intervention.
+    """
+    rows: list[Row] = []
+    contrasts: list[tuple[Row, CurveContrast]] = []
+    suites = [score for score in effects.scores if score != "perplexity"]
+    if "perplexity" in effects.scores:
+        windows = plain.scores["perplexity"].nesting
+        for suite in suites:
+            items = plain.scores[suite].nesting
+            for scale in ("points", "nats"):
+                curves = _curves(plain, entries, suite, scale, own)
+                where = {"score": suite, "scale": scale}
+                for family, several in curves.items():
+                    drawn = band(several if family == RANDOM else several[0], items, windows, alpha=book.alpha)
+                    points_ = zip(drawn.at, drawn.change, drawn.low, drawn.high, strict=True)
+                    rows += [
+                        {**where, "set": family, "dose": False, "ratio": np.exp(x), "change": y, "low": a, "high": b}
+                        for x, y, a, b in points_
+                    ]
+                    rows += [
+                        {**where, "set": family, "dose": True, "ratio": np.exp(x), "change": y}
+                        for x, y in zip(drawn.doses, drawn.changes, strict=True)
+                    ]
+                for against in FAMILIES[1:] if "top" in curves else ():
+                    if against not in curves:
+                        continue
+                    others = curves[against] if against == RANDOM else curves[against][0]
+                    top = curves["top"][0]
+                    found = compare_curves(top, others, items, windows, scale=scale, alpha=book.alpha)
+                    contrasts.append(({**where, "against": against}, found))
+    judged = judge_together({n: found.contrast for n, (_, found) in enumerate(contrasts)})
+    told = [_row(where, found, judged[n]) for n, (where, found) in enumerate(contrasts)]
+    return {
+        "damage_axis": TABLES["damage_axis"].of(rows),
+        "damage_axis_contrasts": TABLES["damage_axis_contrasts"].of(told),
+    }
+
+
+def sentences(tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """What the top sets lose beyond the other families at the same perplexity."""
+    said = []
+    for _, row in tables["damage_axis_contrasts"].iterrows():
+        who = f"{TITLES[row['score']]} ({row['scale']}) at equal perplexity, top against {row['against']} sets"
+        if row["finding"] == "cannot be judged":
+            said.append(f"{who}: cannot be judged ({row['reason']}).")
+            continue
+        form = points if row["scale"] == "points" else nats
+        amount = f"{form(row['difference'])} {between(row['low'], row['high'], form)}"
+        said.append(f"{who}: {row['finding']}, {amount}, up to x {row['reach']:.3g} of perplexity.")
+    return said
+
+
+def claims(tables: Mapping[str, pd.DataFrame]) -> Iterator[Claim]:
+    """Whether the top sets lose more grammar than either family at the same damage to perplexity."""
+    words = "At equal damage to perplexity the top sets lose more grammar"
+    answers: Mapping[str, Answer] = {"harm": "holds", "gain": "does not hold", "cannot be judged": "cannot be judged"}
+    for _, row in tables["damage_axis_contrasts"].iterrows():
+        of = TITLES[row["score"]] + (", margins" if row["scale"] == "nats" else "")
+        numbers = (float(row[name]) for name in ("difference", "low", "high"))
+        answer = answers.get(row["finding"], "undecided")
+        who = f"{of}, against {row['against']} sets"
+        yield Claim("damage", words, who, None, answer, row["finding"], row["scale"], *numbers, row["reason"])
+
+
+def _curves(plain: Entry, entries: Sequence[Entry], suite: str, scale: Scale, own: str) -> dict[str, list[Curve]]:
+    """Family -> its curve; of random sets one curve for each seed that has all doses."""
+    doses: dict[tuple[str, int | None], dict[float, Entry]] = {}
+    for entry in entries:
+        about = entry.about
+        repeats = about.share != about.facts.get("first_share", about.share)
+        if entry.members or about.intervention != own or about.role not in FAMILIES or repeats or about.share is None:
+            continue
+        doses.setdefault((about.role, about.seed), {})[about.share] = entry
+    most = max((len(own_) for own_ in doses.values()), default=0)
+    curves: dict[str, list[Curve]] = {}
+    before = plain.scores[suite].on(scale)
+    for (role, _), own_doses in doses.items():
+        if len(own_doses) < most or before is None:
+            continue
+        several = [own_doses[share] for share in sorted(own_doses)]
+        after = [entry.scores[suite].on(scale) for entry in several]
+        text = [entry.scores["perplexity"].values - plain.scores["perplexity"].values for entry in several]
+        curve = Curve(np.stack(text), np.stack([values - before for values in after if values is not None]))
+        curves.setdefault(role, []).append(curve)
+    return {family: curves[family] for family in FAMILIES if family in curves}
+
+
+def _row(where: Row, found: CurveContrast, judged: Contrast) -> Row:
+    return {
+        **where,
+        "reach": float(np.exp(found.reach)),
+        "difference": judged.estimate,
+        "low": judged.low,
+        "high": judged.high,
+        "p": judged.p,
+        "p_holm": judged.p_adjusted,
+        "finding": judged.finding,
+        "units": rests_on(judged),
+        "reason": judged.reason,
+    }
