@@ -126,6 +126,18 @@ class Nesting:
         names = ("documents", "windows", None) if document is not None else (None, "windows", None)
         return _nest(names, np.arange(count), document)
 
+    @classmethod
+    def tokens(cls, window: ArrayLike) -> Nesting:
+        """Tokens in windows of running text, each token weighing the same.
+
+        Args:
+            window: [tokens] the window of each.
+
+        Raises:
+            ValueError: there are no tokens.
+        """
+        return _nest((None, "windows", "tokens"), window, None).pooled()
+
     @cached_property
     def sizes(self) -> NDArray[np.intp]:
         """[groups] items in each."""

@@ -7,19 +7,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 
 from negspace.errors import StudyError
 from negspace.experiment.analysis import Book
 from negspace.experiment.claim import Answer, Claim
 from negspace.experiment.schema import Column, Table, schema
 from negspace.experiment.words import percent
-from negspace.significance import correct
+from negspace.significance import Nesting, compare_with_sets, correct
 from negspace.significance.clustered import clustered_mean
 
 SCAFFOLD = ("DET", "PUNCT", "AUX", "PART")
 """Parts of speech that hold a sentence together, on which the excess is claimed to fall (Kong et al. 2026)."""
 _KEYS = ["window", "position", "start", "end", "word", "upos", "dep"]
 
+_JUDGED = (Column("reason", str, "what cannot be judged, and what to add: with too few random sets, say"),)
 EXCESS = Table(
     "parts_of_speech",
     (
@@ -71,7 +73,8 @@ TABLES = schema(
             Column(
                 "contrast",
                 float,
-                "top minus reference: positive where the top set makes such words harder than the control does",
+                "top minus reference: positive where the top set makes such words harder than the control does; random "
+                "sets are a sample, and the interval is a prediction interval for a further one",
             ),
             Column("low", float, "lower end of its interval (bootstrap over windows)"),
             Column("high", float, "upper end of its interval"),
@@ -81,6 +84,7 @@ TABLES = schema(
                 "sign-flip p-value of the contrast, windows as units; missing where too few windows hold the tag",
             ),
             Column("p_holm", float, "the same, Holm-corrected over the tags of one kind and control"),
+            *_JUDGED,
         ),
         family="the tags of one kind and control",
     ),
@@ -98,6 +102,7 @@ TABLES = schema(
             Column("high", float, "upper end of its interval"),
             Column("p", float, "sign-flip p-value of the difference, windows as units"),
             Column("p_holm", float, "the same, Holm-corrected over the rows of the table"),
+            *_JUDGED,
         ),
         family="all rows of the table",
     ),
@@ -164,6 +169,38 @@ def joined(baseline: pd.DataFrame, ablated: pd.DataFrame) -> pd.DataFrame:
     return baseline[_KEYS].assign(baseline=baseline["nll"], ablated=ablated["nll"])
 
 
+def _among_sets(top: NDArray[np.float64], sets: NDArray[np.float64], window: ArrayLike, alpha: float) -> dict[str, Any]:
+    """What the top set does beyond random sets, for sets that were not drawn: a prediction interval.
+
+    Args:
+        top: [tokens] excess surprisal, or whatever has the contrast as its mean.
+        sets: [R, tokens] the same under each random set.
+    """
+    # Surprisal is negative margin: of log-probabilities a fall is harm.
+    found = compare_with_sets(-top, -sets, Nesting.tokens(window), scale="nats", alpha=alpha)
+    return {"low": -found.high, "high": -found.low, "p": found.p, "reason": found.reason}
+
+
+def _beyond_random(book: Book, plain: pd.DataFrame, top: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """The contrasts with random sets, tag by tag: these sets are a sample of all."""
+    members = [one for one in book.conditions if one.role == "random"]
+    drawn = np.stack([book.record(one.cells["surprisal"]).items["nll"].to_numpy(np.float64) for one in members])
+    own, window, has_word = top["nll"].to_numpy(np.float64), plain["window"].to_numpy(), (plain["word"] >= 0).to_numpy()
+    rows = []
+    for _, row in table.iterrows():
+        if row["kind"] == "all":
+            here = has_word == (row["tag"] == "with a word")
+        else:
+            here = has_word & (plain[row["kind"]].astype(str) == row["tag"]).to_numpy()
+        rows.append({**row, **_among_sets(own[here], drawn[:, here], window[here], book.alpha)})
+    made = pd.DataFrame(rows)
+    for kind in made["kind"].unique():
+        where = made["kind"] == kind
+        made.loc[where, "p_holm"] = correct(made.loc[where, "p"].to_numpy(np.float64), alpha=book.alpha).p
+    made.loc[made["reason"] != "", "contrast"] = np.nan
+    return made
+
+
 def make(book: Book) -> dict[str, pd.DataFrame]:
     """All tables of the analysis, by name."""
     frames, about = _frames(book)
@@ -177,9 +214,8 @@ def make(book: Book) -> dict[str, pd.DataFrame]:
         table = excess_by_tag(frames[role], frames["top"], **book.bootstrap)
         for column, of in (("top", "top"), ("reference", role)):
             table[column] = table.merge(excesses[of], on=["kind", "tag"], suffixes=("_", ""))["excess"]
-        contrasts.append(
-            table.rename(columns={"excess": "contrast"}).assign(control=about[role]["condition"], role=role)
-        )
+        table = table.rename(columns={"excess": "contrast"}).assign(control=about[role]["condition"], role=role)
+        contrasts.append(_beyond_random(book, plain, frames["top"], table) if role == "random" else table)
         both = {"condition": f"{about['top']['condition']} against {about[role]['condition']}"}
         scaffold.append(_scaffold(frames[role], frames["top"], f"top against {role}", both, book))
     made = {
@@ -187,6 +223,9 @@ def make(book: Book) -> dict[str, pd.DataFrame]:
         "parts_of_speech_contrasts": pd.concat(contrasts, ignore_index=True) if contrasts else pd.DataFrame(),
         "parts_of_speech_scaffold": pd.DataFrame(scaffold),
     }
+    for name in ("parts_of_speech_contrasts", "parts_of_speech_scaffold"):
+        if len(made[name]):
+            made[name]["reason"] = made[name]["reason"].fillna("") if "reason" in made[name] else ""
     table = made["parts_of_speech_scaffold"]
     table["p_holm"] = correct(table["p"].to_numpy(np.float64), alpha=book.study["alpha"]).p
     return {name: TABLES[name].of(one) for name, one in made.items()}
@@ -203,21 +242,27 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     for _, row in tables["parts_of_speech_scaffold"].iterrows():
         if row["role"] in ("random", "matched"):
             continue
-        found = (
-            "undecided"
-            if not (row["p_holm"] < alpha and (row["low"] > 0 or row["high"] < 0))
-            else ("more on scaffolding" if row["difference"] > 0 else "less on scaffolding")
-        )
-        said.append(
-            f"Scaffolding ({', '.join(SCAFFOLD)}) against all other words, {row['compared']}: {found},"
-            f" {row['difference']:+.4f} nats [{row['low']:+.4f}, {row['high']:+.4f}]."
-        )
+        who = f"Scaffolding ({', '.join(SCAFFOLD)}) against all other words, {row['compared']}"
+        if row["reason"]:
+            said.append(f"{who}: cannot be judged ({row['reason']}).")
+            continue
+        interval = f"{row['difference']:+.4f} nats [{row['low']:+.4f}, {row['high']:+.4f}]"
+        said.append(f"{who}: {_on_scaffold(row, alpha)}, {interval}.")
     return said
+
+
+def _on_scaffold(row: Mapping[str, Any], alpha: float) -> str:
+    """The finding of a row of parts_of_speech_scaffold."""
+    if not (row["p_holm"] <= alpha and (row["low"] > 0 or row["high"] < 0)):
+        return "undecided"
+    return "more on scaffolding" if row["difference"] > 0 else "less on scaffolding"
 
 
 def _tags(rows: pd.DataFrame, column: str, alpha: float) -> str:
     """Which tags differ, the largest first."""
-    sure = rows[(rows["p_holm"] < alpha) & ((rows["low"] > 0) | (rows["high"] < 0))]
+    if "reason" in rows and (rows["reason"] != "").all():
+        return f"cannot be judged ({rows['reason'].iloc[0]})"
+    sure = rows[(rows["p_holm"] <= alpha) & ((rows["low"] > 0) | (rows["high"] < 0))]
     if sure.empty:
         return f"undecided, no part of speech of {len(rows)} is shown to differ"
     ordered = sure.sort_values(column, ascending=False, kind="stable")
@@ -251,7 +296,8 @@ def _scaffold(
     with interval and test clustered by window, exact to first order in what the windows hold.
     """
     items = joined(before, after)
-    items = items[items["word"] >= 0]
+    kept = (items["word"] >= 0).to_numpy()
+    items = items[kept]
     excess = (items["ablated"] - items["baseline"]).to_numpy(np.float64)
     here = items["upos"].isin(SCAFFOLD).to_numpy()
     row: dict[str, Any] = {
@@ -262,21 +308,25 @@ def _scaffold(
     }
     if not here.any() or here.all():
         return {**row, "p": np.nan}
-    means = excess[here].mean(), excess[~here].mean()
-    difference = means[0] - means[1]
-    influence = np.where(
-        here, (excess - means[0]) * here.size / here.sum(), -(excess - means[1]) * here.size / (~here).sum()
-    )
-    made = clustered_mean(difference + influence, items["window"].to_numpy(), **book.bootstrap)
-    return {
-        **row,
-        "scaffold": means[0],
-        "rest": means[1],
-        "difference": difference,
-        "low": made.mean.low,
-        "high": made.mean.high,
-        "p": made.p,
-    }
+    row |= {"scaffold": excess[here].mean(), "rest": excess[~here].mean()}
+    row["difference"] = row["scaffold"] - row["rest"]
+    if role == "top against random":
+        members = [one for one in book.conditions if one.role == "random"]
+        drawn = [book.record(one.cells["surprisal"]).items["nll"].to_numpy(np.float64)[kept] for one in members]
+        # What is common to all sets and to the top set, the plain surprisal, cancels in the contrast.
+        own = _influences(items["ablated"].to_numpy(np.float64), here)
+        sets = np.stack([_influences(nll, here) for nll in drawn])
+        found = _among_sets(own, sets, items["window"].to_numpy(), book.alpha)
+        return {**row, **found, **({"difference": np.nan} if found["reason"] else {})}
+    made = clustered_mean(_influences(excess, here), items["window"].to_numpy(), **book.bootstrap)
+    return {**row, "low": made.mean.low, "high": made.mean.high, "p": made.p}
+
+
+def _influences(values: NDArray[np.float64], here: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """[tokens] values whose mean is the mean of `values` here minus that elsewhere; see `_scaffold`."""
+    means = values[here].mean(), values[~here].mean()
+    own, other = (values - means[0]) * here.size / here.sum(), -(values - means[1]) * here.size / (~here).sum()
+    return means[0] - means[1] + np.where(here, own, other)
 
 
 def claims(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
@@ -286,9 +336,10 @@ def claims(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
     for _, row in tables["parts_of_speech_scaffold"].iterrows():
         if row["role"] in ("random", "matched"):
             continue
-        sure = row["p_holm"] < book.alpha and (row["low"] > 0 or row["high"] < 0)
-        answer: Answer = "undecided" if not sure else "holds" if row["difference"] > 0 else "does not hold"
+        answers: Mapping[str, Answer] = {"more on scaffolding": "holds", "less on scaffolding": "does not hold"}
+        finding = "cannot be judged" if row["reason"] else _on_scaffold(row, book.alpha)
+        answer = "cannot be judged" if row["reason"] else answers.get(finding, "undecided")
         numbers = (float(row[name]) for name in ("difference", "low", "high"))
-        finding = "undecided" if not sure else "more on scaffolding" if row["difference"] > 0 else "less on scaffolding"
-        said.append(Claim("tags", words, str(row["compared"]), book.part["share"], answer, finding, "nats", *numbers))
+        about = (str(row["compared"]), book.part["share"])
+        said.append(Claim("tags", words, *about, answer, finding, "nats", *numbers, row["reason"]))
     return said
