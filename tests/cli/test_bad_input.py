@@ -229,7 +229,7 @@ def test_no_permission(call: Any) -> None:
 
 
 def test_a_disk_that_fills_up_during_a_run(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fourth record finds no space: those before it are whole, it has no trace, and the run can go on."""
+    """A record finds no space: those before it are whole, it has no trace, and the run can go on."""
     from negspace import files
     from negspace.runs.store import unpack
 
@@ -237,7 +237,7 @@ def test_a_disk_that_fills_up_during_a_run(run: Any, tmp_path: Path, monkeypatch
     really = os.fsync
 
     def full(handle: int) -> None:
-        if len(written) >= 4:
+        if len(written) >= 8:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         written.append(handle)
         really(handle)

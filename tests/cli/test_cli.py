@@ -64,6 +64,7 @@ def fields(tiny_model_path: Path, tiny_text_path: Path, tiny_pairs_path: Path) -
         "tse": str(tiny_pairs_path / "tse"),
         "shares": [0.2],
         "random": 2,
+        "random_perplexity": 3,
         "matched": False,
         "draws": 100,
         "limit": 3,
@@ -73,12 +74,26 @@ def fields(tiny_model_path: Path, tiny_text_path: Path, tiny_pairs_path: Path) -
 def test_run_by_options_and_report(call: Any, fields: dict[str, Any], tmp_path: Path) -> None:
     out = tmp_path / "run"
     options = ["--model", fields["model"], "--text", fields["text"], "--blimp", fields["blimp"], "--tse", fields["tse"]]
-    options += ["--share", 0.1, "--share", 0.2, "--random", 2, "--limit", 3, "--protocol", "lm-eval", "--no-matched"]
+    options += [
+        "--share",
+        0.1,
+        "--share",
+        0.2,
+        "--random",
+        2,
+        "--random-perplexity",
+        3,
+        "--limit",
+        3,
+        "--protocol",
+        "lm-eval",
+        "--no-matched",
+    ]
     options += ["--window", 64, "--windows", 6, "--perplexity-windows", 6, "--md-pairs", 32, "--draws", 100]
     shown = call("run", *options, "--out", out)
     assert shown.status == 0, shown.err
     assert "top 10%" in shown.out
-    assert "random 20%, mean of 2" in shown.out
+    assert "random 20%, mean of 3" in shown.out
     assert "protocol lm-eval" in shown.out
     again = call("report", out)
     assert again.status == 0
@@ -87,7 +102,7 @@ def test_run_by_options_and_report(call: Any, fields: dict[str, Any], tmp_path: 
     assert "binding" in call("report", out, "--detail").out
     content = json.loads(call("report", out, "--json").out)
     assert content["run"]["study"]["shares"] == [0.1, 0.2]
-    assert len(content["tables"]["summary"]) == 1 + 2 * 4
+    assert len(content["tables"]["summary"]) == 1 + 2 * (1 + 3 + 1)
 
 
 def test_options_override_the_file(call: Any, fields: dict[str, Any], tmp_path: Path) -> None:
@@ -134,19 +149,19 @@ def test_demo_prints_a_first_verdict_then_all_shares_and_names_the_report(call: 
     assert "not installed" not in shown.err
 
 
-def test_what_the_demo_could_have_seen_is_2_8_standard_errors() -> None:
+def test_what_the_demo_could_have_seen_is_said_for_every_control() -> None:
     rows = pd.DataFrame(
         {
-            "share": [0.01, 0.01, 0.05],
-            "score": ["blimp", "perplexity", "blimp"],
-            "against": ["random", "matched", "random"],
-            "low": [-0.0196, 1 / 1.0196, np.nan],
-            "high": [0.0196, 1.0196, np.nan],
+            "share": [0.01, 0.01, 0.05, 0.05],
+            "score": ["blimp", "perplexity", "blimp", "blimp"],
+            "set": ["top", "top", "top", "matched"],
+            "against": ["random", "matched", "random", "plain"],
+            "detectable": [0.028, 0.031, np.nan, 0.5],
         }
     )
     said = detectable(rows)
-    assert "2.8 points of BLiMP (top 1% against random)" in said
-    assert "2.8% of perplexity (top 1% against matched)" in said
+    assert "2.8 points of BLiMP (top 1% against random sets)" in said
+    assert "3.1% of perplexity (top 1% against the matched set)" in said
     assert "5%" not in said
 
 

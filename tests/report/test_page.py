@@ -81,7 +81,15 @@ def test_hostile_text_stays_in_its_block() -> None:
 
 def test_what_was_asked_and_with_what_is_said() -> None:
     html = render([made_up("some-model", notes=("a note",))])
-    for said in ("some-model", "f" * 16, "1.4000 [1.3800, 1.4200]", "2026-01-02, 30 min", "paper", "a note", "x86_64"):
+    for said in (
+        "some-model",
+        "f" * 16,
+        "harm, -8.0 points [-10.0, -6.0]",
+        "2026-01-02, 30 min",
+        "paper",
+        "a note",
+        "x86_64",
+    ):
         assert said in html, said
     assert "Grammar drops at p = 1%, more than under the random sets and the perplexity-matched control." in html
 

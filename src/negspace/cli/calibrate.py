@@ -123,7 +123,7 @@ def _notes(made: pd.DataFrame) -> Iterator[str]:
         which = f"{row['model']} model, zeroing {row['zero']}s"
         if not math.isfinite(row["interaction"]):
             yield f"{which}: not testable ({row['control']})"
-        if not row["ok"] and row["first"]:
+        if not any(row["verdict"].startswith(right) for right in row["expected"].split(" or ")):
             yield f"{which}: {row['expected']} would be right"
         if not row["first"]:
             yield f"{which}: the planted neurons go down to rank {row['worst_rank']} of their layer"
