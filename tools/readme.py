@@ -4,7 +4,9 @@ A block stands between `<!-- name -->` and `<!-- /name -->`. The demo's figures 
 from the run folder RUN of `negspace demo --out RUN` when one is given; the benchmarks' from benchmarks/results.json,
 those of `benchmarks:all` from the results of other devices too (`make bench`); those of `study:ANALYSIS` from
 docs/records/study.json (tools/records.py), those of `figures:NAME` from docs/records/figures.json (tools/figures.py),
-those of `scaling:PART` from docs/records/scaling.json (tools/scaling.py).
+those of `scaling:PART` from docs/records/scaling.json (tools/scaling.py), those of `calibration:PART` from
+docs/records/calibration.json (`negspace calibrate --simulations 500 --json`), those of `claims:PART` from
+docs/records/claims.json (`negspace claims RUN ... --json`).
 """
 
 from __future__ import annotations
@@ -89,6 +91,67 @@ def study(analysis: str) -> str:
     if sentences is None:
         raise SystemExit(f"docs/records/study.json has no {analysis}: run python tools/records.py")
     return "\n".join(f"> - {sentence}" for sentence in sentences)
+
+
+def calibration(part: str) -> str:
+    """What the study said of models whose answer is known, or how often simulated studies said what."""
+    record = _record("calibration")
+    if part == "models":
+        rows = [
+            [
+                case["model"],
+                {"negative": "a < 0", "positive": "a > 0"}[case["zero"]],
+                f"x {case['ratio']:.2f}",
+                *(
+                    _interval(case[name], case[low], case[high])
+                    for name, low, high in (
+                        ("grammar", "grammar_low", "grammar_high"),
+                        ("tasks", "tasks_low", "tasks_high"),
+                        ("interaction", "low", "high"),
+                    )
+                ),
+                case["verdict"],
+            ]
+            for case in record["cases"]
+        ]
+        head = ["model", "zeroed", "perplexity", "grammar, points", "tasks, points", "interaction, points", "verdict"]
+        return _table(head, rows)
+    rows = [
+        [
+            rate["case"],
+            rate["claim"],
+            {"false": "false", "power": "right"}[rate["kind"]],
+            f"{rate['said']} of {rate['studies']}",
+            f"{rate['rate']:.1%} [{rate['interval'][0]:.1%}, {rate['interval'][1]:.1%}]",
+        ]
+        for rate in record["simulations"]
+        if rate["claim"] == "any false sentence" or rate["kind"] == "power"
+    ]
+    return _table(["world", "claim", "sentence", "studies", "share"], rows)
+
+
+def _interval(value: float | None, low: float, high: float) -> str:
+    """Accuracy in points, with its interval."""
+    return "" if value is None else f"{value * 100:+.1f} [{low * 100:+.1f}, {high * 100:+.1f}]"
+
+
+def claims(part: str) -> str:
+    """Which of the paper's claims hold on which model: all of them, or the answers alone for one share."""
+    from negspace.experiment.claim import Claim
+    from negspace.report.claims import markdown
+
+    runs = {}
+    for run in _record("claims"):
+        made = [
+            Claim(**{k: float("nan") if v is None and k in _NUMBERS else v for k, v in c.items()})
+            for c in run["claims"]
+        ]
+        runs[run["run"]] = [claim for claim in made if part != "short" or (claim.key in _SHORT and claim.share == 0.01)]
+    return markdown(runs)
+
+
+_NUMBERS = ("estimate", "low", "high")
+_SHORT = ("ablate", "random", "matched", "tasks")
 
 
 def figure(name: str) -> str:
@@ -182,8 +245,9 @@ def _record(name: str) -> dict[str, Any]:
 def block(name: str) -> str:
     """The content of the block of a name."""
     kind, _, what = name.partition(":")
-    if kind in ("study", "figures", "scaling"):
-        return {"study": study, "figures": figure, "scaling": scaling}[kind](what)
+    makers = {"study": study, "figures": figure, "scaling": scaling, "calibration": calibration, "claims": claims}
+    if kind in makers:
+        return makers[kind](what)
     return benchmarks(what) if kind == "benchmarks" else demo()
 
 

@@ -60,7 +60,19 @@ def studies(limit: int) -> dict[str, Study]:
 
 def record(folder: Path) -> dict[str, Any]:
     """What the pages quote of the finished runs: nothing that names a machine."""
-    names = ("shares", "by", "zero", "mode", "random", "random_perplexity", "tolerance", "windows", "limit", "draws", "seed")
+    names = (
+        "shares",
+        "by",
+        "zero",
+        "mode",
+        "random",
+        "random_perplexity",
+        "tolerance",
+        "windows",
+        "limit",
+        "draws",
+        "seed",
+    )
     made: dict[str, Any] = {"fingerprints": {}, "studies": {}, "sentences": {}}
     for which in SHOWN:
         tables = Tables(Store(folder / which))

@@ -197,7 +197,7 @@ def test_identical_pairs_are_left_out(rng: np.random.Generator) -> None:
 
 def test_columns_are_declared_once() -> None:
     names = [column.name for column in CHANGE.columns("meaning", sets=True)]
-    assert names[:6] == ["change", "change_low", "change_high", "p", "p_holm", "finding"]
+    assert names[:7] == ["change", "change_low", "change_high", "se", "p", "p_holm", "finding"]
     assert len(names) == len(set(names))
 
 

@@ -91,7 +91,7 @@ def test_what_was_asked_and_with_what_is_said() -> None:
         "x86_64",
     ):
         assert said in html, said
-    assert "Grammar drops at p = 1%, more than under the random sets and the perplexity-matched control." in html
+    assert "At the top 1%: BLiMP harm against the plain model, random sets and the matched set." in html
 
 
 def test_neurons_are_packed_without_loss() -> None:

@@ -11,6 +11,7 @@ import typer
 from negspace.cli import running
 from negspace.cli.calibrate import calibrate
 from negspace.cli.claims import claims
+from negspace.cli.compare import compare
 from negspace.cli.demo import demo
 from negspace.cli.doctor import doctor
 from negspace.cli.guard import guarded, settings
@@ -150,6 +151,7 @@ def report(
 app.command()(running.run)
 app.command(name="study", hidden=True)(running.run)  # what it was called before the two were one
 app.command()(claims)
+app.command()(compare)
 app.command()(figures)
 app.command()(calibrate)
 app.command()(demo)

@@ -160,6 +160,7 @@ class Changes:
             Column(self.name, float, meaning),
             Column(low, float, "lower end of its interval"),
             Column(high, float, "upper end of its interval"),
+            Column(f"{self.prefix}se", float, "standard error of the estimate; for perplexity of its logarithm"),
             Column(f"{self.prefix}p", float, "two-sided p-value against no difference, by t over the units"),
             Column(f"{self.prefix}p_holm", float, "the same, Holm-corrected (family: see the table)"),
             Column(f"{self.prefix}finding", str, FINDING),
@@ -170,6 +171,7 @@ class Changes:
             ),
             Column(f"{self.name}_nats_low", float, "lower end of its interval"),
             Column(f"{self.name}_nats_high", float, "upper end of its interval"),
+            Column(f"{self.prefix}nats_se", float, "its standard error"),
             Column(f"{self.prefix}nats_p", float, "its p-value; in the family of p_holm as well"),
             Column(f"{self.prefix}nats_finding", str, "the finding on margins, corrected in the same family"),
             Column(
@@ -329,6 +331,7 @@ class Effects:
             numbers[0] = second / first if score == "perplexity" else second - first
         row: Row = dict(zip((columns.name, low, high), numbers, strict=True))
         row |= {
+            f"{columns.prefix}se": main.se,
             f"{columns.prefix}p": main.p,
             f"{columns.prefix}units": rests_on(main),
             f"{columns.prefix}reason": main.reason,
@@ -340,6 +343,7 @@ class Effects:
                 f"{columns.name}_nats": nats.estimate,
                 f"{columns.name}_nats_low": nats.low,
                 f"{columns.name}_nats_high": nats.high,
+                f"{columns.prefix}nats_se": nats.se,
                 f"{columns.prefix}nats_p": nats.p,
             }
         if sets := before.sets(score):

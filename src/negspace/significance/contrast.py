@@ -121,6 +121,17 @@ class Contrast:
     reason: str
     """What cannot be judged, and what to add; empty otherwise."""
 
+    @classmethod
+    def told(cls, scale: Scale, estimate: float, se: float, finding: Finding, reason: str, alpha: float) -> Contrast:
+        """A contrast that was judged before and is read from a table: what pooling needs of it, the rest NaN.
+
+        Args:
+            estimate: in the scale; for "log ratio" the logarithm.
+        """
+        return Contrast(
+            scale, estimate, NAN, NAN, NAN, NAN, alpha, se, NAN, "", 0, "", finding, NAN, NAN, NAN, None, reason
+        )
+
     @property
     def error(self) -> Estimate | Shortfall:
         """The estimate with its error, for `power.detectable`; of what cannot be judged, why."""

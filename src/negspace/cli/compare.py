@@ -1,0 +1,39 @@
+"""`negspace compare`: several models side by side: which claims hold, and the effects pooled over models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from negspace.cli.guard import guarded
+from negspace.cli.terminal import output
+
+
+@guarded
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders of different models, two or more.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Compare models: the paper's claims one by one, then every contrast pooled over models, with heterogeneity."""
+    from negspace.errors import StudyError
+    from negspace.report.claims import table
+    from negspace.report.pooled import HEADINGS, pooled, words
+    from negspace.report.tables import rows
+    from negspace.study.reading import read_runs
+
+    if len(runs) < 2:
+        raise StudyError("to compare runs", "one run", "give the folders of two or more; of one, see negspace claims")
+    read = read_runs(runs)
+    together = pooled(read)
+    headings, body = table({run.label: list(run.claims) for run in read})
+    if as_json:
+        content = {"claims": [dict(zip(headings, row, strict=True)) for row in body]}
+        typer.echo(json.dumps({**content, "pooled": json.loads(together.to_json(orient="records"))}, indent=1))
+        return
+    console = output()
+    console.print(rows("Claims of the paper", [(heading, "left") for heading in headings], body))
+    cells = [words(row) for _, row in together.iterrows()]
+    console.print(rows("Pooled over models", [(heading, "left") for heading in HEADINGS], cells))

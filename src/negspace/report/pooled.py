@@ -1,0 +1,133 @@
+"""The main study's contrasts pooled over models: mean effect, heterogeneity, signs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from negspace.errors import JudgementError
+from negspace.experiment.run import Run
+from negspace.experiment.words import nats, percent, points, ratio
+from negspace.significance import Contrast, ModelEffect, Pooled, Scale, pool
+from negspace.text.suites import TITLES
+
+COLUMNS: Mapping[str, str] = {
+    "contrast": "what is compared with what",
+    "score": "perplexity, or a suite of minimal pairs",
+    "share": "share p of the top set",
+    "scale": "points of accuracy, nats of the margin, or log ratio of perplexities",
+    "models": "models pooled",
+    "estimate": "mean effect over models like these; perplexity: the ratio",
+    "low": "lower end of its interval (Hartung and Knapp)",
+    "high": "upper end of its interval",
+    "p": "two-sided p-value against no mean effect, uncorrected",
+    "predicted_low": "lower end of the interval in which a further model's true effect lies",
+    "predicted_high": "upper end",
+    "i2": "share of the effects' variation that is not sampling error",
+    "q_p": "p-value of Cochran's Q against equal effects",
+    "negative": "models with an effect below zero",
+    "positive": "models with an effect above zero",
+    "sign_p": "p-value of the sign test",
+    "reason": "why nothing is pooled, and what to add",
+}
+"""Column -> meaning."""
+_SCALED = {"log ratio": np.exp}
+
+
+def pooled(runs: Sequence[Run], alpha: float = 0.05) -> pd.DataFrame:
+    """A row for every contrast that two runs or more have, with the columns of COLUMNS.
+
+    Raises:
+        JudgementError: two runs of one model, or of checkpoints of one.
+    """
+    prints = [run.manifest["identity"].get("fingerprint", run.label) for run in runs]
+    if len(set(prints)) < len(prints):
+        raise JudgementError(
+            "to pool effects over models",
+            "two runs of one model",
+            "give each model once: several runs of it do not make several models",
+        )
+    effects: dict[tuple[str, str, float, Scale], dict[str, ModelEffect]] = {}
+    for run in runs:
+        table = run.table("contrasts")
+        for _, row in table.iterrows() if table is not None else ():
+            for scale, contrast in _contrasts(row, alpha):
+                key = (f"{row['set']} against {row['against']}", str(row["score"]), float(row["share"]), scale)
+                effects.setdefault(key, {})[run.label] = ModelEffect(contrast, _items(run, row), _lineage(run))
+    rows = []
+    for (what, score, share, scale), models in effects.items():
+        if len(models) < 2:
+            continue
+        about = {"contrast": what, "score": score, "share": share, "scale": scale}
+        try:
+            rows.append({**about, **_row(pool(models, alpha=alpha))})
+        except JudgementError as error:
+            rows.append({**about, "models": 0, "reason": f"{error.found}; {error.todo}"})
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def words(row: Mapping[str, object]) -> list[str]:
+    """A row in cells of text: contrast, score, share, models, effect, prediction, heterogeneity, signs."""
+    score, scale = str(row["score"]), str(row["scale"])
+    form = {"points": points, "nats": nats}.get(scale, ratio)
+    unit = {"points": " points", "nats": " nats"}.get(scale, "")
+    name = TITLES.get(score, score)
+    where = percent(float(row["share"]))  # type: ignore[arg-type]
+    if row["reason"]:
+        return [
+            str(row["contrast"]),
+            name,
+            where,
+            str(row["models"]),
+            f"cannot be judged ({row['reason']})",
+            "",
+            "",
+            "",
+        ]
+    ends = f"[{form(row['low'])}, {form(row['high'])}]"  # type: ignore[arg-type]
+    further = f"[{form(row['predicted_low'])}, {form(row['predicted_high'])}]"  # type: ignore[arg-type]
+    i2, q = f"{row['i2']:.0%}", f"p = {row['q_p']:.3f}"
+    signs = f"{row['negative']} below, {row['positive']} above"
+    effect = f"{form(row['estimate'])}{unit} {ends}"  # type: ignore[arg-type]
+    return [str(row["contrast"]), name, where, str(row["models"]), effect, further, f"{i2}, {q}", signs]
+
+
+HEADINGS = ("contrast", "score", "share", "models", "pooled effect", "a further model", "I², Q", "signs")
+"""Headings of `words`."""
+
+
+def _contrasts(row: pd.Series, alpha: float) -> list[tuple[Scale, Contrast]]:
+    main: Scale = "log ratio" if row["score"] == "perplexity" else "points"
+    value = float(np.log(row["difference"])) if main == "log ratio" else float(row["difference"])
+    reason = str(row["reason"]) if row["finding"] == "cannot be judged" else ""
+    found = [(main, Contrast.told(main, value, float(row["se"]), row["finding"], reason, alpha))]
+    if isinstance(row["nats_finding"], str) and row["nats_finding"]:
+        numbers = float(row["difference_nats"]), float(row["nats_se"])
+        found.append(("nats", Contrast.told("nats", *numbers, row["nats_finding"], reason, alpha)))
+    return found
+
+
+def _items(run: Run, row: pd.Series) -> str:
+    """Pairs by their hash; text by its name, since every tokenizer cuts it otherwise."""
+    data = run.manifest["data"][row["score"]]
+    return str(data[0] if row["score"] == "perplexity" else data[1])
+
+
+def _lineage(run: Run) -> str:
+    """What revisions of one model share."""
+    model = run.manifest["model"]
+    return str(model["name"]) if model.get("revision") else ""
+
+
+def _row(found: Pooled) -> dict[str, object]:
+    form = _SCALED.get(str(found.scale), float)
+    numbers = {
+        name: float(form(getattr(found, name)))
+        for name in ("estimate", "low", "high", "predicted_low", "predicted_high")
+    }
+    same = {
+        name: getattr(found, name) for name in ("models", "p", "i2", "q_p", "negative", "positive", "sign_p", "reason")
+    }
+    return {**numbers, **same}

@@ -1,0 +1,69 @@
+"""Effects pooled over models: the pooling's own figures, and what must not be pooled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from made_up_run import ablation_part, made_up
+from negspace.errors import JudgementError
+from negspace.experiment.run import Run
+from negspace.report.pooled import COLUMNS, HEADINGS, pooled, words
+from negspace.significance import Contrast, ModelEffect, pool
+
+
+def _run(label: str, blimp: float, *, pairs: str = "b", **changed: Any) -> Run:
+    """A run whose top set changes BLiMP by so much against the plain model."""
+    part = ablation_part()
+    contrasts = part.tables["contrasts"].copy()
+    here = (contrasts["against"] == "plain") & (contrasts["score"] == "blimp")
+    contrasts.loc[here, "difference"] = blimp
+    for column, value in changed.items():
+        contrasts.loc[here, column] = value
+    run = made_up(label, parts=(replace(part, tables={**part.tables, "contrasts": contrasts}),))
+    data = {**run.manifest["data"], "blimp": ["blimp", pairs, 400]}
+    return replace(run, manifest={**run.manifest, "identity": {"fingerprint": label * 64}, "data": data})
+
+
+def test_a_row_is_what_the_pooling_gives() -> None:
+    changes = {"a": -0.08, "b": -0.02, "c": -0.05}
+    table = pooled([_run(label, change) for label, change in changes.items()])
+    assert list(table.columns) == list(COLUMNS)
+    row = table[(table["contrast"] == "top against plain") & (table["scale"] == "points")].iloc[0]
+    effects = {
+        label: ModelEffect(Contrast.told("points", change, 0.01, "harm", "", 0.05), "b")
+        for label, change in changes.items()
+    }
+    expected = pool(effects)
+    for name in ("models", "estimate", "low", "high", "i2", "negative", "sign_p"):
+        assert row[name] == getattr(expected, name)
+    text = table[(table["contrast"] == "top against plain") & (table["score"] == "perplexity")].iloc[0]
+    assert text["estimate"] == pytest.approx(1.4)
+    assert len(words(row)) == len(HEADINGS)
+    assert words(row)[4].startswith(f"{row['estimate'] * 100:+.1f} points [")
+
+
+def test_two_models_are_too_few_and_other_pairs_are_not_pooled() -> None:
+    few = pooled([_run("a", -0.08), _run("b", -0.02)]).iloc[0]
+    assert "add models" in few["reason"]
+    assert np.isnan(few["estimate"])
+    assert "cannot be judged" in words(few)[4]
+    apart = pooled([_run("a", -0.08), _run("b", -0.02, pairs="other"), _run("c", 0.0)])
+    row = apart[apart["score"] == "blimp"].iloc[0]
+    assert "pool runs on the same pairs" in row["reason"]
+
+
+def test_what_could_not_be_judged_in_a_model_is_left_out() -> None:
+    runs = [_run(label, -0.05) for label in "abc"]
+    runs.append(_run("d", 0.5, finding="cannot be judged", nats_finding="cannot be judged", reason="too few"))
+    table = pooled(runs)
+    row = table[(table["contrast"] == "top against plain") & (table["scale"] == "points")].iloc[0]
+    assert (row["models"], row["estimate"]) == (3, pytest.approx(-0.05))
+
+
+def test_one_model_twice_is_refused() -> None:
+    with pytest.raises(JudgementError, match="give each model once"):
+        pooled([_run("a", -0.08), _run("a", -0.02)])
