@@ -11,7 +11,7 @@ import numpy as np
 from negspace.experiment.words import amount, between, nats, points
 
 Answer = Literal["holds", "does not hold", "undecided", "cannot be judged"]
-Scale = Literal["points", "nats", "ratio", "share", ""]
+Scale = Literal["points", "nats", "ratio", ""]
 NAN = float("nan")
 
 
@@ -32,7 +32,7 @@ class Claim:
     finding: str
     """The finding that says so: harm, equivalent, established, ..."""
     scale: Scale = ""
-    """What the numbers are in: accuracy (0.01 is one point), nats, a ratio, a share; empty: there are none."""
+    """What the numbers are in: accuracy (0.01 is one point), nats, a ratio; empty: the finding says them."""
     estimate: float = NAN
     """The estimate."""
     low: float = NAN
@@ -51,9 +51,6 @@ class Claim:
             return amount("perplexity", self.estimate, self.low, self.high)
         if self.scale == "nats":
             return f"{nats(self.estimate)} nats {between(self.low, self.high, nats)}"
-        if self.scale == "share":
-            interval = f" [{self.low:.0%}, {self.high:.0%}]" if np.isfinite([self.low, self.high]).all() else ""
-            return f"{self.estimate:.0%}{interval}"
         return f"{points(self.estimate)} points {between(self.low, self.high)}"
 
 

@@ -30,7 +30,7 @@ def claim(
     """
     finding = row[f"{prefix}finding"]
     if finding == "cannot be judged":
-        return f"cannot be judged ({row[f'{prefix}reason']})"
+        return unjudgeable(str(row[f"{prefix}reason"]))
     said = f"{finding}, {amount(row['score'], row[name], *(row[end] for end in ends))}"
     margin = row.get(f"{name}_nats")
     if margin is not None and np.isfinite(margin):
@@ -47,7 +47,12 @@ def change(row: Mapping[str, Any]) -> str:
 def unjudged(rows: pd.DataFrame, prefix: str = "") -> str:
     """Why none of several contrasts can be judged; empty where one can."""
     judged = rows[f"{prefix}finding"] != "cannot be judged"
-    return "" if judged.any() or not len(rows) else f"cannot be judged ({rows[f'{prefix}reason'].iloc[0]})"
+    return "" if judged.any() or not len(rows) else unjudgeable(str(rows[f"{prefix}reason"].iloc[0]))
+
+
+def unjudgeable(reason: str) -> str:
+    """That something cannot be judged, and why."""
+    return reason if reason.startswith("cannot be judged") else f"cannot be judged ({reason})"
 
 
 def percent(share: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from negspace.experiment.claim import Claim
-from negspace.experiment.words import percent
+from negspace.experiment.words import percent, unjudgeable
 
 HEADINGS = ("claim", "of")
 
@@ -36,7 +36,7 @@ def table(runs: Mapping[str, Sequence[Claim]]) -> tuple[list[str], list[list[str
 def answer(claim: Claim) -> str:
     """An answer with what it rests on: "holds: harm, -3.1 points [-5.0, -1.2]"."""
     if claim.answer == "cannot be judged":
-        return f"cannot be judged ({claim.reason or claim.finding})"
+        return unjudgeable(claim.reason or claim.finding)
     parts = [part for part in (claim.finding if claim.finding != claim.answer else "", claim.numbers) if part]
     return f"{claim.answer}: {', '.join(parts)}" if parts else claim.answer
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from negspace.errors import JudgementError
 from negspace.experiment.run import Run
-from negspace.experiment.words import nats, percent, points, ratio
+from negspace.experiment.words import nats, percent, points, ratio, unjudgeable
 from negspace.significance import Contrast, ModelEffect, Pooled, Scale, pool
 from negspace.text.suites import TITLES
 
@@ -81,7 +81,7 @@ def words(row: Mapping[str, object]) -> list[str]:
             name,
             where,
             str(row["models"]),
-            f"cannot be judged ({row['reason']})",
+            unjudgeable(str(row["reason"])),
             "",
             "",
             "",

@@ -73,4 +73,4 @@ def _stable(book: Book) -> Iterator[Claim]:
         chance = sum(len(rows) ** 2 / layout.sizes[path] for path, rows in one.indices.items()) / max(len(one), 1)
         answer: Answer = "holds" if both >= STABLE else "does not hold"
         finding = f"{both:.0%} in common, {chance:.1%} by chance"
-        yield Claim("find", words, "halves of the text", float(share), answer, finding, "share", both)
+        yield Claim("find", words, "halves of the text", float(share), answer, finding, estimate=both)

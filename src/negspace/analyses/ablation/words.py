@@ -9,7 +9,7 @@ import pandas as pd
 
 from negspace.analyses.ablation import dissociation as dissociation_tables
 from negspace.experiment.book import Book
-from negspace.experiment.words import amount, capital, claim, percent
+from negspace.experiment.words import amount, capital, claim, percent, unjudgeable
 from negspace.text.suites import TITLES
 
 _WHAT = {
@@ -69,7 +69,7 @@ def _intact(contrasts: pd.DataFrame) -> list[str]:
             ends = f"within {row['margin'] * 100:.2f} points of the plain model's"
             said.append(f"{who}: intact, {ends}: {amount(row['score'], row['difference'], row['low'], row['high'])}.")
         elif row["finding"] == "cannot be judged":
-            said.append(f"{who}: cannot be judged ({row['reason']}).")
+            said.append(f"{who}: {unjudgeable(row['reason'])}.")
         else:
             found = amount(row["score"], row["difference"], row["low"], row["high"])
             word = "neither intact nor changed is shown" if row["finding"] == "undecided" else row["finding"]

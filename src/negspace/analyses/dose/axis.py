@@ -12,7 +12,7 @@ from negspace.experiment.claim import Answer, Claim
 from negspace.experiment.condition import RANDOM
 from negspace.experiment.effects import FINDING, Effects, Entry, Row, rests_on
 from negspace.experiment.schema import Column, Table, schema
-from negspace.experiment.words import between, nats, points
+from negspace.experiment.words import between, nats, points, unjudgeable
 from negspace.significance import Contrast, Curve, CurveContrast, Scale, band, compare_curves, judge_together
 from negspace.text.suites import TITLES
 
@@ -107,7 +107,7 @@ def sentences(tables: Mapping[str, pd.DataFrame]) -> list[str]:
     for _, row in tables["damage_axis_contrasts"].iterrows():
         who = f"{TITLES[row['score']]} ({row['scale']}) at equal perplexity, top against {row['against']} sets"
         if row["finding"] == "cannot be judged":
-            said.append(f"{who}: cannot be judged ({row['reason']}).")
+            said.append(f"{who}: {unjudgeable(row['reason'])}.")
             continue
         form = points if row["scale"] == "points" else nats
         amount = f"{form(row['difference'])} {between(row['low'], row['high'], form)}"

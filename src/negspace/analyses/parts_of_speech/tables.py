@@ -13,7 +13,7 @@ from negspace.errors import StudyError
 from negspace.experiment.analysis import Book
 from negspace.experiment.claim import Answer, Claim
 from negspace.experiment.schema import Column, Table, schema
-from negspace.experiment.words import percent
+from negspace.experiment.words import percent, unjudgeable
 from negspace.significance import Nesting, compare_with_sets, correct
 from negspace.significance.clustered import clustered_mean
 
@@ -244,7 +244,7 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
             continue
         who = f"Scaffolding ({', '.join(SCAFFOLD)}) against all other words, {row['compared']}"
         if row["reason"]:
-            said.append(f"{who}: cannot be judged ({row['reason']}).")
+            said.append(f"{who}: {unjudgeable(row['reason'])}.")
             continue
         interval = f"{row['difference']:+.4f} nats [{row['low']:+.4f}, {row['high']:+.4f}]"
         said.append(f"{who}: {_on_scaffold(row, alpha)}, {interval}.")
@@ -261,7 +261,7 @@ def _on_scaffold(row: Mapping[str, Any], alpha: float) -> str:
 def _tags(rows: pd.DataFrame, column: str, alpha: float) -> str:
     """Which tags differ, the largest first."""
     if "reason" in rows and (rows["reason"] != "").all():
-        return f"cannot be judged ({rows['reason'].iloc[0]})"
+        return unjudgeable(str(rows["reason"].iloc[0]))
     sure = rows[(rows["p_holm"] <= alpha) & ((rows["low"] > 0) | (rows["high"] < 0))]
     if sure.empty:
         return f"undecided, no part of speech of {len(rows)} is shown to differ"
