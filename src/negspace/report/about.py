@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import PurePath
 from typing import Any
 
 from negspace.experiment.run import Run
@@ -19,7 +20,7 @@ def asked(run: Run) -> Rows:
     m, study, data = run.manifest, run.study, run.manifest["data"]
     model = m["model"]
     rows = [
-        ("model", str(study["model"])),
+        ("model", shown(study["model"])),
         ("adapter", ", ".join(f"{one['name']} ({one['kind']})" for one in model.get("adapters", ()))),
         ("revision", " at ".join(filter(None, (model.get("revision"), model.get("commit"))))),
         ("weights", m["identity"].get("fingerprint", "")[:16]),
@@ -42,6 +43,12 @@ def asked(run: Run) -> Rows:
         ("computed", _time(run)),
     ]
     return [(name, value) for name, value in rows if value]
+
+
+def shown(model: object) -> str:
+    """A model's name; of a path on this machine its last part."""
+    name = str(model)
+    return PurePath(name).name if PurePath(name).is_absolute() else name
 
 
 def about(run: Run) -> list[tuple[str, Rows]]:

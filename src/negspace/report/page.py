@@ -18,6 +18,7 @@ from negspace.experiment.run import Run
 from negspace.figures.style import DENSITY, DIVERGING, STYLES
 from negspace.files import write_whole
 from negspace.report import plotly
+from negspace.report.about import shown
 from negspace.report.neurons import explorer
 from negspace.report.sections import Section, sections
 from negspace.report.text import visible_all
@@ -67,7 +68,7 @@ def _heading(runs: Sequence[Run]) -> dict[str, str]:
         return {"title": " · ".join(run.label for run in runs), "subtitle": f"{len(runs)} runs side by side"}
     neurons = runs[0].manifest.get("neurons")
     size = f"{neurons:,} MLP neurons" if neurons else ""
-    return {"title": runs[0].label, "subtitle": ", ".join(filter(None, (str(study["model"]), size)))}
+    return {"title": runs[0].label, "subtitle": ", ".join(filter(None, (shown(study["model"]), size)))}
 
 
 def _shell(section: Section) -> dict[str, Any]:
@@ -76,6 +77,7 @@ def _shell(section: Section) -> dict[str, Any]:
         "key": section.key,
         "title": section.title,
         "headline": section.headline,
+        "claims": [list(row) for row in section.claims],
         "facts": [{"title": title, "rows": list(rows)} for title, rows in section.facts],
         "findings": [{"title": title, "sentences": list(said)} for title, said in section.findings],
         "figures": [

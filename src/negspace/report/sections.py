@@ -48,6 +48,8 @@ class Section:
     """Its name."""
     headline: str = ""
     """The verdict in a line."""
+    claims: Sequence[Sequence[str]] = ()
+    """Claims of the paper: the claim, what it was tried on, the answer."""
     facts: Sequence[tuple[str, Rows]] = ()
     """Titled lists of names and values."""
     findings: Sequence[tuple[str, Sequence[str]]] = ()
@@ -115,18 +117,11 @@ def _overview(run: Run, figures: Mapping[str, Sequence[Figure]]) -> Section:
         "overview",
         "Overview",
         headline(run),
-        facts=[*_claims(run), ("What was asked, and with what", asked(run))],
+        claims=claims.table({run.label: run.claims})[1],
+        facts=[("What was asked, and with what", asked(run))],
         findings=[(part.title, _first(part)) for part in run.parts.values() if part.sentences],
         figures=main,
     )
-
-
-def _claims(run: Run) -> list[tuple[str, Rows]]:
-    """The paper's claims with their answers, as names and values."""
-    _, rows = claims.table({run.label: run.claims})
-    return [("Claims of the paper", [(f"{claim} ({of})" if of else claim, answer) for claim, of, answer in rows])][
-        : bool(rows)
-    ]
 
 
 def _first(part: Part) -> list[str]:

@@ -103,6 +103,8 @@ function drawPlot(host, spec, label) {
   host.drawnIn = theme;
   const file = { ...plotConfig.toImageButtonOptions, filename: spec.name || "figure" };
   const data = themed(spec.data, theme), width = Math.max(host.clientWidth, printing ? 0 : widthOf(spec));
+  // A bar to scroll with only where the figure is wider than its place.
+  host.style.overflowX = width > host.clientWidth ? "auto" : "hidden";
   if (widthOf(spec) > width) data.forEach((trace) => delete trace.texttemplate);
   return Plotly.react(host, data, { ...layoutFor(spec, theme, width), width: width > host.clientWidth ? width : undefined }, { ...plotConfig, toImageButtonOptions: file });
 }
