@@ -59,8 +59,12 @@ class Scored:
     @property
     def level(self) -> float:
         """Perplexity, or accuracy as the mean over paradigms."""
-        mean = float(self.nesting.weights @ (np.bincount(self.nesting.group, self.values) / self.nesting.sizes))
+        mean = self.mean(self.values)
         return float(np.exp(mean)) if self.score == "perplexity" else mean
+
+    def mean(self, values: NDArray[np.float64]) -> float:
+        """The mean over paradigms (windows) of each one's mean of values [items]."""
+        return float(self.nesting.weights @ (np.bincount(self.nesting.group, values) / self.nesting.sizes))
 
     def part(self, group: str) -> Scored:
         """The items of one phenomenon or construction."""
@@ -339,8 +343,14 @@ class Effects:
         }
         if "nats" in claims:
             nats = claims["nats"]
+            estimate = nats.estimate
+            if nats.reason and not before.members:
+                first, second = before.scores[score], after.scores[score]
+                assert first.margins is not None
+                assert second.margins is not None
+                estimate = first.mean(second.margins - first.margins)
             row |= {
-                f"{columns.name}_nats": nats.estimate,
+                f"{columns.name}_nats": estimate,
                 f"{columns.name}_nats_low": nats.low,
                 f"{columns.name}_nats_high": nats.high,
                 f"{columns.prefix}nats_se": nats.se,
