@@ -107,7 +107,7 @@ def test_distances_and_the_top_set(model: Any, scan: Any, windows: torch.Tensor)
 def test_perplexity_with_and_without_the_negatives(model: Any, scan: Any, windows: torch.Tensor) -> None:
     top = scan.top(SHARE)
     layers = {site.path: site.layer for site in scan.info.layout}
-    chosen = {layers[path]: rows for path, rows in top.indices.items()}
+    chosen = {layers[path]: np.array(rows) for path, rows in top.indices.items()}
     plain = torch.stack([_nll(model.module, row) for row in windows]).mean()
     with clamped(model.module, chosen):
         ablated = torch.stack([_nll(model.module, row) for row in windows]).mean()
@@ -126,7 +126,7 @@ def test_outcomes_of_minimal_pairs_sentence_by_sentence(model: Any, scan: Any) -
     some = list(pairs)[::9][:10]
     top = scan.top(0.05)
     layers = {site.path: site.layer for site in scan.info.layout}
-    chosen = {layers[path]: rows for path, rows in top.indices.items()}
+    chosen = {layers[path]: np.array(rows) for path, rows in top.indices.items()}
 
     def score(sentence: str) -> float:
         return -float(_nll(model.module, torch.tensor(model.tokenizer(sentence)["input_ids"])).sum())

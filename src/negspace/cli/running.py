@@ -60,6 +60,14 @@ def run(
         Path | None,
         typer.Option(metavar="FOLDER", help="Run folder. Give the same one again to resume an interrupted run."),
     ] = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Lock a plan: claims' sizes, margins and seeds are written before anything is scored. Where FILE is "
+            "there, the run is compared with it, and the report says whether it was followed.",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost, and stop.")] = False,
     engine: Annotated[
         str | None, typer.Option(metavar="[local|ray]", help="Where to compute. [default: local]")
@@ -83,7 +91,7 @@ def run(
     for sentence in left_out:
         typer.echo(f"note: {sentence}", err=True)
     if out is not None and not dry_run:
-        execute(study, out, as_json, Where(engine, ray_address))
+        execute(study, out, as_json, Where(engine, ray_address), plan)
     elif as_json:
         typer.echo(plan_json(plan_study(study, out=out)))
     else:
@@ -163,22 +171,29 @@ class Where:
         return RayCluster(partial(workbench, study), study.resources, self.address)
 
 
-def compute(study: Study, out: Path, where: Where, announce: Callable[[Plan], None] | None = None) -> Tables:
+def compute(
+    study: Study,
+    out: Path,
+    where: Where,
+    announce: Callable[[Plan], None] | None = None,
+    plan: Path | None = None,
+) -> Tables:
     """Run a study into a folder and return its tables; after Ctrl-C, say how to resume."""
     from negspace.runs.engine import Interrupted
     from negspace.study.run import run_study
 
     try:
         with where.open(study) as cluster, Bar() as bar:
-            return run_study(study, out, progress=bar.run, note=bar.note, announce=announce, cluster=cluster)
+            options = {"progress": bar.run, "note": bar.note, "announce": announce, "cluster": cluster, "plan": plan}
+            return run_study(study, out, **options)
     except Interrupted as stop:
         typer.echo(f"{stop}\nto resume: {resume_command()}", err=True)
         raise typer.Exit(STOPPED) from None
 
 
-def execute(study: Study, out: Path, as_json: bool, where: Where) -> None:
+def execute(study: Study, out: Path, as_json: bool, where: Where, plan: Path | None = None) -> None:
     """Run a study into a folder and print its plan on stderr, then its tables on stdout."""
-    show(compute(study, out, where, show_plan), False, as_json)
+    show(compute(study, out, where, show_plan, plan), False, as_json)
     if not as_json:
         output().print(
             f"\ntables: {out}/tables  in full: negspace report {out} --detail"

@@ -9,6 +9,7 @@ from typing import Any
 
 from negspace.experiment.run import Run
 from negspace.models.gguf.source import GGUFSource
+from negspace.study.locked import followed
 from negspace.text.suites import TITLES
 
 Rows = list[tuple[str, str]]
@@ -38,6 +39,7 @@ def asked(run: Run) -> Rows:
         ("protocol", str(study.get("protocol", "")) if any(kind in data for kind in TITLES) else ""),
         ("intervals", f"{run.level}; {study['draws']:,} resamples; p-values Holm-corrected"),
         ("seed", str(study["seed"])),
+        ("plan", followed(m["plan"]) if m.get("plan") else ""),
         ("software", _software(run)),
         ("machine", _machine(run)),
         ("computed", _time(run)),

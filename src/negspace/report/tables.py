@@ -15,6 +15,7 @@ from rich.text import Text
 
 from negspace.analyses.ablation.dissociation import verdict
 from negspace.experiment.words import ratio
+from negspace.study.locked import followed
 from negspace.study.registry import analysis
 from negspace.study.tables import Tables
 from negspace.text.suites import SUITES, TITLES, by_group
@@ -45,6 +46,8 @@ def show(tables: Tables, console: Console, *, detail: bool = False) -> None:
             "p-values Holm-corrected"
         )
     )
+    if manifest.get("plan"):
+        console.print(plain(f"plan: {followed(manifest['plan'])}"))
     for note in manifest["notes"]:
         console.print(plain(f"note: {note}"))
     if "ablation" in tables.books:

@@ -27,6 +27,7 @@ from negspace.runs.store import Store
 from negspace.runs.surroundings import surroundings
 from negspace.study.bench import workbench
 from negspace.study.budget import STUDY_FILE, Budget, choose, recorded_sizes, undecided
+from negspace.study.locked import lock
 from negspace.study.registry import analysis, sections
 from negspace.study.stock import take_stock
 from negspace.study.tables import Tables
@@ -94,6 +95,7 @@ def run_study(
     announce: Callable[[Plan], None] | None = None,
     cluster: RayCluster | None = None,
     make_engine: Callable[[Store, Compute], Engine] | None = None,
+    plan: str | Path | None = None,
 ) -> Tables:
     """Run a study into a folder, or go on with it: what is recorded there is not computed again.
 
@@ -106,6 +108,7 @@ def run_study(
         announce: called with the plan before anything is computed.
         cluster: where to compute, opened as a context and made with `partial(workbench, study)`; None: in this process.
         make_engine: another engine of this process.
+        plan: file of a plan: written before anything is scored, or compared with where it is there; see `lock`.
 
     Returns:
         Its tables: `tables["summary"]` and so on; they are in `out/tables` as well.
@@ -148,10 +151,12 @@ def run_study(
         with _engine(store, source, make_engine, progress, note) as engine:
             engine.tuner = source.rate
             lab = Lab(study, facts, store, engine)
-            plan = _plan(lab, survey)
+            locked = lock(store, plan, study, facts, lab.scan_cell.key)
+            forecast = _plan(lab, survey)
             if announce:
-                announce(replace(plan, budget=budget))
-            store.write_manifest(_run(lab, _analyses(lab, survey), plan))
+                announce(replace(forecast, budget=budget))
+            manifest = _run(lab, _analyses(lab, survey), forecast)
+            store.write_manifest(manifest | ({"plan": locked} if locked else {}))
         tables = Tables(store)
         tables.write(store)
         store.log("end")

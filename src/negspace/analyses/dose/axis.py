@@ -77,7 +77,9 @@ def make(book: Book, effects: Effects, plain: Entry, entries: Sequence[Entry], o
                 where = {"score": suite, "scale": scale}
                 for family, several in curves.items():
                     drawn = band(several if family == RANDOM else several[0], items, windows, alpha=book.alpha)
-                    points_ = zip(drawn.at, drawn.change, drawn.low, drawn.high, strict=True)
+                    # A family that never raises perplexity has its doses, and no curve.
+                    shown = drawn.at if drawn.at[-1] > 0 else drawn.at[:0]
+                    points_ = zip(shown, drawn.change, drawn.low, drawn.high, strict=False)
                     rows += [
                         {**where, "set": family, "dose": False, "ratio": np.exp(x), "change": y, "low": a, "high": b}
                         for x, y, a, b in points_

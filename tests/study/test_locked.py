@@ -1,0 +1,80 @@
+"""A locked plan: written before scoring, followed or not, and never replaced in silence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from negspace.errors import StudyError
+from negspace.experiment.config import Study, configure
+from negspace.runs.engine import Interrupted, LocalEngine
+from negspace.runs.store import Store
+from negspace.study.locked import followed
+from negspace.study.run import run_study
+
+
+@pytest.fixture
+def study(tiny_fields: dict[str, Any]) -> Study:
+    few = {"shares": [0.3], "random": 0, "matched": False, "tse": [], "limit": 2}
+    return configure({**tiny_fields, **few})
+
+
+def test_a_plan_that_was_followed_is_said_so(study: Study, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.json"
+    tables = run_study(study, tmp_path / "run", plan=plan)
+    content = json.loads(plan.read_text())["plan"]
+    assert content["study"]["margin"] == study.margin
+    assert content["data"]["blimp"].endswith(", 8 pairs")
+    locked = tables.manifest["plan"]
+    assert (locked["scored_before"], locked["departures"]) == (0, [])
+    assert followed(locked) == "locked before anything was scored; the run followed it"
+    # The folder keeps it, and a further run without the option is held to it as well.
+    again = run_study(study.model_copy(update={"alpha": 0.1}), tmp_path / "run")
+    assert again.manifest["plan"]["departures"] == ["study: alpha is 0.1, planned was 0.05"]
+    assert "departed from it: study: alpha is 0.1, planned was 0.05" in followed(again.manifest["plan"])
+    assert json.loads(plan.read_text())["plan"] == content
+
+
+def test_a_plan_made_after_scoring_is_said_so(study: Study, tmp_path: Path) -> None:
+    run_study(study, tmp_path / "run")
+    tables = run_study(study, tmp_path / "run", plan=tmp_path / "late.json")
+    assert tables.manifest["plan"]["scored_before"] == 4
+    assert followed(tables.manifest["plan"]).startswith("locked after 4 scores had been made")
+
+
+def test_a_plan_is_there_before_the_first_score(study: Study, tmp_path: Path) -> None:
+    def make(store: Store, _: Any) -> LocalEngine:
+        def stop(*_: Any) -> Any:
+            raise Interrupted(0, 1)
+
+        return LocalEngine(store, stop)
+
+    with pytest.raises(Interrupted):
+        run_study(study, tmp_path / "run", plan=tmp_path / "plan.json", make_engine=make)
+    assert (tmp_path / "plan.json").exists()
+    assert run_study(study, tmp_path / "run").manifest["plan"]["scored_before"] == 0
+
+
+def test_other_data_are_a_departure(study: Study, tmp_path: Path) -> None:
+    run_study(study, tmp_path / "first", plan=tmp_path / "plan.json")
+    other = run_study(study.model_copy(update={"limit": 1}), tmp_path / "second", plan=tmp_path / "plan.json")
+    departures = other.manifest["plan"]["departures"]
+    assert departures[0] == "study: limit is 1, planned was 2"
+    assert departures[1].startswith("data: blimp is ")
+
+
+@pytest.mark.parametrize(("content", "message"), [("{", "no JSON"), ("[]", "JSON that is no plan")])
+def test_what_is_no_plan_is_refused(study: Study, tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "plan.json").write_text(content)
+    with pytest.raises(StudyError, match=message):
+        run_study(study, tmp_path / "run", plan=tmp_path / "plan.json")
+
+
+def test_another_plan_in_the_folder_is_refused(study: Study, tmp_path: Path) -> None:
+    run_study(study, tmp_path / "run", plan=tmp_path / "plan.json")
+    run_study(study.model_copy(update={"alpha": 0.1}), tmp_path / "other", plan=tmp_path / "other.json")
+    with pytest.raises(StudyError, match="another plan locked in"):
+        run_study(study, tmp_path / "run", plan=tmp_path / "other.json")
