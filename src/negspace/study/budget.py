@@ -239,11 +239,12 @@ class _Costs:
             others = {"the plain model or the matched set": (error, 1)}
             if random:
                 with_sets: Estimate | Shortfall = error
+                sets = max(random, self.study.random_perplexity) if score == "perplexity" else random
                 if isinstance(error, Estimate):
-                    with_sets = planned_with_sets(error, about.sets, random, scale, alpha=self.study.alpha)
+                    with_sets = planned_with_sets(error, about.sets, sets, scale, alpha=self.study.alpha)
                     if random < FEWEST:
                         with_sets = Shortfall(f"only {random} random sets", f"plan {FEWEST}")
-                others["random sets"] = with_sets, random
+                others["random sets"] = with_sets, sets
             for other, (expected, conditions) in others.items():
                 least = detectable(expected, alpha=self.study.alpha, tests=tests)
                 reason = str(expected) if isinstance(expected, Shortfall) else ""
