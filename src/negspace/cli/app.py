@@ -160,6 +160,7 @@ app.command()(doctor)
 
 def _print_scan(made: Any, out: Path, as_json: bool) -> None:
     """One row a layer, and whatever a reader must know."""
+    from negspace.report.stability import said, stability
     from negspace.report.tables import plain, rows
 
     info = made.info
@@ -186,6 +187,8 @@ def _print_scan(made: Any, out: Path, as_json: bool) -> None:
     columns += [("tokens below zero", "right")]
     title = f"{info.model.name} on {info.text}: {info.tokens:,} tokens in {info.windows} windows of {info.window}"
     console.print(rows(title, columns, body))
+    for line in said(stability(made)):
+        console.print(plain(line), soft_wrap=True)
     for warning in made.warnings:
         console.print(plain(f"note: {warning}"), soft_wrap=True)
     _print_origin(info.model)
