@@ -108,7 +108,7 @@ def _perplexity(summary: pd.DataFrame) -> Table:
         (
             row["condition"],
             f"{row['neurons']:,}",
-            f"{row['perplexity']:.4g}{_spread(row['perplexity_sd'], '.2g')}",
+            f"{row['perplexity']:.4g}{_spread(row.get('perplexity_sd', math.nan), '.2g')}",
             _range(row["perplexity_low"], row["perplexity_high"], ".4g"),
             "" if row["role"] == "baseline" else ratio(row["ratio"]),
             _ratios(row["ratio_low"], row["ratio_high"]),
@@ -123,7 +123,7 @@ def _accuracy(summary: pd.DataFrame, kind: str, title: str) -> Table:
     body = [
         (
             row["condition"],
-            f"{row[f'{kind}_accuracy'] * 100:.2f}{_spread(row[f'{kind}_accuracy_sd'] * 100, '.2f')}",
+            f"{row[f'{kind}_accuracy'] * 100:.2f}{_spread(row.get(f'{kind}_accuracy_sd', math.nan) * 100, '.2f')}",
             _range(row[f"{kind}_accuracy_low"] * 100, row[f"{kind}_accuracy_high"] * 100, ".1f"),
             "" if row["role"] == "baseline" else f"{row[f'{kind}_change'] * 100:+.2f}",
             _range(row[f"{kind}_change_low"] * 100, row[f"{kind}_change_high"] * 100, "+.2f"),
