@@ -16,6 +16,7 @@ from transformers.utils.hub import cached_file
 
 from negspace.errors import ModelError
 from negspace.models import adapters
+from negspace.models.compiled import uncompiled
 from negspace.models.gguf import names as gguf_names
 from negspace.models.gguf.cache import cache_folder, converted
 from negspace.models.gguf.convert import require_package
@@ -203,16 +204,18 @@ def wrap(module: Any, tokenizer: Any, name: str | None = None) -> Model:
     """Take a live module and its tokenizer as they are. Both are used, never changed, and stay the caller's.
 
     Args:
-        module: a `PreTrainedModel`, or a `PeftModel` around one, whose adapters act as they are set.
+        module: a `PreTrainedModel`, or a `PeftModel` around one, whose adapters act as they are set; of what
+            `torch.compile` returned, the module that it was made of.
         tokenizer: its tokenizer.
         name: what to call it in results.
 
     Raises:
         ModelError: not a transformers model, in training mode or with a part that drops values, an adapter that acts
-            outside of the layers, a tokenizer that does not fit, weights not finite.
+            outside of the layers, compiled parts, a processor, a tokenizer that does not fit, weights not finite.
         SiteError: the places where its MLPs apply their activation cannot be resolved.
     """
     asked = f"to wrap {name or type(module).__name__}"
+    module = uncompiled(asked, module)
     if adapters.is_wrapped(module):
         module = adapters.taken_out(asked, module)
     if not isinstance(module, PreTrainedModel):
@@ -243,6 +246,13 @@ def wrap(module: Any, tokenizer: Any, name: str | None = None) -> Model:
 
 def _finish(module: Any, tokenizer: Any, source: ModelSource) -> Model:
     rows = module.get_input_embeddings().weight.shape[0]
+    inner = getattr(tokenizer, "tokenizer", None)
+    if inner is not None and not hasattr(tokenizer, "get_vocab"):
+        raise ModelError(
+            asked=f"a tokenizer for {source.name}",
+            found=f"a processor ({type(tokenizer).__name__}), which makes inputs of text and images",
+            todo="pass its tokenizer (processor.tokenizer)",
+        )
     if not callable(tokenizer):
         raise ModelError(
             asked=f"a tokenizer for {source.name}",

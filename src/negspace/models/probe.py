@@ -73,10 +73,14 @@ def forward(module: Any, ids: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
             return module(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
     except Exception as error:
+        triton = "active drivers" in str(error)  # how Triton says that it has no device
         raise SiteError(
             asked=f"a forward pass of {type(module).__name__} over {ids.shape[1]} tokens",
-            found=f"{type(error).__name__}: {error}",
-            todo="check that the model runs by itself on text alone, on this device and in this dtype",
+            found=f"{type(error).__name__}: {error}"
+            + (" (a kernel of Triton, which needs a GPU; Liger's patches bring such kernels)" if triton else ""),
+            todo="load the model in a process without the patch (apply_liger_kernel_to_...), or on a GPU"
+            if triton
+            else "check that the model runs by itself on text alone, on this device and in this dtype",
         ) from error
 
 
