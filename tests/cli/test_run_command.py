@@ -86,7 +86,7 @@ def test_a_plan_for_a_program(call: Any, given: list[str]) -> None:
 
 
 def test_what_is_recorded_costs_nothing_in_a_plan(call: Any, given: list[str], tmp_path: Path) -> None:
-    options = [*given, "--preset", "quick", "--no-matched", "--out", tmp_path / "run"]
+    options = [*given, "--preset", "quick", "--no-matched", "--random-perplexity", "0", "--out", tmp_path / "run"]
     assert call("run", *options, "--random", "1").status == 0
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     plan = json.loads(call("run", *options, "--random", "1", "--dry-run", "--json").out)

@@ -146,7 +146,7 @@ def band(curve: Curve | Sequence[Curve], items: Nesting, windows: Nesting, *, al
         values = np.array([float(items.weights @ grouped(part.items, items).means) for part in parts])
         change[place] = values.mean()
         if x == 0:
-            ends[place] = 0.0  # the plain model is where every curve begins
+            change[place], ends[place] = 0.0, 0.0  # the plain model is where every curve begins
         elif isinstance(found, Estimate):
             if len(paths) > 1:
                 among = Estimate(0.0, values.var(ddof=1) / len(values), len(values) - 1, "", len(values), "", 0.0)

@@ -11,9 +11,9 @@ from negspace.study.registry import OWN, analysis, sections
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     # Kong et al. 2026: the top 1% by Wasserstein distance, negatives zeroed, random and perplexity-matched controls.
-    "paper": {"shares": [0.01], "by": "wd", "zero": "negative", "random": 3, "analyses": dict.fromkeys(OWN)},
+    "paper": {"shares": [0.01], "by": "wd", "zero": "negative", "analyses": dict.fromkeys(OWN)},
     # The first three questions only: is there damage, is it to grammar, is it more than the controls do.
-    "quick": {"shares": [0.01], "random": 3, "limit": 50, "perplexity_windows": 50, "analyses": ["ablation"]},
+    "quick": {"shares": [0.01], "limit": 50, "perplexity_windows": 50, "analyses": ["ablation"]},
 }
 """Name -> fields of a study."""
 
