@@ -57,8 +57,9 @@ def test_a_plan_names_cells_and_writes_nothing(
     study = configure({**tiny_fields, "matched": False})
     plan = plan_study(study)
     assert list(plan.loads) == ["scan", "ablation"]
-    # Baseline, and for each of two shares the top set and three random ones; perplexity, BLiMP and TSE of each.
-    assert plan.loads["ablation"].cells == (1 + 2 * 4) * 3
+    # Baseline, and for each of two shares the top set and five random ones; perplexity, BLiMP and TSE of each; and
+    # perplexity under 14 more random sets.
+    assert plan.loads["ablation"].cells == (1 + 2 * 6) * 3 + 2 * 14
     assert plan.rate > 0
     assert plan.seconds > 0
     assert not list(tmp_path.iterdir())
