@@ -61,6 +61,7 @@ def set_fields(fields: Mapping[str, Any], settings: Sequence[str]) -> dict[str, 
         asked, todo = f"--set {setting}", "write random=5, or dose.points=6 for a setting of an analysis"
         name, equals, text = setting.partition("=")
         section, dot, field = name.partition(".")
+        value = None
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError:

@@ -294,20 +294,19 @@ class Effects:
         scales: tuple[Scale, ...] = ("log ratio",) if score == "perplexity" else ("points", "nats")
         claims = {}
         for scale in scales:
-            first, second = before.scores[score], after.scores[score]
-            if first.on(scale) is None or second.on(scale) is None:
+            nesting = before.scores[score].nesting
+            first, second = (entry.scores[score].on(scale) for entry in (before, after))
+            if first is None or second is None:
                 continue
             margin = (margins or {}).get(scale)
             options: dict[str, Any] = {"scale": scale, "alpha": self.alpha, "within": within}
             if before.members:
-                claims[scale] = compare_with_sets(
-                    second.on(scale), _sets(before, score, scale), first.nesting, **options
-                )
+                claims[scale] = compare_with_sets(second, _sets(before, score, scale), nesting, **options)
             elif after.members:
                 sets = _sets(after, score, scale)
-                claims[scale] = compare_sets(sets, first.on(scale), first.nesting, margin=margin, **options)
+                claims[scale] = compare_sets(sets, first, nesting, margin=margin, **options)
             else:
-                claims[scale] = compare(second.on(scale), first.on(scale), first.nesting, margin=margin, **options)
+                claims[scale] = compare(second, first, nesting, margin=margin, **options)
         return claims
 
     def change(

@@ -19,7 +19,10 @@ def amount(score: str, estimate: float, low: float, high: float) -> str:
 
 
 def claim(
-    row: Mapping[str, Any], name: str = "difference", ends: tuple[str, str] = ("low", "high"), prefix: str = ""
+    row: Mapping[str, Any] | pd.Series,
+    name: str = "difference",
+    ends: tuple[str, str] = ("low", "high"),
+    prefix: str = "",
 ) -> str:
     """A change or contrast of a table in words, the finding first: "harm, -3.1 points [-5.0, -1.2], margins -0.210 nats
     [-0.300, -0.120] (harm)"; or that it cannot be judged, and why.
@@ -39,7 +42,7 @@ def claim(
     return said
 
 
-def change(row: Mapping[str, Any]) -> str:
+def change(row: Mapping[str, Any] | pd.Series) -> str:
     """The same of a change against the plain model, in columns change, change_low, change_high."""
     return claim(row, "change", ("change_low", "change_high"))
 

@@ -91,17 +91,17 @@ def load(
         "gguf_cache": gguf_cache,
     }
     own = adapters.in_folder(name)
-    if own is None:
-        try:
-            module, tokenizer, source = _load(name, revision=revision, **options)
-        except ModelError as error:
-            if Path(name).expanduser().exists() or not error.asked.startswith("the configuration"):
-                raise
-            own = adapters.in_repository(name, revision)
-            if own is None:
-                raise
+    try:
+        loaded = _load(name, revision=revision, **options) if own is None else _base(own, options)
+    except ModelError as error:
+        if own is not None or Path(name).expanduser().exists() or not error.asked.startswith("the configuration"):
+            raise
+        own = adapters.in_repository(name, revision)
+        if own is None:
+            raise
+        loaded = _base(own, options)
+    module, tokenizer, source = loaded
     if own is not None:
-        module, tokenizer, source = _base(own, options)
         chosen = [own, *chosen]
     if chosen:
         module = adapters.attach(module, chosen)

@@ -68,7 +68,7 @@ def pooled(runs: Sequence[Run], alpha: float = 0.05) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def words(row: Mapping[str, object]) -> list[str]:
+def words(row: Mapping[str, object] | pd.Series) -> list[str]:
     """A row in cells of text: contrast, score, share, models, effect, prediction, heterogeneity, signs."""
     score, scale = str(row["score"]), str(row["scale"])
     form = {"points": points, "nats": nats}.get(scale, ratio)
@@ -102,7 +102,9 @@ def _contrasts(row: pd.Series, alpha: float) -> list[tuple[Scale, Contrast]]:
     main: Scale = "log ratio" if row["score"] == "perplexity" else "points"
     value = float(np.log(row["difference"])) if main == "log ratio" else float(row["difference"])
     reason = str(row["reason"]) if row["finding"] == "cannot be judged" else ""
-    found = [(main, Contrast.told(main, value, float(row["se"]), row["finding"], reason, alpha))]
+    found: list[tuple[Scale, Contrast]] = [
+        (main, Contrast.told(main, value, float(row["se"]), row["finding"], reason, alpha))
+    ]
     if isinstance(row["nats_finding"], str) and row["nats_finding"]:
         numbers = float(row["difference_nats"]), float(row["nats_se"])
         found.append(("nats", Contrast.told("nats", *numbers, row["nats_finding"], reason, alpha)))

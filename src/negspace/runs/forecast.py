@@ -161,4 +161,4 @@ def _solve(rows: Sequence[_Row], unknowns: int) -> NDArray[np.float64]:
         for place, factor in places.items():
             matrix[number, place] = factor / deviation
         values[number] = value / deviation
-    return np.linalg.lstsq(matrix, values)[0]
+    return np.asarray(np.linalg.lstsq(matrix, values)[0], np.float64)

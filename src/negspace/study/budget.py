@@ -135,6 +135,7 @@ def choose(study: Study, model: Model | None = None) -> tuple[Budget, Model]:
     rate, wanted = bench.rate(), seconds_of(study.budget)
     tokens = rate * wanted * _SPARE
     options = list(costs.options())
+    best: dict[str, int] = {}
     for _ in range(_TRIES):
         fitting = [sizes for sizes in options if costs.roughly(sizes) <= tokens]
         if not fitting:

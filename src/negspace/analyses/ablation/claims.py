@@ -48,10 +48,10 @@ def _dissociations(tables: Mapping[str, pd.DataFrame]) -> Iterator[Claim]:
     for _, row in tables.get("dissociation", pd.DataFrame()).iterrows():
         untestable = str(row["verdict"]).startswith("not testable")
         answer: Answer = "cannot be judged" if untestable else _VERDICTS.get(row["verdict"], "undecided")
-        numbers = (float(row[name]) for name in ("interaction", "low", "high"))
+        value, low, high = (float(row[name]) for name in ("interaction", "low", "high"))
         of = f"{TITLES[row['suite']]} and tasks"
         reason = str(row["reason"]) if untestable else ""
-        yield Claim("tasks", words, of, float(row["share"]), answer, verdict(row), "points", *numbers, reason)
+        yield Claim("tasks", words, of, float(row["share"]), answer, verdict(row), "points", value, low, high, reason)
 
 
 def _stable(book: Book) -> Iterator[Claim]:

@@ -13,7 +13,16 @@ from negspace.experiment.condition import RANDOM
 from negspace.experiment.effects import FINDING, Effects, Entry, Row, rests_on
 from negspace.experiment.schema import Column, Table, schema
 from negspace.experiment.words import between, nats, points, unjudgeable
-from negspace.significance import Contrast, Curve, CurveContrast, Scale, band, compare_curves, judge_together
+from negspace.significance import (
+    Contrast,
+    Curve,
+    CurveContrast,
+    Dissociation,
+    Scale,
+    band,
+    compare_curves,
+    judge_together,
+)
 from negspace.text.suites import TITLES
 
 FAMILIES = ("top", RANDOM, "bottom")
@@ -123,10 +132,10 @@ def claims(tables: Mapping[str, pd.DataFrame]) -> Iterator[Claim]:
     answers: Mapping[str, Answer] = {"harm": "holds", "gain": "does not hold", "cannot be judged": "cannot be judged"}
     for _, row in tables["damage_axis_contrasts"].iterrows():
         of = TITLES[row["score"]] + (", margins" if row["scale"] == "nats" else "")
-        numbers = (float(row[name]) for name in ("difference", "low", "high"))
+        value, low, high = (float(row[name]) for name in ("difference", "low", "high"))
         answer = answers.get(row["finding"], "undecided")
         who = f"{of}, against {row['against']} sets"
-        yield Claim("damage", words, who, None, answer, row["finding"], row["scale"], *numbers, row["reason"])
+        yield Claim("damage", words, who, None, answer, row["finding"], row["scale"], value, low, high, row["reason"])
 
 
 def _curves(plain: Entry, entries: Sequence[Entry], suite: str, scale: Scale, own: str) -> dict[str, list[Curve]]:
@@ -152,7 +161,8 @@ def _curves(plain: Entry, entries: Sequence[Entry], suite: str, scale: Scale, ow
     return {family: curves[family] for family in FAMILIES if family in curves}
 
 
-def _row(where: Row, found: CurveContrast, judged: Contrast) -> Row:
+def _row(where: Row, found: CurveContrast, judged: Contrast | Dissociation) -> Row:
+    assert isinstance(judged, Contrast)
     return {
         **where,
         "reach": float(np.exp(found.reach)),

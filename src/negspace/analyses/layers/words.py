@@ -115,6 +115,6 @@ def claims(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
             answer, finding = "cannot be judged", why
         of = "text" if score == "perplexity" else title(score)
         scale = "ratio" if score == "perplexity" else "points"
-        numbers = (float(row[name]) for name in ("change", "change_low", "change_high"))
-        said.append(Claim("layers", words, of, book.part["share"], answer, finding, scale, *numbers))
+        value, low, high = (float(row[name]) for name in ("change", "change_low", "change_high"))
+        said.append(Claim("layers", words, of, book.part["share"], answer, finding, scale, value, low, high))
     return said

@@ -251,7 +251,7 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     return said
 
 
-def _on_scaffold(row: Mapping[str, Any], alpha: float) -> str:
+def _on_scaffold(row: Mapping[str, Any] | pd.Series, alpha: float) -> str:
     """The finding of a row of parts_of_speech_scaffold."""
     if not (row["p_holm"] <= alpha and (row["low"] > 0 or row["high"] < 0)):
         return "undecided"
@@ -339,7 +339,7 @@ def claims(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
         answers: Mapping[str, Answer] = {"more on scaffolding": "holds", "less on scaffolding": "does not hold"}
         finding = "cannot be judged" if row["reason"] else _on_scaffold(row, book.alpha)
         answer = "cannot be judged" if row["reason"] else answers.get(finding, "undecided")
-        numbers = (float(row[name]) for name in ("difference", "low", "high"))
-        about = (str(row["compared"]), book.part["share"])
-        said.append(Claim("tags", words, *about, answer, finding, "nats", *numbers, row["reason"]))
+        value, low, high = (float(row[name]) for name in ("difference", "low", "high"))
+        who, share = str(row["compared"]), book.part["share"]
+        said.append(Claim("tags", words, who, share, answer, finding, "nats", value, low, high, row["reason"]))
     return said
