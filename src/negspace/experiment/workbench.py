@@ -247,7 +247,8 @@ class Workbench:
             return some.size
 
         choose(forward, windows.window, candidates(self._threads) if model.device.type == "cpu" else (self._threads,))
-        return warm_rate(measure, min(len(windows), _AT_ONCE) * windows.window)
+        # Memory that the trial lacks is no sign that cells lack it: they find that out, and say it, themselves.
+        return Frugal()(lambda: warm_rate(measure, min(len(windows), _AT_ONCE) * windows.window), "the trial")
 
     @cached_property
     def _threads(self) -> int:

@@ -133,7 +133,7 @@ def claims(tables: Mapping[str, pd.DataFrame]) -> Iterator[Claim]:
     for _, row in tables["damage_axis_contrasts"].iterrows():
         of = TITLES[row["score"]] + (", margins" if row["scale"] == "nats" else "")
         value, low, high = (float(row[name]) for name in ("difference", "low", "high"))
-        answer = answers.get(row["finding"], "undecided")
+        answer: Answer = answers.get(row["finding"], "undecided")
         who = f"{of}, against {row['against']} sets"
         yield Claim("damage", words, who, None, answer, row["finding"], row["scale"], value, low, high, row["reason"])
 

@@ -338,7 +338,7 @@ def claims(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
             continue
         answers: Mapping[str, Answer] = {"more on scaffolding": "holds", "less on scaffolding": "does not hold"}
         finding = "cannot be judged" if row["reason"] else _on_scaffold(row, book.alpha)
-        answer = "cannot be judged" if row["reason"] else answers.get(finding, "undecided")
+        answer: Answer = "cannot be judged" if row["reason"] else answers.get(finding, "undecided")
         value, low, high = (float(row[name]) for name in ("difference", "low", "high"))
         who, share = str(row["compared"]), book.part["share"]
         said.append(Claim("tags", words, who, share, answer, finding, "nats", value, low, high, row["reason"]))
