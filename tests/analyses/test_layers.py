@@ -156,7 +156,10 @@ def test_tables_are_as_documented(run: Run) -> None:
     for name, columns in ((name, table.names) for name, table in TABLES.items()):
         table = pd.read_parquet(run[0] / "tables" / f"{name}.parquet")
         assert list(table.columns) == list(columns)
-    table, contrasts, groups = (run[1][name] for name in TABLES)
+    table, contrasts, groups, added = (run[1][name] for name in TABLES)
+    assert added[["score", "scale"]].values.tolist() == [
+        ["perplexity", "log ratio"], ["blimp", "points"], ["blimp", "nats"], ["tse", "points"], ["tse", "nats"]
+    ]  # fmt: skip
     # Two families of four groups; top, two random sets and their mean; three scores.
     assert len(table) == 2 * 4 * 4 * 3
     assert where(table, set="top", score="tse")["layers"].tolist() == ["0", "1", "2", "3", "0", "0-1", "0-2", "0-3"]
@@ -198,6 +201,21 @@ def test_contrasts_are_between_the_conditions_that_they_name(run: Run) -> None:
             assert row["difference"] == pytest.approx(row["value"] / row["reference"])
         if row["against"] == "random mean":
             assert row["below"] + row["above"] == row["sets"] == RANDOM
+
+
+def test_damage_is_added_up_item_by_item(run: Run) -> None:
+    added = run[1]["layers_additivity"].set_index(["score", "scale"]).loc[("perplexity", "log ratio")]
+    top = where(run[1]["layers"], set="top", score="perplexity")
+    joint = np.log(float(where(top, family="cumulative", last_layer=3)["change"].iloc[0]))
+    alone = np.log(where(top, family="alone")["change"].to_numpy(float)).sum()
+    assert added["groups"] == 4
+    if added["reason"]:
+        assert added[["joint", "sum", "excess"]].isna().all()
+    else:
+        assert (added["joint"], added["sum"]) == pytest.approx((joint, alone))
+        assert added["excess"] == pytest.approx(joint - alone)
+    said = [line for line in run[1].sentences("layers") if "against the sum of each alone" in line]
+    assert len(said) == 5
 
 
 def test_the_load_is_what_the_run_then_has(run: Run, fields: dict[str, Any], model: Model) -> None:

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from negspace.experiment.analysis import Book
 from negspace.experiment.condition import RANDOM, Condition
-from negspace.experiment.effects import CHANGE, DIFFERENCE, GROUP, Effects, Entry
+from negspace.experiment.effects import CHANGE, DIFFERENCE, GROUP, Effects, Entry, rests_on
 from negspace.experiment.schema import Column, Table, schema
+from negspace.significance import Additivity, Contrast, Scale, additivity, judge_together
 
 RANDOM_SETS, FIRST, BEFORE = "random mean", "first group", "one group less"
 
@@ -82,6 +84,29 @@ TABLES = schema(
         ),
         family="groups of layers and phenomena (constructions) of one family, set and score",
     ),
+    Table(
+        "layers_additivity",
+        (
+            Column("score", str, "perplexity, blimp, tse or pairs"),
+            Column("scale", str, "log ratio (of perplexities), points (accuracy), or nats (margins)"),
+            Column("groups", int, "groups of layers"),
+            Column("joint", float, "change with the top set in all groups, against the plain model"),
+            Column("sum", float, "sum of the changes with the top set in each group alone"),
+            Column("excess", float, "joint minus sum: does damage add up?"),
+            Column("low", float, "lower end of its interval"),
+            Column("high", float, "upper end of its interval"),
+            Column("p", float, "two-sided p-value against no difference"),
+            Column("p_holm", float, "the same, Holm-corrected"),
+            Column(
+                "finding",
+                str,
+                "harm: together they do more than they add up to; gain: less; undecided; cannot be judged",
+            ),
+            Column("units", str, "what the interval rests on"),
+            Column("reason", str, "what cannot be judged, and what to add"),
+        ),
+        family="all rows of the table",
+    ),
 )
 """The tables, by name."""
 
@@ -95,6 +120,7 @@ def make(book: Book) -> dict[str, pd.DataFrame]:
         "layers": _layers(effects, plain, entries),
         "layers_contrasts": _contrasts(effects, entries),
         "layers_by_group": _by_group(effects, plain, entries),
+        "layers_additivity": _additivity(effects, plain, entries),
     }
 
 
@@ -179,3 +205,45 @@ def _by_group(effects: Effects, plain: Entry, entries: Sequence[Entry]) -> pd.Da
             about = {**_where(one), "set": one.about.role}
             rows += [{**about, **row} for row in effects.by_group(plain, one, score)]
     return TABLES["layers_by_group"].of(effects.judged(rows, ("family", "set", "score"), GROUP))
+
+
+def _additivity(effects: Effects, plain: Entry, entries: Sequence[Entry]) -> pd.DataFrame:
+    """The top set in all groups of layers against the sum of what it does in each alone."""
+    tops = [entry for entry in entries if entry.about.role == "top"]
+    alone = [entry for entry in tops if entry.about.facts["family"] == "alone"]
+    joint = [entry for entry in tops if entry.about.facts["family"] == "cumulative"][-1:]
+    found: list[tuple[dict[str, Any], Additivity]] = []
+    if joint and len(alone) > 1:
+        for score in effects.scores:
+            scales: tuple[Scale, ...] = ("log ratio",) if score == "perplexity" else ("points", "nats")
+            for scale in scales:
+                together, before = (entry.scores[score].on(scale) for entry in (joint[0], plain))
+                each = [entry.scores[score].on(scale) for entry in alone]
+                singles = np.array([values for values in each if values is not None])
+                if together is None or before is None or len(singles) < len(alone):
+                    continue
+                nesting = plain.scores[score].nesting
+                added = additivity(together, singles, before, nesting, scale=scale, alpha=effects.alpha)
+                found.append(({"score": score, "scale": scale}, added))
+    judged = judge_together({n: added.excess for n, (_, added) in enumerate(found)})
+    rows = []
+    for n, (where, added) in enumerate(found):
+        claim = judged[n]
+        assert isinstance(claim, Contrast)
+        rows.append(
+            {
+                **where,
+                "groups": added.groups,
+                "joint": added.joint,
+                "sum": added.total,
+                "excess": claim.estimate,
+                "low": claim.low,
+                "high": claim.high,
+                "p": claim.p,
+                "p_holm": claim.p_adjusted,
+                "finding": claim.finding,
+                "units": rests_on(claim),
+                "reason": claim.reason,
+            }
+        )
+    return TABLES["layers_additivity"].of(rows)

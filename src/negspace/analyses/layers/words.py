@@ -9,7 +9,7 @@ import pandas as pd
 from negspace.analyses.layers.tables import BEFORE, FIRST, RANDOM_SETS
 from negspace.experiment.analysis import Book
 from negspace.experiment.claim import Answer, Claim
-from negspace.experiment.words import amount, title, unjudged
+from negspace.experiment.words import amount, title, unjudgeable, unjudged
 from negspace.text.suites import SUITES
 
 
@@ -40,12 +40,28 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
                 f"{name}, {family}: the top set does more harm than random ones in {_count(rows, 'harm')} of "
                 f"{len(rows)} groups, less in {_count(rows, 'gain')}."
             )
+    for _, row in tables["layers_additivity"].iterrows():
+        said.append(_added(row))
     for score, suite in SUITES.items():
         part = suite.group
         rows = parts[(parts["score"] == score) & (parts["set"] == "top") & (parts["family"] == "alone")]
         if len(rows):
             said.append(f"{title(score)} by {part}, each group of layers alone: {_hardest(rows, part)}.")
     return said
+
+
+def _added(row: pd.Series) -> str:
+    """Whether damage adds up over groups of layers, on one scale."""
+    name = (
+        f"{title(row['score']).capitalize() if row['score'] == 'perplexity' else title(row['score'])} ({row['scale']})"
+    )
+    head = f"{name}, all {row['groups']} groups together against the sum of each alone"
+    if row["finding"] == "cannot be judged":
+        return f"{head}: {unjudgeable(row['reason'])}."
+    factor, form = (100, "+.1f") if row["scale"] == "points" else (1, "+.4f")
+    values = [f"{row[column] * factor:{form}}" for column in ("joint", "sum", "excess", "low", "high")]
+    what = {"harm": "more than they add up to", "gain": "less than they add up to"}.get(row["finding"], row["finding"])
+    return f"{head}: {what}, {values[0]} and {values[1]}, excess {values[2]} [{values[3]}, {values[4]}]."
 
 
 def _alone(rows: pd.DataFrame) -> str:
