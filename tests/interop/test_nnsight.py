@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,6 +87,17 @@ def test_an_edit_can_be_stored() -> None:
     assert torch.equal(traced(sight), logits(model.module))
     with pytest.raises(ModelError, match="stored edits"):
         ns.wrap(edited)
+
+
+def test_a_model_without_weights_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    zoo.build("gpt2").save_pretrained(tmp_path)
+    zoo.tokenizer().save_pretrained(tmp_path)
+    sight = LanguageModel(str(tmp_path), tokenizer=zoo.tokenizer())
+    with pytest.raises(ModelError, match="not dispatched"):
+        ns.wrap(sight)
+    sight.dispatch()
+    assert ns.wrap(sight).fingerprint == ns.load(tmp_path).fingerprint
 
 
 def test_routed_experts_are_refused() -> None:

@@ -122,6 +122,45 @@ def test_hooks_of_others_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ns.wrap(bridge)
 
 
+def test_weights_edited_in_place_are_those_of_the_wrapped_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, bridge = boot("gpt2", tmp_path, monkeypatch)
+    with torch.no_grad():
+        bridge.blocks[0].attn.q.weight.mul_(3)
+    wrapped = ns.wrap(bridge)
+    assert wrapped.fingerprint != model.fingerprint
+    torch.testing.assert_close(logits(wrapped.module), bridge(zoo.ids(), return_type="logits"), atol=2e-5, rtol=1e-4)
+    assert (logits(wrapped.module) - logits(model.module)).abs().max() > 1e-3
+
+
+def test_weights_that_are_not_shared_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, bridge = boot("gpt2", tmp_path, monkeypatch)
+    q = bridge.blocks[0].attn.q.original_component
+    q.weight = torch.nn.Parameter(q.weight.detach() * 3)
+    with pytest.raises(ModelError, match="does not share"):
+        ns.wrap(bridge)
+
+
+def test_values_that_are_not_finite_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, bridge = boot("gpt2", tmp_path, monkeypatch)
+    bridge.add_hook("blocks.0.mlp.hook_pre", lambda a, hook: a * float("nan"))
+    with pytest.raises(ModelError, match="it has hooks"):
+        ns.wrap(bridge)
+
+
+def test_an_error_of_the_bridge_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, bridge = boot("gpt2", tmp_path, monkeypatch)
+
+    def fails(a: torch.Tensor, hook: Any) -> None:
+        raise ZeroDivisionError("of this hook")
+
+    bridge.add_hook("blocks.0.mlp.hook_pre", fails)
+    with pytest.raises(ModelError, match="ZeroDivisionError: of this hook") as raised:
+        ns.wrap(bridge)
+    assert isinstance(raised.value.__cause__, ZeroDivisionError)
+
+
 def test_a_bridge_without_transformers_inside_is_refused() -> None:
     from transformer_lens.config import TransformerBridgeConfig
 

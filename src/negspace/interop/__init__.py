@@ -1,4 +1,4 @@
-"""Interventions handed out to other tools: hooks for plain torch and TransformerLens, edits for nnsight.
+"""Internal: interventions handed out to other tools: hooks for plain torch and TransformerLens, edits for nnsight.
 
 | function | what it gives |
 | --- | --- |

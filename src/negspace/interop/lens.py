@@ -12,6 +12,7 @@ from negspace.errors import InterventionError
 from negspace.interop.plain import Change, changes
 from negspace.intervention import Mode, Zero, intervene
 from negspace.models import probe
+from negspace.models.held import true_cause
 from negspace.models.load import wrap
 from negspace.models.model import Model
 from negspace.models.site import Site
@@ -86,6 +87,7 @@ def _prove(bridge: Any, model: Model, hooks: list[tuple[str, Hook]], sites: tupl
 
     Raises:
         InterventionError: pre-activations or logits differ by more than rounding.
+        ModelError: the bridge's forward pass fails.
     """
     ids = probe.sequence(model.module)
     seen: dict[str, torch.Tensor] = {}
@@ -101,7 +103,7 @@ def _prove(bridge: Any, model: Model, hooks: list[tuple[str, Hook]], sites: tupl
     def note(site: Site, a: torch.Tensor, _: torch.Tensor | None) -> None:
         wanted[f"blocks.{site.layer}.mlp.hook_pre"] = a.clone()
 
-    with torch.no_grad():
+    with torch.no_grad(), true_cause(bridge, f"TransformerLens hooks for the neurons of {model.source.name}"):
         lens = bridge.run_with_hooks(ids, fwd_hooks=[watched(*pair) for pair in hooks], return_type="logits")
     with tap(model, before=note, sites=sites), opened():
         logits = probe.forward(model.module, ids)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -36,9 +38,12 @@ def _of_nnsight(held: Any, asked: str) -> Any:
             found="an nnsight model with stored edits, which nnsight applies in its traces alone",
             todo="wrap the model without them (model.clear_edits())",
         )
-    # Until its first trace, nnsight's model has no weights.
     if not getattr(held, "dispatched", True):
-        held.dispatch()
+        raise ModelError(
+            asked=asked,
+            found="an nnsight model that is not dispatched: it has no weights until its first trace",
+            todo="call model.dispatch() first, or make it with dispatch=True",
+        )
     return held._module
 
 
@@ -118,16 +123,33 @@ def _original(part: Any) -> Any:
 
 
 def _check_logits(bridge: Any, module: Any, asked: str) -> None:
-    """Refuse a bridge that computes something else than the module with its weights."""
+    """Refuse a bridge that computes something else than the module.
+
+    Weights that were edited in place are shared, so both compute with them; they show in the fingerprint.
+    """
     ids = probe.sequence(module)
-    with torch.no_grad():
+    with torch.no_grad(), true_cause(bridge, asked):
         lens = bridge(ids, return_type="logits")
     plain = probe.forward(module, ids)
     allowed = probe.tolerance(plain.dtype) * plain.abs().max()
-    if lens.shape != plain.shape or bool((lens - plain).abs().max() > allowed):
+    # Written so that a NaN is refused.
+    if lens.shape != plain.shape or not bool((lens - plain).abs().max() <= allowed):
         raise ModelError(
             asked=asked,
-            found="a bridge whose logits are not those of its weights in transformers: it has hooks, or some of its "
-            "weights were edited",
+            found="a bridge whose logits are not those of the transformers model inside: it has hooks, or weights that "
+            "it does not share with that model",
             todo="remove its hooks (bridge.reset_hooks()), or boot it anew",
         )
+
+
+@contextmanager
+def true_cause(bridge: Any, asked: str) -> Iterator[None]:
+    """Errors of a bridge's own forward pass, as ModelErrors that name them."""
+    try:
+        yield
+    except Exception as error:
+        raise ModelError(
+            asked=asked,
+            found=f"a {type(bridge).__name__} whose forward pass fails: {type(error).__name__}: {error}",
+            todo="mend the bridge until bridge(tokens) runs, or use negspace.load",
+        ) from error
