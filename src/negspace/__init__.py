@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from negspace.controls import Match, match_perplexity, random_sets
     from negspace.errors import NegspaceError
     from negspace.experiment.config import Study
+    from negspace.interop import TorchHook, nnsight_edit, torch_hooks, transformer_lens_hooks
     from negspace.intervention import INTERVENTIONS, intervene
     from negspace.models.load import load, wrap
     from negspace.models.model import Model
@@ -51,6 +52,7 @@ wait_softly()  # before anything imports torch
 _HOMES = {
     "negspace.controls": ("Match", "match_perplexity", "random_sets"),
     "negspace.errors": ("NegspaceError",),
+    "negspace.interop": ("TorchHook", "nnsight_edit", "torch_hooks", "transformer_lens_hooks"),
     "negspace.intervention": ("INTERVENTIONS", "intervene"),
     "negspace.models.load": ("load", "wrap"),
     "negspace.models.model": ("Model",),
@@ -92,6 +94,7 @@ __all__ = [
     "Tables",
     "TaskScores",
     "Text",
+    "TorchHook",
     "Windows",
     "__version__",
     "intervene",
@@ -99,6 +102,7 @@ __all__ = [
     "make_windows",
     "match_perplexity",
     "minimal_pairs",
+    "nnsight_edit",
     "parts_of_speech",
     "perplexity",
     "plan_study",
@@ -110,6 +114,8 @@ __all__ = [
     "scan",
     "tap",
     "tasks",
+    "torch_hooks",
+    "transformer_lens_hooks",
     "wrap",
     "write_figures",
     "write_report",

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 Zero = Literal["negative", "positive", "both"]
 Mode = Literal["relu_on_positives", "sign_flip", "mean", "negative_mean"]
 
-_Edit = Callable[..., torch.Tensor]
+Edit = Callable[..., torch.Tensor]
+"""`edit(a, experts=, out=)` returns the edited input a of an activation, `edit(a, y, experts=, out=)` its edited output
+y; `experts` as `tap` gives them; `out` is the tensor to write into, or None for a new one."""
 
 
 @dataclass(frozen=True)
@@ -116,22 +118,17 @@ def intervene(
         SelectionError: the neurons belong to another layout than the model's.
     """
     chosen = intervention(zero, mode)
-    neurons.check(model)
-    if chosen.needs_means and scan is None:
-        raise InterventionError(
-            f"intervene(mode={chosen.name!r})", "no scan, hence no means", "pass scan=, the result of negspace.scan"
-        )
-    sites = [site for site in model.sites if len(neurons.at(site.path))]
-    if not sites:
+    edits = edits_of(model, neurons, chosen, scan)
+    if not edits:
         yield
         return
-    in_place = _in_place_is_exact(model)
-    edits = {site.path: _edit(model, site, neurons.indices[site.path], chosen, scan) for site in sites}
+    in_place = in_place_is_exact(model)
+    sites = tuple(edits)
 
     def apply(site: Site, experts: torch.Tensor | None, *tensors: torch.Tensor) -> torch.Tensor | None:
         value = tensors[-1]
         fresh = not in_place or (torch.is_grad_enabled() and value.requires_grad)
-        result = edits[site.path](*tensors, experts=experts, out=None if fresh else value)
+        result = edits[site](*tensors, experts=experts, out=None if fresh else value)
         return result if fresh else None
 
     if chosen.on_output:
@@ -142,7 +139,23 @@ def intervene(
         yield
 
 
-def _edit(model: Model, site: Site, flat: np.ndarray, chosen: Intervention, scan: Scan | None) -> _Edit:
+def edits_of(model: Model, neurons: NeuronSet, chosen: Intervention, scan: Scan | None) -> dict[Site, Edit]:
+    """The function that edits each site's tensor, for the sites of chosen neurons, in the order of the model's.
+
+    Raises:
+        InterventionError: a mean is asked for without a scan of this model.
+        SelectionError: the neurons belong to another layout than the model's.
+    """
+    neurons.check(model)
+    if chosen.needs_means and scan is None:
+        raise InterventionError(
+            f"intervene(mode={chosen.name!r})", "no scan, hence no means", "pass scan=, the result of negspace.scan"
+        )
+    sites = [site for site in model.sites if len(neurons.at(site.path))]
+    return {site: _edit(model, site, neurons.indices[site.path], chosen, scan) for site in sites}
+
+
+def _edit(model: Model, site: Site, flat: np.ndarray, chosen: Intervention, scan: Scan | None) -> Edit:
     """The function that edits one site's tensor, with its per-neuron constants ready on whatever device it meets."""
     mask = torch.zeros(site.size, dtype=torch.bool)
     mask[torch.from_numpy(np.array(flat, dtype=np.int64))] = True
@@ -235,7 +248,7 @@ class _PerNeuron:
 _IN_PLACE: WeakKeyDictionary[torch.nn.Module, bool] = WeakKeyDictionary()
 
 
-def _in_place_is_exact(model: Model) -> bool:
+def in_place_is_exact(model: Model) -> bool:
     """Whether the pre-activation may be overwritten where it lies, found by trying it once on a few tokens.
 
     Overwriting saves a copy of every MLP's hidden layer (0.7% against 5% of a forward pass on two CPU cores). It is

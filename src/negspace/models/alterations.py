@@ -190,7 +190,9 @@ def foreign(module: nn.Module) -> list[Patch]:
     """Hooks and patched methods whose effect cannot be told: those of nobody that is known to leave values alone, or to
     say by its weights what it does."""
     known = (*_HERE, *_MACHINERY)
-    return [patch for patch in _patches(module) if patch.package not in known]
+    return [
+        patch for patch in _patches(module) if patch.package not in known or patch.home.startswith("negspace.interop.")
+    ]  # hooks that were handed out stay for as long as their owner likes
 
 
 @contextmanager
@@ -222,8 +224,10 @@ def _patches(module: nn.Module) -> Iterator[Patch]:
 
 def _machinery(module: nn.Module) -> Iterator[str]:
     for patch in _patches(module):
-        # Set by gradient checkpointing with adapters: it only asks for gradients.
-        if patch.package in _MACHINERY and "make_inputs_require_grads" not in patch.home:
+        # One is set by gradient checkpointing with adapters and only asks for gradients; the other, by the first pass
+        # that was asked for hidden states or attentions, only collects them.
+        idle = "make_inputs_require_grads" in patch.home or "output_capturing" in patch.home
+        if patch.package in _MACHINERY and not idle:
             yield f"{patch.path}|{patch.kind}|{patch.home}"
 
 

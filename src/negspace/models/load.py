@@ -20,6 +20,7 @@ from negspace.models.compiled import uncompiled
 from negspace.models.gguf import names as gguf_names
 from negspace.models.gguf.cache import cache_folder, converted
 from negspace.models.gguf.convert import require_package
+from negspace.models.held import unwrapped
 from negspace.models.kernels import unmasked
 from negspace.models.language import embeddings, language_class
 from negspace.models.model import Model, ModelSource
@@ -200,21 +201,27 @@ def _load(
     return module.eval(), tokenizer, source
 
 
-def wrap(module: Any, tokenizer: Any, name: str | None = None) -> Model:
+def wrap(module: Any, tokenizer: Any = None, name: str | None = None) -> Model:
     """Take a live module and its tokenizer as they are. Both are used, never changed, and stay the caller's.
 
     Args:
         module: a `PreTrainedModel`, or a `PeftModel` around one, whose adapters act as they are set; of what
-            `torch.compile` returned, the module that it was made of.
-        tokenizer: its tokenizer.
+            `torch.compile` returned, the module that it was made of; of an nnsight model, the module inside; of a
+            TransformerLens bridge, a plain transformers module that shares its weights. Interventions on that module do
+            not act on the bridge: `transformer_lens_hooks` makes those that do.
+        tokenizer: its tokenizer; None for the one that a bridge or an nnsight model has. A bridge's puts BOS before
+            each text.
         name: what to call it in results.
 
     Raises:
         ModelError: not a transformers model, in training mode or with a part that drops values, an adapter that acts
-            outside of the layers, compiled parts, a processor, a tokenizer that does not fit, weights not finite.
+            outside of the layers, compiled parts, a processor, a tokenizer that does not fit, weights not finite; a
+            bridge whose weights were processed; an nnsight model with stored edits, or not loaded yet.
         SiteError: the places where its MLPs apply their activation cannot be resolved.
     """
     asked = f"to wrap {name or type(module).__name__}"
+    module, its_own = unwrapped(module, asked)
+    tokenizer = its_own if tokenizer is None else tokenizer
     module = uncompiled(asked, module)
     if adapters.is_wrapped(module):
         module = adapters.taken_out(asked, module)

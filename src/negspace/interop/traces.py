@@ -1,0 +1,55 @@
+"""Interventions as edits of an nnsight trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from negspace.interop.plain import changes
+from negspace.intervention import Mode, Zero
+from negspace.models.load import wrap
+from negspace.neurons.neuronset import NeuronSet
+from negspace.neurons.scan import Scan
+
+
+def nnsight_edit(
+    model: Any,
+    neurons: NeuronSet,
+    zero: Zero | None = None,
+    mode: Mode | None = None,
+    scan: Scan | None = None,
+    tokenizer: Any = None,
+) -> Callable[[], None]:
+    """A function that does what `intervene` does when it is called inside a trace of an nnsight model.
+
+        edit = ns.nnsight_edit(model, neurons, zero="negative")
+        with model.trace("The dogs"):
+            edit()
+            logits = model.output.logits.save()
+
+    Logits are bit for bit those under `intervene`. nnsight hands out values in the order in which the model computes
+    them: call it before reading what comes after the first changed layer, or inside `model.edit()`, whose edits run
+    beside the trace.
+
+    Args:
+        model: an nnsight model (`LanguageModel`, `TransformersModel`, `NNsight`) over a transformers model.
+        neurons: the neurons to change.
+        zero, mode, scan: as in `intervene`.
+        tokenizer: of a model that has none by itself.
+
+    Raises:
+        ModelError, SiteError: as `wrap`.
+        InterventionError, SelectionError: as `torch_hooks`.
+    """
+    chosen, places = changes(wrap(model, tokenizer), neurons, zero, mode, scan)
+
+    def edit() -> None:
+        for site, change in places.items():
+            envoy = model.get(site.path)
+            a = envoy.input
+            if chosen.on_output:
+                envoy.output = change(a, envoy.output)
+            else:
+                envoy.input = change(a)
+
+    return edit
