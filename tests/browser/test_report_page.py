@@ -99,9 +99,9 @@ def test_what_is_shown_is_saved_as_csv_with_intervals_apart(open_report: Callabl
     with opened.page.expect_download() as coming:
         host.get_by_role("button", name="CSV").click()
     lines = Path(coming.value.path()).read_text().splitlines()
-    assert lines[0].startswith("share,score,against,control,top,reference,difference,low,high,p")
-    assert len(lines) == 3
-    assert lines[1].startswith("0.01,blimp,random,2 sets,0.72,0.79,-0.07,-0.09,-0.05,0.01")
+    assert lines[0].startswith("share,score,set,against,control,value,reference,difference,low,high,se,p")
+    assert len(lines) == 4
+    assert lines[2].startswith("0.01,blimp,top,random,5 random sets,0.72,0.79,-0.07,-0.09,-0.05,0.01")
 
 
 def test_legend_hides_a_series_in_every_panel(open_report: Callable, plain_report: Path) -> None:

@@ -48,6 +48,7 @@ def two_nodes() -> Iterator[Any]:
 def fields(tiny_model_path: Path, tiny_text_path: Path, tiny_pairs_path: Path) -> dict[str, Any]:
     data = {"text": str(tiny_text_path), "blimp": [str(tiny_pairs_path / "blimp")], "limit": 3}
     small = {"window": 64, "windows": 12, "md_pairs": 64, "draws": 100, "shares": [0.1, 0.3], "random": 2}
+    small["random_perplexity"] = 3
     return {"model": str(tiny_model_path), **data, **small}
 
 
@@ -169,6 +170,7 @@ def test_a_series_of_checkpoints(fields: dict[str, Any], two_nodes: Any, tmp_pat
 def test_a_scan_in_parts(fields: dict[str, Any], two_nodes: Any, tmp_path: Path) -> None:
     """Two workers read the text together; their sketches merge to the bytes of one scan at once."""
     only = {"analyses": {"ablation": {}}, "blimp": [], "matched": False, "shares": [0.1], "random": 1}
+    only["random_perplexity"] = 2
     longer = {**fields, **only, "stride": 16, "windows": 180, "perplexity_windows": 4}
     run_study(configure(longer), tmp_path / "local")
     told: list[str] = []

@@ -70,7 +70,7 @@ def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
 def study(tiny_fields: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two analyses, with searches, on few items."""
     analyses = {"ablation": {}, "dose": {"shares": [0.1, 0.5], "random": 1, "interventions": ["zero_negative"]}}
-    small = {"windows": 6, "limit": 2, "random": 2, "draws": 100, "shares": [0.1]}
+    small = {"windows": 6, "limit": 2, "random": 2, "random_perplexity": 3, "draws": 100, "shares": [0.1]}
     path = tmp_path_factory.mktemp("study") / "study.yaml"
     path.write_text(yaml.safe_dump({**tiny_fields, **small, "analyses": analyses}))
     return path
