@@ -155,7 +155,7 @@ def test_tables(run: tuple[Path, Tables]) -> None:
         tables["differentiation_pairs"],
         tables["differentiation"],
     )
-    assert neurons["set"].value_counts().to_dict() == {"top": 8, "random": 24, "bottom": 8}
+    assert neurons["set"].value_counts().to_dict() == {"top": 8, "random": 40, "bottom": 8}
     for row in neurons.itertuples():
         mine = pairs[(pairs["name"] == row.name) & (pairs["kind"] == "selected")]
         assert row.nn == pytest.approx((mine["sign"] == "NN").mean())

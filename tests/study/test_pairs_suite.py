@@ -49,7 +49,8 @@ def places(tmp_path: Path) -> list[str]:
 
 
 def test_pairs_run_through_a_study(tiny_fields: dict[str, Any], places: list[str], tmp_path: Path) -> None:
-    fields = {**tiny_fields, "shares": [0.3], "random": 2, "matched": False, "tse": []}
+    few = {"random": 2, "random_perplexity": 2, "matched": False, "tse": []}
+    fields = {**tiny_fields, "shares": [0.3], **few}
     columns = "good=right,bad=wrong,phenomenon=topic"
     with pytest.raises(PairsError, match="without two columns of sentences that are known by name"):
         run_study(configure({**fields, "pairs": places[0]}), tmp_path / "run")

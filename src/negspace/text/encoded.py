@@ -34,10 +34,10 @@ def encoded(text: str, tokenizer: PreTrainedTokenizerBase, *, special: bool) -> 
     Args:
         special: whether the tokenizer's own special tokens are added, which stand for no characters.
     """
-    core: Any = getattr(tokenizer, "backend_tokenizer", None)
-    if core is None or not tokenizer.is_fast:
+    if not tokenizer.is_fast:
         return Encoded(np.asarray(encode(tokenizer, [text], special=special)[0], np.int64), None)
-    if len(text) < _LONG:
+    core: Any = getattr(tokenizer, "backend_tokenizer", None)
+    if core is None or len(text) < _LONG:
         return _encode(text, tokenizer, special)
     # All that decides how a text is encoded is in these; who changes the tokenizer gets other tokens.
     rules = hashlib.sha256(f"{type(tokenizer).__qualname__} {core.to_str()}".encode()).digest()
