@@ -68,7 +68,7 @@ def demo() -> str:
     record = json.loads((ROOT / "docs" / "records" / "demo.json").read_text())
     rows = []
     for row in record["tables"]["summary"]:
-        if row["role"] == "random":  # the three sets stand in the row of their mean
+        if row["role"] == "random":  # the sets stand in the row of their mean
             continue
         rows.append(
             [

@@ -86,7 +86,7 @@ def _plain(bridged: PreTrainedModel, asked: str) -> PreTrainedModel:
     for path, part in module.named_modules():
         original = _below(bridged, path)
         # What a bridge adds (a bias of zeros for the unembedding) is left out; the logits tell whether it matters.
-        if type(original) is not type(part) or not _share(original, part):
+        if original is None or type(original) is not type(part) or not _share(original, part):
             raise ModelError(
                 asked=asked,
                 found=f"a bridge whose {path or 'model'} ({type(original).__name__}) is not the "
@@ -99,7 +99,11 @@ def _plain(bridged: PreTrainedModel, asked: str) -> PreTrainedModel:
 
 def _share(original: nn.Module, part: nn.Module) -> bool:
     """Give a part the tensors of the original; False where that lacks one."""
-    for mine, theirs in ((part._parameters, original._parameters), (part._buffers, original._buffers)):
+    held: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        (part._parameters, original._parameters),
+        (part._buffers, original._buffers),
+    ]
+    for mine, theirs in held:
         for name, own in mine.items():
             if own is not None:
                 if theirs.get(name) is None:
