@@ -2,9 +2,10 @@
 
 from negspace.experiment.analysis import Analysis, Settings
 from negspace.experiment.book import Book
+from negspace.experiment.changes import Changes
 from negspace.experiment.claim import Claim
 from negspace.experiment.condition import Condition, written
-from negspace.experiment.effects import Changes, Effects
+from negspace.experiment.effects import Effects
 from negspace.experiment.lab import Lab
 from negspace.experiment.plan import PLAIN, Load
 from negspace.experiment.run import Run

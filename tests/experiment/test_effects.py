@@ -10,8 +10,10 @@ import pandas as pd
 import pytest
 
 from negspace.experiment.book import Book
+from negspace.experiment.changes import CHANGE, DIFFERENCE, GROUP
 from negspace.experiment.condition import Condition
-from negspace.experiment.effects import CHANGE, DIFFERENCE, GROUP, Effects, Entry, equivalence_margins, scored
+from negspace.experiment.effects import Effects, Entry, equivalence_margins
+from negspace.experiment.scored import scored
 from negspace.experiment.words import amount, claim
 from negspace.runs.cell import Record
 from negspace.significance import Nesting, compare, compare_sets, compare_with_sets

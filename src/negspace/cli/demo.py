@@ -73,10 +73,13 @@ def detectable(contrasts: pd.DataFrame) -> str:
     Args:
         contrasts: the main study's contrasts.
     """
+    from negspace.analyses.ablation.words import AGAINST
     from negspace.experiment.words import percent, title
 
     lines = []
-    for (share, against), rows in contrasts[contrasts["set"] == "top"].groupby(["share", "against"], sort=False):
+    top = contrasts[contrasts["set"] == "top"]
+    for share, against in dict.fromkeys(zip(top["share"], top["against"], strict=True)):
+        rows = top[(top["share"] == share) & (top["against"] == against)]
         sizes = [
             f"{row['detectable']:.1%} of perplexity"
             if row["score"] == "perplexity"
@@ -84,8 +87,7 @@ def detectable(contrasts: pd.DataFrame) -> str:
             for _, row in rows.dropna(subset="detectable").iterrows()
         ]
         if sizes:
-            other = {"plain": "the plain model", "random": "random sets", "matched": "the matched set"}[str(against)]
-            lines.append(f"{' and '.join(sizes)} (top {percent(float(share))} against {other})")  # type: ignore[arg-type]
+            lines.append(f"{' and '.join(sizes)} (top {percent(share)} against {AGAINST[against]})")
     return f"Detectable with probability 0.8 at these sizes, before correction: {'; '.join(lines) or 'unknown'}."
 
 

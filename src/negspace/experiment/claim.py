@@ -58,27 +58,40 @@ _HARM: Mapping[str, Answer] = {"harm": "holds", "gain": "does not hold", "equiva
 _INTACT: Mapping[str, Answer] = {"equivalent": "holds", "harm": "does not hold", "gain": "does not hold"}
 
 
+def answered(finding: str, *, intact: bool = False) -> Answer:
+    """What a finding says of the claim that something is harm.
+
+    Args:
+        intact: whether the claim is that nothing changes.
+    """
+    if finding == "cannot be judged":
+        return "cannot be judged"
+    return (_INTACT if intact else _HARM).get(finding, "undecided")
+
+
 def harmed(
     key: str, claim: str, of: str, share: float | None, row: Mapping[str, Any], *, intact: bool = False
 ) -> list[Claim]:
     """The claim that a contrast is harm (or that it is none), on accuracy and on margins.
 
     Args:
-        row: of a table, in the columns of `effects.DIFFERENCE`.
+        row: of a table, in the columns of `changes.DIFFERENCE`.
         intact: whether the claim is that nothing changes.
     """
-    answers = _INTACT if intact else _HARM
     main: Scale = "ratio" if row["score"] == "perplexity" else "points"
+    scales: tuple[tuple[Scale, str, str, str, str, str], ...] = (
+        (main, of, "finding", "difference", "low", "high"),
+        ("nats", f"{of}, margins", "nats_finding", "difference_nats", "difference_nats_low", "difference_nats_high"),
+    )
     claims = []
-    for scale, finding, name, ends in (
-        (main, row["finding"], "difference", ("low", "high")),
-        ("nats", row.get("nats_finding"), "difference_nats", ("difference_nats_low", "difference_nats_high")),
-    ):
+    for scale, called, told, *names in scales:
+        finding = row.get(told)
         if not isinstance(finding, str) or not finding:
             continue
-        answer: Answer = "cannot be judged" if finding == "cannot be judged" else answers.get(finding, "undecided")
-        numbers = (NAN,) * 3 if finding == "cannot be judged" else (row[name], *(row[end] for end in ends))
-        called = f"{of}, margins" if scale == "nats" else of
-        reason = str(row["reason"]) if finding == "cannot be judged" else ""
-        claims.append(Claim(key, claim, called, share, answer, finding, scale, *map(float, numbers), reason))  # type: ignore[arg-type]
+        answer = answered(finding, intact=intact)
+        if answer == "cannot be judged":
+            claims.append(Claim(key, claim, called, share, answer, finding, scale, reason=str(row["reason"])))
+            continue
+        value, low, high = (float(row[name]) for name in names)
+        claims.append(Claim(key, claim, called, share, answer, finding, scale, value, low, high))
     return claims

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negspace.experiment.book import Book
+from negspace.experiment.changes import CHANGE, GROUP, Changes, Row
 from negspace.experiment.condition import Condition
-from negspace.experiment.schema import Column
+from negspace.experiment.scored import Scored, scored
 from negspace.runs.cell import Record
 from negspace.significance import (
     Contrast,
     Dissociation,
     Margin,
-    Nesting,
     Scale,
     compare,
     compare_sets,
@@ -28,82 +28,9 @@ from negspace.significance import (
     describe,
     judge_together,
 )
-from negspace.text.suites import SUITES
 
 MEAN = "random mean"
 """Role of the mean over random sets."""
-FINDING = (
-    "harm or gain where p_holm is at most alpha; equivalent where the change is shown to lie within the margin; "
-    "undecided where neither is shown; cannot be judged (the reason says why)"
-)
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Scored:
-    """One score under one condition, or the mean over several conditions, item by item."""
-
-    score: str
-    """"perplexity", or a suite of minimal pairs."""
-    values: NDArray[np.float64]
-    """[items] a window's mean negative log-likelihood in nats; for a pair 1 where it is right, else 0 (in a mean over
-    conditions, the share of them that have it right). Pairs of identical sentences are left out."""
-    margins: NDArray[np.float64] | None
-    """[items] log p(good) - log p(bad) of each pair, nats; None for perplexity, and for suites that hold predictions
-    without two sides."""
-    nesting: Nesting
-    """What the items are nested in."""
-    groups: NDArray[Any]
-    """[items] BLiMP's phenomenon or TSE's construction; empty for perplexity."""
-
-    @property
-    def level(self) -> float:
-        """Perplexity, or accuracy as the mean over paradigms."""
-        mean = self.mean(self.values)
-        return float(np.exp(mean)) if self.score == "perplexity" else mean
-
-    def mean(self, values: NDArray[np.float64]) -> float:
-        """The mean over paradigms (windows) of each one's mean of values [items]."""
-        return float(self.nesting.weights @ (np.bincount(self.nesting.group, values) / self.nesting.sizes))
-
-    def part(self, group: str) -> Scored:
-        """The items of one phenomenon or construction."""
-        here = self.groups == group
-        kept = np.zeros(len(self.nesting.labels), bool)
-        kept[self.nesting.group[here]] = True
-        margins = None if self.margins is None else self.margins[here]
-        return replace(
-            self,
-            values=self.values[here],
-            margins=margins,
-            nesting=self.nesting.only(kept)[0],
-            groups=self.groups[here],
-        )
-
-    def on(self, scale: Scale) -> NDArray[np.float64] | None:
-        """[items] the values on a scale: "points" or "log ratio", or "nats"."""
-        return self.margins if scale == "nats" else self.values
-
-
-def scored(score: str, record: Record, like: Scored | None = None) -> Scored:
-    """The items of a record of "perplexity" or of a suite of minimal pairs.
-
-    Args:
-        like: the same score under another condition; its nesting is taken over, the items being the same.
-    """
-    items = record.items
-    if score == "perplexity":
-        nesting = like.nesting if like is not None else Nesting.windows(len(items))
-        return Scored(score, items["nll"].to_numpy(np.float64), None, nesting, np.empty(0, dtype=object))
-    kept = items[items["outcome"] != "identical"]
-    right = np.asarray(kept["outcome"] == "right", dtype=np.float64)
-    margins = kept["good"].to_numpy(np.float64) - kept["bad"].to_numpy(np.float64)
-    whole = margins if np.isfinite(margins).all() else None
-    if like is not None:
-        return replace(like, values=right, margins=whole)
-    paradigm, phenomenon = (kept[name].to_numpy(object) for name in ("paradigm", "phenomenon"))
-    nest = Nesting.constructions if score == "tse" else Nesting.pairs
-    return Scored(score, right, whole, nest(paradigm, phenomenon), kept[SUITES[score].column].to_numpy(object))
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,81 +58,6 @@ class Entry:
         return tuple(member for member in self.members if score in member.scores)
 
 
-@dataclass(frozen=True)
-class Changes:
-    """Names of the columns of a change, its test and what it rests on: declared here, filled by `Effects.change`."""
-
-    name: str = "change"
-    """The column of the estimate; that of margins is NAME_nats."""
-    prefix: str = ""
-    """Before the names of p, p_holm, finding, nats_finding, units and reason, where a row holds two changes."""
-    ends: tuple[str, str] | None = None
-    """The columns of the interval's ends; NAME_low and NAME_high."""
-
-    @property
-    def interval(self) -> tuple[str, str]:
-        """The columns of both ends."""
-        return self.ends or (f"{self.name}_low", f"{self.name}_high")
-
-    @property
-    def claims(self) -> str:
-        """Where a row keeps its contrasts until they are judged; no column of any table."""
-        return f"({self.prefix}claims)"
-
-    def columns(self, meaning: str, *, sets: bool = False) -> tuple[Column, ...]:
-        """The columns in order.
-
-        Args:
-            meaning: of the estimate.
-            sets: whether random sets enter, with columns of their own.
-        """
-        low, high = self.interval
-        own = (
-            Column(self.name, float, meaning),
-            Column(low, float, "lower end of its interval"),
-            Column(high, float, "upper end of its interval"),
-            Column(f"{self.prefix}se", float, "standard error of the estimate; for perplexity of its logarithm"),
-            Column(f"{self.prefix}p", float, "two-sided p-value against no difference, by t over the units"),
-            Column(f"{self.prefix}p_holm", float, "the same, Holm-corrected (family: see the table)"),
-            Column(f"{self.prefix}finding", str, FINDING),
-            Column(
-                f"{self.name}_nats",
-                float,
-                "the same difference in the pairs' margin, log p(good) - log p(bad), mean over paradigms, in nats",
-            ),
-            Column(f"{self.name}_nats_low", float, "lower end of its interval"),
-            Column(f"{self.name}_nats_high", float, "upper end of its interval"),
-            Column(f"{self.prefix}nats_se", float, "its standard error"),
-            Column(f"{self.prefix}nats_p", float, "its p-value; in the family of p_holm as well"),
-            Column(f"{self.prefix}nats_finding", str, "the finding on margins, corrected in the same family"),
-            Column(
-                f"{self.prefix}units",
-                str,
-                "what the interval rests on: the highest of phenomena, paradigms and pairs (families, constructions; "
-                "windows) of which there are enough",
-            ),
-            Column(f"{self.prefix}reason", str, "what cannot be judged, and what to add"),
-        )
-        if not sets:
-            return own
-        return (
-            *own,
-            Column(f"{self.prefix}sets", int, "random sets; the interval is a prediction interval for a further one"),
-            Column(f"{self.prefix}sets_sd", float, "standard deviation of their means (perplexity: of its logarithm)"),
-            Column(f"{self.prefix}sets_share", float, "share of the error that comes from the sets' differing"),
-            Column(f"{self.prefix}below", int, "random sets of a lower score"),
-            Column(f"{self.prefix}above", int, "random sets of a higher score"),
-        )
-
-
-CHANGE = Changes()
-"""A change against the plain model: change, change_low, change_high, p, ..."""
-GROUP = Changes(ends=("low", "high"))
-"""The same in tables by phenomenon or construction: change, low, high, p, ..."""
-DIFFERENCE = Changes("difference", ends=("low", "high"))
-"""A difference from another condition: difference, low, high, p, ..."""
-
-
 class Effects:
     """From the conditions of a run to the figures of its tables: values, changes, contrasts, groups.
 
@@ -231,7 +83,9 @@ class Effects:
             scores = {}
             for score in (score for score in self.scores if score in condition.cells):
                 key = condition.cells[score]
-                record = records.setdefault(key, self.book.record(key))
+                if key not in records:
+                    records[key] = self.book.record(key)
+                record = records[key]
                 if "place" in condition.facts:
                     record = replace(record, items=record.items[record.items["condition"] == condition.facts["place"]])
                 scores[score] = scored(score, record, self._like.get(score))
@@ -325,21 +179,11 @@ class Effects:
         """
         claims = self.claims(before, after, score, within=within, margins=margins)
         main = next(iter(claims.values()))
-        low, high = columns.interval
-        numbers = np.array([main.estimate, main.low, main.high])
-        numbers = np.exp(numbers) if score == "perplexity" else numbers
+        row: Row = {**columns.row(main), columns.claims: claims}
         if main.reason and not before.members:
             # What these very items show is said; that it cannot be judged is its finding. Of sets not drawn nothing is.
             first, second = self.level(before, score), self.level(after, score)
-            numbers[0] = second / first if score == "perplexity" else second - first
-        row: Row = dict(zip((columns.name, low, high), numbers, strict=True))
-        row |= {
-            f"{columns.prefix}se": main.se,
-            f"{columns.prefix}p": main.p,
-            f"{columns.prefix}units": rests_on(main),
-            f"{columns.prefix}reason": main.reason,
-            columns.claims: claims,
-        }
+            row[columns.name] = second / first if score == "perplexity" else second - first
         if "nats" in claims:
             nats = claims["nats"]
             estimate = nats.estimate
@@ -407,7 +251,7 @@ class Effects:
             judged = judge_together(claims)
             for (n, scale), claim in judged.items():
                 assert isinstance(claim, Contrast)
-                own[n] |= said(claim, scale, columns)
+                own[n] |= columns.said(claim, scale)
             by_share = {row.get("share"): row for row in own}
             wanted = [f"{columns.prefix}{name}" for name in ("p_holm", "finding", "nats_finding")]
             for row in tests:
@@ -415,20 +259,6 @@ class Effects:
                 for name in (name for name in wanted if name in source):
                     row.setdefault(name, source[name])
         return rows
-
-
-def said(claim: Contrast, scale: Scale, columns: Changes) -> Row:
-    """What a judged contrast adds to its row."""
-    if scale == "nats":
-        return {f"{columns.prefix}nats_finding": claim.finding}
-    return {f"{columns.prefix}p_holm": claim.p_adjusted, f"{columns.prefix}finding": claim.finding}
-
-
-def rests_on(claim: Contrast) -> str:
-    """The units of a contrast in words: "12 phenomena", "8 constructions, these 3 families"; empty where none."""
-    if not claim.count:
-        return ""
-    return f"{claim.count} {claim.units}{f', {claim.scope}' if claim.scope else ''}"
 
 
 def equivalence_margins(

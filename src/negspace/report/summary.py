@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import pandas as pd
 
 from negspace.analyses.ablation.dissociation import verdict
+from negspace.analyses.ablation.words import AGAINST
 from negspace.experiment.run import Run
 from negspace.experiment.words import percent, ratio
 from negspace.text.suites import TITLES
 
 _CLAIM = 0.01
-_AGAINST = {"plain": "the plain model", "random": "random sets", "matched": "the matched set"}
 
 
 def headline(run: Run) -> str:
@@ -53,7 +53,7 @@ def _findings(rows: pd.DataFrame) -> str:
     """Findings in words: "harm against the plain model and random sets, undecided against the matched set"."""
     by_finding: dict[str, list[str]] = {}
     for _, row in rows.iterrows():
-        by_finding.setdefault(str(row["finding"]), []).append(_AGAINST[row["against"]])
+        by_finding.setdefault(str(row["finding"]), []).append(AGAINST[row["against"]])
     return ", ".join(f"{finding} against {_several(against)}" for finding, against in by_finding.items())
 
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from negspace.analyses.ablation.columns import CONDITION
 from negspace.experiment.book import Book
+from negspace.experiment.changes import FINDING, Row
 from negspace.experiment.condition import RANDOM, Condition
-from negspace.experiment.effects import FINDING, Effects, Entry, Row
+from negspace.experiment.effects import Effects, Entry
 from negspace.experiment.schema import Column, Table, schema
 from negspace.experiment.words import between, percent, points, ratio
 from negspace.significance import (

@@ -11,17 +11,9 @@ import pandas as pd
 from negspace.analyses.ablation.columns import TABLES
 from negspace.analyses.ablation.dissociation import DissociationTables
 from negspace.experiment.book import Book
+from negspace.experiment.changes import DIFFERENCE, Row, rests_on
 from negspace.experiment.condition import BASELINE, RANDOM, Condition
-from negspace.experiment.effects import (
-    DIFFERENCE,
-    Effects,
-    Entry,
-    Row,
-    equivalence_margins,
-    rests_on,
-    said,
-    together,
-)
+from negspace.experiment.effects import Effects, Entry, equivalence_margins, together
 from negspace.significance import Contrast, above_chance, compare, detectable, plain_sd
 from negspace.text.suites import SUITES, by_group
 
@@ -98,7 +90,7 @@ class AblationTables:
         for row, claims in zip(rows, each, strict=True):
             for scale, claim in claims.items():
                 assert isinstance(claim, Contrast)
-                row |= said(claim, scale, DIFFERENCE)
+                row |= DIFFERENCE.said(claim, scale)
                 if scale != "nats":
                     least = detectable(claim.error, alpha=claim.alpha)
                     row["detectable"] = np.expm1(least) if scale == "log ratio" else least

@@ -21,7 +21,7 @@ _WHAT = {
     "mean": "fixing at their means the pre-activations of",
     "negative_mean": "fixing at their mean the negative pre-activations of",
 }
-AGAINST = {"plain": "the plain model", "random": "random sets of equal size", "matched": "the matched set"}
+AGAINST = {"plain": "the plain model", "random": "random sets", "matched": "the matched set"}
 """What a contrast is against, in a sentence."""
 
 
@@ -53,9 +53,7 @@ def verdicts(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
 
 
 def _control(row: pd.Series) -> str:
-    if row["against"] == "matched":
-        return f"{row['control']}"
-    return AGAINST[row["against"]] if pd.isna(row["sets"]) else f"{row['control']} of equal size"
+    return f"{row['control']} of equal size" if row["against"] == "random" else str(row["control"])
 
 
 def _intact(contrasts: pd.DataFrame) -> list[str]:

@@ -14,7 +14,7 @@ from scipy import stats
 from negspace.analyses.atlas.columns import TABLES
 from negspace.experiment.analysis import Book
 from negspace.experiment.chosen import KEYS, names_of
-from negspace.experiment.effects import scored
+from negspace.experiment.scored import scored
 from negspace.significance import compare, correct, describe
 from negspace.significance.clustered import clustered_mean
 from negspace.stats.modes import Mixture

@@ -11,9 +11,10 @@ import pandas as pd
 
 from negspace.controls.residual import root_mean_square
 from negspace.experiment.analysis import Book
+from negspace.experiment.changes import Changes
 from negspace.experiment.claim import Answer, Claim
 from negspace.experiment.condition import RANDOM, Condition
-from negspace.experiment.effects import Changes, Effects, Entry
+from negspace.experiment.effects import Effects, Entry
 from negspace.experiment.schema import Column, Table, schema
 from negspace.experiment.words import capital, claim, title
 from negspace.significance import mean_interval

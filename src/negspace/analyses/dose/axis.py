@@ -8,16 +8,16 @@ import numpy as np
 import pandas as pd
 
 from negspace.experiment.book import Book
-from negspace.experiment.claim import Answer, Claim
+from negspace.experiment.changes import DIFFERENCE, Row
+from negspace.experiment.claim import Claim, answered
 from negspace.experiment.condition import RANDOM
-from negspace.experiment.effects import FINDING, Effects, Entry, Row, rests_on
+from negspace.experiment.effects import Effects, Entry
 from negspace.experiment.schema import Column, Table, schema
 from negspace.experiment.words import between, nats, points, unjudgeable
 from negspace.significance import (
     Contrast,
     Curve,
     CurveContrast,
-    Dissociation,
     Scale,
     band,
     compare_curves,
@@ -50,16 +50,9 @@ TABLES = schema(
             *_WHERE,
             Column("against", str, "random or bottom: the family that the top sets are compared with"),
             Column("reach", float, "the common range: from the plain model to this ratio of perplexities"),
-            Column(
-                "difference", float, "mean over the common range, in ln of the ratio: the top sets' change minus theirs"
+            *DIFFERENCE.columns(
+                "mean over the common range, in ln of the ratio: the top sets' change minus theirs", margins=False
             ),
-            Column("low", float, "lower end of its interval"),
-            Column("high", float, "upper end of its interval"),
-            Column("p", float, "two-sided p-value against no difference"),
-            Column("p_holm", float, "the same, Holm-corrected"),
-            Column("finding", str, FINDING),
-            Column("units", str, "what the interval rests on"),
-            Column("reason", str, "what cannot be judged, and what to add"),
         ),
         family="all rows of the table",
     ),
@@ -105,7 +98,12 @@ def make(book: Book, effects: Effects, plain: Entry, entries: Sequence[Entry], o
                     found = compare_curves(top, others, items, windows, scale=scale, alpha=book.alpha)
                     contrasts.append(({**where, "against": against}, found))
     judged = judge_together({n: found.contrast for n, (_, found) in enumerate(contrasts)})
-    told = [_row(where, found, judged[n]) for n, (where, found) in enumerate(contrasts)]
+    told = []
+    for n, (where, found) in enumerate(contrasts):
+        claim = judged[n]
+        assert isinstance(claim, Contrast)
+        reach = float(np.exp(found.reach))
+        told.append({**where, "reach": reach, **DIFFERENCE.row(claim), **DIFFERENCE.said(claim)})
     return {
         "damage_axis": TABLES["damage_axis"].of(rows),
         "damage_axis_contrasts": TABLES["damage_axis_contrasts"].of(told),
@@ -129,11 +127,10 @@ def sentences(tables: Mapping[str, pd.DataFrame]) -> list[str]:
 def claims(tables: Mapping[str, pd.DataFrame]) -> Iterator[Claim]:
     """Whether the top sets lose more grammar than either family at the same damage to perplexity."""
     words = "At equal damage to perplexity the top sets lose more grammar"
-    answers: Mapping[str, Answer] = {"harm": "holds", "gain": "does not hold", "cannot be judged": "cannot be judged"}
     for _, row in tables["damage_axis_contrasts"].iterrows():
         of = TITLES[row["score"]] + (", margins" if row["scale"] == "nats" else "")
         value, low, high = (float(row[name]) for name in ("difference", "low", "high"))
-        answer: Answer = answers.get(row["finding"], "undecided")
+        answer = answered(row["finding"])
         who = f"{of}, against {row['against']} sets"
         yield Claim("damage", words, who, None, answer, row["finding"], row["scale"], value, low, high, row["reason"])
 
@@ -159,19 +156,3 @@ def _curves(plain: Entry, entries: Sequence[Entry], suite: str, scale: Scale, ow
         curve = Curve(np.stack(text), np.stack([values - before for values in after if values is not None]))
         curves.setdefault(role, []).append(curve)
     return {family: curves[family] for family in FAMILIES if family in curves}
-
-
-def _row(where: Row, found: CurveContrast, judged: Contrast | Dissociation) -> Row:
-    assert isinstance(judged, Contrast)
-    return {
-        **where,
-        "reach": float(np.exp(found.reach)),
-        "difference": judged.estimate,
-        "low": judged.low,
-        "high": judged.high,
-        "p": judged.p,
-        "p_holm": judged.p_adjusted,
-        "finding": judged.finding,
-        "units": rests_on(judged),
-        "reason": judged.reason,
-    }

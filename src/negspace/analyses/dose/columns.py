@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from negspace.experiment.effects import CHANGE, DIFFERENCE, GROUP
+from negspace.experiment.changes import CHANGE, DIFFERENCE, GROUP
 from negspace.experiment.schema import Column, Table, schema
 
 PLAIN = "plain model"

@@ -13,8 +13,9 @@ from scipy import stats
 from negspace.analyses.dose import axis
 from negspace.analyses.dose.columns import ANSWERS, PLAIN, QUESTIONS, TABLES
 from negspace.experiment.analysis import Book
+from negspace.experiment.changes import DIFFERENCE, GROUP
 from negspace.experiment.condition import LEFT_OUT, RANDOM, Condition
-from negspace.experiment.effects import DIFFERENCE, GROUP, MEAN, Effects, Entry
+from negspace.experiment.effects import MEAN, Effects, Entry
 
 DOUBLE = 2.0
 

@@ -10,13 +10,15 @@ import numpy as np
 import pandas as pd
 
 from negspace.experiment.analysis import Book
+from negspace.experiment.changes import CHANGE, DIFFERENCE, GROUP, Changes
 from negspace.experiment.condition import RANDOM, Condition
-from negspace.experiment.effects import CHANGE, DIFFERENCE, GROUP, Effects, Entry, rests_on
+from negspace.experiment.effects import Effects, Entry
 from negspace.experiment.schema import Column, Table, schema
 from negspace.significance import Additivity, Contrast, Scale, additivity, judge_together
 
 RANDOM_SETS, FIRST, BEFORE = "random mean", "first group", "one group less"
 
+_EXCESS = Changes("excess", ends=("low", "high"))
 _WHERE = (
     Column("family", str, "alone (one group of layers) or cumulative (all groups up to it)"),
     Column("layers", str, "the layers whose neurons are changed: first-last"),
@@ -92,18 +94,7 @@ TABLES = schema(
             Column("groups", int, "groups of layers"),
             Column("joint", float, "change with the top set in all groups, against the plain model"),
             Column("sum", float, "sum of the changes with the top set in each group alone"),
-            Column("excess", float, "joint minus sum: does damage add up?"),
-            Column("low", float, "lower end of its interval"),
-            Column("high", float, "upper end of its interval"),
-            Column("p", float, "two-sided p-value against no difference"),
-            Column("p_holm", float, "the same, Holm-corrected"),
-            Column(
-                "finding",
-                str,
-                "harm: together they do more than they add up to; gain: less; undecided; cannot be judged",
-            ),
-            Column("units", str, "what the interval rests on"),
-            Column("reason", str, "what cannot be judged, and what to add"),
+            *_EXCESS.columns("joint minus sum; harm: together they do more than they add up to", margins=False),
         ),
         family="all rows of the table",
     ),
@@ -230,20 +221,7 @@ def _additivity(effects: Effects, plain: Entry, entries: Sequence[Entry]) -> pd.
     for n, (where, added) in enumerate(found):
         claim = judged[n]
         assert isinstance(claim, Contrast)
-        rows.append(
-            {
-                **where,
-                "groups": added.groups,
-                "joint": added.joint,
-                "sum": added.total,
-                "excess": claim.estimate,
-                "low": claim.low,
-                "high": claim.high,
-                "p": claim.p,
-                "p_holm": claim.p_adjusted,
-                "finding": claim.finding,
-                "units": rests_on(claim),
-                "reason": claim.reason,
-            }
-        )
+        about = {**where, "groups": added.groups, "joint": added.joint, "sum": added.total}
+        rows.append({**about, **_EXCESS.row(claim), "excess": claim.estimate, "low": claim.low, "high": claim.high})
+        rows[-1] |= _EXCESS.said(claim)
     return TABLES["layers_additivity"].of(rows)

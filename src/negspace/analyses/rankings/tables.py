@@ -15,8 +15,9 @@ from negspace.analyses.rankings.columns import CORRELATED, PARTIAL, TABLES
 from negspace.analyses.rankings.sets import choose, statistic
 from negspace.errors import RecordError
 from negspace.experiment.analysis import Book
+from negspace.experiment.changes import DIFFERENCE
 from negspace.experiment.condition import RANDOM, Condition
-from negspace.experiment.effects import DIFFERENCE, MEAN, Effects, Entry
+from negspace.experiment.effects import MEAN, Effects, Entry
 from negspace.neurons.layout import Layout
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.overlap import overlap

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from negspace.experiment.effects import CHANGE, Changes
+from negspace.experiment.changes import CHANGE, Changes
 from negspace.experiment.schema import Column, Table, schema
 
 _WHERE = (

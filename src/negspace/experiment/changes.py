@@ -1,0 +1,129 @@
+"""Internal: a change and what may be said of it as columns of a table: declared once, filled from contrasts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from negspace.experiment.schema import Column
+from negspace.significance import Contrast, Scale
+
+FINDING = (
+    "harm or gain where p_holm is at most alpha; equivalent where the change is shown to lie within the margin; "
+    "undecided where neither is shown; cannot be judged (the reason says why)"
+)
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Names of the columns of a change, its test and what it rests on: declared here, filled by `Effects.change`."""
+
+    name: str = "change"
+    """The column of the estimate; that of margins is NAME_nats."""
+    prefix: str = ""
+    """Before the names of p, p_holm, finding, nats_finding, units and reason, where a row holds two changes."""
+    ends: tuple[str, str] | None = None
+    """The columns of the interval's ends; NAME_low and NAME_high."""
+
+    @property
+    def interval(self) -> tuple[str, str]:
+        """The columns of both ends."""
+        return self.ends or (f"{self.name}_low", f"{self.name}_high")
+
+    @property
+    def claims(self) -> str:
+        """Where a row keeps its contrasts until they are judged; no column of any table."""
+        return f"({self.prefix}claims)"
+
+    def columns(self, meaning: str, *, margins: bool = True, sets: bool = False) -> tuple[Column, ...]:
+        """The columns in order.
+
+        Args:
+            meaning: of the estimate.
+            margins: whether the change of pairs' margins stands beside.
+            sets: whether random sets enter, with columns of their own.
+        """
+        low, high = self.interval
+        own = (
+            Column(self.name, float, meaning),
+            Column(low, float, "lower end of its interval"),
+            Column(high, float, "upper end of its interval"),
+            Column(f"{self.prefix}se", float, "standard error of the estimate; for perplexity of its logarithm"),
+            Column(f"{self.prefix}p", float, "two-sided p-value against no difference, by t over the units"),
+            Column(f"{self.prefix}p_holm", float, "the same, Holm-corrected (family: see the table)"),
+            Column(f"{self.prefix}finding", str, FINDING),
+            *(self._margins if margins else ()),
+            Column(
+                f"{self.prefix}units",
+                str,
+                "what the interval rests on: the highest of phenomena, paradigms and pairs (families, constructions; "
+                "windows) of which there are enough",
+            ),
+            Column(f"{self.prefix}reason", str, "what cannot be judged, and what to add"),
+        )
+        if not sets:
+            return own
+        return (
+            *own,
+            Column(f"{self.prefix}sets", int, "random sets; the interval is a prediction interval for a further one"),
+            Column(f"{self.prefix}sets_sd", float, "standard deviation of their means (perplexity: of its logarithm)"),
+            Column(f"{self.prefix}sets_share", float, "share of the error that comes from the sets' differing"),
+            Column(f"{self.prefix}below", int, "random sets of a lower score"),
+            Column(f"{self.prefix}above", int, "random sets of a higher score"),
+        )
+
+    @property
+    def _margins(self) -> tuple[Column, ...]:
+        return (
+            Column(
+                f"{self.name}_nats",
+                float,
+                "the same difference in the pairs' margin, log p(good) - log p(bad), mean over paradigms, in nats",
+            ),
+            Column(f"{self.name}_nats_low", float, "lower end of its interval"),
+            Column(f"{self.name}_nats_high", float, "upper end of its interval"),
+            Column(f"{self.prefix}nats_se", float, "its standard error"),
+            Column(f"{self.prefix}nats_p", float, "its p-value; in the family of p_holm as well"),
+            Column(f"{self.prefix}nats_finding", str, "the finding on margins, corrected in the same family"),
+        )
+
+    def row(self, claim: Contrast) -> Row:
+        """A contrast in these columns; ratios of perplexity as ratios."""
+        low, high = self.interval
+        numbers = np.array([claim.estimate, claim.low, claim.high])
+        numbers = np.exp(numbers) if claim.scale == "log ratio" else numbers
+        return {
+            **dict(zip((self.name, low, high), numbers, strict=True)),
+            f"{self.prefix}se": claim.se,
+            f"{self.prefix}p": claim.p,
+            f"{self.prefix}units": rests_on(claim),
+            f"{self.prefix}reason": claim.reason,
+        }
+
+    def said(self, claim: Contrast, scale: Scale | None = None) -> Row:
+        """What judging a contrast adds to its row.
+
+        Args:
+            scale: "nats" where it is that of the margins, beside another.
+        """
+        if scale == "nats":
+            return {f"{self.prefix}nats_finding": claim.finding}
+        return {f"{self.prefix}p_holm": claim.p_adjusted, f"{self.prefix}finding": claim.finding}
+
+
+CHANGE = Changes()
+"""A change against the plain model: change, change_low, change_high, p, ..."""
+GROUP = Changes(ends=("low", "high"))
+"""The same in tables by phenomenon or construction: change, low, high, p, ..."""
+DIFFERENCE = Changes("difference", ends=("low", "high"))
+"""A difference from another condition: difference, low, high, p, ..."""
+
+
+def rests_on(claim: Contrast) -> str:
+    """The units of a contrast in words: "12 phenomena", "8 constructions, these 3 families"; empty where none."""
+    if not claim.count:
+        return ""
+    return f"{claim.count} {claim.units}{f', {claim.scope}' if claim.scope else ''}"
