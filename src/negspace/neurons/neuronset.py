@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from negspace.files import write_whole
 from negspace.models.model import Model
 from negspace.models.site import Site
 from negspace.neurons.layout import Layout, in_ranges
+from negspace.neurons.sharing import Shareable
 
 FORMAT = "negspace-neurons/1"
 
@@ -28,8 +29,10 @@ _NONE.flags.writeable = False
 
 
 @dataclass(frozen=True, eq=False)
-class NeuronSet:
+class NeuronSet(Shareable):
     """A set of neurons of one model layout. Equal sets have equal neurons and layouts, whatever their origin."""
+
+    FILE: ClassVar[str] = "neurons.json"
 
     indices: Mapping[str, NDArray[np.int64]]
     """Path of a site -> its neurons, sorted, as flat indices (expert * width + index); sites without any are absent."""
@@ -250,6 +253,14 @@ class NeuronSet:
         if key != made.key:
             raise _not_a_set(path, "content that does not match its own key: it was changed or cut off")
         return made
+
+    def _card(self) -> tuple[str, dict[str, str]]:
+        return f"A set of {len(self):,} MLP neurons.", {
+            "chosen as": self.origin,
+            "of": str(self.layout),
+            "layers": in_ranges(self.layers),
+            "key": self.key,
+        }
 
 
 def _resolve(sites: Sequence[Site], layer: int, neuron: Any) -> tuple[Site, int]:

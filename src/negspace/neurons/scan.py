@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from negspace.neurons import select
 from negspace.neurons.layout import Layout
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.shares import Share
+from negspace.neurons.sharing import Shareable
 from negspace.stats.collect import Progress
 from negspace.stats.histogram import Histogram, Histograms
 from negspace.stats.measure import measure
@@ -82,8 +83,10 @@ class ScanInfo(BaseModel):
 
 
 @dataclass(frozen=True, eq=False)
-class Scan:
+class Scan(Shareable):
     """Statistics of every neuron, and choices from them."""
+
+    FILE: ClassVar[str] = "scan.parquet"
 
     table: pd.DataFrame
     """One row a neuron: layer, branch, expert (-1 in a dense MLP), neuron, wd, wd_error, md, negative_share, mean, std,
@@ -191,6 +194,22 @@ class Scan:
         except ValueError as error:
             raise RecordError(asked, str(error), todo) from error
         return cls(content.to_pandas(), read.info, read.warnings, histograms)
+
+    def _card(self) -> tuple[str, dict[str, str]]:
+        info = self.info
+        return f"Statistics of the pre-activations of {len(self.table):,} MLP neurons.", {
+            "model": info.model.name,
+            "commit": info.model.commit or "-",
+            "fingerprint": info.fingerprint,
+            "dtype": info.model.dtype,
+            "text": info.text,
+            "tokens": f"{info.tokens:,} in {info.windows:,} windows of {info.window:,}",
+            "method": info.method,
+            **info.versions,
+        }
+
+    def _base_model(self) -> str | None:
+        return self.info.model.name if self.info.model.commit and not self.info.model.adapters else None
 
 
 class _Head(BaseModel):
