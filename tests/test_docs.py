@@ -211,7 +211,7 @@ def test_a_notebook_becomes_a_page(tmp_path: Path) -> None:
     assert page.startswith("# Title\n")
     assert "```python\n1 + 1\n```" in page
     assert "    2" in page
-    assert '<a href="../small.ipynb" download>' in page
+    assert '<a href="small.ipynb" download>' in page
 
 
 def test_nothing_is_fetched_to_read_the_site() -> None:
@@ -219,6 +219,15 @@ def test_nothing_is_fetched_to_read_the_site() -> None:
     assert "font: false" in configuration
     assert "http" not in configuration
     assert "http" not in (DOCS / "assets" / "site.css").read_text()
+
+
+def test_search_works_from_a_folder() -> None:
+    """Without a server a browser starts no worker and reads no JSON: a script holds the index, another stands in."""
+    configuration = yaml.load((ROOT / "mkdocs.yml").read_text(), yaml.BaseLoader)
+    assert {"search", "offline"} <= {name for name in configuration["plugins"] if isinstance(name, str)}
+    scripts = configuration["extra"]["polyfills"]
+    assert any("iframe-worker" in script for script in scripts)  # else the plugin names one on the network
+    assert all((DOCS / script).is_file() for script in scripts)
 
 
 def test_the_site_knows_every_page() -> None:
