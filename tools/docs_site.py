@@ -65,9 +65,7 @@ def notebook(path: Path) -> Mapping[str, str | bytes]:
     read.metadata["language_info"] = {"name": "python"}
     text, more = MarkdownExporter().from_notebook_node(read, resources=dict(where))
     # A raw link, which is not taken for one to the page.
-    note = (
-        f'\n*This page is a notebook that was run as it stands: <a href="{path.name}" download>{path.name}</a>.*\n'
-    )
+    note = f'\n*This page is a notebook that was run as it stands: <a href="{path.name}" download>{path.name}</a>.*\n'
     # Tables of pandas look like all others.
     text = _STYLE.sub("", text).replace('<table border="1" class="dataframe">', "<table>")
     title, _, rest = text.replace('<tr style="text-align: right;">', "<tr>").partition("\n")
