@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tools.axe import SCRIPT, VERSION
 
 from made_up_run import HOSTILE, TABLED, ablation_part, made_up, pairs_part
 from negspace.experiment.run import Run
@@ -34,6 +35,17 @@ class Opened:
         self.page.goto("about:blank")
         self.page.goto(f"{self.path.as_uri()}#{link}")
         self.page.wait_for_selector("html[data-ready]")
+
+    def turn(self, link: str) -> None:
+        """Follow a link within the report, which stays as it is."""
+        self.page.evaluate(
+            """(link) => new Promise((done) => {
+              if (location.hash === `#${link}`) return done();
+              addEventListener("hashchange", () => requestAnimationFrame(done), { once: true });
+              location.hash = link;
+            })""",
+            link,
+        )
 
     def until(self, condition: str, seconds: float = 60) -> None:
         """Wait until a JavaScript expression is true.
@@ -62,13 +74,21 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The script of axe-core, as `tools/axe.py` fetched it."""
+    if not SCRIPT.exists():
+        pytest.skip(f"no axe-core beside the environment (run python tools/axe.py, which fetches {VERSION})")
+    return SCRIPT.read_text(encoding="utf-8")
+
+
 @pytest.fixture
 def open_report(chromium: Any, tmp_path: Path) -> Iterator[Callable[..., Opened]]:
     """Opens a report of some runs, or a file; afterwards nothing may have gone wrong and nothing left the page."""
     opened: list[Opened] = []
 
-    def open_it(*runs: Run, path: Path | None = None, **options: Any) -> Opened:
-        context = chromium.new_context(viewport={"width": 1280, "height": 900}, **options)
+    def open_it(*runs: Run, path: Path | None = None, at: str = "", **options: Any) -> Opened:
+        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         context.set_default_timeout(60_000)
         page = context.new_page()
         one = Opened(page, path or write_report(runs, tmp_path / f"report-{len(opened)}.html"))
@@ -79,7 +99,7 @@ def open_report(chromium: Any, tmp_path: Path) -> Iterator[Callable[..., Opened]
         page.on("pageerror", lambda error: one.problems.append(f"exception: {error}"))
         page.on("request", lambda request: _note(one, request.url, own))
         opened.append(one)
-        one.go()
+        one.go(at)
         return one
 
     yield open_it

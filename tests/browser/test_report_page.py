@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import time
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
+import numpy as np
+import pandas as pd
 import pytest
 from playwright.sync_api import expect
 
 from made_up_run import HOSTILE, NOT_LETTERS, TABLED, ablation_part, dissociated, made_up
+from negspace.report.page import write_report
+from negspace.report.sections import figures_of
 from negspace.report.text import visible
 
 pytestmark = pytest.mark.browser
@@ -61,8 +67,7 @@ def test_tabs_follow_the_arrow_keys(open_report: Callable, plain_report: Path) -
 
 
 def test_tables_sort_by_number_and_by_text_both_ways(open_report: Callable, plain_report: Path) -> None:
-    opened = open_report(path=plain_report)
-    opened.go("ablation")
+    opened = open_report(path=plain_report, at="ablation")
     table = "ablation-table-blimp_by_phenomenon"
     heads = opened.page.locator(f"[data-table='{table}'] thead button")
     place = heads.all_inner_texts().index("accuracy [interval]") + 1
@@ -80,8 +85,7 @@ def test_tables_sort_by_number_and_by_text_both_ways(open_report: Callable, plai
 
 
 def test_tables_filter_and_say_how_many_are_left(open_report: Callable, plain_report: Path) -> None:
-    opened = open_report(path=plain_report)
-    opened.go("ablation")
+    opened = open_report(path=plain_report, at="ablation")
     host = opened.page.locator("[data-table='ablation-table-summary']")
     assert host.locator(".count").inner_text() == "6 rows"
     host.get_by_role("searchbox").fill("seed 1")
@@ -92,8 +96,7 @@ def test_tables_filter_and_say_how_many_are_left(open_report: Callable, plain_re
 
 
 def test_what_is_shown_is_saved_as_csv_with_intervals_apart(open_report: Callable, plain_report: Path) -> None:
-    opened = open_report(path=plain_report)
-    opened.go("ablation")
+    opened = open_report(path=plain_report, at="ablation")
     host = opened.page.locator("[data-table='ablation-table-contrasts']")
     host.get_by_role("searchbox").fill("blimp")
     with opened.page.expect_download() as coming:
@@ -104,9 +107,58 @@ def test_what_is_shown_is_saved_as_csv_with_intervals_apart(open_report: Callabl
     assert lines[2].startswith("0.01,blimp,top,random,5 random sets,0.72,0.79,-0.07,-0.09,-0.05,0.01")
 
 
-def test_legend_hides_a_series_in_every_panel(open_report: Callable, plain_report: Path) -> None:
-    opened = open_report(path=plain_report)
+def _saved(opened, figure: str, kind: str) -> bytes:
+    with opened.page.expect_download() as coming:
+        opened.page.locator(f"#{figure}").get_by_role("button", name=kind, exact=True).click()
+    assert coming.value.suggested_filename == f"{figure}.{kind.lower()}"
+    return Path(coming.value.path()).read_bytes()
+
+
+def test_a_figure_is_saved_as_a_picture_with_its_legend(open_report: Callable, plain_report: Path) -> None:
+    opened = open_report(path=plain_report, at="ablation")
+    figure = "ablation-main_result"
+    panels = opened.page.locator(f"#{figure} .plots > div").count()
+    drawing = ElementTree.fromstring(_saved(opened, figure, "SVG"))
+    assert len(drawing.findall("{*}svg")) == panels
+    texts = {one.text for one in drawing.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"top", "random sets", "matched"} <= texts
+    assert not [one for one in drawing.iter() if one.tag.endswith(("image", "script", "foreignObject"))]
+    picture = _saved(opened, figure, "PNG")
+    assert picture[:8] == b"\x89PNG\r\n\x1a\n"
+    size = [int.from_bytes(picture[place : place + 4], "big") for place in (16, 20)]
+    assert size == [pytest.approx(3 * float(drawing.attrib[side]), abs=3) for side in ("width", "height")]
+
+
+def test_the_data_of_a_figure_are_saved_in_full(open_report: Callable) -> None:
+    run = made_up(parts=(ablation_part(groups=("agreement, long", "islands")),))
+    opened = open_report(run)
+    figures = {f"{part}-{figure.name}": figure for part, several in figures_of(run).items() for figure in several}
     opened.go("ablation")
+    for name in ("ablation-main_result", "ablation-blimp_by_phenomenon_1pct"):
+        rows = pd.read_csv(io.BytesIO(_saved(opened, name, "CSV")))
+        for panel in figures[name].panels:
+            own = rows[rows["x_axis"] == panel.x.label]
+            assert own["series"].tolist() == [one.name for one in panel.series for _ in one.x]
+            assert own["x"].to_numpy(float) == pytest.approx(np.concatenate([one.x for one in panel.series]), rel=1e-6)
+            assert set(own["y"]) <= {text for _, text in panel.y.ticks}
+            for end in ("low", "high"):
+                ends = [np.full(len(one.x), np.nan) if one.low is None else getattr(one, end) for one in panel.series]
+                read = own[f"x_{end}"].to_numpy(float)
+                assert read == pytest.approx(np.concatenate(ends), rel=1e-6, nan_ok=True)
+    opened.turn("scan")
+    rows = pd.read_csv(io.BytesIO(_saved(opened, "scan-negative_share", "CSV")))
+    series = figures["scan-negative_share"].panels[0].series[0]
+    assert rows["x"].to_numpy()[:4].tolist() == [0, 1, 2, 3]  # as they are, not where they are drawn
+    assert rows["y"].to_numpy()[:4] == pytest.approx(series.y, rel=1e-6)
+    rows = pd.read_csv(io.BytesIO(_saved(opened, "scan-distributions", "CSV")))
+    steps = rows[rows["series"].str.startswith("pre-activations") & (rows["panel"] == rows["panel"][0])]
+    drawn = figures["scan-distributions"].panels[0].series[0]
+    assert steps["x_low"].to_numpy() == pytest.approx(drawn.x[:-1][drawn.y >= 0], rel=1e-6)
+    assert steps["y"].to_numpy() == pytest.approx(drawn.y, rel=1e-6)
+
+
+def test_legend_hides_a_series_in_every_panel(open_report: Callable, plain_report: Path) -> None:
+    opened = open_report(path=plain_report, at="ablation")
     figure = opened.page.locator("#ablation-main_result")
     before = figure.locator(".trace.scatter").count()
     figure.get_by_role("button", name="matched").click()
@@ -116,8 +168,7 @@ def test_legend_hides_a_series_in_every_panel(open_report: Callable, plain_repor
 
 
 def test_neurons_are_searched_by_name_statistic_layer_set_and_word(open_report: Callable, plain_report: Path) -> None:
-    opened = open_report(path=plain_report)
-    opened.go("neurons")
+    opened = open_report(path=plain_report, at="neurons")
     page, counter = opened.page, opened.page.locator("#explorer .count")
     search = page.get_by_label("Search neurons")
     assert counter.inner_text() == "200 neurons"
@@ -143,8 +194,7 @@ def test_neurons_are_searched_by_name_statistic_layer_set_and_word(open_report: 
 
 
 def test_every_neuron_has_a_page_with_a_permanent_link(open_report: Callable, plain_report: Path) -> None:
-    opened = open_report(path=plain_report)
-    opened.go("neuron=2.7")
+    opened = open_report(path=plain_report, at="neuron=2.7")
     page = opened.page
     assert page.locator("#explorer h2").inner_text() == "Neuron 2.7"
     assert page.locator("#explorer .context").count() == 2
@@ -160,13 +210,12 @@ def test_every_neuron_has_a_page_with_a_permanent_link(open_report: Callable, pl
     page.get_by_role("link", name="next").click()
     expect(page.locator("#explorer h2")).to_have_text(f"Neuron {second}")
     assert "% of layer" in page.locator("#explorer .cards").inner_text()
-    opened.go("neuron=9.9")
+    opened.turn("neuron=9.9")
     assert "There is no neuron 9.9" in page.locator("#explorer").inner_text()
 
 
 def test_a_neuron_that_no_analysis_looked_at_has_its_distribution(open_report: Callable, plain_report: Path) -> None:
-    opened = open_report(path=plain_report)
-    opened.go("neuron=1.5")
+    opened = open_report(path=plain_report, at="neuron=1.5")
     page = opened.page
     assert page.locator("#explorer .lone svg.main-svg").count() > 0
     assert "zero" in page.locator("#explorer .lone .annotation-text").all_text_contents()
@@ -191,7 +240,7 @@ def test_the_distribution_of_a_neuron_is_the_one_that_the_scan_keeps(open_report
     assert drawn[1][::2] == pytest.approx(found.density[inside].tolist(), rel=1e-4)
     assert drawn[0][::2] == pytest.approx(found.edges[inside].tolist(), abs=1e-4)
     without = next(one for one in range(2000) if one not in set(run.scan.histograms.rows.tolist()))
-    opened.go(f"neuron=0.{without}")
+    opened.turn(f"neuron=0.{without}")
     assert opened.page.locator("#explorer .lone").count() == 0
     assert "this neuron's is not among them" in opened.page.locator("#explorer").inner_text()
     opened.go("neurons")
@@ -201,8 +250,7 @@ def test_the_distribution_of_a_neuron_is_the_one_that_the_scan_keeps(open_report
 
 
 def test_rows_are_walked_by_keyboard(open_report: Callable, plain_report: Path) -> None:
-    opened = open_report(path=plain_report)
-    opened.go("neurons")
+    opened = open_report(path=plain_report, at="neurons")
     page = opened.page
     page.locator("#explorer tbody a").first.focus()
     for _ in range(30):
@@ -234,8 +282,7 @@ def test_hostile_text_is_shown_and_does_nothing(open_report: Callable, hostile_r
 
 
 def test_hostile_names_are_labels_in_figures(open_report: Callable, hostile_report: Path) -> None:
-    opened = open_report(path=hostile_report)
-    opened.go("ablation-1")
+    opened = open_report(path=hostile_report, at="ablation-1")
     ticks = opened.page.locator("#ablation-1-blimp_by_phenomenon_1pct .ytick text").all_text_contents()
     assert visible(HOSTILE[0]) in ticks
     assert any("<img src=x" in tick for tick in ticks)
@@ -273,8 +320,7 @@ def test_two_hundred_thousand_neurons_load_in_two_seconds(open_report: Callable)
 
 
 def test_more_rows_than_a_browser_can_lay_out_are_all_reached(open_report: Callable) -> None:
-    opened = open_report(made_up(layers=30, width=10_000))
-    opened.go("neurons")
+    opened = open_report(made_up(layers=30, width=10_000), at="neurons")
     page = opened.page
     height = page.locator("#explorer table").evaluate("e => e.offsetHeight")
     assert height < 8_100_000
@@ -319,25 +365,33 @@ def test_print_shows_every_section_in_ink_on_white(open_report: Callable, plain_
     assert page.locator(".panel:visible").count() == 1
 
 
-def test_paper_holds_all_rows_or_says_how_many_it_leaves_out(open_report: Callable, plain_report: Path) -> None:
+def test_paper_says_how_much_of_a_table_it_leaves_out_and_where_it_is(
+    open_report: Callable, plain_report: Path
+) -> None:
     opened = open_report(path=plain_report)
     page = opened.page
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     page.emulate_media(media="print")
     host = page.locator("[data-table='ablation-table-summary']")
-    bands = host.locator(".paper table")
-    assert bands.count() > 1
-    heads = [text for band in bands.all() for text in band.locator("th").all_inner_texts()]
-    assert {"condition", "perplexity [interval]", "blimp change [interval]", "blimp ties"} <= set(heads)
-    for band in bands.all():
-        assert band.locator("tbody tr").count() == 6
-        assert band.evaluate("e => e.offsetWidth") <= 700
-    assert host.locator(".print-only").inner_text() == ""
-    assert page.locator("#explorer .paper tbody tr").count() == 60 * page.locator("#explorer .paper table").count()
-    assert page.locator("#explorer .print-only").first.inner_text() == (
-        "Printed here: the first 60 of 200 rows, in the order shown on the screen. The other 140 are in scan.parquet "
-        "of the run's folder, and in this report on the screen."
+    heads = host.locator(".paper th").all_inner_texts()
+    assert {"condition", "perplexity [interval]", "ratio [interval]"} <= set(heads)
+    assert host.locator(".paper tbody tr").count() == 6
+    whole = page.locator("[data-table='ablation-table-summary'] thead").last.locator("th")
+    assert host.locator(".print-only").inner_text() == (
+        f"Printed here: {len(heads)} of {whole.count()} columns. "
+        "All is in tables/summary.csv of the run's folder, and in this report on the screen."
     )
+    short = page.locator("[data-table='scan-table-layers']")
+    assert short.locator(".paper tbody tr").count() == 4
+    assert short.locator(".print-only").inner_text() == ""
+    assert page.locator("#explorer .paper tbody tr").count() == 6
+    assert re.fullmatch(
+        r"Printed here: the first 6 of 200 rows in the order shown on the screen; \d+ of \d+ columns\. "
+        r"All is in scan\.parquet of the run's folder, and in this report on the screen\.",
+        page.locator("#explorer .print-only").first.inner_text(),
+    )
+    for table in page.locator(".paper table").all():
+        assert table.evaluate("e => e.offsetWidth") <= 700
     assert page.locator(".scroller:visible").count() == 0
     page.emulate_media(media="screen")
     page.evaluate("dispatchEvent(new Event('afterprint'))")
@@ -346,9 +400,11 @@ def test_paper_holds_all_rows_or_says_how_many_it_leaves_out(open_report: Callab
     expect(host.locator(".scroller")).to_be_visible()
 
 
-def test_names_of_axes_and_panels_stay_inside(open_report: Callable) -> None:
+def test_names_of_axes_and_panels_stay_inside(open_report: Callable, tmp_path: Path) -> None:
     groups = ("a_phenomenon_whose_name_is_quite_long", "islands")
-    opened = open_report(made_up("m", parts=(dissociated(ablation_part(groups=groups), "established", False),)))
+    path = write_report(
+        [made_up("m", parts=(dissociated(ablation_part(groups=groups), "established", False),))], tmp_path / "long.html"
+    )
     outside = """[...document.querySelectorAll('.panel:not([hidden]) .plots > div')].flatMap((plot) => {
       const box = plot.getBoundingClientRect();
       return [...plot.querySelectorAll('.xtitle, .ytitle, .gtitle, .ytick text')].filter((one) => {
@@ -358,17 +414,59 @@ def test_names_of_axes_and_panels_stay_inside(open_report: Callable) -> None:
       }).map((one) => one.textContent);
     })"""
     for width in (1280, 390):
-        opened.page.set_viewport_size({"width": width, "height": 800})
+        opened = open_report(path=path, viewport={"width": width, "height": 800})
         for link in ("scan", "ablation"):
-            opened.go(link)
+            opened.turn(link)
             assert opened.page.evaluate(outside) == [], (width, link)
 
 
+def test_figures_have_no_scroll_bars(open_report: Callable, plain_report: Path) -> None:
+    opened = open_report(path=plain_report, viewport={"width": 1400, "height": 900})
+    page = opened.page
+    wider = """[...document.querySelectorAll('.panel:not([hidden]) .plots > div')].filter(
+      (e) => e.scrollWidth > e.clientWidth || e.scrollHeight > e.clientHeight
+    ).map((e) => e.closest('.plots').parentElement.id)"""
+    for link in ("overview", "scan", "ablation", "differentiation", "neuron=2.7"):
+        opened.turn(link)
+        assert page.evaluate(wider) == [], link
+
+
+# Themes differ in colours only.
+@pytest.mark.parametrize(("theme", "rules"), [("light", []), ("dark", ["color-contrast"])])
+def test_axe_finds_no_serious_fault(
+    open_report: Callable, plain_report: Path, axe: str, theme: str, rules: list[str]
+) -> None:
+    opened = open_report(path=plain_report, color_scheme=theme)
+    opened.page.evaluate(axe)
+    for tab in opened.page.get_by_role("tab").all():
+        tab.click()
+        assert _faults(opened.page, rules) == [], tab.inner_text()
+    opened.turn("neuron=2.7")
+    assert _faults(opened.page, rules) == [], "a neuron's page"
+
+
+def _faults(page, rules: list[str]) -> list[str]:
+    """Serious and critical faults that axe-core finds; what plotly draws is for the eye alone, and is not read."""
+    options = {"resultTypes": ["violations"]} | ({"runOnly": rules} if rules else {})
+    return page.evaluate(
+        """(options) => axe.run({ exclude: [['.main-svg']] }, options).then((found) =>
+      found.violations.filter((one) => ['serious', 'critical'].includes(one.impact)).map((one) =>
+        `${one.id}: ${one.nodes.map((node) => node.html).join(' ')}`))""",
+        options,
+    )
+
+
+def test_who_wants_less_motion_has_none(open_report: Callable, plain_report: Path) -> None:
+    opened = open_report(path=plain_report, reduced_motion="reduce")
+    assert opened.page.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
+    moving = "[...document.querySelectorAll('*')].filter((e) => getComputedStyle(e).transitionDuration !== '0s').length"
+    assert opened.page.evaluate(moving) == 0
+
+
 def test_narrow_screens_do_not_scroll_sideways(open_report: Callable, plain_report: Path) -> None:
-    opened = open_report(path=plain_report)
-    opened.page.set_viewport_size({"width": 390, "height": 800})
+    opened = open_report(path=plain_report, viewport={"width": 390, "height": 800})
     for link in ("overview", "scan", "ablation", "run", "neurons", "neuron=2.7"):
-        opened.go(link)
+        opened.turn(link)
         assert opened.page.evaluate("document.documentElement.scrollWidth") <= 390, link
 
 

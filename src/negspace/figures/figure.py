@@ -52,6 +52,8 @@ class Series:
     """points (markers), dots (small), line (with markers), curve (without), bars (along `along`), steps (histogram)."""
     labels: tuple[str, ...] = ()
     """[n] what to say of each point on hover; empty: nothing."""
+    at: Numbers | None = None
+    """[n] true places along x, where `x` holds places moved aside; None: they are the same."""
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ def beside(series: Sequence[Series], axis: Axis, step: float = 0.012) -> tuple[S
             continue
         shift = (moved.index(one) - (len(moved) - 1) / 2) * step * float(np.ptp(places))
         labels = one.labels or tuple(f"{axis.label} {value:.4g}" for value in one.x)
-        made.append(replace(one, x=one.x * 10**shift if axis.log else one.x + shift, labels=labels))
+        made.append(replace(one, x=one.x * 10**shift if axis.log else one.x + shift, labels=labels, at=one.x))
     return tuple(made)
 
 

@@ -24,7 +24,7 @@ from negspace.report.sections import Section, sections
 from negspace.report.text import visible_all
 from negspace.report.views import view
 
-_SCRIPTS = ("charts.js", "grid.js", "neurons.js", "neuron.js", "main.js")
+_SCRIPTS = ("charts.js", "save.js", "grid.js", "neurons.js", "neuron.js", "main.js")
 
 
 def write_report(runs: Sequence[Run], path: str | Path) -> Path:

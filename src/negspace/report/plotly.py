@@ -15,7 +15,7 @@ ROW = 21
 
 
 def specs(figure: Figure) -> list[dict[str, Any]]:
-    """One object a panel: `data` and `layout` for plotly, and `height` in pixels."""
+    """One object a panel: `data` and `layout` for plotly, `height` in pixels, and which axes have `named` places."""
     made = [_panel(panel) for panel in figure.panels]
     return [{**one, "height": max(other["height"] for other in made)} for one in made]
 
@@ -40,7 +40,8 @@ def _panel(panel: Panel) -> dict[str, Any]:
     }
     if panel.title:
         layout["title"] = {"text": plotly_text(panel.title)}
-    return {"data": data, "layout": layout, "height": max(330, 96 + ROW * panel.rows)}
+    named = {direction: True for direction, axis in (("x", panel.x), ("y", panel.y)) if axis.ticks}
+    return {"data": data, "layout": layout, "height": max(330, 96 + ROW * panel.rows), "named": named}
 
 
 def _axis(axis: Axis, panel: Panel, direction: Direction) -> dict[str, Any]:
@@ -65,6 +66,8 @@ def _trace(series: Series, panel: Panel) -> dict[str, Any]:
     style = STYLES[series.role]
     colour = f"role:{series.role}"
     made: dict[str, Any] = {"name": plotly_text(series.name), "meta": {"role": series.role}}
+    if series.at is not None:
+        made["meta"]["at"] = _json(series.at)
     made["text"] = [plotly_text(label) for label in series.labels] or None
     made["hovertemplate"] = _hover(series, panel)
     if series.mark == "bars":

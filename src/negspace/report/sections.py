@@ -84,10 +84,10 @@ def sections(runs: Sequence[Run]) -> list[Section]:
 
 
 def figures_of(run: Run) -> dict[str, list[Figure]]:
-    """Analysis -> its figures; those of the scan under "scan"."""
+    """Analysis -> its figures that show anything; those of the scan under "scan"."""
     found = {"scan": scan_figures.figures(run)}
     for name in run.parts:
-        found[name] = analysis(name).figures(run)
+        found[name] = [figure for figure in analysis(name).figures(run) if figure.panels]
     return found
 
 

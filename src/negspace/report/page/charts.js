@@ -67,8 +67,9 @@ function layoutFor(spec, theme, width) {
     layout[name] = { ...axis, ...own, title: { ...axis.title, ...own.title } };
   }
   const lines = layout.title ? wrapped(layout.title.text, width - 24, 7.4) : [];
-  // Rows of panels are to fit a sheet of paper; where an axis has rows of its own, they need their height.
-  const height = (printing && spec.height === PANEL ? 250 : spec.height) + 17 * Math.max(0, lines.length - 1);
+  // Rows of panels are to fit a sheet of paper; slanted names need their room, and so do those of rows.
+  const slanted = layout.xaxis.tickangle < 0, rows = spec.named && spec.named.y ? layout.yaxis.ticktext.length : 0;
+  const height = (printing && !slanted ? Math.max(215, 96 + 15 * rows, spec.height > PANEL ? 0.72 * spec.height : 0) : spec.height) + 17 * Math.max(0, lines.length - 1);
   const title = layout.title ? { ...layout.title, text: lines.join("<br>"), font: { size: 13.5 }, x: 0.02, xanchor: "left", y: 1, yanchor: "top", pad: { t: 12 } } : undefined;
   const top = title ? 27 + 17 * lines.length : 26;
   // What names an axis has no more room than the axis is long; names of rows take theirs from the other one.
@@ -88,25 +89,23 @@ const PANEL = 330; // height of a panel whose axes are numbers
 
 const plotConfig = {
   displaylogo: false, responsive: true, showTips: false,
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
-  toImageButtonOptions: { format: "svg" },
+  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "toImage"],
 };
 
 function drawPlot(host, spec, label) {
   host.spec = spec;
-  host.setAttribute("role", "img");
+  host.setAttribute("role", "group"); // not an image, whose parts nobody could reach: it has buttons
   host.setAttribute("aria-label", label);
   const theme = currentTheme();
   // plotly keeps the width that it has once drawn in.
   if (host.drawnWidth && host.drawnWidth !== host.clientWidth) Plotly.purge(host);
   host.drawnWidth = host.clientWidth;
   host.drawnIn = theme;
-  const file = { ...plotConfig.toImageButtonOptions, filename: spec.name || "figure" };
   const data = themed(spec.data, theme), width = Math.max(host.clientWidth, printing ? 0 : widthOf(spec));
   // A bar to scroll with only where the figure is wider than its place.
   host.style.overflowX = width > host.clientWidth ? "auto" : "hidden";
   if (widthOf(spec) > width) data.forEach((trace) => delete trace.texttemplate);
-  return Plotly.react(host, data, { ...layoutFor(spec, theme, width), width: width > host.clientWidth ? width : undefined }, { ...plotConfig, toImageButtonOptions: file });
+  return Plotly.react(host, data, { ...layoutFor(spec, theme, width), width: width > host.clientWidth ? width : undefined }, plotConfig);
 }
 
 function element(tag, attributes, ...children) {
@@ -181,10 +180,12 @@ function drawFigure(place) {
   const spec = figureSpecs[place.dataset.figure];
   const host = place.querySelector(".plots");
   const label = place.querySelector("figcaption").textContent.trim();
-  if (!host.childElementCount) spec.forEach((panel) => { panel.name = place.dataset.figure; host.append(element("div")); });
+  if (!host.childElementCount) spec.forEach(() => host.append(element("div")));
   const plots = [...host.children];
   plots.forEach((plot, number) => drawPlot(plot, spec[number], label));
-  drawLegend(place.querySelector(".legend"), plots);
+  const legend = place.querySelector(".legend");
+  drawLegend(legend, plots);
+  saveButtons(place.querySelector(".save"), place.dataset.figure, plots, legend);
   place.dataset.drawn = currentTheme();
 }
 

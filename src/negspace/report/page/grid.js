@@ -2,10 +2,10 @@
 // It reads columns where they lie, in typed arrays. Tabulator 6.5 was tried in its place: it makes an object of every row
 // (142 MB instead of 17 at 200,000 neurons), takes ten times as long to sort them, and reads names of columns as HTML.
 const ROW = 30, WHOLE = 250, MOST_PIXELS = 8e6;
-// On paper: tables of at most so many rows are printed whole, of others so many rows; pixels across the page, and of the
-// widest text and of the rows' numbers; and how large a cell's content and padding are, of which the first is in type that
-// is smaller than on the screen.
-const PRINT_ALL = 120, PRINTED = 60, PAPER = 670, PRINT_TEXT = 200, PRINT_NUMBER = 36, CONTENT = 0.72, SCREEN_PAD = 24, PAPER_PAD = 11;
+// On paper a whole study is to stay below 40 pages: all rows of tables of at most so many, so many of others, and so many
+// characters of long texts. Then pixels across the page, and of the widest text; and how large a cell's content and padding
+// are, of which the first is in type that is smaller than on the screen.
+const PRINT_ALL = 10, PRINTED = 6, PRINT_LETTERS = 60, PAPER = 670, PRINT_TEXT = 200, CONTENT = 0.72, SCREEN_PAD = 24, PAPER_PAD = 11;
 
 function formatNumber(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "";
@@ -49,6 +49,15 @@ function formatP(value) {
 
 const missing = (value) => value === null || value === undefined || Number.isNaN(value);
 
+// A cell as paper shows it.
+function shortened(cell) {
+  if (cell.textContent.length > PRINT_LETTERS && !cell.childElementCount) {
+    cell.textContent = `${cell.textContent.slice(0, PRINT_LETTERS)}…`;
+    cell.classList.add("cut");
+  }
+  return cell;
+}
+
 class Grid {
   // columns: {key, label, meaning, kind: "number" | "text" | "p" | "interval", value(row), text(row), width}
   // source: where all rows are beside this page, in words
@@ -91,46 +100,55 @@ class Grid {
     this.host.replaceChildren(this.scroller, this.cut);
   }
 
-  // On paper nothing scrolls: all rows of a table, or the first of a long one and how many are left out; and columns
-  // that are too many for the page's width stand below one another, with the rows numbered.
+  // On paper nothing scrolls: what has no room is left out, and a sentence says how much, and where it is.
   print(printing) {
     if (this.paper) this.paper.remove();
     this.paper = null;
     if (printing) {
       const rows = this.order.length, left = rows > PRINT_ALL ? rows - PRINTED : 0;
-      this.cut.textContent = left > 0 ? `Printed here: the first ${PRINTED} of ${formatNumber(rows)} rows, in the order shown on the screen. The other ${formatNumber(left)} are in ${[this.source, "this report on the screen"].filter(Boolean).join(", and in ")}.` : "";
-      const shown = Array.from(left > 0 ? this.order.subarray(0, PRINTED) : this.order), bands = this.bands();
-      this.paper = element("div", { class: "paper" }, ...bands.map((band) => this.band(band, shown, bands.length > 1)));
+      const shown = Array.from(left > 0 ? this.order.subarray(0, PRINTED) : this.order), places = this.fitting();
+      this.paper = element("div", { class: "paper" }, this.printed(places, shown));
+      const cut = [
+        left > 0 && `the first ${PRINTED} of ${formatNumber(rows)} rows in the order shown on the screen`,
+        places.length < this.columns.length && `${places.length} of ${this.columns.length} columns`,
+        this.paper.querySelector(".cut") && `the first ${PRINT_LETTERS} characters of long texts`,
+      ].filter(Boolean);
+      this.cut.textContent = cut.length ? `Printed here: ${cut.join("; ")}. All is in ${[this.source, "this report on the screen"].filter(Boolean).join(", and in ")}.` : "";
       this.scroller.before(this.paper);
     }
     this.scroller.hidden = printing;
     if (!printing) this.draw(true);
   }
 
-  // Numbers of the columns that stand side by side on paper; the first column stands in each band.
-  bands() {
+  // Numbers of the columns that fit on paper, in their order: what tells rows apart, estimates, then the others; columns
+  // that are the same in all rows come last.
+  fitting() {
     const wide = this.columns.map((column, place) => {
       const screen = (this.whole && this.heads[place].offsetWidth) || 16 * (column.width || 8);
       const width = CONTENT * (screen - SCREEN_PAD) + PAPER_PAD;
       return column.kind === "text" ? Math.min(PRINT_TEXT, width) : width;
     });
-    if (wide.reduce((sum, width) => sum + width, 0) <= PAPER) return [this.columns.map((_, place) => place)];
-    const bands = [];
-    let used = Infinity;
-    for (let place = 1; place < wide.length; place += 1) {
-      if (used + wide[place] > PAPER) {
-        bands.push([0]);
-        used = PRINT_NUMBER + wide[0];
-      }
-      bands.at(-1).push(place);
-      used += wide[place];
+    const turns = this.columns.map((column, place) => {
+      if (place === 0) return 0;
+      const first = this.count ? column.text(0) : "";
+      let row = 1;
+      while (row < this.count && column.text(row) === first) row += 1;
+      if (row >= this.count && this.count > 1) return 4;
+      return column.kind === "interval" ? 2 : place < 4 ? 1 : 3;
+    });
+    const chosen = [];
+    let left = PAPER;
+    for (const place of [...wide.keys()].sort((a, b) => turns[a] - turns[b] || a - b)) {
+      if (wide[place] > left) continue;
+      chosen.push(place);
+      left -= wide[place];
     }
-    return bands;
+    return chosen.sort((a, b) => a - b);
   }
 
-  band(places, rows, numbered) {
-    const head = element("tr", {}, numbered ? element("th", { scope: "col" }, "row") : null, ...places.map((place) => element("th", { scope: "col", class: this.columns[place].kind === "text" ? "text" : "" }, this.columns[place].label)));
-    const body = rows.map((row, at) => element("tr", {}, numbered ? element("td", { class: "interval" }, String(at + 1)) : null, ...places.map((place) => this.cell(row, place))));
+  printed(places, rows) {
+    const head = element("tr", {}, ...places.map((place) => element("th", { scope: "col", class: this.columns[place].kind === "text" ? "text" : "" }, this.columns[place].label)));
+    const body = rows.map((row) => element("tr", {}, ...places.map((place) => shortened(this.cell(row, place)))));
     return element("table", {}, element("thead", {}, head), element("tbody", {}, ...body));
   }
 
@@ -264,15 +282,9 @@ class Grid {
   }
 
   save() {
-    const quote = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-    const raw = (value) => (missing(value) ? "" : String(value));
-    const lines = [this.columns.flatMap((column) => column.names || [column.key]).map(quote).join(",")];
-    for (const row of this.order) {
-      lines.push(this.columns.flatMap((column) => (column.all ? column.all(row) : [column.value(row)])).map((value) => quote(raw(value))).join(","));
-    }
-    const link = element("a", { href: URL.createObjectURL(new Blob([`${lines.join("\n")}\n`], { type: "text/csv" })), download: `${this.label.replace(/[^\w-]+/g, "_")}.csv` });
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    const header = this.columns.flatMap((column) => column.names || [column.key]);
+    const rows = Array.from(this.order, (row) => this.columns.flatMap((column) => (column.all ? column.all(row) : [column.value(row)])));
+    saveRows(this.label.replace(/[^\w-]+/g, "_"), header, rows);
   }
 }
 

@@ -78,14 +78,16 @@ function histogram(id, { edges, density, modes, beyond }, neurons, row) {
     const side = mode.mean > (from + to) / 2 ? "right" : "left";
     layout.annotations.push({ text: `mode ${place + 1}: ${(100 * mode.weight).toFixed(0)}%`, x: mode.mean, y: 0.96 - 0.09 * (place % 5), yref: "y domain", xanchor: side, showarrow: false, font: { size: 11, color: "role:random" } });
   });
-  const host = element("div", { class: "plots", "data-columns": "1" }), plot = element("div"), legend = element("div", { class: "legend" });
+  const host = element("div", { class: "plots", "data-columns": "1" }), plot = element("div"), legend = element("div", { class: "legend", role: "group", "aria-label": "Series of the figure" });
+  const save = element("div", { class: "save", role: "group", "aria-label": "Save the figure" });
   host.append(plot);
-  plot.spec = { data, layout, height: 340, name: `neuron_${id}` };
+  plot.spec = { data, layout, height: 340 };
   plot.label = `Distribution of the pre-activations of neuron ${id}`;
   plot.className = "lone";
   plot.legend = legend;
+  saveButtons(save, `neuron_${id}`, [plot], legend);
   const far = beyond ? element("p", { class: "small" }, `${formatNumber(Number((100 * beyond).toPrecision(2)))}% of the tokens lie beyond what is drawn.`) : null;
-  return [element("h3", {}, "Distribution"), legend, host, far].filter(Boolean);
+  return [element("h3", {}, "Distribution"), element("div", { class: "above" }, legend, save), host, far].filter(Boolean);
 }
 
 // Negative and positive differ by the underline (double, single) and the sign on hover, not by colour alone.
