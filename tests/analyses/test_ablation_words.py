@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from negspace.analyses.ablation.claims import claims
 from negspace.analyses.ablation.words import verdicts
 from negspace.study.tables import Tables
 
@@ -50,8 +51,23 @@ def test_the_finding_comes_first_with_its_numbers(tiny_run: Run) -> None:
 
 def test_what_cannot_be_judged_has_no_number(tiny_run: Run) -> None:
     line = said(tiny_run, finding="cannot be judged", reason="only 2 paradigms; add paradigms", difference=-0.5)[1]
-    assert line.startswith("Top 10%, BLiMP: cannot be judged (only 2 paradigms; add paradigms) of")
+    assert line.startswith("Top 10%, BLiMP: cannot be judged (only 2 paradigms; add paradigms)")
     assert "-50.0" not in line
+
+
+def test_a_plain_model_at_chance_has_no_accuracy_to_lose(tiny_run: Run) -> None:
+    for level, floor in ((0.4, True), (0.5, True), (0.51, False)):
+        line = said(tiny_run, finding="gain", difference=0.3, reference=level)[1]
+        assert ("accuracy cannot be judged: the plain model does no better than chance" in line) == floor
+        contrasts = tiny_run[1]["contrasts"].copy()
+        contrasts.loc[contrasts["against"] == "plain", "reference"] = level
+        contrasts["finding"], contrasts["nats_finding"] = "gain", "harm"
+        lines = verdicts(tiny_run[1].books["ablation"], {**tiny_run[1].all, "contrasts": contrasts})
+        assert floor == any("Under random sets, BLiMP: cannot be judged (the plain model" in line for line in lines)
+        made = claims(tiny_run[1].books["ablation"], {"contrasts": contrasts})
+        answers = {claim.of: claim.answer for claim in made if claim.key == "ablate"}
+        assert answers["BLiMP"] == ("cannot be judged" if floor else "does not hold")
+        assert answers["BLiMP, margins"] == "holds"
 
 
 @pytest.mark.parametrize(
@@ -62,6 +78,7 @@ def test_only_equivalence_is_called_intact(tiny_run: Run, finding: str, words: s
     tables = {name: table.copy() for name, table in tiny_run[1].all.items()}
     contrasts: pd.DataFrame = tables["contrasts"]
     contrasts.loc[contrasts["set"] == "random", "finding"] = finding
+    contrasts.loc[contrasts["against"] == "plain", "reference"] = 0.75
     lines = [line for line in verdicts(tiny_run[1].books["ablation"], tables) if line.startswith("Under random sets")]
     assert lines
     assert all(words in line for line in lines)

@@ -54,6 +54,9 @@ def test_two_models_are_too_few_and_other_pairs_are_not_pooled() -> None:
     apart = pooled([_run("a", -0.08), _run("b", -0.02, pairs="other"), _run("c", 0.0)])
     row = apart[apart["score"] == "blimp"].iloc[0]
     assert "pool runs on the same pairs" in row["reason"]
+    # Counts beside rows without any are whole numbers still.
+    text = apart[(apart["score"] == "perplexity") & (apart["reason"] == "")].iloc[0]
+    assert words(text)[-1] == "0 below, 3 above"
 
 
 def test_what_could_not_be_judged_in_a_model_is_left_out() -> None:

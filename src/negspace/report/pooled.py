@@ -65,7 +65,8 @@ def pooled(runs: Sequence[Run], alpha: float = 0.05) -> pd.DataFrame:
             rows.append({**about, **_row(pool(models, alpha=alpha))})
         except JudgementError as error:
             rows.append({**about, "models": 0, "reason": f"{error.found}; {error.todo}"})
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    counts = dict.fromkeys(("models", "negative", "positive"), "Int64")
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(counts)
 
 
 def words(row: Mapping[str, object] | pd.Series) -> list[str]:

@@ -143,7 +143,10 @@ def above_chance(
         above = floors(before[choose], _part(nesting, choose), level[choose], alpha=alpha).above
         chosen.append(above)
         if not above.any():
-            few = Shortfall("no paradigm is above chance", "use pairs that the plain model can tell, or a larger model")
+            few = Shortfall(
+                "no paradigm can be told from chance by half of its pairs",
+                "use more pairs of each, pairs that the plain model can tell, or a larger model",
+            )
             return _no_paradigms(few, alpha, groups)
         part = _part(nesting, ~choose)
         scored = grouped(difference[~choose], part)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import pandas as pd
 
 from negspace.analyses.ablation.dissociation import verdict
+from negspace.analyses.ablation.words import at_chance
 from negspace.experiment.book import Book
 from negspace.experiment.claim import Answer, Claim, harmed
 from negspace.neurons import select
@@ -40,7 +41,11 @@ def _contrasts(contrasts: pd.DataFrame) -> Iterator[Claim]:
         if found is not None:
             key, words = found
             of = "text" if text else TITLES[row["score"]]
-            yield from harmed(key, words, of, float(row["share"]), dict(row), intact=row["set"] == "matched")
+            told = dict(row)
+            same = contrasts[(contrasts["score"] == row["score"]) & (contrasts["against"] == "plain")]
+            if not text and (floor := at_chance(same["reference"].iloc[0])):
+                told |= {"finding": "cannot be judged", "reason": floor}
+            yield from harmed(key, words, of, float(row["share"]), told, intact=row["set"] == "matched")
 
 
 def _dissociations(tables: Mapping[str, pd.DataFrame]) -> Iterator[Claim]:

@@ -17,7 +17,7 @@ from negspace.experiment.words import claim, percent, title, unjudged
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     """What the tables say: from which share on there is harm, where perplexity doubles, and sign against magnitude."""
     said = axis.sentences(tables)
-    said += [_threshold_sentence(row) for _, row in tables["dose_thresholds"].iterrows()]
+    said += [_threshold_sentence(row, tables["dose"]) for _, row in tables["dose_thresholds"].iterrows()]
     contrasts, name = tables["dose_contrasts"], own(book)
     against = contrasts[(contrasts["against"] == "random") & (contrasts["intervention"] == name)]
     different = against[against["share"] == against["first_share"]]
@@ -49,9 +49,12 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     return said
 
 
-def _threshold_sentence(row: pd.Series) -> str:
+def _threshold_sentence(row: pd.Series, dose: pd.DataFrame) -> str:
     text = f"{_capital(title(row['score']))}, {row['set']}, {row['intervention']}: "
-    if np.isfinite(row["first_harm"]):
+    place = ["score", "set", "intervention"]
+    if why := unjudged(dose[(dose[place] == row[place]).all(axis=1)]):
+        text += why
+    elif np.isfinite(row["first_harm"]):
         text += f"harm is first shown at {percent(row['first_harm'])} ({row['neurons']:,} neurons)"
     else:
         text += "harm is shown at no share"

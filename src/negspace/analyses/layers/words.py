@@ -26,10 +26,9 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
         if len(alone):
             said.append(f"{name}, each group of layers alone: {_alone(alone)}.")
         if len(rows := against[against["against"] == FIRST]):
-            said.append(
-                f"{name}: the first group ({_layers(alone.iloc[0])}) does more harm than {_count(rows, 'gain')} of "
-                f"{len(rows)} others, less than {_count(rows, 'harm')}."
-            )
+            counts = f"more harm than {_count(rows, 'gain')} of {len(rows)} others, less than {_count(rows, 'harm')}"
+            outcome = f"against the others {why}" if (why := unjudged(rows)) else f"does {counts}"
+            said.append(f"{name}: the first group ({_layers(alone.iloc[0])}) {outcome}.")
         if len(cumulative):
             said.append(f"{name}, cumulatively: {_cumulative(cumulative, against[against['against'] == BEFORE])}.")
         for family, rows in against[against["against"] == RANDOM_SETS].groupby("family", sort=True):
@@ -65,6 +64,8 @@ def _added(row: pd.Series) -> str:
 
 
 def _alone(rows: pd.DataFrame) -> str:
+    if why := unjudged(rows):
+        return why
     harmed = rows[rows["finding"] == "harm"]
     if not len(harmed):
         return f"harm is shown in none of {len(rows)}" + _gains(rows)
@@ -76,6 +77,8 @@ def _alone(rows: pd.DataFrame) -> str:
 
 def _cumulative(rows: pd.DataFrame, steps: pd.DataFrame) -> str:
     last = rows.iloc[-1]
+    if last["finding"] == "cannot be judged":
+        return f"all groups {unjudgeable(str(last['reason']))}"
     text = f"{_amount(last)} with all groups ({last['finding']})"
     if not len(steps):
         return text
@@ -83,6 +86,8 @@ def _cumulative(rows: pd.DataFrame, steps: pd.DataFrame) -> str:
 
 
 def _hardest(rows: pd.DataFrame, part: str) -> str:
+    if why := unjudged(rows):
+        return why
     harmed = rows[rows["finding"] == "harm"]
     if not len(harmed):
         return f"harm is shown for no {part}"
