@@ -23,6 +23,7 @@ from negspace.experiment.workbench import Workbench
 from negspace.models.load import wrap
 from negspace.runs.store import Store
 from negspace.significance.ranks import spearman
+from negspace.stats.wasserstein import gaussian_negative_share
 from negspace.study.registry import sections
 from negspace.study.run import run_study
 from negspace.study.tables import Tables
@@ -138,6 +139,10 @@ def test_correlations_are_spearmans(run: Run, scan: ns.Scan) -> None:
     assert len(run[1]["rankings_correlation"]) == pairs * 3
     signed = where(run[1]["rankings_correlation"], first="skewness", second="signed_skewness", layer=0).iloc[0]
     assert signed["rho"] == pytest.approx(stats.spearmanr(each[0]["skewness"].abs(), each[0]["skewness"]).statistic)
+    corrected = where(run[1]["rankings_correlation"], first="wd", second="negative_excess", layer=0).iloc[0]
+    zero = -each[0]["mean"] / each[0]["std"]
+    excess = each[0]["negative_share"] - gaussian_negative_share(zero.to_numpy())
+    assert corrected["rho"] == pytest.approx(stats.spearmanr(each[0]["wd"], excess).statistic)
     partial = where(run[1]["rankings_partial"], first="wd", second="md", layer=0).iloc[0]
     given = [each[0]["skewness"].abs(), each[0]["kurtosis"]]
     made = spearman(each[0]["wd"], each[0]["md"], given=given)

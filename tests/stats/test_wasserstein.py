@@ -12,7 +12,7 @@ from scipy.stats import wasserstein_distance
 
 from negspace.stats.accumulate import Accumulator
 from negspace.stats.sketch import Grid, Sketch
-from negspace.stats.wasserstein import exact, from_sketch, gaussian_negative_share
+from negspace.stats.wasserstein import exact, from_sketch, gaussian_negative_share, negative_excess
 
 TOKENS = 20_000
 
@@ -164,3 +164,19 @@ def test_the_gaussian_negative_share_is_what_gaussian_samples_have() -> None:
         share = float((found.negative_share * found.wd).sum() / found.wd.sum())
         assert share == pytest.approx(float(gaussian_negative_share(zero)), abs=0.02)
     assert gaussian_negative_share([0.0, np.nan, 40.0, -40.0]) == pytest.approx([0.5, np.nan, 1, 0], nan_ok=True)
+
+
+def test_the_corrected_share_is_what_the_place_of_zero_does_not_explain() -> None:
+    # A Gaussian of low mean has a large negative share, and no excess. A lump below zero has one.
+    rng = np.random.default_rng(3)
+    for mean in (-1.5, -0.5, 0.0, 1.0):
+        samples = (mean + rng.standard_normal((500, 200))).astype(np.float32)
+        excess = negative_excess(exact(samples).negative_share, samples.mean(axis=0), samples.std(axis=0))
+        assert excess.mean() == pytest.approx(0.0, abs=0.03), mean
+    lump = 1 + rng.standard_normal(20_000).astype(np.float32)
+    lump[lump < 0] = -2.0
+    both = np.stack([lump, -lump], axis=1)
+    excess = negative_excess(exact(both).negative_share, both.mean(axis=0), both.std(axis=0))
+    assert excess[0] > 0.05
+    assert excess[1] == pytest.approx(-excess[0], abs=1e-3)
+    assert np.isnan(negative_excess([0.5], [1.0], [0.0]))[0]

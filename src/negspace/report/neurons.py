@@ -11,11 +11,16 @@ from negspace.experiment.chosen import names_of
 from negspace.experiment.run import Run
 from negspace.report.details import details
 from negspace.stats.histogram import Histograms
+from negspace.stats.wasserstein import negative_excess
 
 COLUMNS = {
     "wd": ("WD", "Wasserstein-1 distance of the standardised pre-activation from N(0, 1)"),
     "wd_rank": ("rank in layer", "place by WD among the neurons of the layer, 1 for the largest"),
     "negative_share": ("negative share", "part of WD that lies below a pre-activation of zero"),
+    "negative_excess": (
+        "beyond a Gaussian's",
+        "negative share minus what a Gaussian of the same mean and deviation has below zero by chance",
+    ),
     "md": ("MD", "mapping difficulty: how far apart near inputs are sent"),
     "fraction_negative": ("tokens < 0", "share of tokens whose pre-activation is negative"),
     "mean": ("mean", "mean of the pre-activation"),
@@ -43,6 +48,7 @@ def explorer(run: Run) -> dict[str, Any] | None:
     if run.scan is None:
         return None
     table = run.scan.table
+    table = table.assign(negative_excess=negative_excess(table["negative_share"], table["mean"], table["std"]))
     branches = sorted(set(table["branch"]))
     columns = [
         _packed("layer", "layer", "layer of the model, from 0", table["layer"].to_numpy(), "u2"),

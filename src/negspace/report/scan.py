@@ -14,6 +14,7 @@ from negspace.figures.scores import beside, layer_axis
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.scan import Scan
 from negspace.stats.histogram import Histogram
+from negspace.stats.wasserstein import negative_excess
 
 _MOST_POINTS = 6000
 _BINS = (90, 70)
@@ -107,12 +108,15 @@ def _distribution(about: pd.Series, found: Histogram, note: str) -> Panel:
 
 def _negative(table: pd.DataFrame, chosen: np.ndarray, top: NeuronSet | None) -> Figure:
     known = table["wd"].notna().to_numpy()
+    excess = negative_excess(table["negative_share"], table["mean"], table["std"])
+    table = table.assign(negative_excess=excess)
     groups = [("all neurons" if top is None else "all others", "rest", known & ~chosen)]
     if top is not None:
         groups.insert(0, (top.origin, "top", known & chosen))
     panels = []
     for column, label in (
         ("negative_share", "share of WD that lies below zero"),
+        ("negative_excess", "the same minus a Gaussian's"),
         ("fraction_negative", "share of tokens below zero"),
     ):
         series, layers = [], np.zeros(0)
@@ -131,12 +135,14 @@ def _negative(table: pd.DataFrame, chosen: np.ndarray, top: NeuronSet | None) ->
                 )
             )
         axis = layer_axis(layers)
-        panels.append(Panel(axis, Axis(label, limits=(0, 1)), beside(series, axis), title=""))
+        limits, lines = (None, (Reference(0.0, "y"),)) if column == "negative_excess" else ((0.0, 1.0), ())
+        panels.append(Panel(axis, Axis(label, limits=limits), beside(series, axis), "", lines))
     caption = (
         "Medians over neurons, bars from the lower to the upper quartile. Left: the part of the distance that lies "
-        "below a pre-activation of zero. Right: how often the pre-activation is negative."
+        "below a pre-activation of zero. Middle: minus what a Gaussian of the same mean and deviation has there by "
+        "chance. Right: how often the pre-activation is negative."
     )
-    return Figure("negative_share", "Does the structure lie below zero?", caption, tuple(panels), columns=2, wide=True)
+    return Figure("negative_share", "Does the structure lie below zero?", caption, tuple(panels), columns=3, wide=True)
 
 
 def _against_md(table: pd.DataFrame, chosen: np.ndarray, top: NeuronSet | None) -> Figure:

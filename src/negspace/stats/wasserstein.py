@@ -242,3 +242,17 @@ def gaussian_negative_share(zero: ArrayLike) -> NDArray[np.float64]:
     v = ndtr(t) * ndtr(-t) - _density(t) ** 2 * (1 + t**2 / 2)
     below = cumulative_trapezoid(np.sqrt(np.maximum(v, 0.0)), t, initial=0)
     return np.asarray(np.interp(np.asarray(zero, np.float64), t, below / below[-1]), np.float64)
+
+
+def negative_excess(negative_share: ArrayLike, mean: ArrayLike, std: ArrayLike) -> NDArray[np.float64]:
+    """Negative share corrected for where zero lies: minus what a Gaussian of the same mean and deviation would have.
+
+    Args:
+        negative_share, mean, std: [neurons] of the pre-activations; a std of 0 gives NaN.
+
+    Returns:
+        [neurons] from -1 to 1, above 0 where more of the structure lies below zero than the place of zero explains.
+    """
+    share, centre, spread = (np.asarray(values, np.float64) for values in (negative_share, mean, std))
+    zero = np.divide(-centre, spread, out=np.full(centre.shape, np.nan), where=spread > 0)
+    return share - gaussian_negative_share(zero)

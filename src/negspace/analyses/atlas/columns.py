@@ -23,6 +23,11 @@ TABLES = schema(
             Column("wd_error", float, "its error bound"),
             Column("md", float, "mapping difficulty"),
             Column("negative_share", float, "share of the distance that lies below zero"),
+            Column(
+                "negative_excess",
+                float,
+                "the same minus what a Gaussian of this mean and deviation has by chance, its zero lying there",
+            ),
             Column("fraction_negative", float, "share of tokens below zero, on the text for statistics"),
             Column("mean", float, "mean pre-activation there"),
             Column("std", float, "its standard deviation there"),

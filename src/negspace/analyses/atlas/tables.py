@@ -18,6 +18,7 @@ from negspace.experiment.scored import scored
 from negspace.significance import compare, correct, describe
 from negspace.significance.clustered import clustered_mean
 from negspace.stats.modes import Mixture
+from negspace.stats.wasserstein import negative_excess
 from negspace.text.suites import SUITES
 
 CONTEXT = 12
@@ -27,7 +28,8 @@ BINS = 64
 _REACH = 6.0
 """Half of what a histogram shows, in standard deviations; the outermost bins take what lies beyond."""
 _SCAN = (
-    "wd", "wd_error", "md", "negative_share", "fraction_negative", "mean", "std", "skewness", "kurtosis", "bimodality",
+    "wd", "wd_error", "md", "negative_share", "negative_excess", "fraction_negative", "mean", "std", "skewness",
+    "kurtosis", "bimodality",
 )  # fmt: skip
 KINDS = ("token", "upos", "dep", "phenomenon")
 """Kinds of drivers."""
@@ -37,7 +39,8 @@ def make(book: Book) -> dict[str, pd.DataFrame]:
     """All tables."""
     part = book.part
     scan = book.record(book.manifest["scan"]).items
-    scan = scan.assign(name=names_of(scan)).set_index("name")
+    excess = negative_excess(scan["negative_share"], scan["mean"], scan["std"])
+    scan = scan.assign(name=names_of(scan), negative_excess=excess).set_index("name")
     keys = scan.loc[part["neurons"], KEYS]
     record = book.record(part["drivers"])
     mixtures = {name: mixture(given) for name, given in record.results["mixtures"].items()}

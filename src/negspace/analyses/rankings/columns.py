@@ -6,8 +6,8 @@ from negspace.experiment.changes import CHANGE, DIFFERENCE
 from negspace.experiment.schema import Column, Table, schema
 
 CORRELATED = (
-    "wd", "md", "negative_share", "skewness", "kurtosis", "bimodality", "std", "signed_skewness", "mean",
-    "fraction_negative", "mean_negative",
+    "wd", "md", "negative_share", "negative_excess", "skewness", "kurtosis", "bimodality", "std", "signed_skewness",
+    "mean", "fraction_negative", "mean_negative",
 )  # fmt: skip
 """Statistics whose ranks are correlated; "skewness" is its magnitude, by which neurons are chosen."""
 PARTIAL = (
@@ -15,6 +15,7 @@ PARTIAL = (
     ("skewness", "md", ("wd", "kurtosis")),
     ("kurtosis", "md", ("wd", "skewness")),
     ("wd", "negative_share", ("skewness", "kurtosis")),
+    ("wd", "negative_excess", ("skewness", "kurtosis")),
 )
 """Partial rank correlations: of the first with the second, the others held constant."""
 
@@ -102,7 +103,12 @@ TABLES = schema(
         "rankings_correlation",
         (
             *_PLACE,
-            Column("first", str, "a statistic; skewness by its magnitude, signed_skewness with its sign"),
+            Column(
+                "first",
+                str,
+                "a statistic; skewness by its magnitude, signed_skewness with its sign; negative_excess: the negative "
+                "share minus what a Gaussian of the same mean and deviation has below zero",
+            ),
             Column("second", str, "another"),
             Column(
                 "rho", float, "Spearman's rank correlation over the site's neurons; for all layers the mean over sites"

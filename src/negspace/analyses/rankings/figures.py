@@ -20,13 +20,14 @@ NAMES = {
     "bimodality": "bimodality",
     "std": "standard deviation",
     "negative_share": "negative share",
+    "negative_excess": "negative share beyond a Gaussian's",
     "wd_residual": "WD beyond skewness and kurtosis",
     "random mean": "random sets",
     "mean": "mean",
     "fraction_negative": "tokens below zero",
     "mean_negative": "mean of negatives",
 }
-_FOLLOWED = ("md", "skewness", "kurtosis", "bimodality", "negative_share")
+_FOLLOWED = ("md", "skewness", "kurtosis", "bimodality", "negative_share", "negative_excess")
 
 
 def figures(run: Run) -> list[Figure]:

@@ -12,6 +12,7 @@ from negspace.neurons import select
 from negspace.neurons.layout import Layout
 from negspace.neurons.neuronset import NeuronSet
 from negspace.significance.ranks import residual
+from negspace.stats.wasserstein import negative_excess
 
 RESIDUAL = "wd_residual"
 """What is left of WD's ranks after a regression on those of |skewness| and excess kurtosis, site by site."""
@@ -24,7 +25,7 @@ def statistic(table: pd.DataFrame, layout: Layout, name: str) -> NDArray[np.floa
 
     Args:
         table: the scan's.
-        name: a column of it, "signed_skewness", or "wd_residual".
+        name: a column of it, "signed_skewness", "negative_excess", or "wd_residual".
     """
     if name == RESIDUAL:
         found = np.full(len(table), np.nan)
@@ -32,6 +33,8 @@ def statistic(table: pd.DataFrame, layout: Layout, name: str) -> NDArray[np.floa
         for rows in layout.rows.values():
             found[rows] = residual(parts["wd"][rows], [parts[one][rows] for one in HELD])
         return found
+    if name == "negative_excess":
+        return negative_excess(table["negative_share"], table["mean"], table["std"])
     values = table["skewness" if name == "signed_skewness" else name].to_numpy(np.float64)
     return np.abs(values) if name == "skewness" else values
 

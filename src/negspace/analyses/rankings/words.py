@@ -102,6 +102,7 @@ def _called(name: str) -> str:
         "md": "MD",
         "skewness": "|skewness|",
         "std": "standard deviation",
+        "negative_excess": "negative share beyond a Gaussian's",
         RESIDUAL: "WD beyond |skewness| and kurtosis",
     }.get(name, name.replace("_", " "))
 
