@@ -103,7 +103,7 @@ def test_the_plan_is_the_command_s(
     from negspace.study.run import plan_study, workbench
 
     where = {"model": str(tiny_model_path), "text": str(tiny_text_path), "blimp": str(tiny_pairs_path / "blimp")}
-    study, _ = from_preset("paper", {**where, "tse": str(tiny_pairs_path / "tse")})
+    study, _ = from_preset("paper-full", {**where, "tse": str(tiny_pairs_path / "tse")})
     study = study.model_copy(update={"analyses": {name: study.analyses[name] for name in ("ablation", "dose")}})
     facts = workbench(study).describe()
     monkeypatch.setattr(projection, "from_preset", lambda *_: (study, ()))

@@ -199,7 +199,7 @@ def _kind(what: str) -> str:
 
 
 def plan(shape: Shape, assumed: Assumptions, units: Mapping[str, float]) -> dict[str, tuple[int, float]]:
-    """Analysis -> cells and tokens of `--preset paper` on a model beyond those of the analyses before it; the scan is
+    """Analysis -> cells and tokens of `--preset paper-full` on a model beyond those of the analyses before it; the scan is
     under "scan".
 
     Args:
@@ -214,7 +214,7 @@ def plan(shape: Shape, assumed: Assumptions, units: Mapping[str, float]) -> dict
     }
     if shape.checkpoints:
         given["analyses"] = {"training": {"revisions": ["step*"]}}
-    study, _ = from_preset("paper", given)
+    study, _ = from_preset("paper-full", given)
     lab = _Priced(study, _facts(shape, assumed), Store(Path()), None)  # type: ignore[arg-type]
     lab.units = units
     loads = {"scan": Load({("scan", ""): lab.cost("scan")})}

@@ -35,10 +35,19 @@ def test_what_is_given_replaces_the_preset() -> None:
     assert set(only.analyses) == {"dose"}
 
 
+def test_settings_of_an_analysis_join_those_of_the_preset() -> None:
+    given = {"model": "m", "text": "t", "analyses": {"dose": {"points": 3}}}
+    for only in (False, True):
+        study, _ = from_preset("paper", given, only=only)
+        assert study.analyses["dose"] == {"points": 3, "random": 1}
+    assert from_preset("paper-full", given)[0].analyses["dose"] == {"points": 3}
+    assert from_preset("paper-full", given)[0].limit is None
+
+
 @pytest.mark.parametrize(
     ("name", "given", "message"),
     [
-        ("papper", {"model": "m"}, "the preset 'papper'\nfound: no such preset\nto do: use: paper, quick"),
+        ("papper", {"model": "m"}, "the preset 'papper'\nfound: no such preset\nto do: use: paper, paper-full, quick"),
         ("paper", {}, "no 'model'"),
         ("quick", {"model": "m", "shars": 3}, "unknown field 'shars'\nto do: did you mean 'shares'"),
         ("quick", {"model": "m", "analyses": {"doze": {}}}, "no such analysis\nto do: did you mean 'dose'"),
