@@ -199,8 +199,9 @@ def _kind(what: str) -> str:
 
 
 def plan(shape: Shape, assumed: Assumptions, units: Mapping[str, float]) -> dict[str, tuple[int, float]]:
-    """Analysis -> cells and tokens of `--preset paper-full` on a model beyond those of the analyses before it; the scan is
-    under "scan".
+    """Analysis -> cells and tokens of `--preset paper-full` on a model, beyond those of the analyses before it.
+
+    The scan is under "scan".
 
     Args:
         units: multiples of the tokens, by kind of cell; all 1 for the planner's own count.
