@@ -103,6 +103,10 @@ def _accuracy(value: float, change: float | None) -> dict[str, Any]:
     return row
 
 
+def _margin(change: float) -> dict[str, float]:
+    return {"change_nats": change, "change_nats_low": change - 0.1, "change_nats_high": change + 0.1}
+
+
 def ablation_part(groups: tuple[str, ...] = ("agreement", "islands"), name: str = "top 1%") -> Part:
     """The main study's tables: baseline, top, two random sets and a matched one at 1%."""
     conditions: list[dict[str, Any]] = [
@@ -138,6 +142,7 @@ def ablation_part(groups: tuple[str, ...] = ("agreement", "islands"), name: str 
             by_group += [
                 {**one, "phenomenon": group, "paradigms": 2, "pairs": 200, "ties": 0, "identical": 0}
                 | _accuracy(0.7 + 0.1 * number + (lost or 0), lost)
+                | ({} if lost is None else _margin(5 * lost))
                 for number, group in enumerate(groups)
             ]
     contrasts = [

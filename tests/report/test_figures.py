@@ -100,6 +100,15 @@ def test_random_sets_are_drawn_as_mean_and_range() -> None:
     assert random.low.tolist() == pytest.approx([-1.0, -1.0])
 
 
+def test_margins_stand_beside_accuracy() -> None:
+    panels = _by_name(made_up())["blimp_by_phenomenon_1pct"].panels
+    assert [panel.x.label for panel in panels] == ["% right", "change (points)", "change of the margin (nats)"]
+    top = next(series for series in panels[2].series if series.role == "top")
+    assert top.low is not None
+    assert (top.x[0], top.low[0]) == pytest.approx((-0.4, -0.5))
+    assert not any(series.role == "baseline" for series in panels[2].series)
+
+
 def test_every_role_has_a_style_of_its_own_in_shape_or_dash() -> None:
     shown = ("top", "random", "matched", "bottom", "baseline")
     assert len({STYLES[role].marker + STYLES[role].symbol for role in shown}) == len(shown)

@@ -25,6 +25,10 @@ INTERVENTIONS = {
 """Intervention -> what to call it."""
 
 
+LOST = (("change", 100.0, 1.0, "accuracy lost (points)"), ("change_nats", 1.0, 0.01, "margin lost (nats)"))
+"""Column of changes by group, its unit, the least range of colours, and a label: pairs on both scales."""
+
+
 def scores_of(table: pd.DataFrame) -> list[str]:
     """The scores that a table has, perplexity first."""
     return [score for score in SCORES if (table["score"] == score).any()]

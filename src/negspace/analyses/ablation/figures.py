@@ -131,34 +131,41 @@ def _groups(run: Run, table: pd.DataFrame, name: str, column: str, title: str) -
             ("matched", "matched", here[here["role"] == "matched"]),
         ]
         panels = []
-        for value, label, zero in (
-            ("accuracy", "% right", 50.0),
-            ("change", "change (points)", 0.0),
+        for value, label, zero, scale in (
+            ("accuracy", "% right", 50.0, 100.0),
+            ("change", "change (points)", 0.0, 100.0),
+            ("change_nats", "change of the margin (nats)", 0.0, 1.0),
         ):
+            if value not in here.columns or here[value].isna().all():
+                continue
             series = [
-                Dots(title_, role, _by_group(rows, column, value), {g: _pairs(baseline, column, g) for g in groups})
+                Dots(
+                    title_, role, _by_group(rows, column, value, scale), {g: _pairs(baseline, column, g) for g in groups}
+                )
                 for title_, role, rows in shown
-                if len(rows) and not (value == "change" and role == "baseline")
+                if len(rows) and (value == "accuracy" or role != "baseline")
             ]
             panels.append(forest(groups, series, label, zero=zero))
         caption = (
-            f"Left: pairs right, chance at 50. Right: the change on the same pairs. Bars: {run.level} intervals; for "
-            "random sets, their mean and their range."
+            "Pairs right, chance at 50; the change on the same pairs; and the change of their margin, log p(good) - "
+            f"log p(bad). Bars: {run.level} intervals; for random sets, their mean and their range."
         )
         figure = f"{name}_{percent(share).replace('%', 'pct')}"
-        made.append(Figure(figure, f"{title}, p = {percent(share)}", caption, tuple(panels), columns=2, wide=True))
+        made.append(
+            Figure(figure, f"{title}, p = {percent(share)}", caption, tuple(panels), columns=len(panels), wide=True)
+        )
     return made
 
 
-def _by_group(rows: pd.DataFrame, column: str, value: str) -> dict[str, tuple[float, float, float]]:
-    """Estimate and interval in every group; for several random sets their mean and range."""
+def _by_group(rows: pd.DataFrame, column: str, value: str, scale: float) -> dict[str, tuple[float, float, float]]:
+    """Estimate and interval in every group, times a scale; for several random sets their mean and range."""
     found = {}
     for group, part in rows.groupby(column):
         if len(part) == 1:
             row = part.iloc[0]
-            found[group] = (row[value] * 100, row[f"{value}_low"] * 100, row[f"{value}_high"] * 100)
+            found[group] = (row[value] * scale, row[f"{value}_low"] * scale, row[f"{value}_high"] * scale)
         else:
-            found[group] = tuple(100 * part[value].agg(how) for how in ("mean", "min", "max"))
+            found[group] = tuple(scale * part[value].agg(how) for how in ("mean", "min", "max"))
     return found
 
 

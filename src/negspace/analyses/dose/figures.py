@@ -11,6 +11,7 @@ from negspace.figures.figure import Axis, Figure, Grid, Panel, Reference, Series
 from negspace.figures.forest import Dots, forest, percent
 from negspace.figures.scores import (
     INTERVENTIONS,
+    LOST,
     SCORES,
     beside,
     change_label,
@@ -127,37 +128,42 @@ def _by_group(table: pd.DataFrame) -> list[Figure]:
     made = []
     for score in scores_of(table):
         here = table[table["score"] == score]
-        wide = here.pivot_table(index="group", columns="share", values="change", aggfunc="first", sort=True)
-        values = wide.to_numpy(np.float64) * 100
-        if not np.isfinite(values).any():
+        panels = []
+        for column, scale, floor, label in LOST:
+            wide = here.pivot_table(index="group", columns="share", values=column, aggfunc="first", sort=True)
+            values = wide.to_numpy(np.float64) * scale
+            if not np.isfinite(values).any():
+                continue
+            most = max(floor, float(np.nanmax(np.abs(values))))
+            # The palette's vermillion end is for harm.
+            grid = Grid(
+                np.arange(wide.shape[1], dtype=float),
+                np.arange(wide.shape[0], dtype=float),
+                -values,
+                label,
+                matrix=True,
+                limits=(-most, most),
+            )
+            shares = tuple((float(n), percent(float(s))) for n, s in enumerate(wide.columns))
+            groups = tuple((float(n), str(group)) for n, group in enumerate(wide.index))
+            panels.append(
+                Panel(
+                    Axis("neurons of each layer", ticks=shares),
+                    Axis("", ticks=groups, limits=(len(wide) - 0.5, -0.5)),
+                    title=label,
+                    grid=grid,
+                    rows=len(wide),
+                )
+            )
+        if not panels:
             continue
-        most = max(1.0, float(np.nanmax(np.abs(values))))
-        # The palette's vermillion end is for harm.
-        grid = Grid(
-            np.arange(wide.shape[1], dtype=float),
-            np.arange(wide.shape[0], dtype=float),
-            -values,
-            "accuracy lost (points)",
-            matrix=True,
-            limits=(-most, most),
-        )
-        panel = Panel(
-            Axis(
-                "neurons of each layer", ticks=tuple((float(n), percent(float(s))) for n, s in enumerate(wide.columns))
-            ),
-            Axis(
-                "",
-                ticks=tuple((float(n), str(group)) for n, group in enumerate(wide.index)),
-                limits=(len(wide) - 0.5, -0.5),
-            ),
-            grid=grid,
-            rows=len(wide),
-        )
         word = SUITES[score].group
-        caption = "Points of accuracy lost under the top set; intervals and corrected p-values are in the table."
-        made.append(
-            Figure(f"dose_{score}_by_{word}", f"{SCORES[score]} by {word} and dose", caption, (panel,), wide=True)
+        caption = (
+            "Accuracy, and the pairs' margin log p(good) - log p(bad), lost under the top set; intervals and corrected "
+            "p-values are in the table."
         )
+        name, title = f"dose_{score}_by_{word}", f"{SCORES[score]} by {word} and dose"
+        made.append(Figure(name, title, caption, tuple(panels), len(panels), wide=True))
     return made
 
 

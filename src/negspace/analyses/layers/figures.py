@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 
@@ -9,7 +11,7 @@ from negspace.experiment import paper
 from negspace.experiment.run import Run
 from negspace.figures.figure import Axis, Figure, Grid, Panel, Reference, Series, numbers
 from negspace.figures.forest import percent
-from negspace.figures.scores import SCORES, beside, change_label, scaled, scores_of, unit, zero
+from negspace.figures.scores import LOST, SCORES, beside, change_label, scaled, scores_of, unit, zero
 from negspace.text.suites import SUITES
 
 _FAMILIES = {"alone": "each group alone", "cumulative": "all groups up to it"}
@@ -68,29 +70,33 @@ def _effects(run: Run, table: pd.DataFrame, share: float) -> Figure:
 
 def _by_group(table: pd.DataFrame, score: str, share: float) -> Figure:
     panels = []
-    most = max(1.0, float(np.nanmax(np.abs(numbers(table["change"])))) * 100)
-    for family, words in _FAMILIES.items():
+    scales = [scale for scale in LOST if table[scale[0]].notna().any()]
+    for (family, words), (column, scale, floor, label) in product(_FAMILIES.items(), scales):
+        most = max(floor, float(np.nanmax(np.abs(numbers(table[column])))) * scale)
         here = table[table["family"] == family]
         if here.empty:
             continue
         names, rows = _names(here), sorted(set(here["group"]))
         values = np.full((len(rows), len(names)), np.nan)
         for _, row in here.iterrows():
-            values[rows.index(row["group"]), names.index(row["layers"])] = -row["change"] * 100
+            values[rows.index(row["group"]), names.index(row["layers"])] = -row[column] * scale
         places = (np.arange(len(names), dtype=float), np.arange(len(rows), dtype=float))
         panels.append(
             Panel(
                 Axis("layers", ticks=tuple(zip(places[0], names, strict=True)), slanted=len(names) > 6),
                 Axis("", ticks=tuple(zip(places[1], rows, strict=True)), limits=(len(rows) - 0.5, -0.5)),
-                title=words,
-                grid=Grid(*places, values, "accuracy lost (points)", matrix=True, limits=(-most, most)),
+                title=f"{words}: {label}",
+                grid=Grid(*places, values, label, matrix=True, limits=(-most, most)),
                 rows=len(rows),
             )
         )
     p = percent(share)
     name = f"layers_{score}_by_{SUITES[score].group}_{p.replace('%', 'pct')}"
     title = f"{SCORES[score]} by {SUITES[score].group} and layers, p = {p}"
-    caption = "Points of accuracy lost under the top set; intervals and corrected p-values are in the table."
+    caption = (
+        "Accuracy, and the pairs' margin log p(good) - log p(bad), lost under the top set; intervals and corrected "
+        "p-values are in the table."
+    )
     return Figure(name, title, caption, tuple(panels), columns=2, wide=True)
 
 
