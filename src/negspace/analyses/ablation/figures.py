@@ -138,10 +138,9 @@ def _groups(run: Run, table: pd.DataFrame, name: str, column: str, title: str) -
         ):
             if value not in here.columns or here[value].isna().all():
                 continue
+            labels = {group: _pairs(baseline, column, group) for group in groups}
             series = [
-                Dots(
-                    title_, role, _by_group(rows, column, value, scale), {g: _pairs(baseline, column, g) for g in groups}
-                )
+                Dots(title_, role, _by_group(rows, column, value, scale), labels)
                 for title_, role, rows in shown
                 if len(rows) and (value == "accuracy" or role != "baseline")
             ]
