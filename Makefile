@@ -34,7 +34,7 @@ demo: $(VENV)/.demo  ## the main study on SmolLM2-135M, in about eight minutes
 
 test: $(VENV)/.dev  ## all tests that need no network and no GPU
 	@$(BIN)/python tools/axe.py || echo "note: axe-core cannot be had, so its tests are skipped"
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not gpu and not hub"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist loadfile -m "not gpu and not hub"
 
 check: $(VENV)/.dev  ## style, types and the direction of imports
 	$(BIN)/ruff check .
