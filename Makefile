@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check bench docs clean help
+.PHONY: demo test check bench docs wheel clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -47,6 +47,9 @@ bench: $(VENV)/.bench  ## measure against what people would use instead; writes 
 
 docs: $(VENV)/.dev  ## the documentation into site/, every warning an error
 	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
+
+wheel: $(VENV)/.dev  ## build wheel and sdist, and run the README's example from the wheel in an empty environment
+	OMP_NUM_THREADS=1 $(BIN)/python tools/check_wheel.py
 
 clean:  ## remove what was built, not what you ran
 	rm -rf $(VENV) build dist site .pytest_cache .ruff_cache
