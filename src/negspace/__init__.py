@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from negspace.analyses.parts_of_speech.excess import parts_of_speech
     from negspace.controls import Match, match_perplexity, random_sets
     from negspace.errors import NegspaceError
+    from negspace.experiment.agreement import Agreement, agreement
     from negspace.experiment.config import Study
     from negspace.interop import TorchHook, nnsight_edit, torch_hooks, transformer_lens_hooks
     from negspace.intervention import INTERVENTIONS, intervene
@@ -63,6 +64,7 @@ _HOMES = {
     "negspace.score.pairs": ("PairScores", "minimal_pairs"),
     "negspace.score.perplexity": ("Perplexity", "perplexity"),
     "negspace.score.tasks": ("TaskScores", "tasks"),
+    "negspace.experiment.agreement": ("Agreement", "agreement"),
     "negspace.experiment.config": ("Study",),
     "negspace.analyses.parts_of_speech.excess": ("parts_of_speech",),
     "negspace.report.export": ("write_figures",),
@@ -80,6 +82,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "INTERVENTIONS",
+    "Agreement",
     "Match",
     "Model",
     "NegspaceError",
@@ -97,6 +100,7 @@ __all__ = [
     "TorchHook",
     "Windows",
     "__version__",
+    "agreement",
     "intervene",
     "load",
     "make_windows",

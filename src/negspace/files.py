@@ -82,6 +82,15 @@ def check_writable(path: Path) -> None:
         raise cannot_write(path, error) from error
 
 
+def check_folder(path: Path, file: str) -> None:
+    """Make sure that a file can be written into a folder that is there, or is to be made; nothing is left behind.
+
+    Raises:
+        RecordError: it cannot.
+    """
+    check_writable(next(one for one in (path.absolute(), *path.absolute().parents) if one.exists()) / file)
+
+
 def _regular(path: Path) -> Path:
     """The file that a path leads to: one that is there, or is to be made. Renaming over a device would destroy it."""
     target = path.resolve()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from negspace.analyses.ablation.claims import STABLE
+from negspace.experiment.agreement import STABLE
 from negspace.experiment.claim import Claim, harmed
 from negspace.neurons import select
 from negspace.neurons.scan import Scan

@@ -1,4 +1,4 @@
-"""Whether a scan's ranking is a fact about the model: what both halves of the text say of it."""
+"""What a scan says of its own stability, and what scans of several texts agree on, in sentences."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from negspace.experiment.agreement import STABLE, Ranking
 from negspace.experiment.words import percent
-from negspace.neurons import select
 from negspace.neurons.scan import Scan
 from negspace.significance import reliability
 
 SHARE = 0.01
 """Share of the top sets that are compared."""
-ENOUGH = 0.75
-"""Overlap of the halves' top sets below which the text is called too short."""
 
 
 @dataclass(frozen=True)
 class Stability:
     """How far two halves of the text rank the neurons alike."""
 
+    share: float
+    """Share of the top sets."""
     reliability: float
     """Median over sites of the reliability of the ranking by WD from all tokens (Spearman and Brown); NaN without
     halves."""
@@ -32,19 +32,20 @@ class Stability:
     """Tokens of the scan."""
 
 
-def stability(scan: Scan) -> Stability | None:
+def stability(scan: Scan, share: float = SHARE) -> Stability | None:
     """What the halves of a scan's text say; None for a scan that kept none."""
-    table, layout, tokens = scan.table, scan.info.layout, scan.info.tokens
-    halves = [table[name] for name in ("wd_first", "wd_second") if name in table]
-    if len(halves) < 2 or any(half.notna().sum() < 3 for half in halves):
+    layout, tokens = scan.info.layout, scan.info.tokens
+    ranking = Ranking.of(scan.table, layout, scan.info.text, tokens)
+    tops = ranking.choose(share).halves
+    if ranking.halves is None or not tops:
         return None
-    first, second = (half.to_numpy(np.float64) for half in halves)
+    first, second = ranking.halves
     sites = [reliability(first[rows], second[rows], tokens) for rows in layout.rows.values()]
-    one, two = (select.top(table.assign(wd=half), layout, SHARE) for half in halves)
     return Stability(
+        share,
         float(np.nanmedian([site.reliability for site in sites])),
         float(np.nanmedian([site.tokens_needed for site in sites])),
-        len(one & two) / max(len(one), 1),
+        len(tops[0] & tops[1]) / max(len(tops[0]), 1),
         tokens,
     )
 
@@ -56,11 +57,11 @@ def said(found: Stability | None) -> list[str]:
     needed = f"{found.needed:,.0f} tokens" if np.isfinite(found.needed) else "no number of such tokens"
     lines = [
         f"reliability of the ranking by WD, from both halves of the text: {found.reliability:.2f} (0.9 takes about "
-        f"{needed}); the halves' top {percent(SHARE)} have {found.overlap:.0%} of their neurons in common"
+        f"{needed}); the halves' top {percent(found.share)} have {found.overlap:.0%} of their neurons in common"
     ]
-    if found.overlap < ENOUGH:
+    if found.overlap < STABLE:
         lines.append(
-            f"note: with {found.tokens:,} tokens the top {percent(SHARE)} depends on the text much; scan more of it "
-            "before you call the set a fact about the model"
+            f"note: with {found.tokens:,} tokens the top {percent(found.share)} depends on the text much; scan more of "
+            "it before you call the set a fact about the model"
         )
     return lines

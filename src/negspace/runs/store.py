@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from negspace.errors import RecordError, StudyError
 from negspace.files import (
     cannot_write,
-    check_writable,
+    check_folder,
     lock,
     make_folder,
     read_bytes,
@@ -67,8 +67,7 @@ class Store:
             raise StudyError(asked, "a file of that name", f"{todo} with --out")
         if self.folder.is_dir() and not self._is_run() and any(self.folder.iterdir()):
             raise StudyError(asked, "a folder with other files in it", f"{todo} with --out")
-        there = next(path for path in (self.folder.absolute(), *self.folder.absolute().parents) if path.exists())
-        check_writable(there / MANIFEST)
+        check_folder(self.folder, MANIFEST)
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:

@@ -8,9 +8,9 @@ import pandas as pd
 
 from negspace.analyses.ablation.dissociation import verdict
 from negspace.analyses.ablation.words import at_chance
+from negspace.experiment.agreement import NO_HALVES, STABLE, Ranking
 from negspace.experiment.book import Book
 from negspace.experiment.claim import Answer, Claim, harmed
-from negspace.neurons import select
 from negspace.neurons.layout import Layout
 from negspace.text.suites import TITLES
 
@@ -25,8 +25,6 @@ _TEXT = {
     ("top", "random"): ("perplexity random", "It raises perplexity more than random sets of equal size do"),
 }
 _VERDICTS: Mapping[str, Answer] = {"established": "holds", "reversed": "does not hold"}
-STABLE = 0.75
-"""Overlap of the top sets from both halves of the text from which on the selection is called a fact of the model."""
 
 
 def claims(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
@@ -62,20 +60,18 @@ def _dissociations(tables: Mapping[str, pd.DataFrame]) -> Iterator[Claim]:
 def _stable(book: Book) -> Iterator[Claim]:
     """Whether both halves of the text choose the same neurons."""
     words = f"Both halves of the text choose the same top neurons, at least {STABLE:.0%} of them"
+    of = "halves of the text"
     record = book.record(book.manifest["scan"])
-    table, by = record.items, book.study["by"]
+    info = record.results["info"]
+    ranking = Ranking.of(record.items, Layout.from_rows(info["layout"]), "", info["tokens"], book.study["by"])
     for share in book.study["shares"]:
-        if not {"wd_first", "wd_second"} <= set(table.columns) or by != "wd":
-            reason = "the scan has no WD of halves; scan again" if by == "wd" else f"halves are kept of wd, not of {by}"
-            yield Claim("find", words, "", float(share), "cannot be judged", "cannot be judged", reason=reason)
+        halves = ranking.choose(share, book.study["layers"]).halves
+        if not halves:
+            yield Claim("find", words, of, float(share), "cannot be judged", "cannot be judged", reason=NO_HALVES)
             continue
-        layout = Layout.from_rows(record.results["info"]["layout"])
-        one, two = (
-            select.top(table.assign(wd=table[name]), layout, share, "wd", book.study["layers"])
-            for name in ("wd_first", "wd_second")
-        )
+        one, two = halves
         both = len(one & two) / max(len(one), 1)
-        chance = sum(len(rows) ** 2 / layout.sizes[path] for path, rows in one.indices.items()) / max(len(one), 1)
+        chance = sum(len(rows) ** 2 / one.layout.sizes[path] for path, rows in one.indices.items()) / max(len(one), 1)
         answer: Answer = "holds" if both >= STABLE else "does not hold"
         finding = f"{both:.0%} in common, {chance:.1%} by chance"
-        yield Claim("find", words, "halves of the text", float(share), answer, finding, estimate=both)
+        yield Claim("find", words, of, float(share), answer, finding, estimate=both)

@@ -1,0 +1,331 @@
+"""Internal: whether the top neurons are a fact about the model: what two halves of a text, and two texts, agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, product
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from negspace.errors import SelectionError
+from negspace.experiment.claim import Answer
+from negspace.experiment.words import percent
+from negspace.neurons import select
+from negspace.neurons.layout import Layout
+from negspace.neurons.neuronset import NeuronSet
+from negspace.neurons.overlap import overlap
+from negspace.neurons.scan import Scan
+from negspace.neurons.shares import Share
+from negspace.significance import Interval, reliability
+from negspace.significance.ranks import spearman
+
+STABLE = 0.75
+"""Share of a top set that another text must choose as well for the selection to be called a fact of the model."""
+NO_HALVES = (
+    "its scan has no halves (read in parts, in a single window, or ranked by another statistic than WD): scan it "
+    "whole, in two windows or more"
+)
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """The top neurons by one text."""
+
+    top: NeuronSet
+    """From the whole text."""
+    halves: tuple[NeuronSet, ...]
+    """From its first and from its second half; empty without halves."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """How one text ranks the neurons of a model."""
+
+    text: str
+    """What to call the text."""
+    tokens: int
+    """Tokens that were counted."""
+    layout: Layout
+    """The model's sites."""
+    scores: Numbers
+    """[neurons] the statistic; NaN where a neuron has none."""
+    halves: tuple[Numbers, Numbers] | None = None
+    """[neurons] the same from the text's first and second half; None where the scan has no halves."""
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, layout: Layout, text: str, tokens: int, by: str = "wd") -> Ranking:
+        """The ranking in a scan's table; halves are kept of WD alone."""
+        scores = np.abs(table[by].to_numpy(np.float64)) if by == "skewness" else table[by].to_numpy(np.float64)
+        halves = None
+        if by == "wd" and {"wd_first", "wd_second"} <= set(table.columns):
+            first, second = (table[name].to_numpy(np.float64) for name in ("wd_first", "wd_second"))
+            enough = min(np.isfinite(first).sum(), np.isfinite(second).sum()) >= 3
+            halves = (first, second) if enough else None
+        return cls(text, tokens, layout, scores, halves)
+
+    def choose(self, share: Share, layers: Sequence[int] | None = None) -> Chosen:
+        """The top set of a share, and those of both halves of the text where every site has them."""
+        sites = self.layout.within(layers)
+        halves = self.halves or ()
+        if any(np.isnan(half[self.layout.rows[site.path]]).all() for half in halves for site in sites):
+            halves = ()
+        whole, *parts = (
+            select.top(pd.DataFrame({"wd": scores}), self.layout, share, "wd", layers)
+            for scores in (self.scores, *halves)
+        )
+        return Chosen(whole, tuple(parts))
+
+    def reliability(self, rows: slice) -> float:
+        """Reliability of the ranking at a site, from both halves; NaN without halves."""
+        if self.halves is None:
+            return float("nan")
+        return reliability(*(half[rows] for half in self.halves), self.tokens).reliability
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """How far two texts rank the neurons of a site alike."""
+
+    rho: Interval
+    """Spearman's rank correlation, neurons as units."""
+    neurons: int
+    """Neurons that both texts rank."""
+    first: float
+    """Reliability of the first text's ranking (Spearman and Brown, from its halves); NaN without halves."""
+    second: float
+    """Of the second's."""
+
+    @property
+    def ceiling(self) -> float:
+        """The correlation that two rankings of these reliabilities have where the texts do not matter."""
+        return float(np.sqrt(self.first * self.second))
+
+
+@dataclass(frozen=True)
+class Common:
+    """How far two texts choose the same neurons."""
+
+    neurons: int
+    """Neurons of the first text's top set."""
+    common: int
+    """Those of them that are in the second's."""
+    chance: float
+    """Neurons that two sets of these sizes have in common on average where chance draws them site by site."""
+    p: float
+    """Exact two-sided p-value against that."""
+    first: float
+    """Share of the top set of the first text's first half that is in that of its second half; NaN without halves."""
+    second: float
+    """The same of the second text."""
+    between: float
+    """The same of halves of different texts, mean over the four pairs of them."""
+
+    @property
+    def share(self) -> float:
+        """Share of the first top set that is in the second; NaN where the first is empty."""
+        return self.common / self.neurons if self.neurons else float("nan")
+
+    def answer(self, first: str, second: str) -> tuple[Answer, str]:
+        """Whether the second text chooses the same neurons, at least `STABLE` of them; and why that cannot be judged.
+
+        That it does not is said only where each text by itself chooses the same neurons twice, from half of its tokens:
+        else it may be that the tokens are too few.
+        """
+        if not self.neurons:
+            return "cannot be judged", "the top set is empty: give a larger share"
+        if self.share >= STABLE:
+            return "holds", ""
+        for text, within in ((first, self.first), (second, self.second)):
+            if np.isnan(within):
+                return "cannot be judged", f"{text}: {NO_HALVES}"
+            if within < STABLE:
+                few = f"the halves of {text} choose {within:.0%} of the same neurons, so that its tokens may be too few"
+                return "cannot be judged", f"{few}: scan more of it"
+        return "does not hold", ""
+
+    def sentence(self, first: str, second: str, share: float) -> str:
+        """The overlap in words, beside chance and halves."""
+        answer, reason = self.answer(first, second)
+        said = f"{first} and {second}, top {percent(share)}: "
+        if self.neurons:
+            said += f"{self.common:,} of {self.neurons:,} neurons in common ({self.share:.0%}; by chance "
+            said += f"{self.chance / self.neurons:.1%}"
+            if np.isfinite(self.between):
+                said += f"; halves of one text {self.first:.0%} and {self.second:.0%}, of both {self.between:.0%}"
+            said += "); "
+        chosen = {"holds": "the texts choose the same neurons", "does not hold": "the choice depends on the text"}
+        return said + chosen.get(answer, f"whether the choice depends on the text cannot be judged ({reason})")
+
+
+def correlate(first: Ranking, second: Ranking, rows: slice, level: float = 0.95) -> Correlation:
+    """Rank correlation of two texts at one site, and the reliability of each."""
+    rho = spearman(first.scores[rows], second.scores[rows], level=level)
+    both = np.isfinite(first.scores[rows]) & np.isfinite(second.scores[rows])
+    return Correlation(rho, int(both.sum()), first.reliability(rows), second.reliability(rows))
+
+
+def over_sites(found: Sequence[Correlation]) -> Mapping[str, float]:
+    """Medians over sites of rho, both reliabilities and the ceiling; NaN where no site has one."""
+    values = {
+        "rho": [one.rho.estimate for one in found],
+        "first": [one.first for one in found],
+        "second": [one.second for one in found],
+        "ceiling": [one.ceiling for one in found],
+    }
+    return {name: float(np.median(own)) if (own := _known(each)) else float("nan") for name, each in values.items()}
+
+
+def correlation_sentence(first: str, second: str, medians: Mapping[str, float], by: str = "WD") -> str:
+    """The rank correlation of two texts in words, beside the ceiling that the halves of each set."""
+    if not np.isfinite(medians["rho"]):
+        return f"{first} and {second}: no rank correlation of {by}, since no site has three neurons that vary"
+    said = f"{first} and {second}: rank correlation of {by} over the neurons of a site {medians['rho']:.2f} (median)"
+    if not np.isfinite(medians["ceiling"]):
+        return f"{said}; what the texts' reliability allows is not known: a scan has no halves"
+    return f"{said}; reliability {medians['first']:.2f} and {medians['second']:.2f} allows {medians['ceiling']:.2f}"
+
+
+def in_common(first: Chosen, second: Chosen, paths: Sequence[str] | None = None) -> Common:
+    """Overlap of two texts' top sets, beside chance and the halves of each text.
+
+    The halves have half the tokens each: where halves of one text agree and halves of two texts do not, it is the text
+    and not the number of tokens.
+
+    Args:
+        paths: of the sites that count; None: all.
+    """
+    sizes = first.top.layout.sizes
+    paths = list(sizes) if paths is None else paths
+    found = overlap(first.top, second.top, sites=paths)
+    chance = sum(len(first.top.at(path)) * len(second.top.at(path)) / sizes[path] for path in paths)
+
+    def shared(pairs: Iterable[Sequence[NeuronSet]]) -> float:
+        each = [
+            sum(len(np.intersect1d(one.at(path), two.at(path))) for path in paths)
+            / max(1, sum(len(one.at(path)) for path in paths))
+            for one, two in pairs
+        ]
+        return float(np.mean(each)) if each else float("nan")
+
+    within = [shared([one.halves] if one.halves else []) for one in (first, second)]
+    between = shared(product(first.halves, second.halves))
+    return Common(found.first, found.common, chance, found.p, *within, between)
+
+
+def split(tops: Sequence[NeuronSet]) -> tuple[NeuronSet, list[NeuronSet]]:
+    """The neurons that all sets have, and those of each set that no other has."""
+    common = tops[0]
+    for other in tops[1:]:
+        common = common & other
+    own = []
+    for place, top in enumerate(tops):
+        rest = top
+        for other in (*tops[:place], *tops[place + 1 :]):
+            rest = rest - other
+        own.append(rest)
+    return common, own
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """What scans of one model on several texts agree on."""
+
+    rankings: tuple[Ranking, ...]
+    """The scans, under names that differ."""
+    share: Share
+    """Share of each site's neurons in a top set."""
+    correlations: Mapping[tuple[str, str], Mapping[str, float]]
+    """Two texts -> rho, first, second, ceiling: rank correlation of WD, reliability of each scan, and the rho that
+    these allow; medians over sites."""
+    overlaps: Mapping[tuple[str, str], Common]
+    """Two texts -> overlap of their top sets."""
+    common: NeuronSet
+    """The neurons that every text's top set has."""
+
+    @property
+    def correlated(self) -> list[str]:
+        """How far the scans rank the neurons alike, pair by pair, in sentences."""
+        return [correlation_sentence(*pair, medians) for pair, medians in self.correlations.items()]
+
+    @property
+    def sentences(self) -> list[str]:
+        """What the scans agree on, pair by pair, and what to do where they have too little in common."""
+        share = float(self.share)
+        said = self.correlated + [common.sentence(*pair, share) for pair, common in self.overlaps.items()]
+        if reason := too_small(self.common):
+            said.append(f"in the top {percent(share)} by every text: {reason}")
+        return said
+
+
+FEWEST = 2
+"""Neurons of a set that stands for what texts agree on, or differ in: of one neuron nothing is said of a set."""
+
+
+def too_small(neurons: NeuronSet) -> str:
+    """Why a set is too small to be ablated as one, and what to do; empty where it is not."""
+    if len(neurons) >= FEWEST:
+        return ""
+    return f"{'a single neuron' if len(neurons) else 'no neuron'}, and no set to ablate; give a larger share"
+
+
+def agreement(scans: Sequence[Scan], share: Share = 0.01) -> Agreement:
+    """Compare what scans of one model on several texts say of its neurons.
+
+    Args:
+        scans: two or more, of one model and of texts that differ.
+        share: share p of each site's neurons in the top sets.
+
+    Raises:
+        SelectionError: fewer than two scans, scans of several models, one text twice, or a share out of range.
+    """
+    asked = f"what {len(scans)} scan{'s' if len(scans) != 1 else ''} agree on"
+    if len(scans) < 2:
+        raise SelectionError(asked, "fewer than two", "give scans of two texts or more")
+    infos = [one.info for one in scans]
+    for info in infos[1:]:
+        if (info.layout, info.fingerprint) != (infos[0].layout, infos[0].fingerprint):
+            found = f"{info.text} was scanned with other weights or sites than {infos[0].text}"
+            raise SelectionError(asked, found, "scan all texts with one model")
+    names = distinct([(info.text, info.text_hash, info.windows_hash) for info in infos], asked)
+    rankings = [
+        Ranking.of(scan.table, scan.info.layout, name, scan.info.tokens)
+        for name, scan in zip(names, scans, strict=True)
+    ]
+    layout = infos[0].layout
+    chosen = [one.choose(share) for one in rankings]
+    correlations, overlaps = {}, {}
+    for one, two in combinations(range(len(rankings)), 2):
+        first, second = rankings[one], rankings[two]
+        pair = first.text, second.text
+        correlations[pair] = over_sites([correlate(first, second, rows) for rows in layout.rows.values()])
+        overlaps[pair] = in_common(chosen[one], chosen[two])
+    common, _ = split([one.top for one in chosen])
+    return Agreement(tuple(rankings), share, correlations, overlaps, common)
+
+
+def distinct(texts: Sequence[tuple[str, ...]], asked: str) -> list[str]:
+    """Names for texts, each given with its name and hashes: a number is put behind a name that was given before.
+
+    Raises:
+        SelectionError: two have a hash in common, so that one text would be compared with itself.
+    """
+    names: list[str] = []
+    for place, (name, *hashes) in enumerate(texts):
+        for before, (_, *others) in enumerate(texts[:place]):
+            if any(one == other for one, other in zip(hashes, others, strict=True)):
+                found = f"{name} is the very text of {names[before]}, or begins with it as far as it is read"
+                raise SelectionError(asked, found, "give texts of different sources; halves of one are compared anyway")
+        count = 2
+        unique = name
+        while unique in names:
+            unique, count = f"{name} ({count})", count + 1
+        names.append(unique)
+    return names
+
+
+def _known(values: Sequence[float]) -> list[float]:
+    return [value for value in values if np.isfinite(value)]
