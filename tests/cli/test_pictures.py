@@ -34,6 +34,8 @@ def full_run(
 ) -> Path:
     """Run folder of a study with every analysis but the one that needs a series of checkpoints."""
     folder = tmp_path_factory.mktemp("full")
+    other = folder / "other.txt"
+    other.write_text(" ".join(reversed(tiny_text_path.read_text().split())))
     study = {
         "model": str(tiny_model_path),
         "text": str(tiny_text_path),
@@ -46,7 +48,11 @@ def full_run(
         "random": 2,
         "draws": 100,
         "limit": 2,
-        "analyses": {name: _SETTINGS.get(name, {}) for name in OWN if name != "training"},
+        "analyses": {
+            name: {"texts": [str(other)]} if name == "stability" else _SETTINGS.get(name, {})
+            for name in OWN
+            if name != "training"
+        },
     }
     (folder / "study.yaml").write_text(yaml.safe_dump(study))
     with warnings.catch_warnings():

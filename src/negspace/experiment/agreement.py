@@ -24,9 +24,11 @@ from negspace.significance.ranks import spearman
 
 STABLE = 0.75
 """Share of a top set that another text must choose as well for the selection to be called a fact of the model."""
+STEADY = 0.5
+"""Overlap of a text's own halves below which a difference from other texts is not put down to the text."""
 NO_HALVES = (
-    "its scan has no halves (read in parts, in a single window, or ranked by another statistic than WD): scan it "
-    "whole, in two windows or more"
+    "the scan has no halves (a single window, exact statistics of routed experts, a scan by version 0.1.0, or a "
+    "ranking by another statistic than WD): scan two windows or more"
 )
 Numbers = NDArray[np.float64]
 
@@ -132,8 +134,8 @@ class Common:
     def answer(self, first: str, second: str) -> tuple[Answer, str]:
         """Whether the second text chooses the same neurons, at least `STABLE` of them; and why that cannot be judged.
 
-        That it does not is said only where each text by itself chooses the same neurons twice, from half of its tokens:
-        else it may be that the tokens are too few.
+        That it does not is said only where halves of both texts share less than `STABLE` of what halves of one text
+        share, the same tokens on either side: else it may be that the tokens are too few.
         """
         if not self.neurons:
             return "cannot be judged", "the top set is empty: give a larger share"
@@ -142,9 +144,12 @@ class Common:
         for text, within in ((first, self.first), (second, self.second)):
             if np.isnan(within):
                 return "cannot be judged", f"{text}: {NO_HALVES}"
-            if within < STABLE:
-                few = f"the halves of {text} choose {within:.0%} of the same neurons, so that its tokens may be too few"
+            if within < STEADY:
+                few = f"the halves of {text} share {within:.0%} of their top neurons, so that its tokens may be too few"
                 return "cannot be judged", f"{few}: scan more of it"
+        if (part := self.between / np.sqrt(self.first * self.second)) >= STABLE:
+            few = f"halves of both share {part:.0%} of what halves of one share, so that the tokens may be too few"
+            return "cannot be judged", f"{few}: scan more of both"
         return "does not hold", ""
 
     def sentence(self, first: str, second: str, share: float) -> str:

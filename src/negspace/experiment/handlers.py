@@ -26,11 +26,16 @@ _INTERNAL = ("model", "behaviour", "text", "versions")
 
 
 def _scan(bench: Workbench, cell: Cell, step: Step) -> Results:
-    """The scan, of the study's text for statistics; with histograms or, where nobody looks at them, without."""
+    """The scan, of the study's text for statistics."""
+    return scanned(bench, cell, windows_of(bench, cell.spec), step)
+
+
+def scanned(bench: Workbench, cell: Cell, windows: Windows, step: Step) -> Results:
+    """The scan of windows that a cell asks for; with histograms or, where nobody looks at them, without."""
     spec = cell.spec
     made = scan_windows(
         bench.model,
-        _windows(bench, cell),
+        windows,
         batch=bench.study.batch,
         md_pairs=spec["md_pairs"],
         exact=spec["exact"],
@@ -51,11 +56,11 @@ def _scan(bench: Workbench, cell: Cell, step: Step) -> Results:
 
 
 def _grids(bench: Workbench, cell: Cell, _: Step) -> Results:
-    return {}, grids_to_table(pilot(bench.model, _windows(bench, cell)))
+    return {}, grids_to_table(pilot(bench.model, windows_of(bench, cell.spec)))
 
 
 def _part(bench: Workbench, cell: Cell, step: Step) -> Results:
-    spec, windows = cell.spec, _windows(bench, cell)
+    spec, windows = cell.spec, windows_of(bench, cell.spec)
     part = bounds(len(windows), windows.window, spec["parts"])[spec["part"]]
     made = gather_part(
         bench.model,
@@ -69,18 +74,17 @@ def _part(bench: Workbench, cell: Cell, step: Step) -> Results:
     return {"windows": list(part), "middle": made.middle}, part_to_table(made)
 
 
-def _windows(bench: Workbench, cell: Cell) -> Windows:
-    """The windows of a cell, cut once for all of its kind: a long text takes a while to encode."""
-    model, asked = bench.model, _cut_by(cell.spec)
+def windows_of(bench: Workbench, spec: Mapping[str, Any]) -> Windows:
+    """The windows of the study's text for statistics, cut once for all cells: a long text takes a while to encode.
+
+    Args:
+        spec: what says how the text is cut, under the names of `CUT_BY`.
+    """
+    model, asked = bench.model, {name: spec[name] for name in CUT_BY}
     if bench not in _CUT or _CUT[bench][0] != asked:
         made = make_windows(bench.statistics, model.tokenizer, context=model.context, **asked)
         _CUT[bench] = asked, made
     return _CUT[bench][1]
-
-
-def _cut_by(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """What a cell says of how the text is cut."""
-    return {name: spec[name] for name in CUT_BY}
 
 
 _CUT: WeakKeyDictionary[Workbench, tuple[dict[str, Any], Windows]] = WeakKeyDictionary()

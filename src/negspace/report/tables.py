@@ -54,7 +54,8 @@ def show(tables: Tables, console: Console, *, detail: bool = False) -> None:
         _ablation(tables, console, detail)
     for name in tables.books:
         if len(tables.books) > 1:
-            console.print(plain(f"\n{analysis(name).title}"))
+            console.print()
+            console.print(plain(analysis(name).title))
         for sentence in tables.sentences(name):
             console.print(plain(f"- {sentence}"), soft_wrap=not console.is_terminal)
 

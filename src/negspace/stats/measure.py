@@ -50,7 +50,7 @@ class Measured:
     regridded: int
     """Neurons whose pilot was not representative and that were sketched again on a second pass."""
     halves: tuple[int, int] | None
-    """Counted tokens of the text's two halves; None where it was not halved (read in parts, or in a single pass)."""
+    """Counted tokens of the text's two halves; None where it was not halved (a single window)."""
     histograms: Histograms
     """Of the neurons furthest from the Gaussian and of some at the median; of all in a small model."""
 

@@ -26,6 +26,7 @@ OWN = (
     "parts_of_speech",
     "dose",
     "rankings",
+    "stability",
     "layers",
     "training",
     "differentiation",
