@@ -60,9 +60,9 @@ def _ablations(run: Run, table: pd.DataFrame) -> Figure:
     table = table.assign(role=table["like"].where(table["like"] != "", table["set"]))
     table = table.assign(name=table["text"].where(table["role"] != "common", "all texts"))
     parts = (
-        ("top", "whole top set by", "series 5"),
-        ("part", "chosen by these alone", "top"),
-        ("random mean", "random sets as large as these", "random mean"),
+        ("top", "whole top set", "series 5"),
+        ("part", "selected by all texts, or by this one alone", "top"),
+        ("random mean", "random sets of that size", "random mean"),
     )
     table = table.assign(kind=table["set"].replace({"common": "part", "own": "part"}))
     panels = []
