@@ -218,8 +218,8 @@ def _layers(made: Scan) -> list[dict[str, Any]]:
     return [_layer(place, part) for place, part in made.table.groupby(["layer", "branch"], sort=False)]
 
 
-def _layer(place: tuple[int, str], part: Any) -> dict[str, Any]:
-    """A site's neurons in figures; those of WD are None where no neuron varies."""
+def _layer(place: Any, part: Any) -> dict[str, Any]:
+    """The neurons of a place, (layer, branch), in figures; those of WD are None where no neuron varies."""
     ranked = part.dropna(subset="wd")
     row: dict[str, Any] = {"layer": int(place[0]), "branch": str(place[1]), "neurons": len(part)}
     row |= dict.fromkeys(("median_wd", "largest_wd", "expert", "neuron", "negative_share"))

@@ -85,7 +85,8 @@ class Ranking:
         """Reliability of the ranking at a site, from both halves; NaN without halves."""
         if self.halves is None:
             return float("nan")
-        return reliability(*(half[rows] for half in self.halves), self.tokens).reliability
+        first, second = self.halves
+        return reliability(first[rows], second[rows], self.tokens).reliability
 
 
 @dataclass(frozen=True)
@@ -216,9 +217,15 @@ def in_common(first: Chosen, second: Chosen, paths: Sequence[str] | None = None)
         ]
         return float(np.mean(each)) if each else float("nan")
 
-    within = [shared([one.halves] if one.halves else []) for one in (first, second)]
-    between = shared(product(first.halves, second.halves))
-    return Common(found.first, found.common, chance, found.p, *within, between)
+    return Common(
+        neurons=found.first,
+        common=found.common,
+        chance=chance,
+        p=found.p,
+        first=shared([first.halves] if first.halves else []),
+        second=shared([second.halves] if second.halves else []),
+        between=shared(product(first.halves, second.halves)),
+    )
 
 
 def split(tops: Sequence[NeuronSet]) -> tuple[NeuronSet, list[NeuronSet]]:
