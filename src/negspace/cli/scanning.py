@@ -32,7 +32,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tabl
 
 
 @guarded
-@study_options("shares", *CUTTING, *SCANNING, *LOADING)
+@study_options(*CUTTING, *SCANNING, *LOADING)
 def scan(
     model: ModelName,
     *,
@@ -52,6 +52,14 @@ def scan(
             "neurons that all of them choose. [default: scan.parquet; with several texts nothing is written]",
         ),
     ] = None,
+    share: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NUMBER",
+            help="Share p of each layer's neurons in the top sets that halves of a text, and texts, are compared by. "
+            "May be repeated. [default: 0.01]",
+        ),
+    ] = None,
     given: dict[str, Any],
     as_json: AsJson = False,
 ) -> None:
@@ -68,7 +76,7 @@ def scan(
     else:
         out = out or Path("scan.parquet")
         check_writable(out)
-    study = settled(model, given)
+    study = settled(model, {**given, "shares": share} if share else given)
     scans = _scans(study, text or [Study.model_fields["text"].default], out if several else None)
     if not several:
         assert out is not None
