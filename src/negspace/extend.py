@@ -1,4 +1,4 @@
-"""What an analysis of your own is made of: docs/adding_an_analysis.md is a whole one in sixty lines."""
+"""Building blocks for your own analyses; docs/adding_an_analysis.md shows a complete one in sixty lines."""
 
 from negspace.experiment.analysis import Analysis, Settings
 from negspace.experiment.book import Book

@@ -31,7 +31,7 @@ y; `experts` as `tap` gives them; `out` is the tensor to write into, or None for
 
 @dataclass(frozen=True)
 class Intervention:
-    """What to do to the chosen neurons; the name under which results record it."""
+    """The intervention on the chosen neurons, by the name under which results record it."""
 
     name: str
     """One of `INTERVENTIONS`."""
@@ -44,12 +44,12 @@ class Intervention:
 
     @property
     def needs_means(self) -> bool:
-        """Whether the neurons' corpus means must be known."""
+        """True if the neurons' corpus means must be known."""
         return self.name in ("mean", "negative_mean")
 
     @property
     def on_output(self) -> bool:
-        """Whether it changes the activation's output rather than its input."""
+        """True if it changes the activation's output rather than its input."""
         return self.name in ("relu_on_positives", "sign_flip")
 
 
@@ -249,7 +249,7 @@ _IN_PLACE: WeakKeyDictionary[torch.nn.Module, bool] = WeakKeyDictionary()
 
 
 def in_place_is_exact(model: Model) -> bool:
-    """Whether the pre-activation may be overwritten where it lies, found by trying it once on a few tokens.
+    """Return True if the pre-activation may be overwritten in place, found by a trial on a few tokens.
 
     Overwriting saves a copy of every MLP's hidden layer (0.7% against 5% of a forward pass on two CPU cores). It is
     exact as long as nothing but the activation reads that tensor; a model for which this fails is edited in copies.

@@ -22,7 +22,7 @@ def fitted(batch: int) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out: of a GPU, of torch's CPU allocator, or of Python itself."""
+    """Return True if an exception says that memory ran out: of a GPU, of torch's CPU allocator, or of Python itself."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     # The CPU allocator raises a plain RuntimeError; its words are all there is to know it by.

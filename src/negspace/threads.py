@@ -48,7 +48,7 @@ def wait_softly() -> None:
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast a model reads here, now."""
+    """The current reading speed of a model on this machine."""
 
     rate: float
     """Tokens a second."""

@@ -118,7 +118,7 @@ def _cells(row: Any) -> tuple[str, ...]:
 
 
 def _notes(made: pd.DataFrame) -> Iterator[str]:
-    """What the table has no room for."""
+    """Print what the table has no room for."""
     for _, row in made.iterrows():
         which = f"{row['model']} model, zeroing {row['zero']}s"
         if not math.isfinite(row["interaction"]):

@@ -32,13 +32,13 @@ class Check:
     group: str
     """Heading under which it stands."""
     name: str
-    """What was looked at."""
+    """Name of the check."""
     state: Literal["ok", "missing", "note", "broken"]
     """"missing": not installed, and not needed by every study; "note": works, but not in every case."""
     found: str
-    """What was found."""
+    """Result of the check."""
     todo: str = ""
-    """How to mend it."""
+    """How to fix it."""
 
 
 @guarded
@@ -108,7 +108,7 @@ def _extras() -> Iterator[Check]:
 
 
 def _requirements(extra: str = "") -> list[Requirement]:
-    """What negspace needs here, or what an extra adds to that."""
+    """Return the requirements of negspace, or those that an extra adds."""
     listed = [Requirement(line) for line in metadata.requires("negspace") or ()]
     plain = [needed for needed in listed if needed.marker is None or needed.marker.evaluate({"extra": ""})]
     if not extra:
@@ -117,7 +117,7 @@ def _requirements(extra: str = "") -> list[Requirement]:
 
 
 def _lacking(needed: Requirement) -> str:
-    """What is wrong with the installation of a package; empty if nothing."""
+    """Return the fault in a package's installation; empty if there is none."""
     try:
         version = metadata.version(needed.name)
     except metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""From exceptions to messages and exit statuses, the same for every command."""
+"""Messages and exit statuses for exceptions, the same for every command."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Settings:
     """Options that hold for all commands."""
 
     debug: bool = False
-    """Whether errors come with their traceback."""
+    """True if errors come with their traceback."""
 
 
 settings = Settings()

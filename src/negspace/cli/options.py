@@ -79,7 +79,7 @@ def set_fields(fields: Mapping[str, Any], settings: Sequence[str]) -> dict[str, 
 
 
 def _held(made: Mapping[str, Any], before: Mapping[str, Any], name: str, asked: str) -> Mapping[str, Any]:
-    """What a section holds.
+    """Return the content of a section.
 
     Raises:
         StudyError: something that is no section.
@@ -140,7 +140,7 @@ def _default(field: FieldInfo, spelled: str) -> str:
 
 
 def _section(name: str) -> type[BaseModel] | None:
-    """What a field of a study is, if it has fields of its own."""
+    """Return the model of a study's field that has fields of its own, or None."""
     kind, _ = _type(Study.model_fields[name].annotation)
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 

@@ -101,7 +101,7 @@ def run(
 def _study(
     target: str | None, given: dict[str, Any], preset: str | None, analyses: list[str], settings: list[str]
 ) -> tuple[Study, tuple[str, ...]]:
-    """What to do, and a sentence for each analysis of the preset that is left out.
+    """Return the study, and a sentence for each analysis of the preset that is left out.
 
     Raises:
         StudyError: what `configure` and `from_preset` raise, or a model that is given twice.
@@ -134,7 +134,7 @@ def _study(
 
 
 def _is_file(target: str) -> bool:
-    """Whether it names a study file, not a model."""
+    """Return True if the argument names a study file rather than a model."""
     path = Path(target)
     return (path.suffix.lower() in (".yaml", ".yml") and not path.is_dir()) or (
         path.is_file() and path.suffix.lower() != ".gguf"
@@ -143,7 +143,7 @@ def _is_file(target: str) -> bool:
 
 @dataclass(frozen=True)
 class Where:
-    """Where to compute, as the options say."""
+    """The place of computation, as given by the options."""
 
     engine: str | None = None
     """"local" (also None) or "ray"."""

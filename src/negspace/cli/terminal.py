@@ -19,7 +19,7 @@ WIDTH = 118
 
 
 def output() -> Console:
-    """Where results are printed: as wide as the terminal, or wide enough for the tables where there is none."""
+    """Return the console for results: as wide as the terminal, or wide enough for the tables if there is none."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=WIDTH, no_color=True)
 

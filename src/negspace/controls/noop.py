@@ -36,12 +36,12 @@ class NoopCheck:
 
     @property
     def same(self) -> bool:
-        """Whether the ablation changed nothing."""
+        """True if the ablation changed nothing."""
         return self.differing == 0
 
 
 def flat_below_zero(model: Model, site: Site) -> bool:
-    """Whether a site's activation gives for every negative number what it gives for zero, as ReLU and its square do.
+    """Return True if a site's activation maps every negative number to its value at zero, as ReLU and its square do.
 
     Found by applying the module to negative numbers of many sizes, not by its name.
     """
@@ -54,7 +54,7 @@ def flat_below_zero(model: Model, site: Site) -> bool:
 
 
 def rectifies(model: Model) -> bool:
-    """Whether zeroing negative pre-activations can change nothing in a model: all its sites are flat below zero."""
+    """Return True if zeroing negatives can change nothing in a model: all its sites are flat below zero."""
     return all(flat_below_zero(model, site) for site in model.sites)
 
 

@@ -35,15 +35,15 @@ class Trial:
     perplexity: float
     """Perplexity under the intervention on them."""
     reused: bool = False
-    """Whether the value came from an earlier search and cost no evaluation."""
+    """True if the value came from an earlier search and cost no evaluation."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """What a search for a set of equal damage found; "cannot be matched" is a finding like any other."""
+    """The result of a search for a set of equal damage; "cannot be matched" is a valid result."""
 
     matched: bool
-    """Whether the set found does the damage of the target within the tolerance."""
+    """True if the set found does the damage of the target within the tolerance."""
     reason: str
     """Why it is (not) matched, one sentence."""
     share: float
@@ -256,7 +256,7 @@ class _Search:
         return 1.1 * self.low * min(4.0, (self.rise / rise) ** (1 / _EXPONENT))
 
     def _interpolate(self) -> float:
-        """Where the monotone curve through the trials meets the target; bisection where that has been slow."""
+        """Return where the monotone curve through the trials meets the target, or the midpoint if that was slow."""
         assert self.high is not None
         if len(self.widths) >= 3 and self.high - self.low > self.widths[-3] / 2:
             return (self.low + self.high) / 2

@@ -39,7 +39,7 @@ ITEMS = {
 
 @dataclass(frozen=True, eq=False)
 class ResidualChange:
-    """How far an ablation moves the residual stream."""
+    """The change that an ablation makes to the residual stream."""
 
     items: pd.DataFrame
     """One row a layer and window; columns as in `ITEMS`."""

@@ -26,12 +26,12 @@ _POWER = 0.5
 
 @dataclass(frozen=True)
 class LayerMatch:
-    """What a search found in one layer, or for all layers together."""
+    """The result of a search in one layer, or for all layers together."""
 
     layer: int
     """The layer; -1: all together, matched at the end of the stack."""
     matched: bool
-    """Whether the change is the target's within the tolerance."""
+    """True if the change is the target's within the tolerance."""
     reason: str
     """Why it is (not) matched, one phrase."""
     neurons: int
@@ -53,7 +53,7 @@ class LayerMatch:
 
 @dataclass(frozen=True)
 class ResidualMatch:
-    """What a search for a set of equal change to the residual stream found."""
+    """The result of a search for a set with equal change of the residual stream."""
 
     layers: tuple[LayerMatch, ...]
     """One a layer, in order; a single one where layers were taken together."""
@@ -66,7 +66,7 @@ class ResidualMatch:
 
     @property
     def matched(self) -> bool:
-        """Whether every layer is matched."""
+        """True if every layer is matched."""
         return all(layer.matched for layer in self.layers)
 
     @property
@@ -130,7 +130,7 @@ def match_residual(
 
 
 def first_counts(top: NeuronSet, where: Where) -> dict[int, int]:
-    """Where a search starts: as many neurons as the set has, in each layer or in all."""
+    """Return the start of a search: the set's number of neurons, in each layer or in all."""
     return {FINAL: len(top)} if where == "end" else top.count()
 
 
@@ -220,7 +220,7 @@ class _Search:
         return max(self.low + 1, min(self.high - 1, round(middle)))
 
     def _meet(self) -> float:
-        """Where a power law through both ends of the bracket meets the target."""
+        """Return where a power law through both ends of the bracket meets the target."""
         assert self.high is not None
         low, change = self.low, self.low_change
         if low == 0 or self.high_change <= change:
@@ -242,7 +242,7 @@ class _Search:
             self.low, self.low_change = count, change
 
     def best(self) -> tuple[int, float]:
-        """What came nearest to the target, the fewest neurons among equals."""
+        """Return the trial nearest to the target; of equals, the one with the fewest neurons."""
         return min(self.trail, key=lambda tried: (self._off(tried[1]), tried[0]))
 
     def result(self, spent: int) -> LayerMatch:

@@ -104,7 +104,7 @@ class Growth:
     scan: Scan
     """Whose neurons they are."""
     what: str
-    """What to call the sets: "bottom by wd"."""
+    """Name of the sets: "bottom by wd"."""
 
     @property
     def sizes(self) -> dict[int, int]:

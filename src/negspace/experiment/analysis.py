@@ -1,4 +1,4 @@
-"""What an analysis is: a section of a study that plans cells, makes tables of their records and says what they show."""
+"""The base class of analyses: an analysis plans cells, makes tables of their records and states what they show."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Analysis(ABC, Generic[AnySettings]):
     name: ClassVar[str]
     """Its key in study files and manifests."""
     title: ClassVar[str]
-    """What to call it in a report."""
+    """Its title in a report."""
     section: ClassVar[type[Settings]]
     """Type of its settings."""
     schema: ClassVar[Schema]
@@ -48,7 +48,7 @@ class Analysis(ABC, Generic[AnySettings]):
 
     @classmethod
     def lacks(cls, settings: AnySettings, study: Any) -> str | None:
-        """What the study does not give although this analysis needs it, in words ("minimal pairs"); None: nothing."""
+        """Return the input that this analysis needs and the study lacks ("minimal pairs"); None if nothing."""
         return None
 
     @classmethod
@@ -79,12 +79,12 @@ class Analysis(ABC, Generic[AnySettings]):
 
     @classmethod
     def sentences(cls, book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
-        """What the tables say, in plain sentences with their numbers."""
+        """Return the findings of the tables in plain sentences with their numbers."""
         return []
 
     @classmethod
     def claims(cls, book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
-        """What the tables say of the paper's claims; none where the analysis bears on no claim."""
+        """Return the answers to the paper's claims; none if the analysis bears on no claim."""
         return []
 
     @classmethod

@@ -1,4 +1,4 @@
-"""What tables are made from: a manifest and records, never the model."""
+"""The source of tables: a manifest and records, never the model."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from negspace.runs.cell import Record
 
 @dataclass(frozen=True)
 class Book:
-    """What tables are made from: records only, never the model."""
+    """The source of tables: records only, never the model."""
 
     study: Mapping[str, Any]
     """The study's configuration, as the manifest has it."""
     part: Mapping[str, Any]
-    """What the analysis's `run` returned."""
+    """The result of the analysis's `run`."""
     manifest: Mapping[str, Any]
     """The whole manifest: model, identity, data, scan."""
     record: Callable[[str], Record]

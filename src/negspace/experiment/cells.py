@@ -16,6 +16,6 @@ VERSIONS: Mapping[str, int] = {
 EARLIER_SCAN = 3
 """Version of a scan without WD over the halves of its text. One that is recorded is used: all else is the same."""
 CUT_BY = ("window", "stride", "windows", "bos")
-"""What the spec of a scan says of how its text is cut."""
+"""Fields of a scan's spec that describe its windows."""
 PASSING = ("scan_part", "scan_grids")
 """Kinds of cells that only serve a scan: once that is recorded, their records go."""

@@ -11,8 +11,8 @@ from negspace.experiment.schema import Column
 from negspace.significance import Contrast, Scale
 
 FINDING = (
-    "harm or gain where p_holm is at most alpha; equivalent where the change is shown to lie within the margin; "
-    "undecided where neither is shown; cannot be judged (the reason says why)"
+    "harm or gain if p_holm is at most alpha; equivalent if the change is shown to lie within the margin; undecided if "
+    "neither is shown; cannot be judged (for the given reason)"
 )
 Row = dict[str, Any]
 
@@ -35,7 +35,7 @@ class Changes:
 
     @property
     def claims(self) -> str:
-        """Where a row keeps its contrasts until they are judged; no column of any table."""
+        """The key under which a row keeps its contrasts until they are judged; not a column of a table."""
         return f"({self.prefix}claims)"
 
     def columns(self, meaning: str, *, margins: bool = True, sets: bool = False) -> tuple[Column, ...]:
@@ -51,7 +51,7 @@ class Changes:
             Column(self.name, float, meaning),
             Column(low, float, "lower end of its interval"),
             Column(high, float, "upper end of its interval"),
-            Column(f"{self.prefix}se", float, "standard error of the estimate; for perplexity of its logarithm"),
+            Column(f"{self.prefix}se", float, "standard error of the estimate; for perplexity, of its logarithm"),
             Column(f"{self.prefix}p", float, "two-sided p-value against no difference, by t over the units"),
             Column(f"{self.prefix}p_holm", float, "the same, Holm-corrected (family: see the table)"),
             Column(f"{self.prefix}finding", str, FINDING),
@@ -59,20 +59,30 @@ class Changes:
             Column(
                 f"{self.prefix}units",
                 str,
-                "what the interval rests on: the highest of phenomena, paradigms and pairs (families, constructions; "
-                "windows) of which there are enough",
+                "units of the interval: the highest level with enough units among phenomena, paradigms and pairs "
+                "(families, constructions; windows)",
             ),
-            Column(f"{self.prefix}reason", str, "what cannot be judged, and what to add"),
+            Column(f"{self.prefix}reason", str, "why it cannot be judged, and what to add"),
         )
         if not sets:
             return own
         return (
             *own,
-            Column(f"{self.prefix}sets", int, "random sets; the interval is a prediction interval for a further one"),
-            Column(f"{self.prefix}sets_sd", float, "standard deviation of their means (perplexity: of its logarithm)"),
-            Column(f"{self.prefix}sets_share", float, "share of the error that comes from the sets' differing"),
-            Column(f"{self.prefix}below", int, "random sets of a lower score"),
-            Column(f"{self.prefix}above", int, "random sets of a higher score"),
+            Column(
+                f"{self.prefix}sets",
+                int,
+                "number of random sets; the interval is a prediction interval for one further set",
+            ),
+            Column(
+                f"{self.prefix}sets_sd", float, "standard deviation of the sets' means (perplexity: of its logarithm)"
+            ),
+            Column(
+                f"{self.prefix}sets_share",
+                float,
+                "share of the error variance that is due to differences among the sets",
+            ),
+            Column(f"{self.prefix}below", int, "number of random sets with a lower score"),
+            Column(f"{self.prefix}above", int, "number of random sets with a higher score"),
         )
 
     @property
@@ -86,8 +96,8 @@ class Changes:
             Column(f"{self.name}_nats_low", float, "lower end of its interval"),
             Column(f"{self.name}_nats_high", float, "upper end of its interval"),
             Column(f"{self.prefix}nats_se", float, "its standard error"),
-            Column(f"{self.prefix}nats_p", float, "its p-value; in the family of p_holm as well"),
-            Column(f"{self.prefix}nats_finding", str, "the finding on margins, corrected in the same family"),
+            Column(f"{self.prefix}nats_p", float, "its p-value; p_holm's family includes it"),
+            Column(f"{self.prefix}nats_finding", str, "finding on margins, corrected in the same family"),
         )
 
     def row(self, claim: Contrast) -> Row:
@@ -104,7 +114,7 @@ class Changes:
         }
 
     def said(self, claim: Contrast, scale: Scale | None = None) -> Row:
-        """What judging a contrast adds to its row.
+        """Return the entries that judging a contrast adds to its row.
 
         Args:
             scale: "nats" where it is that of the margins, beside another.

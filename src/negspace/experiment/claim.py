@@ -1,4 +1,4 @@
-"""What a run says of one claim of the paper: it holds, it does not, or that is undecided."""
+"""A run's answer to one claim of the paper: holds, does not hold, undecided, or cannot be judged."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class Claim:
     claim: str
     """The claim in words, as one would write it where it holds."""
     of: str
-    """What it was tried on: a suite, the perplexity, the tasks; empty where there is no choice."""
+    """The data that it was tested on: a suite, the text, the tasks; empty if there is no choice."""
     share: float | None
     """Share of neurons; None where it does not depend on one."""
     answer: Answer
-    """What the run says."""
+    """The run's answer."""
     finding: str
     """The finding that says so: harm, equivalent, established, ..."""
     scale: Scale = ""
-    """What the numbers are in: accuracy (0.01 is one point), nats, a ratio; empty: the finding says them."""
+    """Scale of the numbers: accuracy (0.01 is one point), nats, a ratio; empty if the finding contains them."""
     estimate: float = NAN
     """The estimate."""
     low: float = NAN
@@ -40,7 +40,7 @@ class Claim:
     high: float = NAN
     """Upper end."""
     reason: str = ""
-    """What cannot be judged, and what to add."""
+    """Why it cannot be judged, and what to add."""
 
     @property
     def numbers(self) -> str:
@@ -59,7 +59,7 @@ _INTACT: Mapping[str, Answer] = {"equivalent": "holds", "harm": "does not hold",
 
 
 def answered(finding: str, *, intact: bool = False) -> Answer:
-    """What a finding says of the claim that something is harm.
+    """Return the answer that a finding gives to a claim of harm.
 
     Args:
         intact: whether the claim is that nothing changes.

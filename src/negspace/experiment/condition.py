@@ -26,7 +26,7 @@ class Condition(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     name: str
-    """What to call it: "top 1%"."""
+    """Its name: "top 1%"."""
     role: str = BASELINE
     """Its part in the analysis: "baseline", "top", "random", ..."""
     share: float | None = None
@@ -34,17 +34,17 @@ class Condition(BaseModel):
     seed: int | None = None
     """Seed of a random set."""
     intervention: str | None = None
-    """What is done to the neurons, one of `INTERVENTIONS`; None: the plain model."""
+    """Intervention on the neurons, one of `INTERVENTIONS`; None for the plain model."""
     neurons: int = 0
-    """How many neurons are changed."""
+    """Number of neurons changed."""
     key: str | None = None
     """Key of the set of neurons."""
     origin: str = ""
-    """Where the set comes from, in words."""
+    """Origin of the set, in words."""
     facts: dict[str, Any] = Field(default_factory=dict)
-    """What else its analysis must know of it (JSON values)."""
+    """Further facts for its analysis (JSON values)."""
     cells: dict[str, str] = Field(default_factory=dict)
-    """What was scored -> key of the record."""
+    """Score -> key of its record."""
     chosen: NeuronSet | None = Field(default=None, exclude=True, repr=False)
     """The neurons, while the analysis is planned and run; a manifest has their key."""
 

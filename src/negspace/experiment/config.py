@@ -1,4 +1,4 @@
-"""What a study is to do: one frozen value, from options or from a YAML file."""
+"""The configuration of a study: one frozen value, from options or from a YAML file."""
 
 from __future__ import annotations
 
@@ -67,136 +67,137 @@ Sections = Annotated[dict[str, dict[str, Any]], BeforeValidator(by_name)]
 
 
 SIZES = ("limit", "perplexity_windows", "random")
-"""Fields of a study that a budget decides where they are not given."""
+"""Fields of a study that a budget chooses, unless given."""
 
 
 class Settings(BaseModel):
-    """An analysis's section of a study file; frozen, unknown fields refused. The line under a field is its meaning."""
+    """An analysis's section of a study file: frozen, without unknown fields. The line under a field documents it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True)
 
 
 class Resources(BaseModel):
-    """What each worker of a cluster needs."""
+    """Resources of each worker of a cluster."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True)
 
     workers: int | None = Field(default=None, ge=1)
-    """How many workers; as many as the cluster has room for."""
+    """Number of workers. Default: as many as fit on the cluster."""
     cpus: float = Field(default=1, gt=0)
-    """CPU cores of a worker; torch runs as many threads."""
+    """CPU cores per worker; torch runs as many threads."""
     gpus: float = Field(default=0, ge=0)
-    """GPUs of a worker, those among which `device_map` is to spread a model included."""
+    """GPUs per worker, including those over which `device_map` spreads a model."""
     memory: int | None = Field(default=None, ge=1)
-    """Bytes of main memory of a worker; not reserved."""
+    """Bytes of main memory per worker. Default: none reserved."""
 
 
 class Study(BaseModel):
-    """What to do, on which model and data. Every analysis takes from here what it does not set itself.
+    """The analyses, model and data of a study. Analyses use these fields unless they set their own.
 
-    A field and the line under it are all that an option of `negspace run` and a row of the documentation are made of.
+    Each field, with the line under it, becomes an option of `negspace run` and a row of the documentation.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True)
 
     analyses: Sections = Field(default_factory=lambda: {"ablation": {}})
-    """Analyses by name, each with its own settings; a list of names takes them as they are."""
+    """Analyses by name, each with its settings. A list of names uses their default settings."""
     model: str
-    """Folder, GGUF file, adapter of PEFT, or name on the Hugging Face hub."""
+    """Folder, GGUF file, PEFT adapter, or name on the Hugging Face hub."""
     adapter: Paths = ()
-    """Adapters of PEFT to put on it, all at once active: folders, or names on the hub."""
+    """PEFT adapters to add to the model, all active at once: folders, or names on the hub."""
     revision: str | None = None
     """Branch, tag or commit on the hub."""
     dtype: str = "float32"
     """Type of the weights: float32, float16, bfloat16 or float64."""
     device: str | None = None
-    """cpu, cuda, cuda:1 and so on; CUDA where there is one, else the CPU."""
+    """cpu, cuda, cuda:1 and so on. Default: CUDA if available, otherwise the CPU."""
     device_map: str | None = None
-    """How accelerate is to place the parts, "auto" for example; excludes `device`."""
+    """Placement of the layers by accelerate, for example "auto"; excludes `device`."""
     trust_remote_code: bool = False
-    """Whether code from the model's repository may run."""
+    """Allow code from the model's repository to run."""
     text: str = "wikitext-2"
-    """Text for statistics and for perplexity: file, folder (with splits, if its file names tell), or "wikitext-2"."""
+    """Text for statistics and perplexity: a file, a folder (with splits if its file names say so), or "wikitext-2"."""
     statistics_text: str | None = None
-    """Another text for the statistics."""
+    """Text for the statistics, instead of `text`."""
     perplexity_text: str | None = None
-    """Another text for perplexity."""
+    """Text for perplexity, instead of `text`."""
     window: int | None = Field(None, ge=2)
-    """Tokens of a window of the statistics; 2,048 or what model and text allow."""
+    """Tokens per window for the statistics. Default: 2,048, or fewer if model or text require."""
     stride: int | None = Field(None, ge=1)
-    """Tokens between the starts of two such windows; half a window."""
+    """Tokens between the starts of these windows. Default: half a window."""
     windows: int | None = Field(None, ge=1)
-    """How many such windows; as many as make 131,072 tokens."""
+    """Number of these windows. Default: as many as give 131,072 tokens."""
     perplexity_window: int | None = Field(None, ge=2)
-    """Tokens of a window of perplexity; as `window`."""
+    """Tokens per window for perplexity. Default: as for `window`."""
     perplexity_windows: int | None = Field(None, ge=1)
-    """How many such windows, from the start; all."""
+    """Number of these windows, from the start of the text. Default: all."""
     bos: Literal["auto", "always"] = "auto"
     """"auto": windows are slices of the text as the tokenizer encodes it; "always": BOS before each."""
     batch: int | None = Field(None, ge=1)
     """Windows in one forward pass; changes no result."""
     exact: bool = False
-    """Whether all activations are kept and distances computed in closed form; for samples that fit in memory."""
+    """Keep all activations and compute distances in closed form; for samples that fit in memory."""
     md_pairs: int = Field(1024, ge=0)
-    """Pairs of tokens for the mapping difficulty."""
+    """Number of token pairs for the mapping difficulty."""
     scan_parts: int = Field(1, ge=1)
-    """Parts in which the text for the statistics is read, each a cell of its own: several workers of a cluster make
-    them side by side, and a scan that was killed goes on from the last one made. Changes results by float rounding at
-    most, and with the default batch not at all."""
+    """Number of parts into which the scan is divided. Each part is a cell: workers of a cluster compute them in
+    parallel, and a killed scan resumes after its last finished part. Changes results by float rounding at most, and
+    with the default batch not at all."""
     shares: Shares = (0.01,)
-    """Shares p of each layer's neurons to ablate."""
+    """Shares p of each layer's neurons to ablate: 0.01 is 1%."""
     by: str = "wd"
-    """The statistic that ranks the neurons."""
+    """Statistic that ranks the neurons."""
     layers: tuple[int, ...] | None = None
-    """Layers whose neurons may be chosen; all."""
+    """Layers whose neurons may be chosen, from 0. Default: all."""
     zero: Literal["negative", "positive", "both"] | None = "negative"
-    """Part of the pre-activation set to zero; null with a `mode`."""
+    """Part of the pre-activation that is set to zero; null with a `mode`."""
     mode: Literal["relu_on_positives", "sign_flip", "mean", "negative_mean"] | None = None
     """Another intervention, instead of `zero`."""
     random: int = Field(5, ge=0)
-    """Random sets for each share, as many neurons in each layer as the top set has. Fewer than 5 cannot be judged."""
+    """Random sets per share, each of the top set's size in every layer. Findings need at least 5."""
     random_perplexity: int = Field(20, ge=0)
-    """Random sets of the main study on which perplexity is scored, those of `random` included: what single sets do to
-    perplexity differs much, and fewer than 19 cannot be judged. Without random sets (random: 0), none."""
+    """Random sets of the main study whose perplexity is scored, including those of `random`. Sets differ greatly in
+    perplexity, so findings need at least 19. With random: 0, none."""
     matched: bool = True
-    """Whether to search the low-ranked set that does the same damage to perplexity."""
+    """Search for the perplexity-matched control: the low-ranked set that raises perplexity as much."""
     tolerance: float = Field(0.01, gt=0, lt=1)
-    """Largest relative mismatch of perplexity that counts as matched."""
+    """Largest relative mismatch of perplexity at which the control counts as matched."""
     margin: float = Field(0.01, gt=0, lt=1)
-    """Margin of equivalence in accuracy, stated before anything is scored: 0.01 is one point."""
+    """Equivalence margin in accuracy, fixed before anything is scored: 0.01 is one point."""
     margin_share: float = Field(0.25, gt=0, lt=1)
-    """The other margin, as a share of what the top set loses; equivalence must hold within both."""
+    """Second equivalence margin, as a share of the top set's loss. Equivalence must hold within both."""
     evaluations: int = Field(8, ge=1)
-    """Most evaluations of perplexity in one search."""
+    """Maximum number of perplexity evaluations per search."""
     blimp: Paths = ()
-    """Files or folders of BLiMP's format, or "nyu-mll/blimp" from the hub."""
+    """BLiMP: files or folders in its format, or "nyu-mll/blimp" from the hub."""
     tse: Paths = ()
-    """Files or folders of TSE's: JSONL or the official pickles."""
+    """TSE: files or folders, as JSONL or as the official pickles."""
     pairs: Paths = ()
-    """Other minimal pairs: files, folders or names on the hub of MultiBLiMP, RuBLiMP, JBLiMP, SLING, CLAMS, Zorro,
-    SyntaxGym, or one's own."""
+    """Other minimal pairs: files, folders or hub names of MultiBLiMP, RuBLiMP, JBLiMP, SLING, CLAMS, Zorro, SyntaxGym,
+    or your own."""
     pair_columns: PairColumns | None = None
-    """Which column of `pairs` is which, where the names of the columns do not say so: "good=COLUMN,bad=COLUMN", and
-    likewise paradigm, phenomenon and language."""
+    """Roles of the columns of `pairs`, if their names do not show them: "good=COLUMN,bad=COLUMN", and likewise
+    paradigm, phenomenon and language."""
     tasks: Paths = ()
-    """Tasks that are not about grammar: of lm-evaluation-harness by name, and at most one folder of local files."""
+    """Tasks outside grammar: names from lm-evaluation-harness, and at most one folder of local files."""
     fewshot: int = Field(0, ge=0)
-    """Solved examples before each item of a task."""
+    """Number of solved examples before each item of a task."""
     protocol: Literal["paper", "lm-eval"] = "paper"
-    """How sentences become tokens: with the tokenizer's own special tokens, or with a prefix token always."""
+    """Tokenisation of sentences: with the tokenizer's own special tokens (paper), or always with a prefix token
+    (lm-eval)."""
     limit: int | None = Field(None, ge=1)
-    """Only so many pairs of each paradigm and items of each task, spread evenly."""
+    """Maximum number of pairs per paradigm and items per task, spread evenly. Default: all."""
     budget: Time | None = None
-    """How long the whole run may take here, such as 30m or 1h30m: `limit`, `perplexity_windows` and `random` are chosen
-    for it where they are not given, such that the least effect that can be detected is smallest."""
+    """Time for the whole run on this machine, such as 30m or 1h30m. It chooses `limit`, `perplexity_windows` and
+    `random`, unless given, so that the detectable effect is smallest."""
     seed: int = Field(0, ge=0)
-    """Seed of the random sets (seed, seed + 1, ...), of the MD pairs and of the bootstrap."""
+    """Seed of the random sets (seed, seed + 1, ...), the MD pairs and the bootstrap."""
     resources: Resources = Field(default_factory=Resources)
-    """What each worker needs where a cluster computes; changes no result."""
+    """Resources of each worker on a cluster; changes no result."""
     alpha: float = Field(0.05, gt=0, lt=1)
-    """Level of the tests; intervals have level 1 - alpha."""
+    """Significance level of the tests; intervals have level 1 - alpha."""
     draws: int = Field(2000, ge=100)
-    """Bootstrap resamples."""
+    """Number of bootstrap resamples."""
 
     @model_serializer(mode="wrap")
     def _without_empty(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -230,19 +231,19 @@ class Study(BaseModel):
 
 
 def stored(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """A study's fields as a manifest has them; those that an earlier version did not know have their defaults."""
+    """Return a study's fields as in a manifest; fields that an earlier version did not have get their defaults."""
     later = {name: field.default for name, field in Study.model_fields.items() if name not in fields}
     return {**fields, **{name: value for name, value in later.items() if isinstance(value, int | float | str | None)}}
 
 
 def configure(given: Mapping[str, Any], source: str = "the options") -> Study:
-    """A study from field names and values, checked; the settings of its analyses are checked by `sections`.
+    """Return a checked study from field names and values; `sections` checks the settings of its analyses.
 
     Args:
-        source: where they come from, for messages: asked was this.
+        source: origin of the fields, for error messages.
 
     Raises:
-        StudyError: an unknown field, a missing one, or a value that cannot be.
+        StudyError: an unknown field, a missing one, or an invalid value.
         SelectionError: a share out of range.
     """
     settings = dict(given)
@@ -257,16 +258,16 @@ def configure(given: Mapping[str, Any], source: str = "the options") -> Study:
 
 
 def override(fields: Mapping[str, Any], by: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of a study, with others in their place.
+    """Return the fields of a study with some of them replaced.
 
-    An intervention takes the place of another, whichever of `zero` and `mode` names either of them.
+    An intervention replaces another, whether `zero` or `mode` names either of them.
     """
     gone = {"zero", "mode"} if by.keys() & {"zero", "mode"} else set()
     return {**{name: value for name, value in fields.items() if name not in gone}, **by}
 
 
 def explain(error: ValidationError, asked: str, kind: type[BaseModel]) -> StudyError:
-    """What is wrong with the fields of a configuration, in the user's words; an unknown field before all else."""
+    """Return the error for invalid fields of a configuration; an unknown field is reported first."""
     found = sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden")[0]
     parts = [part for part in found["loc"] if isinstance(part, str)]
     field = ".".join(parts)
@@ -281,7 +282,9 @@ def explain(error: ValidationError, asked: str, kind: type[BaseModel]) -> StudyE
         return StudyError(asked, f"no {field!r}", f"give it (--{field} or {field}: ...)")
     message = found["msg"].removeprefix("Value error, ") + (f", not {found['input']!r}" if field else "")
     return StudyError(
-        asked, f"{field}: {message}" if field else message, "correct it; docs and --help list what is possible"
+        asked,
+        f"{field}: {message}" if field else message,
+        "correct it; the documentation and --help list the possible values",
     )
 
 

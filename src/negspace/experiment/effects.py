@@ -1,4 +1,4 @@
-"""From the records of a run to values, changes, contrasts and findings: what every analysis's tables are made from.
+"""Values, changes, contrasts and findings from the records of a run: the source of every analysis's tables.
 
 The rule itself is `significance`; here records become its arguments, and its contrasts become columns.
 """
@@ -42,7 +42,7 @@ class Entry:
     scores: Mapping[str, Scored]
     """Score -> items; of a mean over several sets, their mean item by item."""
     members: tuple[Entry, ...] = ()
-    """What it is the mean of; empty for a single condition."""
+    """The conditions that it averages; empty for a single condition."""
 
     def part(self, score: str, group: str) -> Entry:
         """The same on the items of one phenomenon or construction, of one suite."""
@@ -59,7 +59,7 @@ class Entry:
 
 
 class Effects:
-    """From the conditions of a run to the figures of its tables: values, changes, contrasts, groups.
+    """Values, changes, contrasts and groups from the conditions of a run.
 
     Every analysis's numbers, tests and findings on perplexity and minimal pairs are made here and nowhere else.
 
@@ -211,7 +211,7 @@ class Effects:
         return row
 
     def spread(self, entry: Entry, score: str) -> Row:
-        """Of a mean: how many sets, and the standard deviation over them; nothing for a single condition."""
+        """Return the number of sets in a mean and the standard deviation over them; nothing for a single condition."""
         if not entry.members:
             return {}
         each = [self.level(member, score) for member in entry.sets(score)]

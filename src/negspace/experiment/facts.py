@@ -12,7 +12,7 @@ from negspace.neurons.layout import Layout
 
 @dataclass(frozen=True)
 class TaskFacts:
-    """What a driver must know of the tasks."""
+    """The driver's knowledge of the tasks."""
 
     source: str
     """Folder of local files, or "hub"."""
@@ -26,18 +26,18 @@ class TaskFacts:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a driver must know of model and data to plan cells, without holding either."""
+    """The driver's knowledge of model and data, enough to plan cells without loading either."""
 
     source: ModelSource
-    """Where the model came from."""
+    """Origin of the model."""
     identity: Mapping[str, Any]
-    """What every result depends on: weights, tokenizer, dtype, kind of device, software."""
+    """Everything that results depend on: weights, tokenizer, dtype, kind of device, software."""
     behaviour: tuple[float, ...]
     """The model's logits on fixed tokens, the proof of its fingerprint."""
     layout: Layout
     """The model's sites."""
     rectifies: bool
-    """Whether every activation is flat below zero, as ReLU is, so that zeroing negatives changes nothing."""
+    """True if every activation is flat below zero, as ReLU is, so that zeroing negatives changes nothing."""
     statistics: tuple[str, str]
     """Name and hash of the text for statistics."""
     perplexity: tuple[str, str]
@@ -50,7 +50,7 @@ class Facts:
     tasks: TaskFacts | None
     """The tasks, if the study has any."""
     notes: tuple[str, ...]
-    """What was decided for the user."""
+    """Notes on choices made for the user."""
     paired: Mapping[str, int] = field(default_factory=dict)
     """Kind of pairs -> how many are two sentences each, and not predictions of a suite of SyntaxGym."""
 
@@ -60,6 +60,6 @@ class Survey:
     """All that a driver must know of a study's model and data."""
 
     facts: Facts
-    """What every analysis needs."""
+    """Input that every analysis needs."""
     read: Mapping[str, Mapping[str, Any]]
     """Analysis -> what its `read` returned."""

@@ -1,4 +1,4 @@
-"""What computes the cells of `cells`: scans whole and in parts, perplexity, minimal pairs, tasks; on a workbench."""
+"""Handlers that compute cells on a workbench: scans whole and in parts, perplexity, minimal pairs, tasks."""
 
 from __future__ import annotations
 

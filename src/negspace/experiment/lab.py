@@ -239,7 +239,7 @@ class Lab:
         return merged
 
     def _recorded(self, cell: Cell) -> bool:
-        """Whether a cell has a whole record; of a damaged one the engine tells when it is asked for it."""
+        """Return True if a cell has a whole record. The engine reports a damaged one when it reads it."""
         try:
             return self.store.read(cell) is not None
         except Damaged:
@@ -247,7 +247,7 @@ class Lab:
 
 
 def changed(under: Condition, scan_key: str, scan: Callable[[], Scan]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a condition adds to the spec of a cell, and to its inputs.
+    """Return what a condition adds to a cell's spec and inputs.
 
     Args:
         scan_key: key of the scan that gives the means; `scan` reads it where they are needed.

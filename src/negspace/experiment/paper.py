@@ -15,12 +15,12 @@ SOURCE = "Kong et al. 2026"
 
 @dataclass(frozen=True)
 class Published:
-    """What the paper says of one of its models."""
+    """The paper's published figures for one of its models."""
 
     doubling: float | None = None
     """Percentage of neurons whose negatives, set to zero, double WikiText-2 perplexity."""
     about: bool = False
-    """Whether it says "about" of that."""
+    """True if it says "about" of that."""
     matching: float | None = None
     """Percentage of low-WD neurons that reach the perplexity of the top 1%."""
     first_layers: float | None = None
@@ -41,7 +41,7 @@ EMERGENCE = 25_000
 
 
 def published(run: Run) -> Published | None:
-    """What the paper reports of this run's model, if the run ranks and intervenes as it does."""
+    """Return the paper's figures for this run's model, if the run ranks and intervenes as the paper does."""
     return MODELS.get(_model(run)) if _comparable(run) else None
 
 

@@ -40,17 +40,17 @@ _FAR = 5000
 
 
 class PassageSettings(Settings):
-    """Which text is read."""
+    """Text and passages to read."""
 
     text: str | None = None
-    """Text to watch neurons in, as `text` of a study; may be a CoNLL-U file with gold tags. None: the study's own for
-    perplexity."""
+    """Text in which neurons are observed, as `text` of a study, or a CoNLL-U file with gold tags. Default: the study's
+    text for perplexity."""
     tagger: str | None = None
-    """spaCy pipeline that tags it, by name or path; None: the bundled one, or the text's gold tags."""
+    """Name or path of the spaCy pipeline that tags the text. Default: the bundled one, or the text's gold tags."""
     tokens: int = Field(16384, ge=64)
-    """Tokens to read, in whole passages spread evenly over the text; all if it has fewer."""
+    """Number of tokens to read, in whole passages spread evenly over the text; all if it has fewer."""
     window: int | None = Field(None, ge=2)
-    """Tokens of a passage; None: 256, or fewer for a short context or text."""
+    """Tokens per passage. Default: 256, or fewer for a short context or text."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ class Passages:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader should know; one sentence each."""
+        """Notes for the reader; one sentence each."""
         return self.windows.notes
 
 
@@ -163,7 +163,7 @@ def passages_of(bench: Workbench, settings: PassageSettings) -> Passages:
 
 
 def read_facts(bench: Workbench, settings: PassageSettings) -> dict[str, Any]:
-    """What an analysis must know of its passages to plan: hash, shape and names (JSON values)."""
+    """Return the facts of passages that an analysis plans with: hash, shape and names (JSON values)."""
     made = passages_of(bench, settings)
     return {
         "hash": made.hash,
@@ -238,7 +238,7 @@ def _pieces(
     names: Mapping[int, str],
     partial: Mapping[int, str],
 ) -> list[str]:
-    """What each token adds to its passage; all arrays are [windows, window]."""
+    """Return the data of each token; all arrays are [windows, window]."""
     pieces = []
     for tokens, starts, ends in zip(ids.tolist(), start.tolist(), end.tolist(), strict=True):
         before = None

@@ -1,4 +1,4 @@
-"""What analyses will compute, as far as that is known before the scan says which neurons are meant."""
+"""The planned work of analyses, as far as it is known before the scan chooses the neurons."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Load:
     planned: Planned = field(default_factory=dict)
     """One entry a cell."""
     detail: str = ""
-    """What they are, in a few words: "9 shares x 3 kinds of sets"."""
+    """Description in a few words: "9 shares x 3 kinds of sets"."""
 
     @property
     def cells(self) -> int:
-        """How many."""
+        """The number of planned cells."""
         return len(self.planned)
 
     @property
@@ -40,12 +40,12 @@ class Load:
         return sum(self.planned.values())
 
     def beyond(self, others: Iterable[Load]) -> Load:
-        """What of it is not in others."""
+        """Return the part of this work that others do not contain."""
         known = {key for other in others for key in other.planned}
         return Load({key: tokens for key, tokens in self.planned.items() if key not in known}, self.detail)
 
     def less(self, recorded: Mapping[str, int]) -> Load:
-        """What of it is left where so many cells of each kind of work are recorded; the first ones are taken to be."""
+        """Return the work left after some cells of each kind are recorded, assuming the first ones are."""
         gone = dict(recorded)
         left: dict[tuple[str, str], float] = {}
         for (kind, under), tokens in self.planned.items():

@@ -21,13 +21,13 @@ class Part:
     name: str
     """Its key in study files."""
     title: str
-    """What to call it."""
+    """Its name."""
     tables: Mapping[str, pd.DataFrame]
     """Its tables."""
     schema: Schema = field(default_factory=dict)
     """Their columns, and over what p-values are corrected."""
     sentences: Sequence[str] = ()
-    """What it found, in plain sentences."""
+    """Its findings in plain sentences."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class History:
     cells: int = 0
     """Cells computed."""
     starts: int = 0
-    """How often it was started, counting each time that it went on."""
+    """Number of starts, including each time it resumed."""
     surroundings: Mapping[str, Any] = field(default_factory=dict)
     """Machine and software of the last start: what its log entry holds beside time and model."""
 
@@ -53,9 +53,9 @@ class Run:
     """Everything that a report shows of one run."""
 
     label: str
-    """What tells it from the other runs of a report."""
+    """Label that distinguishes it from the other runs of a report."""
     manifest: Mapping[str, Any]
-    """What it consists of."""
+    """Its parts."""
     parts: Mapping[str, Part]
     """Analyses by name, in the order in which they ran."""
     scan: Scan | None = None
@@ -65,7 +65,7 @@ class Run:
     history: History = field(default_factory=History)
     """When and where."""
     claims: Sequence[Claim] = ()
-    """What it says of the paper's claims."""
+    """Its answers to the paper's claims."""
 
     @property
     def study(self) -> Mapping[str, Any]:

@@ -21,7 +21,7 @@ class Column:
     type: type[str | int | float | bool]
     """str, int, float or bool."""
     meaning: str
-    """What it holds, in one line."""
+    """Its meaning, in one line."""
 
 
 @dataclass(frozen=True)

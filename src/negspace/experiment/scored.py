@@ -26,7 +26,7 @@ class Scored:
     """[items] log p(good) - log p(bad) of each pair, nats; None for perplexity, and for suites that hold predictions
     without two sides."""
     nesting: Nesting
-    """What the items are nested in."""
+    """Nesting of the items."""
     groups: NDArray[Any]
     """[items] BLiMP's phenomenon or TSE's construction; empty for perplexity."""
 

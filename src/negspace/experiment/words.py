@@ -54,7 +54,7 @@ def unjudged(rows: pd.DataFrame, prefix: str = "") -> str:
 
 
 def unjudgeable(reason: str) -> str:
-    """That something cannot be judged, and why."""
+    """Return the sentence that something cannot be judged, and why."""
     return reason if reason.startswith("cannot be judged") else f"cannot be judged ({reason})"
 
 

@@ -178,7 +178,7 @@ class Workbench:
         return made
 
     def survey(self) -> Survey:
-        """What a driver must know to plan the study; reads all data, so that bad input shows before any work.
+        """Return the driver's knowledge for planning; reads all data, so that bad input is reported before any work.
 
         Raises:
             StudyError: an analysis lacks what it needs.
@@ -187,7 +187,7 @@ class Workbench:
         return Survey(self.describe(), {name: read(self) for name, read in self.readers.items()})
 
     def describe(self) -> Facts:
-        """What a driver must know; reads all data, so that bad input shows before any work.
+        """Return the driver's knowledge; reads all data, so that bad input is reported before any work.
 
         Raises:
             ModelError, SiteError, TextError, PairsError, TasksError: something cannot be read or used.
@@ -215,7 +215,7 @@ class Workbench:
         )
 
     def _tokens(self) -> dict[str, float]:
-        """What is scored -> tokens that the model reads for it."""
+        """Return the number of tokens that the model reads for each score."""
         model, windows, s = self.model, self.windows, self.study
         scanned = statistics_tokens(
             self.statistics, model.tokenizer, window=s.window, stride=s.stride, windows=s.windows, context=model.context
@@ -312,7 +312,7 @@ def split_tasks(given: Sequence[str]) -> tuple[tuple[str, ...], str | None]:
 
 
 def identity(model: Model) -> dict[str, Any]:
-    """What every result on a model depends on: the model as it is now, tokenizer, dtype, kind of device, software.
+    """Return what every result on a model depends on: current state, tokenizer, dtype, kind of device, software.
 
     Raises:
         ModelError: as `Model.identify`.

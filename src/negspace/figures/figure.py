@@ -1,4 +1,4 @@
-"""What a figure shows, said once: panels of series with intervals and reference lines, for every back-end to draw."""
+"""Figures described once for every back-end: panels of series with intervals and reference lines."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Axis:
     limits: tuple[float, float] | None = None
     """Ends of the axis; None: what the data need. The first may be the larger."""
     slanted: bool = False
-    """Whether the texts of the ticks are long, and are to be set at an angle."""
+    """True if the texts of the ticks are long, and are to be set at an angle."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class Series:
     """Points of one kind, with intervals where there are any."""
 
     name: str
-    """What the legend calls it."""
+    """Its label in the legend."""
     role: str
     """Key of `style.STYLES`: its colour, marker and dash."""
     x: Numbers
@@ -61,13 +61,13 @@ class Reference:
     """A line across a panel."""
 
     value: float
-    """Where it crosses the axis."""
+    """Position on the axis."""
     axis: Direction
-    """Which axis it crosses."""
+    """Axis that it crosses."""
     label: str = ""
-    """What it is; empty: it speaks for itself (zero, the plain model)."""
+    """Label; empty if it needs none (zero, the plain model)."""
     paper: bool = False
-    """Whether it is a published number and not one of this run."""
+    """True if it is a published number and not one of this run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +81,7 @@ class Grid:
     values: Numbers
     """[rows, columns]; NaN: nothing there."""
     label: str
-    """What the colour stands for."""
+    """Meaning of the colour."""
     log: bool = False
     """Colour by the logarithm."""
     matrix: bool = False
@@ -99,13 +99,13 @@ class Panel:
     y: Axis
     """Vertical axis."""
     series: tuple[Series, ...] = ()
-    """What is drawn, the first at the back."""
+    """Series, the first at the back."""
     title: str = ""
     """Above the panel; empty where the figure has one panel."""
     references: tuple[Reference, ...] = ()
     """Lines across it."""
     grid: Grid | None = None
-    """What lies behind the series."""
+    """Background of the series."""
     rows: int = 0
     """Lines that the vertical axis has to hold, where it has categories; 0: no matter."""
 
@@ -117,15 +117,15 @@ class Figure:
     name: str
     """File name without its ending, and part of links: "wd_by_layer"."""
     title: str
-    """What is seen, in a few words."""
+    """Title, in a few words."""
     caption: str
-    """What the marks and intervals are, in a sentence or two."""
+    """Caption: marks and intervals, in a sentence or two."""
     panels: tuple[Panel, ...]
     """One or more, read from left to right, line by line."""
     columns: int = 1
     """Panels in a line, where there is room."""
     wide: bool = False
-    """Whether it takes the page's width in print and not one column's."""
+    """True if it takes the page's width in print and not one column's."""
     notes: tuple[str, ...] = field(default=())
     """Published numbers beside these, and what else a reader must know; one sentence each."""
 

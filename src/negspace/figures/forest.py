@@ -17,7 +17,7 @@ class Dots:
     """One series of a forest: an estimate, with or without an interval, for some of the rows."""
 
     name: str
-    """What the legend calls it."""
+    """Its label in the legend."""
     role: str
     """Key of `style.STYLES`."""
     values: Mapping[str, tuple[float, float, float]]

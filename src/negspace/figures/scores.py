@@ -1,4 +1,4 @@
-"""How the figures of several analyses name, scale and place scores and their changes."""
+"""Names, scales and positions of scores and their changes, shared by the figures of several analyses."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def scores_of(table: pd.DataFrame) -> list[str]:
 
 
 def unit(score: str) -> float:
-    """What a change is multiplied by for a figure: 1 for ratios of perplexity, 100 for points of accuracy."""
+    """Return the factor for a change in a figure: 1 for ratios of perplexity, 100 for points of accuracy."""
     return 1.0 if score == "perplexity" else 100.0
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Style:
-    """How a series of some role is drawn; no two roles in one figure are told apart by colour alone."""
+    """The style of a series, by role. Colour alone never distinguishes two roles in one figure."""
 
     light: str
     """Colour on white."""

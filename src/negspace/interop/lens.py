@@ -115,7 +115,7 @@ def _prove(bridge: Any, model: Model, hooks: list[tuple[str, Hook]], sites: tupl
 
 
 def _close(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two tensors have as many values, and these are equal up to rounding."""
+    """Return True if two tensors have equally many values that agree up to rounding."""
     if one.numel() != other.numel():
         return False
     apart = (one.reshape(-1) - other.reshape(-1)).abs().max()

@@ -29,7 +29,7 @@ class TorchHook:
     path: str
     """Dotted path of the activation module in the transformers model."""
     on: Literal["input", "output"]
-    """Whether it changes the module's input (a forward pre-hook) or its output (a forward hook)."""
+    """True if it changes the module's input (a forward pre-hook) or its output (a forward hook)."""
     function: Callable[..., Any]
     """`function(module, args)` of a forward pre-hook, or `function(module, args, output)` of a forward hook; it returns
     a new tensor and writes into none that it is given."""

@@ -1,4 +1,4 @@
-"""Which modules apply an activation function, and what transformers calls it."""
+"""Modules that apply an activation function, and transformers' names for it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OWN_NAMES = {"BloomGelu": "gelu_pytorch_tanh"}
 
 
 def is_activation(module: nn.Module) -> bool:
-    """Whether a module applies one non-linear function to every element."""
+    """Return True if a module applies one non-linear function to every element."""
     if next(module.children(), None) is not None or type(module).__name__ == "LinearActivation":
         return False
     if type(module) in _NAMES:
@@ -45,7 +45,7 @@ def is_activation(module: nn.Module) -> bool:
 
 
 def activation_name(module: nn.Module, act: nn.Module) -> str:
-    """What transformers calls an activation, given the module at a site's path and the one that is hooked there."""
+    """Return transformers' name for an activation, given the module at a site's path and the one hooked there."""
     override = override_of(module)
     if override is not None:
         return override.activation

@@ -61,14 +61,14 @@ class Adapter:
 
     @property
     def source(self) -> AdapterSource:
-        """What a record says of it."""
+        """The adapter's entry in a record."""
         parts = self.folder.parts
         commit = parts[parts.index("snapshots") + 1] if "snapshots" in parts[:-1] else None
         return AdapterSource(name=self.name, kind=self.kind, commit=commit)
 
     @property
     def has_tokenizer(self) -> bool:
-        """Whether a tokenizer was saved beside it."""
+        """True if a tokenizer was saved beside it."""
         return any((self.folder / name).is_file() for name in _TOKENIZER)
 
     def base_in(self, asked: str) -> str:
@@ -175,7 +175,7 @@ def attach(module: PreTrainedModel, adapters: Sequence[Adapter]) -> PreTrainedMo
 
 
 def is_wrapped(module: Any) -> bool:
-    """Whether a module is one of PEFT's wrappers around a model."""
+    """Return True if a module is one of PEFT's wrappers around a model."""
     return hasattr(module, "get_base_model") and hasattr(module, "peft_config")
 
 

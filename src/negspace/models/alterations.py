@@ -1,4 +1,4 @@
-"""What a module is beyond what its class makes of its configuration: whatever anybody changed on it since.
+"""Changes to a module since its class built it from its configuration.
 
 The measure of "changed" is a twin: a module of the same class, made from a copy of the same configuration, without
 memory for its weights. A plain model is its own twin, so that nothing here has to know all the ways in which adapters,
@@ -49,7 +49,7 @@ _ROUNDING = 1e-5
 
 
 class Twin:
-    """What a module's class makes of its configuration.
+    """The state in which a module's class builds it from its configuration.
 
     Args:
         module: any module; one that is no transformers model, or whose class cannot be made from a configuration
@@ -171,7 +171,7 @@ class Patch:
     kind: str
     """"hook", or "patched NAME" for a method of the class that something on the instance hides."""
     home: str
-    """Where the function is defined: "package.module.name"."""
+    """Place where the function is defined: "package.module.name"."""
     held: dict[Any, Any]
     """The dictionary that holds it."""
     key: Any
@@ -251,7 +251,7 @@ def _from_patchers(value: Any) -> Iterator[str]:
 
 
 def _home(what: Any) -> str:
-    """Where a callable is defined: "package.module.name"."""
+    """Return the place where a callable is defined: "package.module.name"."""
     while isinstance(what, functools.partial):
         what = what.func
     what = getattr(what, "__func__", what)

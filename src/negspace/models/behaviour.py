@@ -1,4 +1,4 @@
-"""What a model does, as a few numbers: its logits on fixed tokens, whatever it is made of.
+"""A model's behaviour as a few numbers: its logits on fixed tokens.
 
 A fingerprint lists what can change a model's outputs; this is what no list foresaw. Rounding differs between machines,
 numbers of threads and kernels, so that the numbers are compared with a tolerance. Where two runs of one function differ
@@ -61,7 +61,7 @@ def distance(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 def same(one: Sequence[float], other: Sequence[float], dtype: str) -> bool:
-    """Whether two behaviours are those of one function, computed twice.
+    """Return True if two behaviours come from the same function, computed twice.
 
     Args:
         one, other: what `behaviour` returned.

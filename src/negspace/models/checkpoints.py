@@ -24,7 +24,7 @@ class Checkpoint:
     place: Place
     """Its name, its step, and where it lies."""
     contents: Contents
-    """What its files hold."""
+    """Hashes of its files."""
 
 
 class Checkpoints:

@@ -9,7 +9,7 @@ from torch import nn
 from negspace.errors import ModelError
 
 _INSIDE = "_orig_mod"
-"""Where torch.compile keeps the module that it was given."""
+"""Attribute in which torch.compile keeps the original module."""
 
 
 def uncompiled(asked: str, module: Any) -> Any:
@@ -35,7 +35,7 @@ def uncompiled(asked: str, module: Any) -> Any:
 
 
 def _undo(part: nn.Module) -> str:
-    """How to get the plain part back; "" for one that is plain."""
+    """Return how to get the plain part back; "" if the part is plain."""
     if isinstance(part._modules.get(_INSIDE), nn.Module):
         return "put {at}._orig_mod in its place"
     if getattr(part, "_compiled_call_impl", None) is not None:

@@ -32,7 +32,7 @@ Keep = Callable[[RemovableHandle], object]
 
 @dataclass(frozen=True)
 class Rows:
-    """What the rows of one call of the experts' activation are."""
+    """The rows of one call of the experts' activation."""
 
     experts: torch.Tensor
     """int64 [rows] the expert of each."""
@@ -62,7 +62,7 @@ class Routing:
     """
 
     partial = False
-    """Whether the activation may be given rows that belong to no token."""
+    """True if the activation may be given rows that belong to no token."""
 
     def __init__(self, path: str, kind: Kind) -> None:
         self.path, self.kind = path, kind
@@ -97,7 +97,7 @@ class Routing:
             )
 
     def rows(self, a: torch.Tensor) -> Rows:
-        """What each row of `a` [rows, width] is, on its device."""
+        """Return the meaning of each row of `a` [rows, width], on its device."""
         if self._index is None or self._hidden is None:
             raise SiteError(
                 asked=f"which expert each row belongs to at {self.path}",
@@ -196,7 +196,7 @@ class _Gathered(Routing):
 
 @dataclass(frozen=True)
 class Kind:
-    """How a class of modules keeps its routed experts, and calls them."""
+    """A module class's way of storing and calling its routed experts."""
 
     count: Callable[[Any], int] = lambda experts: int(experts.num_experts)
     """Number of experts."""
@@ -204,9 +204,9 @@ class Kind:
     """The weights [width, hidden] that make an expert's pre-activations, a view; None: laid out as
     transformers.integrations.moe documents."""
     routing: type[Routing] = Routing
-    """What tells the rows of its activation apart."""
+    """The way to assign the rows of its activation to experts."""
     leaks: bool = False
-    """Whether its output depends on its input beyond what its activations give: some experts hand on what they get."""
+    """True if its output depends on its input beyond what its activations give: some experts hand on what they get."""
 
 
 _USUAL = Kind()
@@ -230,7 +230,7 @@ KINDS: dict[str, Kind] = {
 
 
 def kind_of(experts: nn.Module) -> Kind:
-    """How a module keeps its experts."""
+    """Return a module's way of storing its experts."""
     return KINDS.get(type(experts).__name__, _USUAL)
 
 
@@ -286,7 +286,7 @@ def _gate_name(experts: Any) -> str:
 
 
 def _gate_part(experts: Any, rows: torch.Tensor) -> torch.Tensor:
-    """Of the rows of a fused projection those of the gate."""
+    """Return the gate's rows of a fused projection."""
     if not getattr(experts, "has_gate", True):
         return rows
     return rows.chunk(2)[0] if getattr(experts, "is_concatenated", True) else rows[::2]

@@ -113,7 +113,7 @@ def _share(original: nn.Module, part: nn.Module) -> bool:
 
 
 def _below(bridged: nn.Module, path: str) -> nn.Module | None:
-    """What the module at a path of the plain model has become, without the bridge's parts around it."""
+    """Return the module at a path of the plain model, without the bridge's parts around it."""
     part: Any = _original(bridged)
     for name in path.split(".") if path else ():
         part = _original(getattr(part, name, None))

@@ -75,8 +75,8 @@ class Identifier:
         return found
 
     def behaves_as(self, other: Sequence[float]) -> bool:
-        """Whether a behaviour is this module's own, without the hooks of others; of an unknown one nothing is said
-        against it."""
+        """Return True if a behaviour is this module's own, without the hooks of others; an unknown one
+        passes."""
         mine = self._proved().behaviour
         return not mine or not other or same(mine, other, self._dtype)
 
@@ -97,7 +97,7 @@ class Identifier:
         return Identity(self._fingerprint, self._behaviour)
 
     def _look(self) -> Any:
-        """What can be seen without reading the weights."""
+        """Return the state that can be seen without reading the weights."""
         config = canonical_config(getattr(self._module, "config", None))
         if self._twin is None or config != self._config:
             self._twin, self._config = Twin(self._module), config
@@ -116,7 +116,7 @@ def changing(module: torch.nn.Module) -> Iterator[None]:
 
 
 def _mark(tensor: torch.Tensor) -> tuple[Any, ...]:
-    """Where a tensor lies and how often torch has seen it change."""
+    """Return a tensor's address and torch's count of its changes."""
     try:
         return id(tensor), tensor.data_ptr(), tensor._version
     except (RuntimeError, NotImplementedError):  # one of a subclass without memory of its own, or made for inference

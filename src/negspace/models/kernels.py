@@ -1,4 +1,4 @@
-"""Which attention a model computes with, and whether it takes a mask of its caller's own."""
+"""A model's attention implementation, and its support for a caller's own mask."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ block masks and ends the process over another one on the CPU; flash attention an
 
 
 def takes_masks(module: Any) -> bool:
-    """Whether all parts of a model compute attention in a way that is known to take any mask."""
+    """Return True if all parts of a model use an attention implementation that accepts any mask."""
     return not unmasked(module)
 
 

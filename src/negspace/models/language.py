@@ -1,4 +1,4 @@
-"""Which class of transformers a checkpoint's language model is loaded with, and which models have none."""
+"""The transformers class of a checkpoint's language model, and the models that have none."""
 
 from __future__ import annotations
 

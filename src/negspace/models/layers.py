@@ -1,4 +1,4 @@
-"""Where a model keeps its decoder layers: in the part that reads text, told from others by a forward pass on text."""
+"""Decoder layers of a model, found by a forward pass on text in the part that reads text."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from negspace.models.site import Site
 
 
 class ModelSource(BaseModel):
-    """Where a model came from and how it was loaded."""
+    """Origin of a model, and the way it was loaded."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -33,9 +33,9 @@ class ModelSource(BaseModel):
     device: str
     """Device of the input ids."""
     device_map: str | dict[str, str] | None = None
-    """Where accelerate put the parts, when it was asked to; None otherwise."""
+    """Placement of the parts by accelerate; None without."""
     trust_remote_code: bool = False
-    """Whether code from the model's repository was allowed to run."""
+    """True if code from the model's repository was allowed to run."""
     transformers: str
     """Version of transformers."""
     torch: str
@@ -62,7 +62,7 @@ class Model:
     """One site a layer, in order of layers; a layer with routed and shared experts has two, "experts" first; a layer of
     a hybrid model that only mixes tokens has none."""
     source: ModelSource
-    """Where the model came from."""
+    """Origin of the model."""
 
     @property
     def fingerprint(self) -> str:
@@ -86,7 +86,7 @@ class Model:
         return self._identifier.identify()
 
     def behaves_as(self, behaviour: Sequence[float]) -> bool:
-        """Whether a behaviour is this model's, up to rounding; an empty one could be anybody's."""
+        """Return True if a behaviour is this model's, up to rounding; an empty one could be anybody's."""
         return self._identifier.behaves_as(behaviour)
 
     @cached_property

@@ -20,7 +20,7 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Override:
-    """How one class of modules is given an activation module."""
+    """The way in which a module class receives an activation module."""
 
     attribute: str
     """Name on the instance that is replaced: a method, or an attribute that holds a function."""
@@ -29,7 +29,7 @@ class Override:
     module: Callable[[Any], nn.Module]
     """Makes the activation module for an instance."""
     replacement: Callable[[Any, nn.Module], Callable[..., torch.Tensor]]
-    """What to put under `attribute`, given the instance and the activation module."""
+    """Value of `attribute`, given the instance and the activation module."""
     reason: str
     """Why the class needs an entry."""
 

@@ -32,7 +32,7 @@ class Call:
 
 @dataclass
 class Observation:
-    """What the watched modules did in the probing forward pass."""
+    """Observations of the watched modules in the probing forward pass."""
 
     tokens: int
     logits: torch.Tensor
@@ -85,7 +85,7 @@ def forward(module: Any, ids: torch.Tensor) -> torch.Tensor:
 
 
 def is_causal(module: Any) -> bool:
-    """Whether no logit depends on a later token, as a left-to-right language model promises."""
+    """Return True if no logit depends on a later token, as a left-to-right language model promises."""
     one, other = run(module)[:, :-1].float(), run(module, other_end=True)[:, :-1].float()
     scale = one.abs().max().clamp_min(torch.finfo(torch.float32).tiny)
     dtype = module.get_input_embeddings().weight.dtype
@@ -147,7 +147,7 @@ def first_tensor(values: Iterable[Any]) -> torch.Tensor | None:
 
 
 def mixes_tokens(block: nn.Module, call: Call) -> bool:
-    """Whether a block's output at one token depends on another token, as attention and state-space layers do."""
+    """Return True if a block's output at one token depends on another token, as attention and state-space layers do."""
     plain = _replay(block, call, None)
     moved = _replay(block, call, _move_first)
     scale = plain.abs().max().clamp_min(torch.finfo(plain.dtype).tiny)
@@ -156,7 +156,7 @@ def mixes_tokens(block: nn.Module, call: Call) -> bool:
 
 
 def carries_block(block: nn.Module, acts: Iterable[nn.Module], call: Call, *, leaks: bool) -> bool:
-    """Whether all that a block makes of its input passes through the given activations' outputs.
+    """Return True if all that a block makes of its input passes through the given activations' outputs.
 
     With the outputs set to zero the block must give the same for two different inputs, and without, different ones.
     Experts with a bias behind the activation, or some of which hand on what they get (`leaks`), keep a dependence on
@@ -242,7 +242,7 @@ def check_rows(path: str, experts: Any, act: nn.Module, call: Call) -> None:
 
 
 def steers(block: nn.Module, act: nn.Module, experts: nn.Module, call: Call) -> bool:
-    """Whether an activation of a block takes part in the routing: without its output, experts are called otherwise."""
+    """Return True if an activation of a block takes part in routing: without its output, other experts are called."""
     given: list[list[torch.Tensor]] = []
 
     def note(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -47,7 +47,7 @@ def leaves(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
 
 
 def is_quantised(module: torch.nn.Module) -> bool:
-    """Whether some of a model's weights are quantised and have stayed so."""
+    """Return True if some of a model's weights are quantised and have stayed so."""
     if any(_package(part) in _PACKAGES for part in module.modules()):
         return True
     return any(hasattr(p, "__tensor_flatten__") or not p.is_floating_point() for p in module.parameters())
@@ -105,7 +105,7 @@ def check_apart(name: str, module: Any) -> None:
 
 
 def crosstalk(module: Any) -> float:
-    """How much logits move, relative to their size, when the texts beside them and the tokens after them change.
+    """Return the relative change of logits when the other texts of the batch and the later tokens change.
 
     The batch keeps its shape, so that the same kernels run and rounding that treats each token alone moves nothing.
     """
@@ -127,7 +127,7 @@ def _package(part: torch.nn.Module) -> str:
 
 
 def _method(config: Any) -> str | None:
-    """How a checkpoint's weights are quantised, by the name that its configuration gives; None for plain ones."""
+    """Return the quantisation method that a checkpoint's configuration names; None for plain weights."""
     held = getattr(config, "quantization_config", None)
     fields = held if isinstance(held, Mapping) else getattr(held, "__dict__", {})
     method = fields.get("quant_method")

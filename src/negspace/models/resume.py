@@ -40,7 +40,7 @@ class Layers:
 
     @cached_property
     def looped(self) -> bool:
-        """Whether a forward pass runs some layer more than once; found by running one over a few tokens."""
+        """True if a forward pass runs some layer more than once, found by a trial on a few tokens."""
         calls: Counter[int] = Counter()
         with ExitStack() as stack:
             for number, layer in enumerate(self._layers):

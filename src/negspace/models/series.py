@@ -35,12 +35,12 @@ _TIMES = {"": 1, "k": 1000, "M": 1_000_000}
 
 
 class Place(BaseModel):
-    """Where a checkpoint lies: its name in a training run, and what `load` takes."""
+    """A checkpoint's name in a training run, and its location for `load`."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str
-    """What to call it: its folder's name, or its revision on the hub."""
+    """Its name: that of its folder, or its revision on the hub."""
     step: int
     """Training step, as its name says or as given."""
     model: str
@@ -61,7 +61,7 @@ class Place(BaseModel):
 
 
 class Contents(BaseModel):
-    """What the files of a checkpoint hold, by hash: the same contents load as the same model."""
+    """Hashes of a checkpoint's files: equal contents load as the same model."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -90,7 +90,7 @@ class Duplicate:
     shared: tuple[str, ...]
     """Its weight files that both have; all of them, unless `partly`."""
     partly: bool
-    """Whether other weight files of it differ."""
+    """True if other weight files of it differ."""
 
     def __str__(self) -> str:
         what = f"weight file{'s' * (len(self.shared) != 1)} {', '.join(self.shared)}" if self.partly else "weights"
@@ -172,7 +172,7 @@ def find(
 
 
 def contents(places: Iterable[Place]) -> list[Contents]:
-    """What each checkpoint's files hold.
+    """Return the hashes of each checkpoint's files.
 
     A folder's files are read once, several at a time. Of the hub only the list of files is asked for, which has the
     hashes, so that nothing is downloaded; where the network does not answer, the files of an earlier download count.
@@ -209,7 +209,7 @@ def screen(places: Sequence[Place], held: Sequence[Contents]) -> list[Duplicate]
 
 
 def _expand(given: str, model: str) -> tuple[bool, list[tuple[str, str | None]]]:
-    """Whether one entry stands for several checkpoints, and (model, revision) of each."""
+    """Return (model, revision) of each checkpoint that an entry stands for, and True if it stands for several."""
     path = Path(given).expanduser()
     asked = f"checkpoints {given!r}"
     local_base = Path(model).expanduser().is_dir()
@@ -238,7 +238,7 @@ def _expand(given: str, model: str) -> tuple[bool, list[tuple[str, str | None]]]
 
 
 def _is_checkpoint(path: Path) -> bool:
-    """Whether a path is one model: a folder with a config.json or with one GGUF file, or such a file."""
+    """Return True if a path is a single model: a folder with a config.json or one GGUF file, or a GGUF file."""
     if path.is_dir():
         return (path / "config.json").is_file() or len(list(path.glob("*.gguf"))) == 1
     return path.suffix.lower() == ".gguf" and path.is_file()
@@ -311,7 +311,7 @@ def _check_weights(
 
 
 def _pick(files: Sequence[Any], name: Callable[[Any], str]) -> list[Any]:
-    """Of files those with weights: of the first of the kinds in WEIGHTS that there is."""
+    """Return the files with weights: those of the first kind in WEIGHTS that is present."""
     for pattern in WEIGHTS:
         if chosen := [file for file in files if fnmatchcase(name(file), pattern)]:
             return chosen

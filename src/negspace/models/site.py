@@ -33,7 +33,7 @@ class Site:
     """Times that a forward pass runs the site: more than once where layers are looped (HRM-Text). A neuron then has so
     many values at each token, and all of them count."""
     alone: bool = True
-    """Whether the activation module serves this place alone. Where several layers share one (the first GPT), each gets
+    """True if the activation module serves this place alone. Where several layers share one (the first GPT), each gets
     a wrapper of it for as long as it is tapped."""
 
     @property

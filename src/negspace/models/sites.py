@@ -36,7 +36,7 @@ class _Candidate:
     """Paths of the modules inside the layer that were called and hold it, the outermost first."""
     calls: tuple[probe.Call, ...]
     alone: bool
-    """Whether no other place in the model holds the same module."""
+    """True if no other place in the model holds the same module."""
 
 
 def resolve(module: Any) -> tuple[Site, ...]:
@@ -222,14 +222,14 @@ def _blocks(
 
 
 def _in_a_list(module: Any, block: str, path: str) -> bool:
-    """Whether a list of modules lies between a block and an activation inside it."""
+    """Return True if a list of modules lies between a block and an activation inside it."""
     inner = path[len(block) + 1 :].split(".") if path != block else []
     above = [f"{block}.{'.'.join(inner[:n])}" for n in range(1, len(inner))]
     return any(isinstance(module.get_submodule(p), nn.ModuleList) for p in above)
 
 
 def _apart(module: Any, block: str, member: _Candidate, members: list[_Candidate], seen: probe.Observation) -> bool:
-    """Whether a part of a block beside those that run is not run on text: Ernie's experts for images.
+    """Return True if a part of a block beside those that run is not run on text: Ernie's experts for images.
 
     Were it run by a kernel instead, the block's output would not pass through the others alone, which is checked.
     """
@@ -272,7 +272,7 @@ def _mixes(module: Any, at: str, block: str, seen: probe.Observation, memory: di
 
 
 def _only_mixes(module: Any, at: str, seen: probe.Observation, memory: dict[tuple[str, ...], bool]) -> bool:
-    """Whether all parts of a layer that hold matrices mix tokens, so that it has no MLP to look for."""
+    """Return True if all parts of a layer that hold matrices mix tokens, so that it has no MLP to look for."""
     children = [f"{at}.{name}" for name, _ in module.get_submodule(at).named_children()]
     parts = [p for p in children if any(w.dim() > 1 for w in module.get_submodule(p).parameters())]
     return bool(parts) and all(p in seen.calls and _mixes(module, at, p, seen, memory) for p in parts)
@@ -292,7 +292,7 @@ def _carries(
     seen: probe.Observation,
     memory: dict[tuple[str, ...], bool],
 ) -> bool:
-    """Whether all that a block makes of its input passes through its members' outputs."""
+    """Return True if a block's output depends on its input only through its members' outputs."""
     target = module.get_submodule(block)
     key = ("carries", _kind(block, target))
     if key not in memory:
@@ -310,7 +310,7 @@ def _prepares(
     seen: probe.Observation,
     memory: dict[tuple[str, ...], bool],
 ) -> bool:
-    """Whether a block only makes the input of another that mixes tokens or holds an activation: a gated norm."""
+    """Return True if a block only makes the input of another that mixes tokens or holds an activation: a gated norm."""
     children = [f"{at}.{name}" for name, _ in module.get_submodule(at).named_children()]
     others = {
         path: seen.calls[path]

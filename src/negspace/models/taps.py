@@ -138,7 +138,7 @@ def _tap_experts(
         return values if places is None else values.reshape(-1, values.shape[-1])[places]
 
     def put_back(values: torch.Tensor, old: torch.Tensor, new: torch.Tensor | None) -> torch.Tensor | None:
-        """What replaces `values`, of which `old` was given away and `new` came back; None: nothing has changed."""
+        """Return the replacement for `values` after `old` became `new`; None if nothing has changed."""
         places = current[0].places
         if places is None:
             return new

@@ -19,7 +19,7 @@ Row = tuple[str, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class LayoutSite:
-    """What a set of neurons must know of a site."""
+    """The properties of a site that a set of neurons needs."""
 
     path: str
     """Dotted path of the site in the model."""

@@ -1,4 +1,4 @@
-"""How much two sets of neurons overlap, and how much chance would have them overlap."""
+"""Overlap of two sets of neurons, and its expectation by chance."""
 
 from __future__ import annotations
 

@@ -36,12 +36,12 @@ FORMAT = "negspace-scan/1"
 
 
 class ScanInfo(BaseModel):
-    """What a scan was made of."""
+    """The inputs and settings of a scan."""
 
     model_config = ConfigDict(frozen=True)
 
     model: ModelSource
-    """Where the model came from."""
+    """Origin of the model."""
     fingerprint: str
     """Fingerprint of the model."""
     behaviour: tuple[float, ...] = ()
@@ -60,7 +60,7 @@ class ScanInfo(BaseModel):
     stride: int
     """Tokens from the start of one window to the start of the next."""
     windows: int
-    """How many windows."""
+    """Number of windows."""
     tokens: int
     """Tokens that were counted."""
     special: int
@@ -72,7 +72,7 @@ class ScanInfo(BaseModel):
     seed: int
     """Seed of the draw of these pairs."""
     method: Literal["sketch", "exact"]
-    """How WD was computed: from sketches, or in closed form from all activations."""
+    """Method for WD: from sketches, or in closed form from all activations."""
     regridded: int
     """Neurons that were sketched on a second pass, since the first windows misjudged their range."""
     halves: tuple[int, int] | None = None
@@ -93,12 +93,12 @@ class Scan(Shareable):
     skewness, kurtosis (excess), bimodality, fraction_negative, mean_negative, tokens, and WD over the text's first and
     second half: wd_first, wd_second (NaN where it was not halved)."""
     info: ScanInfo
-    """What it was made of."""
+    """Inputs and settings."""
     warnings: tuple[str, ...] = ()
-    """What a reader must know: neurons that never vary, and the like; one sentence each."""
+    """Notes for the reader, such as neurons that never vary; one sentence each."""
     histograms: Histograms | None = None
-    """Of the top 1% of each layer by WD and as many at the median, at most 4,096 in all; of all neurons of a model that
-    has no more than 5,000. None in a scan that an earlier version wrote."""
+    """Distributions of the top 1% of each layer by WD and of equally many neurons at the median, at most 4,096 in all;
+    of all neurons in a model with up to 5,000. None in a scan from an earlier version."""
 
     def histogram(self, layer: int, neuron: int, expert: int = -1, branch: str | None = None) -> Histogram:
         """Distribution of a neuron's pre-activation, where the scan keeps it: see `histograms`.

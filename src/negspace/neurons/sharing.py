@@ -33,7 +33,7 @@ class Shareable:
         raise NotImplementedError
 
     def _card(self) -> tuple[str, dict[str, str]]:
-        """What the card says: one sentence, and the facts below it by name."""
+        """Return the card's content: one sentence, and the facts below it by name."""
         raise NotImplementedError
 
     def _base_model(self) -> str | None:

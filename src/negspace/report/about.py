@@ -1,4 +1,4 @@
-"""What was asked and with what: the facts of a run, as names and values."""
+"""The settings and inputs of a run, as names and values."""
 
 from __future__ import annotations
 

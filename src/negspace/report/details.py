@@ -1,4 +1,4 @@
-"""What a run knows of single neurons: distribution, tokens in context, pairs and tables, from the analyses' tables."""
+"""A run's data on single neurons: distribution, tokens in context, pairs and tables, from the analyses' tables."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Details:
 
 
 def details(run: Run) -> Details:
-    """What the run knows of single neurons."""
+    """Return the run's data on single neurons."""
     found = Details()
     _atlas(found, run)
     pairs = run.table("differentiation_pairs")

@@ -119,7 +119,7 @@ def _items(run: Run, row: pd.Series) -> str:
 
 
 def _lineage(run: Run) -> str:
-    """What revisions of one model share."""
+    """Return the part of the name that revisions of one model share."""
     model = run.manifest["model"]
     return str(model["name"]) if model.get("revision") else ""
 

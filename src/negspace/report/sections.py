@@ -1,4 +1,4 @@
-"""What a report has to show, in order: sections with sentences, figures and tables, for one run or for several."""
+"""The contents of a report, in order: sections with sentences, figures and tables, for one run or several."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TableView:
     name: str
     """Its name in the run."""
     title: str
-    """What to call it."""
+    """Its name."""
     table: pd.DataFrame
     """The table."""
     meanings: Mapping[str, str]
@@ -35,7 +35,7 @@ class TableView:
     family: str = ""
     """Over what its p-values are corrected; empty: they are not, or the columns say it."""
     source: str = ""
-    """Where its rows are beside the report, in words; empty: nowhere."""
+    """Place of its rows besides the report, in words; empty if none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ class Section:
     tables: Sequence[TableView] = ()
     """Tables."""
     explorer: bool = False
-    """Whether the neuron explorer is in it."""
+    """True if the neuron explorer is in it."""
 
 
 _FIRST = ("damage_axis", "main_result")

@@ -35,20 +35,20 @@ def digest(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Cell:
-    """What to compute. Two cells with the same key have the same result, whoever computes it, and when."""
+    """A computation. Two cells with the same key have the same result, wherever and whenever computed."""
 
     kind: str
-    """Which computation: "scan", "perplexity", "pairs", ..."""
+    """Kind of computation: "scan", "perplexity", "pairs", ..."""
     spec: Mapping[str, Any]
     """Everything that the result depends on, large things by their hash: weights, data, neurons, protocol, versions."""
     label: str = ""
-    """What to call it in progress and messages; not part of the key."""
+    """Its label in progress and messages; not part of the key."""
     cost: float = 1.0
     """Cost, in tokens that the model reads, for estimates of the time left; not part of the key."""
     inputs: Mapping[str, Any] = field(default_factory=dict)
     """The values that `spec` names by their hash and a worker may not have; not part of the key."""
     place: str = ""
-    """What a worker needs beside the study's model, if anything: another model's fingerprint, for example. Cells of one
+    """Needs of a worker besides the study's model, if any: another model's fingerprint, for example. Cells of one
     place are best computed one after the other by one worker; not part of the key."""
     work: str = ""
     """Cells of one kind of work take about as long for each token; "": those of one kind. Not part of the key."""

@@ -25,7 +25,7 @@ T = TypeVar("T")
 SELDOM, SOON = 600.0, 90.0
 """Seconds after which it is tried anew how work is done best: in any case, and where it has become slower."""
 SLOWER = 1.3
-"""How much longer than before work takes where it has become slower."""
+"""Slowdown at which work counts as slower than before."""
 Step = Callable[[int, int, str], None]
 """Progress within a cell: (done, total, what)."""
 Compute = Callable[[Cell, Step], tuple[Mapping[str, Any], pd.DataFrame]]
@@ -43,7 +43,7 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands."""
+    """The state of a run."""
 
     computed: int
     """Cells computed by this run."""
@@ -86,7 +86,7 @@ class Engine(ABC):
         self._note = note or (lambda _: None)
         self._stop = False
         self.forecast = Forecast()
-        """What cells take."""
+        """Times of cells."""
         self.tuner: Callable[[], float] | None = None
         """Makes the work go as fast as it can now, without changing what comes of it, and returns units of it a second.
         Called before the first cell; in this process again between cells: every ten minutes, and where cells have
@@ -130,7 +130,7 @@ class Engine(ABC):
         return [found[cell.key] for cell in cells]
 
     def ensure(self, cells: Sequence[Cell]) -> None:
-        """As `run`, but what the records hold is let go, where all of them together might not fit into memory."""
+        """Like `run`, but drops the records' contents, which might not fit into memory together."""
         self._found(cells, lambda record: record.key)
 
     def _found(self, cells: Sequence[Cell], keep: Callable[[Record], T]) -> dict[str, T]:

@@ -1,4 +1,4 @@
-"""How long a run will take: from the times of cells that have ended, kind by kind, and how fast the machine is now.
+"""Forecast of a run's time, from the times of finished cells of each kind and the machine's current speed.
 
 Cells of one kind take about as long for each of their units of work, tokens that the model reads; kinds differ; and
 whatever else the machine does slows all of them alike, now more, now less. So
@@ -87,7 +87,7 @@ class Forecast:
         return units * costs.of_kind.get(kind, costs.common)
 
     def slower(self, spent: float) -> float:
-        """How much longer all work takes now than when so many seconds had been worked."""
+        """Return the current slowdown relative to an earlier point of the run, given in seconds worked."""
         paces, stretch = self._costs().paces, self._stretch
         return math.exp(paces[-1] - paces[min(int(spent // stretch), len(paces) - 1)])
 
@@ -140,7 +140,7 @@ class Forecast:
 
 @dataclass(frozen=True)
 class _Costs:
-    """What is known."""
+    """The observations so far."""
 
     common: float
     """Seconds a unit now, of a kind that was never seen."""

@@ -1,4 +1,4 @@
-"""Which of the waiting cells a free worker takes: opening a model costs far more than handing out a cell."""
+"""Assignment of waiting cells to free workers: opening a model costs far more than handing out a cell."""
 
 from __future__ import annotations
 

@@ -20,13 +20,13 @@ from negspace.runs.places import choose
 from negspace.runs.store import Store, pack
 
 ATTEMPTS = 3
-"""How often a cell may take its worker down before the run gives up on it."""
+"""Number of times that a cell may crash its worker before the run gives up."""
 PATIENCE = 600.0
 """Seconds to wait for a worker while there is none."""
 
 
 class Bench(Protocol):
-    """What a worker holds: it computes cells, and says what a driver must know of model and data."""
+    """A worker's bench: computes cells, and tells the driver about model and data."""
 
     def compute(self, cell: Cell, step: Step) -> tuple[Mapping[str, Any], Any]: ...
 
@@ -38,7 +38,7 @@ class Bench(Protocol):
 
 
 class Resources(Protocol):
-    """What each worker needs: `Study.resources` says what the fields mean."""
+    """Resources of each worker; `Study.resources` documents the fields."""
 
     workers: int | None
     cpus: float
@@ -109,7 +109,7 @@ class RayCluster:
         self._ray.shutdown()
 
     def survey(self) -> Any:
-        """What `Bench.survey` says on a worker.
+        """Return the result of `Bench.survey` on a worker.
 
         Raises:
             NegspaceError: what it raised there.
@@ -117,7 +117,7 @@ class RayCluster:
         return self._ask("survey")
 
     def rate(self) -> float:
-        """What `Bench.rate` says on a worker, times the workers."""
+        """Return the result of `Bench.rate` on a worker, times the number of workers."""
         return self._ask("rate") * len(self._workers)
 
     def engine(
@@ -193,7 +193,7 @@ class RayCluster:
                     worker.refs.append(worker.actor.compute.remote(cell))
 
     def _room(self, asked: str) -> int:
-        """How many workers to start."""
+        """Return the number of workers to start."""
         r, total = self._resources, self._ray.cluster_resources()
         rooms = [int(total.get("CPU", 0) // r.cpus)] if r.cpus else []
         rooms += [int(total.get("GPU", 0) // r.gpus)] if r.gpus else []
@@ -283,7 +283,7 @@ class Worker:
         return os.getpid(), socket.gethostname(), versions()
 
     def ask(self, what: str) -> tuple[str, Any]:
-        """What a method of the bench returns, or what it raised."""
+        """Return the result of a method of the bench, or the exception that it raised."""
         return _guarded(lambda: getattr(self._bench, what)())
 
     def compute(self, cell: Cell) -> tuple[tuple[str, Any], list[str]]:

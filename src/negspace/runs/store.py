@@ -33,7 +33,7 @@ from negspace.runs.cell import FORMAT, Cell, Record, canonical, digest
 MANIFEST_FORMAT = 2
 """Version of the manifest. An older one is refused; the records it names are taken up by the same study."""
 MANIFEST = "run.json"
-"""What the run consists of: configuration, conditions, and the keys of their records."""
+"""Content of the run: configuration, conditions, and the keys of their records."""
 _LOG = "run.log.jsonl"
 _MARK = b"negspace-file-sha256:"
 _NO_SUM = b"0" * 64

@@ -1,4 +1,4 @@
-"""Where a run is computed: machine, interpreter and source, for its log. No result depends on any of it."""
+"""Machine, interpreter and source of a run, for its log. No result depends on them."""
 
 from __future__ import annotations
 

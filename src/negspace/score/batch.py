@@ -11,7 +11,7 @@ import torch
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """What the model is given at once, and what its logits say of it."""
+    """A batch for the model, and the log-probabilities from its logits."""
 
     forward: Callable[[], torch.Tensor]
     """Runs the model; the logits that `read` needs. Under the same weights and hooks, always the same."""
@@ -20,6 +20,6 @@ class Batch:
     read: Callable[[torch.Tensor], np.ndarray]
     """Values, float64 [rows, ...], from the logits."""
     rows: np.ndarray | slice
-    """Where the values belong in the whole."""
+    """Positions of the values in the whole."""
     done: int
     """Tokens or windows in it, for progress."""

@@ -39,7 +39,7 @@ _FOLDERS = {
     "social_iqa": "siqa",
     "winogrande": "winogrande",
 }
-"""Where the harness keeps well-known tasks; one that it has moved is found by reading everything."""
+"""The harness's folders of well-known tasks; a task that has moved is found by reading everything."""
 _LOGITS = 1 << 26
 """Logits of one forward pass: 256 MiB in float32, unless a single request gives more."""
 _BATCH = 64
@@ -47,7 +47,7 @@ _BATCH = 64
 
 
 class Harness:
-    """What is used of lm-evaluation-harness, imported when first needed."""
+    """The parts of lm-evaluation-harness in use, imported when first needed."""
 
     def __init__(self) -> None:
         try:

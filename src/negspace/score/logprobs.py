@@ -55,17 +55,17 @@ class Scored:
     count: np.ndarray
     """int64 [sequences]: number of predicted tokens, the length less one."""
     method: Literal["tree", "buckets"]
-    """How the network was run."""
+    """The way in which the network was run."""
 
 
 @dataclass(frozen=True)
 class Way:
-    """How the network is run on the sequences of a forest."""
+    """The way in which the network runs the sequences of a forest."""
 
     method: Literal["tree", "buckets"]
     """Shared prefixes, or batches of equal length."""
     to_end: bool
-    """Whether each sequence is run to its last token, which is needed for its length only."""
+    """True if each sequence is run to its last token, which is needed for its length only."""
 
 
 class LogProbs:
@@ -104,7 +104,7 @@ class LogProbs:
         return self.score_forest(forest_of(sequences), progress)
 
     def score_forest(self, forest: Forest, progress: Progress | None = None) -> Scored:
-        """As `score`, of sequences that were sorted before."""
+        """Like `score`, for sequences that are already sorted."""
         totals = np.zeros(len(forest.lengths))
         # Not inference mode, which some tensors of quantised weights do not know.
         with torch.no_grad():
@@ -168,7 +168,7 @@ class LogProbs:
         return max(256, min(16_384, _LOGIT_BYTES // (4 * vocabulary)))
 
     def way(self, forest: Forest) -> Way:
-        """How the network is run on these sequences; "auto" is a tree only where that passes its proof.
+        """Return the way to run the network on these sequences; "auto" is a tree only if that passes its check.
 
         Raises:
             ScoreError: a tree was asked for, and the model's attention is not known to take its mask.
@@ -323,7 +323,7 @@ def _log_probabilities(logits: torch.Tensor, rows: torch.Tensor, targets: torch.
 
 
 def _input_device(module: PreTrainedModel) -> torch.device:
-    """Where token ids go: beside the input embeddings (models may be spread over devices)."""
+    """Return the device for token ids: that of the input embeddings (models may be spread over devices)."""
     return torch.device(module.get_input_embeddings().weight.device)  # pyright: ignore[reportArgumentType]
 
 

@@ -47,7 +47,7 @@ class PairScores:
     hash: str
     """sha256 of the pairs."""
     protocol: Protocol
-    """How sentences became tokens."""
+    """Tokenisation of the sentences."""
     score: Score
     """"sum" of the log-probabilities of a sentence, or their "mean" per scored token; suites have their own metric."""
     items: pd.DataFrame
@@ -55,7 +55,7 @@ class PairScores:
     prediction the sides of the comparison that decides it, negative surprisals where it compares regions),
     good_tokens, bad_tokens (scored tokens), outcome."""
     notes: tuple[str, ...] = ()
-    """What was decided when the pairs were read."""
+    """Notes on choices made while the pairs were read."""
 
     @cached_property
     def by_paradigm(self) -> pd.DataFrame:
@@ -106,7 +106,7 @@ class Encoded(NamedTuple):
     tokens: tuple[int, ...]
     """Token ids, those before the sentence included."""
     lead: int
-    """How many of the first tokens are not the sentence's, and are not scored; 0 where nothing precedes it."""
+    """Number of first tokens that precede the sentence and are not scored; 0 if none."""
 
 
 def minimal_pairs(
@@ -169,7 +169,7 @@ class Prepared:
     pairs: PairSet
     """The pairs."""
     protocol: Protocol
-    """How sentences became tokens."""
+    """Tokenisation of the sentences."""
     score: Score
     """"sum" or "mean"."""
     sentences: tuple[Encoded, ...]
@@ -181,7 +181,7 @@ class Prepared:
 
     @property
     def sequences(self) -> list[tuple[int, ...]]:
-        """What is to be scored: the sentences, then the leads, then the prefixes that end regions."""
+        """Return the sequences to score: the sentences, then the leads, then the prefixes that end regions."""
         return [*(sentence.tokens for sentence in self.sentences), *self.leads, *self.predicted.sequences]
 
     @cached_property

@@ -56,7 +56,7 @@ class Perplexity:
     windows_hash: str
     """sha256 of the token ids scored."""
     notes: tuple[str, ...] = ()
-    """What was decided for the user, and what may surprise."""
+    """Notes on choices made for the user and on possible surprises."""
 
 
 def perplexity(

@@ -1,4 +1,4 @@
-"""What suites of SyntaxGym predict, scored: the surprisal of a region lies between two prefixes of its sentence."""
+"""Scores of SyntaxGym's predictions: a region's surprisal is the difference between two prefixes of its sentence."""
 
 from __future__ import annotations
 

@@ -40,9 +40,9 @@ class Condition:
     """One way to change the network."""
 
     name: str
-    """What to call it."""
+    """Its name."""
     changes: tuple[str, ...]
-    """What is done in each decoder layer: equal text stands for an equal change, "" for none."""
+    """Change in each decoder layer: equal strings mean equal changes, "" means none."""
     open: Callable[[], AbstractContextManager[Any]]
     """The context in which it is done; may be opened many times."""
 
@@ -127,7 +127,7 @@ class Sweep:
         return sum(depth - run.start for run in self.runs) / (depth * len(self.conditions))
 
     def run(self, batch: Batch) -> Iterator[tuple[int, np.ndarray]]:
-        """What each condition's logits say of a batch: (number of the condition, values), in no particular order.
+        """Yield each condition's values on a batch: (number of the condition, values), in no particular order.
 
         Raises:
             ScoreError: what reading the logits raises, naming the condition.
@@ -160,7 +160,7 @@ class Sweep:
             yield run.serves, values
 
     def _fault(self, batch: Batch) -> str | None:
-        """What is wrong with resumed passes on a little of a batch; None: nothing."""
+        """Return the fault of resumed passes on part of a batch; None if there is none."""
         if self._layers.looped:
             return "the model runs its layers several times in a pass, so that none of them is the first to differ"
         passes = self._passes(batch.few, lambda logits: logits)

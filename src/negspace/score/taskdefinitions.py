@@ -14,9 +14,9 @@ from negspace.errors import TasksError
 Row = dict[str, Any]
 
 _FIELDS = ("doc_to_text", "doc_to_choice", "doc_to_target")
-"""What a definition says of an item, each by naming a field of its rows."""
+"""Entries of a definition about an item; each names a field of its rows."""
 _DATA = ("dataset_path", "dataset_kwargs", "training_split", "validation_split", "test_split", "fewshot_split", "tag")
-"""What a definition says of its data, which are read from the file beside it instead."""
+"""Entries of a definition about its data, which are read from the file beside it instead."""
 _KEYS = ("task", "output_type", *_FIELDS, "target_delimiter", "metric_list", "metadata")
 _METRIC = {"metric", "aggregation", "higher_is_better"}
 

@@ -28,14 +28,14 @@ def _lambada(row: Row) -> Row:
 
 @dataclass(frozen=True)
 class _Known:
-    """What is known of a task's files."""
+    """The known properties of a task's files."""
 
     names: tuple[str, ...] = ()
-    """How files are named after the data set, besides the task's own name."""
+    """Names of files derived from the data set, besides the task's own name."""
     fields: tuple[str, ...] = ()
     """Fields that every row must have once adapted."""
     adapt: Callable[[Row], Row] = dict
-    """From the fields of another publication of the same data to those that the harness reads."""
+    """Fields of another publication of the same data -> fields that the harness reads."""
 
 
 _ARC = ("question", "choices", "answerKey")

@@ -17,12 +17,12 @@ _LENGTH = {
     "acc_norm": lambda choice: float(len(choice)),
     "acc_bytes": lambda choice: float(len(choice.encode("utf-8"))),
 }
-"""What a choice's log-likelihood is divided by, under each metric that picks the highest."""
+"""Divisor of a choice's log-likelihood under each metric that picks the highest."""
 
 
 @dataclass(frozen=True)
 class ItemOutcome:
-    """How a model did on one item."""
+    """A model's outcome on one item."""
 
     value: float
     """1 if right, 0 if not; or the metric's own value."""
@@ -82,7 +82,7 @@ def _pick(task: Any, metric: str, sample: Mapping[str, Any]) -> ItemOutcome:
 
 
 def _right(task: Any, doc: Any, choices: list[str], sample: Mapping[str, Any]) -> np.ndarray:
-    """Which choices are right, bool [choices]."""
+    """Return the right choices, bool [choices]."""
     gold = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
     places = []
     for one in gold if isinstance(gold, list) else [gold]:

@@ -102,7 +102,7 @@ class TaskScores:
     choices), choices (0 without), cut (the prompt exceeded the model's context and lost its beginning), harness
     (float64: the value by the harness's own rule)."""
     notes: tuple[str, ...] = ()
-    """What may surprise: cut prompts, tasks of one item."""
+    """Notes on possible surprises: cut prompts, tasks of one item."""
 
     @cached_property
     def by_task(self) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""From outcomes of single items to (estimate, interval, p-value, finding): one rule for every contrast.
+"""Estimates, intervals, p-values and findings from outcomes of single items: one rule for every contrast.
 
 ## How to use it
 

@@ -1,4 +1,4 @@
-"""How often a study says what is not so, and how often it finds what is: simulated studies through the rule itself."""
+"""Rates of false and true findings: simulated studies passed through the rule itself."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def findings(claims: Claims) -> dict[str, str]:
 
 
 NULL = {"harm", "gain", "established", "interaction only", "reversed"}
-"""What is false where nothing differs."""
+"""Sentences that are false if nothing differs."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ CASES: Mapping[str, Case] = {
 
 @dataclass(frozen=True)
 class Rate:
-    """How often simulated studies said something."""
+    """The rate at which simulated studies printed a sentence."""
 
     case: str
     """Name of the case."""
@@ -134,7 +134,7 @@ class Rate:
 
     @property
     def too_often(self) -> bool:
-        """Whether something false is said more often than the level allows, by more than chance."""
+        """True if false sentences are more frequent than the level allows, beyond chance."""
         return self.kind == "false" and self.interval[0] > self.nominal
 
 

@@ -60,10 +60,10 @@ class Margin:
 
 @dataclass(frozen=True)
 class Sets:
-    """How the random sets enter a contrast with them."""
+    """The role of the random sets in a contrast with them."""
 
     sets: int
-    """How many there are."""
+    """Their number."""
     sd: float
     """Standard deviation of their means."""
     lowest: float
@@ -71,7 +71,7 @@ class Sets:
     highest: float
     """Largest of them."""
     beyond: int
-    """How many lie at least as far out as the condition, on its side."""
+    """Number of sets at least as extreme as the condition, on its side."""
     sets_share: float
     """Share of the contrast's variance that comes from the sets' differing; the rest comes from the items."""
     advised: int
@@ -84,7 +84,7 @@ class Contrast:
     """A contrast and what may be said of it. Where nothing can be judged, every number is NaN and `reason` says why."""
 
     scale: Scale
-    """What the numbers are in."""
+    """Scale of the numbers."""
     estimate: float
     """First condition minus second."""
     low: float
@@ -104,9 +104,9 @@ class Contrast:
     units: str
     """Units that the interval rests on: phenomena, paradigms, tasks, windows, ..."""
     count: int
-    """How many."""
+    """The number of planned cells."""
     scope: str
-    """What the finding holds for where there are too few units of the level above: "these 3 families"; else empty."""
+    """Scope of the finding if there are too few units of the level above: "these 3 families"; else empty."""
     finding: Finding
     """equivalent: the change lies within the margin (p_equivalent_adjusted <= alpha). Else harm or gain, by the sign
     and scale: p_adjusted <= alpha. Else undecided: neither a change nor its absence is shown."""
@@ -117,9 +117,9 @@ class Contrast:
     p_equivalent_adjusted: float
     """The same, Holm-corrected."""
     sets: Sets | None
-    """How random sets enter; None without."""
+    """Role of the random sets; None without."""
     reason: str
-    """What cannot be judged, and what to add; empty otherwise."""
+    """Why it cannot be judged, and what to add; empty otherwise."""
 
     @classmethod
     def told(cls, scale: Scale, estimate: float, se: float, finding: Finding, reason: str, alpha: float) -> Contrast:

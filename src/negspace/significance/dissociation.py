@@ -50,7 +50,7 @@ class Suite:
 
 @dataclass(frozen=True)
 class Doses:
-    """Whether the control damages the text as much as the top set does."""
+    """The doses of control and top set, and whether they are equal."""
 
     top: float
     """ln of the perplexity ratio (ablated / plain) under the top set."""
@@ -61,7 +61,7 @@ class Doses:
 
     @property
     def equal(self) -> bool:
-        """Whether the control's perplexity is the top set's within the tolerance."""
+        """True if the control's perplexity is the top set's within the tolerance."""
         return abs(float(np.expm1(self.control - self.top))) <= self.tolerance
 
 
@@ -78,7 +78,7 @@ class OnScales:
 
     @property
     def agree(self) -> bool:
-        """Whether all three have one sign."""
+        """True if all three have one sign."""
         return len({float(np.sign(x)) for x in (self.points, self.chance_corrected, self.log_odds)}) == 1
 
 
@@ -106,7 +106,7 @@ class Dissociation:
     direction: Literal["as claimed", "against the claim", ""]
     """Sign of the interaction where there is one."""
     carried_by: Side
-    """What an interaction alone comes from: a significant side, both (then both go one way), or neither by itself."""
+    """Origin of an interaction without crossover: one significant side, both (same direction), or neither."""
     interaction: Contrast
     """(other - grammar) of top minus control, in accuracy: what grammar loses more than the others, compared with the
     control. Positive as claimed. Scale "interaction"; its finding is harm where grammar is harmed beyond the others."""
@@ -122,7 +122,7 @@ class Dissociation:
     """grammar, other and interaction on three scales: no verdict without one sign of the interaction in all three, and
     no crossing over without one of either side. Empty if not testable."""
     scales_agree: bool
-    """Whether the interaction has one sign in all three."""
+    """True if the interaction has one sign in all three."""
     among_random: Contrast
     """The interaction contrast against that of random sets in the top set's place."""
     left_out: tuple[Floor, ...]
@@ -164,9 +164,9 @@ class Sides:
     interaction: Estimate
     """other - grammar."""
     agree: bool
-    """Whether the interaction has one sign on all scales."""
+    """True if the interaction has one sign on all scales."""
     each_agrees: bool
-    """Whether either side has."""
+    """True if either side has."""
 
     @cached_property
     def p(self) -> float:
@@ -293,7 +293,7 @@ def _verdict(sides: Sides, p: float, p_cross: float, tests: int, alpha: float) -
 
 
 def _factor(p_adjusted: float, p: float, tests: int) -> float:
-    """What the correction multiplied a p-value by."""
+    """Return the factor by which the correction multiplied a p-value."""
     return max(1.0, p_adjusted / p) if p > 0 and p_adjusted < 1 else float(tests)
 
 

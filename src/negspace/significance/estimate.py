@@ -35,9 +35,9 @@ class Estimate:
     units: str
     """Level that the variance rests on: phenomena, tasks, windows, ...; joined by "and" where several do."""
     count: int
-    """How many units; of the scarcer kind where there are two."""
+    """Number of units; of the scarcer kind if there are two."""
     scope: str
-    """What it holds for, where not for more units than these: "these 3 families"; else empty."""
+    """Scope, if limited to these units: "these 3 families"; else empty."""
     items_variance: float
     """Part of the variance that more items in the same groups would take away."""
 

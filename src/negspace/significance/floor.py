@@ -36,7 +36,7 @@ class Floor:
 
 @dataclass(frozen=True, eq=False)
 class Floors:
-    """Which groups are above chance."""
+    """The groups above chance."""
 
     above: NDArray[np.bool_]
     """[groups] True for those that are, in the nesting's order."""

@@ -25,11 +25,11 @@ class Interval:
     level: float
     """Nominal coverage, 0.95 for a 95% interval."""
     method: str
-    """How the ends were found."""
+    """Method of the interval."""
 
     @property
     def spans_zero(self) -> bool:
-        """Whether zero lies inside, or no interval could be made: the data do not show a direction."""
+        """True if zero lies inside, or no interval could be made: the data do not show a direction."""
         return not (self.low > 0 or self.high < 0)
 
 

@@ -1,4 +1,4 @@
-"""How items are nested, and which level of the nest an interval rests on.
+"""The nesting of items, and the level that an interval rests on.
 
 A minimal pair belongs to a paradigm and a paradigm to a phenomenon, an item to a task, a window of text to a document.
 Pairs of one paradigm share their template, paradigms of one phenomenon the grammar behind them, so that neither are
@@ -39,7 +39,7 @@ class Shortfall:
     """Why nothing can be judged, and what would mend it."""
 
     found: str
-    """What there is."""
+    """What was found."""
     add: str
     """What to add."""
 
@@ -54,11 +54,11 @@ class Level:
     name: str
     """Their name in the plural: phenomena, paradigms, pairs, tasks, windows, ..."""
     count: int
-    """How many there are."""
+    """Their number."""
     unit: NDArray[np.intp] | None
     """[groups] the unit that each group belongs to; None where the items of each group are the units."""
     scope: str
-    """What the result holds for, where not for more units of every level above: "these 3 families"; else empty."""
+    """Scope of the result, if limited to these units of a level above: "these 3 families"; else empty."""
 
 
 @dataclass(frozen=True, eq=False)

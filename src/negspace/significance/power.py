@@ -1,4 +1,4 @@
-"""What a study of given size can show: the smallest effect that it finds with a given probability."""
+"""Power of a study of given size: the smallest effect that it finds with a given probability."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Components:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large a study is, or is to be."""
+    """The size of a study."""
 
     groups: int
     """Paradigms, constructions, tasks or windows in all."""

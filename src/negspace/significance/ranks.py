@@ -67,7 +67,7 @@ def explained(x: ArrayLike, given: Sequence[ArrayLike]) -> float:
 
 
 def residual(x: ArrayLike, given: Sequence[ArrayLike]) -> NDArray[np.float64]:
-    """What is left of x's ranks after a linear regression on the given variables' ranks, [items].
+    """Return the residuals of x's ranks after a linear regression on the given variables' ranks, [items].
 
     NaN for items that lack a variable, and for all where fewer than 3 have every one.
     """

@@ -17,14 +17,14 @@ TARGET = 0.9
 
 @dataclass(frozen=True)
 class Reliability:
-    """How well a ranking of neurons would be found again with another sample of the same text."""
+    """The reliability of a ranking of neurons: how well another sample of the same text would reproduce it."""
 
     neurons: int
     """Neurons ranked."""
     halves: float
     """Spearman's rank correlation of the two halves' scores; NaN where a half does not rank."""
     reliability: float
-    """Of the ranking from all tokens, by Spearman and Brown: 2 r / (1 + r); 0 where the halves do not agree at all."""
+    """Reliability of the ranking from all tokens (Spearman-Brown): 2 r / (1 + r); 0 if the halves do not agree."""
     tokens: int
     """Tokens that both halves have together."""
     tokens_needed: float

@@ -88,7 +88,7 @@ def compare_sets(
     margin: Margin | None = None,
     within: bool = False,
 ) -> Contrast:
-    """What random sets do on average: the mean over sets minus a reference (the plain model), for sets not drawn, too.
+    """Return the mean effect of random sets, drawn or not: their mean minus a reference (the plain model).
 
     Args:
         sets: [R, items] values under each random set.

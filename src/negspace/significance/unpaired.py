@@ -13,7 +13,7 @@ from negspace.significance.interval import LEVEL, Interval
 
 @dataclass(frozen=True)
 class GroupDifference:
-    """How the means of two groups differ."""
+    """The difference between the means of two groups."""
 
     difference: Interval
     """Mean of the first group minus mean of the second."""

@@ -30,7 +30,7 @@ HALF = (3, 3, 3, 2, 2, 2, 2, 2, 2, 1, 1, 1)
 
 @dataclass(frozen=True)
 class World:
-    """What the items of a simulated study are like. Margins are in standard deviations of an item's own part."""
+    """Properties of the items of a simulated study. Margins are in standard deviations of an item's own part."""
 
     blimp: tuple[int, ...] = HALF
     """Paradigms in each phenomenon."""
@@ -73,13 +73,13 @@ class World:
     windows: int = 64
     """Windows of text."""
     harsher: float = 0.0
-    """What the top set takes off every margin beyond the control, in grammar and tasks alike, at equal perplexity."""
+    """Loss of every margin under the top set beyond the control, in grammar and tasks alike, at equal perplexity."""
     mismatch: float = 0.0
     """ln of the ratio of the control's perplexity to the top set's; the control's dose changes with it."""
     grammar_top: float = 0.0
-    """What the top set takes off grammar's margins beyond its dose: the effect to be found."""
+    """Loss of grammar's margins under the top set beyond its dose: the effect to be found."""
     other_control: float = 0.0
-    """What the control takes off the tasks' margins beyond its dose."""
+    """Loss of the tasks' margins under the control beyond its dose."""
 
 
 @dataclass(frozen=True, eq=False)

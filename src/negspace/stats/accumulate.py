@@ -91,7 +91,7 @@ class Accumulator:
             self._refuse(self._state.faults())
 
     def sketch(self) -> Sketch:
-        """What has been added so far, as a value; later updates leave it alone.
+        """Return the state so far as a value that later updates do not change.
 
         Raises:
             StatisticsError: an activation was not finite, and no update has said so yet.

@@ -37,7 +37,7 @@ _Call = tuple[torch.Tensor, NDArray[np.int64] | None, NDArray[np.int64] | None, 
 
 
 class Collector:
-    """What one site gathers during the pass."""
+    """The state of one site during the pass."""
 
     def __init__(self, site: Site, grid: Grid | None, pool: ThreadPoolExecutor | None, threads: int) -> None:
         self.site = site
@@ -164,7 +164,7 @@ class SampleCollector:
 
 @dataclass(frozen=True)
 class Gathered:
-    """What a pass brought home, one entry a site."""
+    """The result of a pass, one entry per site."""
 
     sites: tuple[Site, ...]
     sketches: tuple[Sketch | None, ...]
@@ -172,7 +172,7 @@ class Gathered:
     samples: tuple[list[NDArray[np.floating]] | None, ...]
     """Activations by expert, where they were asked for."""
     rows: PairRows | None
-    """What was kept of the paired tokens; None if none were asked for."""
+    """Data of the paired tokens; None if not requested."""
     middle: int | None = None
     """Windows of the text's first half; None where it cannot be halved: a single window."""
     halves: tuple[Sketch | None, ...] = ()

@@ -1,4 +1,4 @@
-"""What falls in a mode: how much more often than elsewhere, and whether that could be chance.
+"""Over-representation of values in a mode, with intervals and tests.
 
 Tokens of a text are not independent: a word comes again where it came before, a neuron stays in its mode over a
 phrase, and what is frequent in one article is rare in the next. The unit of every interval and test here is the
@@ -28,7 +28,7 @@ ABSENT = -1
 
 @dataclass(frozen=True, eq=False)
 class Driven:
-    """How values and modes go together; arrays are [values, modes] unless said otherwise."""
+    """Association of values and modes; arrays are [values, modes] unless stated otherwise."""
 
     values: tuple[str, ...]
     """The values that were frequent enough, in order."""
@@ -59,7 +59,7 @@ def driven(
     draws: int = 1000,
     seed: int = 0,
 ) -> Driven:
-    """Which values' tokens fall in which modes more, or less, often than others.
+    """Test which values' tokens fall in which modes more, or less, often than others.
 
     With I the indicator that a token has the value and M that it is in the mode, and r_w the mode's share in passage w,
     the statistic is T = sum over tokens of I * (M - r_w). Under the null the modes (and r) of passage w are those of
@@ -183,7 +183,7 @@ def driven_by_group(
     draws: int = 1000,
     seed: int = 0,
 ) -> tuple[tuple[str, ...], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Which groups of units have larger shares: phenomena, whose units are paradigms of minimal pairs.
+    """Test which groups of units have larger shares: phenomena, whose units are paradigms of minimal pairs.
 
     A group's share is the mean over its units, the base the mean over all units. Groups of units are permuted; the
     interval is a bootstrap over the units of the group and over all, a group of one unit has none.

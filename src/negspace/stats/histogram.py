@@ -87,12 +87,12 @@ class Histograms:
         return Histogram(edges, counts[1:-1], int(counts[0]), int(counts[-1]))
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the histograms as JSON values."""
         return {name: getattr(self, name).tolist() for name in ("rows", "low", "step", "counts")}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Histograms:
-        """From what `to_json` gave.
+        """Return the histograms that `to_json` wrote.
 
         Raises:
             ValueError: it is something else.
@@ -109,7 +109,7 @@ class Histograms:
 
 
 def kept(distances: Sequence[NDArray[np.float64]]) -> list[NDArray[np.int64]]:
-    """Which neurons' histograms are kept: all of a small model; of others the first and the middle ones by distance.
+    """Return the neurons whose histograms are kept: all of a small model, else the first and middle ones by WD.
 
     Args:
         distances: of every site, [neurons] each; NaN where a neuron does not vary, which is then left out.

@@ -1,4 +1,4 @@
-"""From windows to the table of statistics: one row a neuron, and in words whatever a reader must know of it."""
+"""The table of statistics from windows, one row per neuron, with notes for the reader."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ class Measured:
     table: pd.DataFrame
     """One row a neuron: layer, branch, expert, neuron, the SCORES, wd_error, tokens, wd_first and wd_second."""
     warnings: tuple[str, ...]
-    """What a reader must know; one sentence each."""
+    """Notes for the reader; one sentence each."""
     regridded: int
     """Neurons whose pilot was not representative and that were sketched again on a second pass."""
     halves: tuple[int, int] | None
     """Counted tokens of the text's two halves; None where it was not halved (a single window)."""
     histograms: Histograms
-    """Of the neurons furthest from the Gaussian and of some at the median; of all in a small model."""
+    """Histograms of the neurons furthest from Gaussian and of some at the median; of all in a small model."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from negspace.stats.difficulty import Difficulty, difficulty, draw_pairs
 from negspace.text.windows import Windows
 
 What = Literal["input", "activation"]
-"""What is kept of a token at a site: what enters its projection, and the pre-activations."""
+"""Data of a token at a site: the input of the projection, and the pre-activations."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class PairSample:
     positions: NDArray[np.int64]
     """Position in the windows laid end to end."""
     slots: NDArray[np.int64]
-    """Where each belongs in a sample: pair for the first token of a pair, pairs + pair for the second."""
+    """Position in a sample: pair for the first token of a pair, pairs + pair for the second."""
 
     @classmethod
     def draw(cls, windows: Windows, pairs: int, seed: int) -> Self:
@@ -37,7 +37,7 @@ class PairSample:
 
     @property
     def pairs(self) -> int:
-        """How many pairs."""
+        """The number of pairs."""
         return len(self.slots) // 2
 
     def within(self, begin: int, stop: int) -> Self:
@@ -48,7 +48,7 @@ class PairSample:
 
 @dataclass(frozen=True, eq=False)
 class PairRows:
-    """What one pass, or a part of one, has kept of the paired tokens."""
+    """The paired tokens of one pass, or of a part of one."""
 
     slots: NDArray[np.int64]
     """[tokens] where each belongs in the sample."""

@@ -36,7 +36,7 @@ _TABLE = ("path", "what", "slot", "data")
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """What a part of a pass brought home. Parts on the same grids merge, in any order, to what the whole pass brings.
+    """The result of a part of a pass. Parts on the same grids merge, in any order, to the result of the whole pass.
 
     A site that was never called is missing.
     """
@@ -46,7 +46,7 @@ class Part:
     first: Mapping[str, Sketch]
     """The same of those windows that belong to the text's first half."""
     rows: PairRows | None
-    """What was kept of the paired tokens; None if none were asked for."""
+    """Data of the paired tokens; None if not requested."""
     windows: tuple[tuple[int, int], ...]
     """The windows that were read, ascending: the first and one past the last of each stretch."""
     middle: int | None

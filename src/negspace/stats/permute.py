@@ -22,7 +22,7 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @_compiled
 def as_large(cost: Any, orders: Any, mean: Any, observed: Any) -> Any:
-    """How many permutations give |sum over w of cost[w, order[w]] - mean| >= observed, column by column.
+    """Return the number of permutations with |sum over w of cost[w, order[w]] - mean| >= observed, column by column.
 
     Args:
         cost: float64 [blocks, blocks, columns].

@@ -1,4 +1,4 @@
-"""What chosen neurons do, token by token: their pre-activations, and the inputs of their layers where asked for."""
+"""Pre-activations of chosen neurons, token by token, and the inputs of their layers if requested."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Reading:
     """Pre-activations of the chosen neurons of one site, or of one expert of it, at the tokens that reached it."""
 
     site: Site
-    """Where the neurons are."""
+    """Location of the neurons."""
     expert: int
     """The routed expert; -1 elsewhere."""
     neurons: NDArray[np.int64]
@@ -196,7 +196,7 @@ class _Collector:
             yield expert, torch.from_numpy(rows), tokens[rows]
 
     def readings(self, model: Model) -> Iterator[Reading]:
-        """What was gathered, tokens in order of their numbers."""
+        """Return the gathered values, tokens in order of their numbers."""
         for expert, columns in self.columns.items():
             values = _stacked(self._values.pop(expert), len(columns))
             positions = np.concatenate([np.empty(0, np.int64), *self._positions.pop(expert)])

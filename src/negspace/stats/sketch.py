@@ -26,7 +26,7 @@ COUNT_SHIFT = 36
 WORD_BITS = 60
 """Bits of the middle and the low word of a fixed-point sum."""
 WORDS = (2.0**80, 2.0**20, 2.0**-40)
-"""What one in the high, middle and low word of a fixed-point sum is worth."""
+"""Value of one unit in the high, middle and low word of a fixed-point sum."""
 LARGEST_SUM = 2.0**140
 """Sums of this size and more do not fit."""
 MOST_TOKENS = 1 << (63 - COUNT_SHIFT)
@@ -46,7 +46,7 @@ _LEAST_UNIT = 2.0**-100
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Where a site's neurons are binned: one grid of 512 equal bins a neuron, chosen once and shared by all that merge.
+    """The bins of a site's neurons: one grid of 512 equal bins per neuron, chosen once and shared by all that merge.
 
     Zero lies on the edge between two bins (to float32 rounding), so that the part below it is separate.
     """
@@ -96,7 +96,7 @@ class Grid:
         return cls(origin, scale, pivot, np.exp2(np.ceil(np.log2(spread))))
 
     def same(self, other: Grid) -> bool:
-        """Whether the two grids are equal to the bit."""
+        """Return True if the two grids are equal bit for bit."""
         return self is other or all(
             np.array_equal(getattr(self, name), getattr(other, name)) for name in ("origin", "scale", "pivot", "unit")
         )
@@ -112,7 +112,7 @@ class Grid:
 
 @dataclass(frozen=True, eq=False)
 class Sketch:
-    """What is kept of a site's pre-activations. Made by `accumulate.Accumulator`; sketches on one grid merge."""
+    """Sketch of a site's pre-activations. Made by `accumulate.Accumulator`; sketches on the same grid merge."""
 
     grid: Grid
     bins: NDArray[np.int64]
@@ -154,7 +154,7 @@ class Sketch:
         return Sketch(self.grid, self.bins - part.bins, _carried(self.sums - part.sums), self.tallies - part.tallies)
 
     def same(self, other: Sketch) -> bool:
-        """Whether the two sketches are equal to the bit."""
+        """Return True if the two sketches are equal bit for bit."""
         return self.grid.same(other.grid) and all(
             np.array_equal(getattr(self, name), getattr(other, name)) for name in ("bins", "sums", "tallies")
         )

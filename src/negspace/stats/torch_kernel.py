@@ -65,7 +65,7 @@ class TorchState:
         return self.marks.cpu().numpy()
 
     def sketch(self) -> Sketch:
-        """What has been added so far, as a value."""
+        """Return the state so far as a value."""
         bins = self.bins.reshape(-1, BINS)
         return Sketch(self.grid, *(t.cpu().numpy().copy() for t in (bins, self.sums, self.tallies)))
 

@@ -99,5 +99,5 @@ def _exchange(builder: Any, lines: Sequence[Any], distance: int) -> list[Any]:
 
 
 def _shuffle(builder: Any, first: Any, second: Any, chosen: Sequence[int]) -> Any:
-    """Of the sixteen values of two lines, these."""
+    """Return the selected ones of the sixteen values of two lines."""
     return builder.shuffle_vector(first, second, ir.Constant(ir.VectorType(ir.IntType(32), SIDE), list(chosen)))

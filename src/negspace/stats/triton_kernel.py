@@ -224,7 +224,7 @@ class TritonState:
         return self.marks.cpu().numpy()
 
     def sketch(self) -> Sketch:
-        """What has been added so far, as a value."""
+        """Return the state so far as a value."""
         bins, digits, tallies = (t.cpu().numpy().copy() for t in (self.bins, self.digits, self.tallies))
         return Sketch(self.grid, bins, words_of(digits), tallies)
 
@@ -247,7 +247,7 @@ def words_of(digits: NDArray[np.int64]) -> NDArray[np.int64]:
 
 @cache
 def proven(device: torch.device) -> bool:
-    """Whether the kernel can be built for the device, and does there what the torch operations do.
+    """Return True if the kernel can be built for the device and agrees there with the torch operations.
 
     Tried once a device, on a small made-up sample. Warns if it is not so.
     """

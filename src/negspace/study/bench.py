@@ -15,7 +15,7 @@ from negspace.study.registry import analysis, handlers, sections
 
 
 def workbench(study: Study, model: Model | None = None) -> Workbench:
-    """What computes a study's cells: here, or on a worker.
+    """A bench that computes a study's cells, here or on a worker.
 
     Args:
         study: what to load.

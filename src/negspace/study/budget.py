@@ -43,7 +43,7 @@ SOURCE = (
     "the variances assumed are typical values built into negspace (significance.power.TYPICAL), chosen by judgement, "
     "not measured on this model"
 )
-"""Where the assumed components come from."""
+"""Source of the assumed variance components."""
 _SPARE = 0.9
 """Part of the budget that is planned for; the rest is for what forecasts miss."""
 _COUNTED = (10, 40)
@@ -59,7 +59,7 @@ _TRIES = 6
 
 @dataclass(frozen=True)
 class Shown:
-    """What a study of given size can show in one contrast."""
+    """The power of a study of given size in one contrast."""
 
     name: str
     """"BLiMP: top against random sets"."""
@@ -86,7 +86,7 @@ class Budget:
     rate: float
     """Tokens a second that the model reads here."""
     contrasts: Sequence[Shown]
-    """What it can show."""
+    """Its power."""
     tests: int
     """Contrasts judged together, over all shares."""
 
@@ -109,7 +109,7 @@ def recorded_sizes(study: Study, out: Path) -> Study | None:
 
 
 def undecided(study: Study) -> bool:
-    """Whether a study has a budget, and sizes that are to be chosen for it."""
+    """Return True if a study has a budget and sizes left to choose for it."""
     return study.budget is not None and bool(_free(study))
 
 
@@ -158,7 +158,7 @@ def choose(study: Study, model: Model | None = None) -> tuple[Budget, Model]:
 
 
 class _Costs:
-    """What a study costs and shows at each size.
+    """The cost and power of a study at each size.
 
     Args:
         study: with sizes left open.
@@ -229,7 +229,7 @@ class _Costs:
         return round(max(least), 3), round(sum(least), 3), self.roughly(sizes)
 
     def contrasts(self, sizes: Mapping[str, int], rate: float) -> list[Shown]:
-        """What a study of these sizes shows, and what each contrast takes."""
+        """Return the power of a study of these sizes, and the cost of each contrast."""
         read, random, shares = self.tokens(sizes), self._size(sizes, "random") or 0, len(self.study.shares)
         kinds = list(self._nests(sizes))
         tests = len(kinds) * (2 if random else 1) * shares

@@ -70,7 +70,7 @@ def lock(store: Store, file: str | Path | None, study: Study, facts: Facts, scan
 
 
 def departures(plan: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs from a plan, a sentence each; nothing where it was followed."""
+    """Return the departures from a plan, one sentence each; empty if it was followed."""
     told = []
     for part in ("study", "data", "model"):
         before, after = plan.get(part, {}), now[part]

@@ -72,7 +72,7 @@ def read_runs(folders: Sequence[str | Path]) -> list[Run]:
 
 
 def read_history(folder: Path) -> History:
-    """What the log of a run says; lines that are no JSON objects, as a full disk may leave them, are passed over."""
+    """Return the entries of a run's log; lines that are not JSON objects, as a full disk may leave, are skipped."""
     try:
         lines = (folder / LOG_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

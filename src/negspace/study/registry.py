@@ -88,7 +88,7 @@ def sections(study: Study) -> dict[str, Settings]:
 
 
 def handlers(chosen: Mapping[str, Any]) -> dict[str, Handler]:
-    """What computes the cells of the kinds that these analyses add.
+    """Return the handlers for the kinds of cells that these analyses add.
 
     Raises:
         StudyError: two of them compute cells of one kind in different ways.

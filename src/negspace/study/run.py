@@ -38,7 +38,7 @@ SCAN_FILE = "scan.parquet"
 
 @dataclass(frozen=True)
 class Plan:
-    """What a study will do and cost, known before anything is computed."""
+    """The work and cost of a study, known before anything is computed."""
 
     loads: Mapping[str, Load]
     """Analysis -> its cells and tokens beyond those of the analyses before it and beyond what is recorded; the scan,
@@ -50,7 +50,7 @@ class Plan:
     times: Mapping[str, float]
     """Analysis -> seconds that its load will take, by the trial and by what recorded cells took."""
     budget: Budget | None = None
-    """What was chosen for the study's budget just now, and what it can show."""
+    """The choice just made for the study's budget, and its power."""
 
     @property
     def cells(self) -> int:
@@ -64,7 +64,7 @@ class Plan:
 
 
 def plan_study(study: Study, model: Model | None = None, out: str | Path | None = None) -> Plan:
-    """What a study will do and cost; reads all its data and runs the model for some seconds, and writes nothing.
+    """Return the work and cost of a study. Reads all its data, runs the model for a few seconds, writes nothing.
 
     Args:
         study: what to do.
@@ -209,7 +209,7 @@ def _analyses(lab: Lab, survey: Survey) -> dict[str, Analysis[Any]]:
 
 
 def _plan(lab: Lab, survey: Survey, *, stocked: bool = True) -> Plan:
-    """What a study will do and cost.
+    """Return the work and cost of a study.
 
     Args:
         stocked: whether the lab's store is a run folder, which may hold records.

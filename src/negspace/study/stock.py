@@ -72,7 +72,7 @@ class _Looking(Lab):
 
 @dataclass(frozen=True)
 class Stock:
-    """What is recorded of a study, and what is left to do."""
+    """The recorded part of a study, and the work left."""
 
     recorded: Sequence[Cell]
     """Cells that are recorded."""

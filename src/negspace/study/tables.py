@@ -52,18 +52,18 @@ class Tables(Mapping[str, pd.DataFrame]):
         return len(self.all)
 
     def sentences(self, name: str) -> list[str]:
-        """What an analysis found, in plain sentences."""
+        """Return the findings of an analysis in plain sentences."""
         return analysis(name).sentences(self.books[name], self.by_analysis[name])
 
     def claims(self) -> list[Claim]:
-        """What all analyses say of the paper's claims, in their order."""
+        """The answers of all analyses to the paper's claims, in order."""
         return [
             claim for name, book in self.books.items() for claim in analysis(name).claims(book, self.by_analysis[name])
         ]
 
     @property
     def verdict(self) -> list[str]:
-        """What all analyses found, in their order."""
+        """The findings of all analyses, in order."""
         return [sentence for name in self.books for sentence in self.sentences(name)]
 
     def describe(self) -> str:

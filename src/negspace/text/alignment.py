@@ -1,4 +1,4 @@
-"""Which word of a tagged text each model token belongs to, by the characters that they share."""
+"""Alignment of model tokens with the words of a tagged text, by the characters that they share."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def align(tagged: Tagged, windows: Windows, tokenizer: PreTrainedTokenizerBase) 
 
 
 def reach(text: Text, windows: Windows, tokenizer: PreTrainedTokenizerBase) -> int:
-    """How many characters of a text its windows reach over, from its start; all where they are all that it holds.
+    """Return the number of characters that a text's windows cover, from its start; all if they cover the whole text.
 
     Raises:
         TextError: as `align`.

@@ -34,7 +34,7 @@ class GoldWord:
 
 @dataclass(frozen=True)
 class GoldUnit:
-    """What is written as one: a word, or several of them contracted."""
+    """A surface token: a word, or a contraction of several."""
 
     form: str
     """The characters."""
@@ -43,7 +43,7 @@ class GoldUnit:
     stop: int
     """Word after its last."""
     space: bool
-    """Whether a space follows."""
+    """True if a space follows."""
 
 
 @dataclass
@@ -53,11 +53,11 @@ class GoldSentence:
     words: list[GoldWord] = field(default_factory=list)
     """Its syntactic words."""
     units: list[GoldUnit] = field(default_factory=list)
-    """What is written, in order; together they hold every word once."""
+    """Surface tokens in order; together they contain every word once."""
     newdoc: bool = False
-    """Whether a document begins with it."""
+    """True if a document begins with it."""
     newpar: bool = False
-    """Whether a paragraph begins with it."""
+    """True if a paragraph begins with it."""
 
 
 def read_conllu(

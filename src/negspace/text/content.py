@@ -16,10 +16,10 @@ from negspace.errors import NegspaceError
 
 @dataclass(frozen=True)
 class Request:
-    """What a reader was asked for, and the kind of error that says why it cannot be had."""
+    """A request to a reader, and the kind of error that reports its failure."""
 
     asked: str
-    """What was asked for, as the user would put it."""
+    """The request, in the user's words."""
     error: type[NegspaceError]
     """The error to raise."""
 
@@ -75,7 +75,7 @@ def suffix_of(path: Path) -> str:
 
 
 def is_conllu(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is that of a CoNLL-U file, by its name."""
+    """Return True if a path names a CoNLL-U file."""
     return suffix_of(Path(path)) == ".conllu"
 
 

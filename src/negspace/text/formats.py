@@ -24,7 +24,7 @@ _LONGEST_NAME = 60
 
 
 def is_table(path: Path) -> bool:
-    """Whether a file is a table, by its name or, for formats that say so themselves, by its first bytes."""
+    """Return True if a file is a table, by its name or its first bytes."""
     if suffix_of(path) in TABLES:
         return True
     try:
@@ -36,7 +36,7 @@ def is_table(path: Path) -> bool:
 
 
 def is_saved_dataset(folder: Path) -> bool:
-    """Whether `datasets.save_to_disk` made a folder."""
+    """Return True if `datasets.save_to_disk` made a folder."""
     return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
 
 

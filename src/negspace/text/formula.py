@@ -36,9 +36,9 @@ class Sides:
     """The two sides of the comparison that decides whether a formula holds, in bits."""
 
     good: float
-    """What the formula says is the higher one."""
+    """The side that the formula predicts to be higher."""
     bad: float
-    """What it says is the lower one."""
+    """The side that it predicts to be lower."""
 
     @property
     def margin(self) -> float:
@@ -61,7 +61,7 @@ class Formula:
     """A formula, or a part of one, that holds or does not."""
 
     text: str
-    """As its suite has it."""
+    """Text of the formula, as in its suite."""
     of: Callable[[Surprisals], Sides]
     """The comparison that decides it, given the regions' surprisals in bits: of several joined by `&` the one that
     holds least, by `|` the one that holds most."""

@@ -1,4 +1,4 @@
-"""What to call a token: the characters that it stands for, as a reader would write them, and never two alike."""
+"""Names of tokens: the characters that they stand for, as a reader would write them; all distinct."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _SPACE = "▁"
-"""How sentencepiece writes the space before a word."""
+"""sentencepiece's mark for the space before a word."""
 _UNKNOWN = "�"
 
 

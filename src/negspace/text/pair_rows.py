@@ -14,7 +14,7 @@ from negspace.text.table import MISSING, Table, listed
 Kind = Literal["blimp", "tse", "pairs"]
 
 ROLES = ("good", "bad", "paradigm", "phenomenon", "language")
-"""What a column of minimal pairs can be."""
+"""Roles of the columns of minimal pairs."""
 _BOTH = (
     ("sentence_good", "sentence_bad"),
     ("good_sentence", "bad_sentence"),
@@ -44,7 +44,7 @@ _ZORRO = re.compile(
     "(agreement_determiner_noun|agreement_subject_verb|anaphor_agreement|argument_structure|binding|case|ellipsis"
     "|filler-gap|irregular|island-effects|local_attractor|npi_licensing|quantifiers)-.+"
 )
-"""How Zorro names its files: phenomenon, then paradigm."""
+"""Zorro's file names: phenomenon, then paradigm."""
 _JUDGED = re.compile(r"(?P<judgement>True|False)\t(?P<sentence>.*)")
 _APART = "@@@"
 
@@ -67,7 +67,7 @@ class Row(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """What a place says of its pairs beside their own fields."""
+    """Facts that a source gives about its pairs besides their own fields."""
 
     name: str
     """The file's name without its endings: the paradigm where no column names one."""
@@ -119,7 +119,7 @@ def _given(table: Table, mapping: Mapping[str, str], request: Request) -> tuple[
 
 
 def _recognised(table: Table, request: Request) -> tuple[Kind, dict[str, str]]:
-    """What the names of the columns say."""
+    """Return the roles that the names of the columns show."""
     names = table.columns
     both = [pair for pair in _BOTH if all(column in names for column in pair)]
     if len(both) > 1:
@@ -149,7 +149,7 @@ def _recognised(table: Table, request: Request) -> tuple[Kind, dict[str, str]]:
 
 
 def _plain(value: Any) -> bool:
-    """Whether a value is a string of printable ASCII, as nearly all are: nothing in it to refuse or to change."""
+    """Return True if a value is a string of printable ASCII, which needs no check or change."""
     return isinstance(value, str) and value.isascii() and value.isprintable() and value.strip() != ""
 
 
@@ -178,7 +178,7 @@ def family(construction: str) -> str:
 
 
 def is_judged(content: str) -> bool:
-    """Whether a file holds sentences after True or False, as CLAMS does; the ending of its name does not say so."""
+    """Return True if a file has sentences after True or False, as in CLAMS, whose file names do not show it."""
     return _JUDGED.match(content.lstrip("\n")) is not None
 
 

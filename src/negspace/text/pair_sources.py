@@ -1,4 +1,4 @@
-"""Where minimal pairs come from: files, folders, the hub, objects in memory; each place gives rows or predictions."""
+"""Sources of minimal pairs: files, folders, the hub, objects in memory; each gives rows or predictions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from negspace.text.table import Table, from_columns, from_python, is_dataset_dic
 
 Location = str | os.PathLike[str]
 PairSource = Location | Iterable[Any]
-"""What pairs can be read from: see `read_pairs`."""
+"""Sources of pairs: see `read_pairs`."""
 
 _PICKLES = (".pickle", ".pkl")
 _FOLDERS = ((".jsonl", *_PICKLES), TABLES, (".txt",))
@@ -32,7 +32,7 @@ class Place:
     """A file, a data set or an object that holds pairs."""
 
     name: str
-    """What to call it in messages."""
+    """Its name in messages."""
     rows: Iterable[Row] = ()
     """Its pairs."""
     predictions: Iterable[Prediction] = ()

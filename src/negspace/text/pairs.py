@@ -49,9 +49,9 @@ class PairSet:
     pairs: tuple[Pair, ...]
     """All pairs."""
     predictions: tuple[Prediction, ...] = ()
-    """What suites of SyntaxGym predict of their items."""
+    """Predictions of SyntaxGym suites for their items."""
     notes: tuple[str, ...] = ()
-    """What was decided for the user, and what may surprise; one sentence each."""
+    """Notes on choices made for the user and on possible surprises; one sentence each."""
 
     def __len__(self) -> int:
         return len(self.pairs) + len(self.predictions)

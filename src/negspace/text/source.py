@@ -1,4 +1,4 @@
-"""Where running text comes from: files, folders, tables, the hub, objects in memory; always made into one stream."""
+"""Sources of running text: files, folders, tables, the hub, objects in memory; always joined into one stream."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Split = Literal["train", "validation", "test"]
 Source = str | os.PathLike[str] | Iterable[Any]
 
 _JOINT: dict[Role, str] = {"statistics": " ", "perplexity": "\n\n"}
-"""What stands between two documents, as in the usual WikiText recipe of the pruning and quantisation literature."""
+"""Separator of two documents, as in the usual WikiText recipe of the pruning and quantisation literature."""
 _SPLIT: dict[Role, Split] = {"statistics": "train", "perplexity": "validation"}
 _WIKITEXT = ("wikitext-2", "wikitext2", "wikitext-2-raw-v1")
 _KNOWN = (
@@ -38,13 +38,13 @@ class Text:
     """One stream of running text."""
 
     name: str
-    """Where it came from: file names, or "wikitext-2 (validation)"; with the column that was read, "c4.jsonl#text"."""
+    """Origin: file names, or "wikitext-2 (validation)"; with the column that was read, "c4.jsonl#text"."""
     text: str
     """The stream itself."""
     role: Role = "perplexity"
-    """What it is for; decides how documents were joined and which windows are cut by default."""
+    """Its use, which determines how documents are joined and the default windows."""
     documents: int = 1
-    """How many documents were joined."""
+    """Number of documents joined."""
 
     @cached_property
     def hash(self) -> str:
@@ -185,7 +185,7 @@ def _read_strings(values: list[Any], field: str | None) -> _Documents:
 
 
 def _is_path(text: str) -> bool:
-    """Whether a string is the path of a file that is there."""
+    """Return True if a string is the path of a file that is there."""
     try:
         return 0 < len(text) < 1000 and "\n" not in text and os.path.isfile(text)
     except ValueError:  # a NUL character
@@ -293,7 +293,7 @@ def _read_plain(path: Path, request: Request) -> list[str]:
 
 
 def _is_object(line: str) -> bool:
-    """Whether a line is a JSON object."""
+    """Return True if a line is a JSON object."""
     if not line.startswith("{"):
         return False
     try:

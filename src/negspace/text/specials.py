@@ -14,7 +14,7 @@ from negspace.errors import TextError
 
 @dataclass(frozen=True)
 class Surround:
-    """What a tokenizer adds to any text: for Llama a BOS before it, for Pythia and GPT-2 nothing."""
+    """Special tokens that a tokenizer adds to any text: a BOS for Llama, none for Pythia and GPT-2."""
 
     before: tuple[int, ...]
     """Token ids put before a text."""

@@ -11,9 +11,9 @@ class SuiteKind:
     """A suite of minimal pairs."""
 
     title: str
-    """What to call it in a sentence."""
+    """Its name in a sentence."""
     group: str
-    """What its pairs are grouped by, in the singular: "phenomenon"."""
+    """The grouping of its pairs, in the singular: "phenomenon"."""
     column: str
     """Column of a record's items that holds the group."""
 

@@ -15,7 +15,7 @@ from negspace.text.formula import ALL, Formula, FormulaError, parse
 from negspace.text.table import listed
 
 Metric = Literal["sum", "mean", "median", "range", "max", "min"]
-"""What the surprisals of a region's tokens come to."""
+"""Metric over the surprisals of a region's tokens."""
 _CIRCUITS = {
     "npi": "licensing",
     "reflexive": "licensing",
@@ -27,7 +27,7 @@ _CIRCUITS = {
     "subordination": "gross_syntactic_state",
     "center": "center_embedding",
 }
-"""How a suite's name begins -> its circuit in the paper's figure 2."""
+"""Beginning of a suite's name -> its circuit in the paper's figure 2."""
 _FORM = "give a suite as SyntaxGym describes it: meta, predictions, items of conditions of regions"
 
 
@@ -55,14 +55,14 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a suite predicts of one of its items."""
+    """A suite's prediction for one of its items."""
 
     sentences: Mapping[str, Sentence]
     """The item's sentences by condition: those that the formula names."""
     formula: Formula
-    """What is predicted."""
+    """The prediction."""
     metric: Metric
-    """What the surprisals of a region's tokens come to."""
+    """Metric over the surprisals of a region's tokens."""
     paradigm: str
     """The suite; with the number of the prediction, from 1, where it has several."""
     phenomenon: str
@@ -83,7 +83,7 @@ class Prediction:
 
 
 def is_suite(content: Any) -> bool:
-    """Whether JSON is a suite, sound or not."""
+    """Return True if JSON is a suite, sound or not."""
     return isinstance(content, Mapping) and "items" in content and ("predictions" in content or "meta" in content)
 
 

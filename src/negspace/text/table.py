@@ -20,7 +20,7 @@ class Table:
     """Rows with named columns."""
 
     name: str
-    """What to call it: the file's name, or what kind of object it is."""
+    """Its name: the file's name, or the kind of object."""
     columns: tuple[str, ...]
     """Names of the columns."""
     values: Callable[[str], Sequence[Any]]
@@ -28,7 +28,7 @@ class Table:
     textual: tuple[str, ...]
     """Those columns whose values are strings."""
     rows: int
-    """How many rows."""
+    """Number of rows."""
     lines: Sequence[int] = ()
     """The line of the file in which each row begins, if it has lines."""
 
@@ -65,7 +65,7 @@ class Table:
         )
 
     def _numbers(self, column: str) -> bool:
-        """Whether all strings of a column are numbers: files without types have strings only."""
+        """Return True if all strings of a column are numbers: files without types have strings only."""
         try:
             for value in self.values(column):
                 float(value)
@@ -139,17 +139,17 @@ def from_python(source: Any, request: Request) -> Table | None:
 
 
 def is_dataset_dict(source: Any) -> bool:
-    """Whether an object is a `datasets.DatasetDict`."""
+    """Return True if an object is a `datasets.DatasetDict`."""
     return _is(source, "datasets", "DatasetDict")
 
 
 def is_null(value: object) -> bool:
-    """Whether a value of a table stands for none: None, or NaN as pandas has it."""
+    """Return True if a value of a table is missing: None, or NaN as in pandas."""
     return value is None or (isinstance(value, float) and value != value) or type(value).__name__ == "NAType"
 
 
 def _is(source: Any, library: str, *names: str) -> bool:
-    """Whether an object is of a class of a library that is imported already; else it cannot be."""
+    """Return True if an object is of a class of an imported library; if the library is not imported, it cannot be."""
     module = sys.modules.get(library)
     return module is not None and isinstance(source, tuple(getattr(module, name) for name in names))
 

@@ -45,7 +45,7 @@ class Tagged:
     tagger: str
     """Whose tags these are: "gold", or name and version of the pipeline."""
     notes: tuple[str, ...] = ()
-    """What was decided for the user, and what may surprise; one sentence each."""
+    """Notes on choices made for the user and on possible surprises; one sentence each."""
 
     def __post_init__(self) -> None:
         if len(self.start) and (
@@ -193,7 +193,7 @@ def _pieces(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _cut(text: str, begin: int) -> int:
-    """Where to cut a piece that is too long: after a line, else a sentence, else a word, in its second half."""
+    """Return where to cut a piece that is too long: after a line, else a sentence, else a word, in its second half."""
     for mark in ("\n", ". ", " "):
         at = text.rfind(mark, begin + _LONGEST // 2, begin + _LONGEST)
         if at >= 0:

@@ -50,7 +50,7 @@ class Windows:
     available: int
     """Full windows that the text holds; the first `len(tokens)` of them were taken."""
     notes: tuple[str, ...] = ()
-    """What was decided for the user, and what may surprise; one sentence each."""
+    """Notes on choices made for the user and on possible surprises; one sentence each."""
 
     def __len__(self) -> int:
         return len(self.tokens)

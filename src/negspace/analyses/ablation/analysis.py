@@ -113,7 +113,7 @@ class Ablation(Analysis[AblationSettings]):
         return conditions
 
     def _searches(self, shares: Sequence[float]) -> Load:
-        """What is left to do for the matched sets of some shares."""
+        """Return the work left for the matched sets of some shares."""
         plan = self.lab.plan
         made: dict[tuple[str, str], float] = {}
         for share in shares:

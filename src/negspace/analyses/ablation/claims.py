@@ -1,4 +1,4 @@
-"""What a main study says of the paper's claims: finding, ablation, controls, what stays intact, the dissociation."""
+"""The paper's claims in the main study: finding, ablation, controls, intact scores, the dissociation."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _dissociations(tables: Mapping[str, pd.DataFrame]) -> Iterator[Claim]:
 
 
 def _stable(book: Book) -> Iterator[Claim]:
-    """Whether both halves of the text choose the same neurons."""
+    """The claim that both halves of the text choose the same neurons."""
     words = f"Both halves of the text choose the same top neurons, at least {STABLE:.0%} of them"
     of = "halves of the text"
     record = book.record(book.manifest["scan"])

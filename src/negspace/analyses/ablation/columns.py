@@ -6,24 +6,24 @@ from negspace.experiment.changes import CHANGE, DIFFERENCE
 from negspace.experiment.schema import Column, Table, schema
 
 CONDITION = (
-    Column("condition", str, "what was ablated, in words"),
+    Column("condition", str, "ablated set, in words"),
     Column("role", str, "baseline, top, random (one set), random mean (over the sets of a share), or matched"),
     Column(
         "share",
         float,
-        "share p of each layer's neurons that the condition belongs to; for matched sets, that of the top set",
+        "share p of each layer's neurons; for matched sets, the top set's share",
     ),
     Column("seed", int, "seed of a random set"),
 )
 _GROUP = (
     Column("paradigms", int, "paradigms in the group"),
     Column("pairs", int, "pairs in the group"),
-    Column("ties", int, "pairs of equal score, counted as not right"),
-    Column("identical", int, "pairs whose sentences are the same tokens, left out"),
+    Column("ties", int, "pairs with tied scores, counted as not right"),
+    Column("identical", int, "pairs whose two sentences have the same tokens, left out"),
     Column("accuracy", float, "mean over paradigms of the share of pairs that are right"),
     Column("accuracy_low", float, "lower end of its interval"),
     Column("accuracy_high", float, "upper end of its interval"),
-    *CHANGE.columns("accuracy minus the baseline's on the same pairs; holds for this group alone"),
+    *CHANGE.columns("accuracy minus the baseline's on the same pairs; applies to this group alone"),
 )
 _SUITE = (
     Column(
@@ -40,13 +40,13 @@ _SUITE = (
     Column("nats", float, "the same in the pairs' margin, log p(good) - log p(bad), mean over paradigms, in nats"),
     Column("nats_low", float, "lower end of its interval"),
     Column("nats_high", float, "upper end of its interval"),
-    Column("ties", int, "pairs of equal score, counted as not right"),
+    Column("ties", int, "pairs with tied scores, counted as not right"),
 )
 _CONTRAST = (
     Column("share", float, "share p of the top set"),
     Column("score", str, "perplexity, blimp, tse or pairs"),
-    Column("set", str, "what is compared: top, matched, or random (the distribution of the random sets)"),
-    Column("against", str, "what with: plain (the model as it is), random or matched"),
+    Column("set", str, "set that is compared: top, matched, or random (the distribution of the random sets)"),
+    Column("against", str, "reference: plain (the plain model), random or matched"),
 )
 
 
@@ -59,7 +59,7 @@ TABLES = schema(
         "summary",
         (
             *CONDITION,
-            Column("neurons", int, "how many neurons were ablated"),
+            Column("neurons", int, "number of neurons ablated"),
             Column(
                 "perplexity",
                 float,
@@ -80,19 +80,19 @@ TABLES = schema(
         "contrasts",
         (
             *_CONTRAST,
-            Column("control", str, "what it is compared with, in words"),
+            Column("control", str, "reference, in words"),
             Column("value", float, "perplexity or accuracy of the set"),
-            Column("reference", float, "of what it is compared with"),
+            Column("reference", float, "perplexity or accuracy of the reference"),
             *DIFFERENCE.columns(
-                "accuracy: set minus the other, on the same pairs; perplexity: their quotient", sets=True
+                "accuracy: set minus reference, on the same pairs; perplexity: set divided by reference", sets=True
             ),
             Column(
                 "detectable",
                 float,
-                "smallest true change that a study of this size finds with probability 0.8, before correction: "
-                "accuracy; of perplexity its relative change",
+                "smallest true change that a study of this size finds with probability 0.8, before correction; in "
+                "accuracy, or relative for perplexity",
             ),
-            Column("margin", float, "margin of equivalence in accuracy, the smaller of the two that were stated"),
+            Column("margin", float, "equivalence margin in accuracy: the smaller of the two stated margins"),
             Column(
                 "equivalent_p_holm",
                 float,
@@ -108,18 +108,18 @@ TABLES = schema(
             Column(
                 "scale",
                 str,
-                "points (mean over paradigms); pooled (every pair weighs the same); above chance (paradigms in which "
-                "the plain model is above chance, chosen on one half of the pairs and scored on the other); nats; sd "
-                "(margins in standard deviations of the plain model's)",
+                "points (mean over paradigms); pooled (equal weight per pair); above chance (paradigms on which the "
+                "plain model is above chance, selected on one half of the pairs and scored on the other); nats; sd "
+                "(margins in standard deviations of the plain model's margins)",
             ),
-            Column("plain", float, "the plain model's accuracy, where the scale is one of accuracy"),
-            Column("change", float, "change against the plain model"),
+            Column("plain", float, "the plain model's accuracy, for scales of accuracy"),
+            Column("change", float, "change from the plain model"),
             Column("low", float, "lower end of its interval, not corrected"),
             Column("high", float, "upper end of its interval"),
-            Column("groups", int, "paradigms that enter"),
-            Column("of", int, "paradigms in all"),
-            Column("units", str, "what the interval rests on"),
-            Column("reason", str, "what cannot be judged, and what to add"),
+            Column("groups", int, "paradigms included"),
+            Column("of", int, "paradigms in total"),
+            Column("units", str, "units of the interval"),
+            Column("reason", str, "why it cannot be judged, and what to add"),
         ),
     ),
     Table(
@@ -148,11 +148,11 @@ TABLES = schema(
             Column("step", int, "number of the trial, from 1"),
             Column("m", float, "share of each layer's lowest-ranked neurons tried"),
             Column("perplexity", float, "perplexity under the intervention on them"),
-            Column("reused", bool, "whether the value came from the search for another share"),
+            Column("reused", bool, "true if the value came from the search for another share"),
             Column("target", float, "perplexity under the intervention on the top set"),
             Column("residual", float, "perplexity / target - 1"),
-            Column("chosen", bool, "whether the search ended with this trial"),
-            Column("matched", bool, "whether the search succeeded"),
+            Column("chosen", bool, "true for the trial with which the search ended"),
+            Column("matched", bool, "true if the search succeeded"),
             Column("tolerance", float, "largest |residual| that counts as matched"),
             Column("reason", str, "why the search ended"),
         ),

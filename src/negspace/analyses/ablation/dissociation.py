@@ -36,7 +36,7 @@ Dissociations = Mapping[tuple[float, str], Dissociation]
 """(share, suite) -> dissociation, judged together with all contrasts of the study."""
 
 _SHARE = Column("share", float, "share p of the top set")
-_WHICH = (_SHARE, Column("suite", str, "minimal pairs that stand for grammar: blimp, tse or pairs"))
+_WHICH = (_SHARE, Column("suite", str, "minimal pairs that measure grammar: blimp, tse or pairs"))
 
 
 def _side(name: str, what: str) -> tuple[Column, ...]:
@@ -56,7 +56,7 @@ TABLES = schema(
         "dissociation",
         (
             *_WHICH,
-            Column("control", str, "the perplexity-matched control in words"),
+            Column("control", str, "perplexity-matched control, in words"),
             Column("top_ratio", float, "perplexity under the top set divided by the plain model's: its dose"),
             Column("control_ratio", float, "the same under the control"),
             Column(
@@ -67,30 +67,36 @@ TABLES = schema(
                 "not testable, and why",
             ),
             Column("direction", str, "as claimed or against the claim, where there is an interaction; else empty"),
-            Column("carried_by", str, "the side that carries an interaction alone: grammar, other, both or neither"),
+            Column("carried_by", str, "side that carries the interaction: grammar, other, both or neither"),
             Column(
                 "interaction",
                 float,
-                "what grammar loses more than the tasks, under the top set beyond the control; 0.01 is one point",
+                "(tasks: top minus control) minus (grammar: top minus control); 0.01 is one point",
             ),
             Column("low", float, "lower end of its interval (t over phenomena and tasks)"),
             Column("high", float, "upper end of its interval"),
             Column("p", float, "its p-value"),
             Column("p_holm", float, "the same, Holm-corrected"),
-            Column("p_cross", float, "p-value for crossing over: the larger of both sides'"),
+            Column("p_cross", float, "p-value of the crossover: the larger of the two sides' p-values"),
             Column("p_cross_holm", float, "the same, Holm-corrected"),
             *_side("grammar", "the pairs"),
             *_side("other", "the tasks"),
             Column("chance_corrected", float, "the interaction in (accuracy - chance) / (1 - chance)"),
             Column("log_odds", float, "the interaction in log-odds of being right"),
-            Column("scales_agree", bool, "whether it has one sign in all three; without that there is no verdict"),
-            Column("detectable", float, "smallest true interaction that is found with probability 0.8, uncorrected"),
-            Column("paradigms", int, "paradigms or constructions that enter"),
-            Column("tasks", int, "tasks that enter"),
-            Column("left_out", int, "paradigms and tasks left out, the plain model being at chance"),
-            Column("without", int, "phenomena and tasks left out one by one"),
-            Column("changed", str, "those without which the verdict is another"),
-            Column("random", float, "the interaction against random sets in the top set's place"),
+            Column(
+                "scales_agree",
+                bool,
+                "true if the interaction has the same sign on all three scales; required for a verdict",
+            ),
+            Column(
+                "detectable", float, "smallest true interaction that is found with probability 0.8, before correction"
+            ),
+            Column("paradigms", int, "paradigms or constructions included"),
+            Column("tasks", int, "tasks included"),
+            Column("left_out", int, "paradigms and tasks left out because the plain model is at chance"),
+            Column("without", int, "number of phenomena and tasks left out in turn"),
+            Column("changed", str, "those without which the verdict changes"),
+            Column("random", float, "interaction with random sets in place of the top set"),
             Column("random_low", float, "lower end of its prediction interval"),
             Column("random_high", float, "upper end"),
             Column("random_finding", str, FINDING),
@@ -103,20 +109,20 @@ TABLES = schema(
         "dissociation_without",
         (
             *_WHICH,
-            Column("left_out", str, "the phenomenon (family, paradigm) or task that is left out"),
-            Column("interaction", float, "the interaction without it"),
-            Column("verdict", str, "the verdict without it, at the same corrected level"),
+            Column("left_out", str, "phenomenon (family, paradigm) or task that is left out"),
+            Column("interaction", float, "interaction without it"),
+            Column("verdict", str, "verdict without it, at the same corrected level"),
         ),
     ),
     Table(
         "dissociation_floors",
         (
             *_WHICH,
-            Column("group", str, "paradigm, construction or task that is left out of the dissociation"),
+            Column("group", str, "paradigm, construction or task left out of the dissociation"),
             Column("accuracy", float, "the plain model's accuracy on it"),
             Column("chance", float, "accuracy of guessing"),
-            Column("items", int, "its items"),
-            Column("p", float, "one-sided p-value for being above chance"),
+            Column("items", int, "number of items"),
+            Column("p", float, "one-sided p-value of being above chance"),
             Column("why", str, "below chance, cannot be told from chance, or chance unknown"),
         ),
     ),
@@ -127,19 +133,19 @@ TABLES = schema(
             Column("task", str, "task of lm-evaluation-harness, or all tasks (mean over them)"),
             Column("metric", str, "acc_norm divides a choice's log-likelihood by its characters; acc does not"),
             Column("items", int, "items scored"),
-            Column("ties", int, "items whose right answer scores as high as a wrong one, counted as not right"),
-            Column("cut", int, "items whose prompt exceeds the model's context and lost its beginning"),
-            Column("chance", float, "accuracy of guessing; 0 for an answer that is written out"),
-            Column("accuracy", float, "share of items that are right; for all tasks, the mean over tasks"),
+            Column("ties", int, "items whose right answer ties with a wrong one, counted as not right"),
+            Column("cut", int, "items whose prompt was cut at the start to fit the model's context"),
+            Column("chance", float, "accuracy of guessing; 0 for free-form answers"),
+            Column("accuracy", float, "share of right items; for all tasks, the mean over tasks"),
             Column("accuracy_low", float, "lower end of its interval"),
             Column("accuracy_high", float, "upper end of its interval"),
             Column("change", float, "accuracy minus the baseline's on the same items"),
             Column("change_low", float, "lower end of its interval"),
             Column("change_high", float, "upper end of its interval"),
-            Column("p", float, "two-sided p-value, by t over items; for all tasks over tasks"),
+            Column("p", float, "two-sided p-value, by t over items; for all tasks, over tasks"),
             Column("p_holm", float, "the same, Holm-corrected"),
             Column("finding", str, FINDING),
-            Column("reason", str, "what cannot be judged, and what to add"),
+            Column("reason", str, "why it cannot be judged, and what to add"),
         ),
         family="tasks of one condition; all tasks over conditions",
     ),
@@ -274,7 +280,7 @@ class DissociationTables:
 
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    """What the dissociation's table says: a line a share and suite, the verdict first."""
+    """Return the dissociation's sentences: one per share and suite, the verdict first."""
     if "dissociation" not in tables:
         return []
     floors = tables["dissociation_floors"]

@@ -33,7 +33,7 @@ def figures(run: Run) -> list[Figure]:
 
 
 def _levels(run: Run, table: pd.DataFrame) -> Figure:
-    """What either family loses under the top set and under the control: crossing lines are the claim."""
+    """Losses of either family under the top set and under the control: crossing lines support the claim."""
     panels = []
     ticks = ((0.0, "matched control"), (1.0, "top set"))
     for _, row in table.iterrows():

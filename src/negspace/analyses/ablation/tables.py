@@ -1,4 +1,4 @@
-"""From the records of the main study to its tables: nothing is computed here that needs the model."""
+"""Tables of the main study, made from its records without the model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from negspace.significance import Contrast, above_chance, compare, detectable, p
 from negspace.text.suites import SUITES, by_group
 
 PLAIN = "plain"
-"""What a contrast against the model as it is is called."""
+"""Name of the reference in a contrast with the plain model."""
 
 
 class AblationTables:

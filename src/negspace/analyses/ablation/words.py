@@ -1,4 +1,4 @@
-"""What the main study's tables say, in plain sentences: the finding first, then its numbers."""
+"""Sentences of the main study: the finding first, then its numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WHAT = {
     "negative_mean": "fixing at their mean the negative pre-activations of",
 }
 AGAINST = {"plain": "the plain model", "random": "random sets", "matched": "the matched set"}
-"""What a contrast is against, in a sentence."""
+"""References of contrasts, as written in a sentence."""
 
 
 def verdicts(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -72,7 +72,7 @@ def _control(row: pd.Series) -> str:
 
 
 def _intact(contrasts: pd.DataFrame) -> list[str]:
-    """Whether grammar is intact under the controls: only equivalence says so."""
+    """Sentences on grammar under the controls: intact only after an equivalence test."""
     said = []
     for _, row in contrasts[
         contrasts["set"].isin(["matched", "random"]) & (contrasts["score"] != "perplexity")

@@ -48,24 +48,24 @@ FOLDER = "atlas"
 
 
 class AtlasSettings(PassageSettings):
-    """Which neurons, and how closely to look."""
+    """Neurons and level of detail."""
 
     share: float | None = Field(None, gt=0, le=1)
-    """Share p of each site's neurons from which to choose; None: the first of the study's."""
+    """Share p of each site's neurons to choose from. Default: the study's first."""
     neurons: int = Field(24, ge=1)
-    """At most so many neurons: the highest score of every site first, then the second highest, and so on."""
+    """Maximum number of neurons: the highest score of every site first, then the second highest, and so on."""
     modes: int = Field(4, ge=1, le=9)
-    """Most components of a neuron's mixture."""
+    """Maximum number of components of a neuron's mixture."""
     fewest: int = Field(8, ge=2)
-    """Tokens, tags and labels that are rarer among the tokens read are left out."""
+    """Minimum count among the tokens read; rarer tokens, tags and labels are left out."""
     permutations: int = Field(9999, ge=99)
-    """Permutations of a test; no p-value is below one over one more than these."""
+    """Permutations per test; the smallest possible p-value is 1 / (permutations + 1)."""
     examples: int = Field(6, ge=1)
-    """Example tokens in context for each mode."""
+    """Number of example tokens in context per mode."""
     pairs: int | None = Field(50, ge=1)
-    """Pairs of each paradigm at whose differing tokens the neurons are read; None: all that the study has."""
+    """Pairs per paradigm at whose differing tokens the neurons are read. null: all of the study's."""
     ablate_alone: int = Field(3, ge=0)
-    """Neurons, of highest score, that are ablated one by one to score all minimal pairs of the study."""
+    """Number of neurons, highest scores first, to ablate one by one and score on all minimal pairs of the study."""
 
 
 def fit_and_drive(

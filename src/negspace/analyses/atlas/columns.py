@@ -34,7 +34,11 @@ TABLES = schema(
             Column("skewness", float, "skewness there"),
             Column("kurtosis", float, "excess kurtosis there"),
             Column("bimodality", float, "bimodality coefficient there"),
-            Column("tokens", int, "tokens of the passages that reached the neuron; all that follows is from them"),
+            Column(
+                "tokens",
+                int,
+                "tokens of the passages that reached the neuron; the following columns are computed from them",
+            ),
             Column(
                 "modes",
                 int,
@@ -48,9 +52,9 @@ TABLES = schema(
             Column(
                 "summary",
                 str,
-                "what is over-represented in each mode, the largest lifts of each kind (p_bh below alpha)",
+                "values over-represented in each mode: the largest lifts of each kind (p_bh below alpha)",
             ),
-            Column("hurts", str, "phenomenon or construction whose margin falls most when the neuron alone is ablated"),
+            Column("hurts", str, "phenomenon or construction whose margin falls most when only this neuron is ablated"),
             Column("hurts_margin", float, "change of the margin there; see atlas_alone"),
             Column("hurts_p_holm", float, "its p-value; see atlas_alone"),
         ),
@@ -63,7 +67,7 @@ TABLES = schema(
             Column("weight", float, "its weight"),
             Column("mean", float, "its mean"),
             Column("std", float, "its standard deviation"),
-            Column("tokens", int, "tokens that most probably belong to it: those that fall in the mode"),
+            Column("tokens", int, "tokens that fall in the mode: those that most probably belong to it"),
             Column("share", float, "their share of all"),
             Column("low", float, "lowest pre-activation among them; modes may lie within each other"),
             Column("high", float, "highest pre-activation among them"),
@@ -81,9 +85,9 @@ TABLES = schema(
                 "token, upos (part of speech), dep (dependency label), or phenomenon (of minimal pairs: BLiMP's "
                 "phenomenon or TSE's construction of the tokens in which the sentences differ)",
             ),
-            Column("value", str, "which; a token with its space, as it stands in the text"),
+            Column("value", str, "value of that kind; a token with its space, as in the text"),
             Column("tokens", int, "its tokens; rarer values are left out"),
-            Column("count", int, "how many of them fall in the mode"),
+            Column("count", int, "number of them in the mode"),
             Column("base", float, "share of all tokens that fall in the mode; for phenomena the mean over paradigms"),
             Column(
                 "lift",

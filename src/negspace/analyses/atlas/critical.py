@@ -1,4 +1,4 @@
-"""What neurons do where the two sentences of a minimal pair differ."""
+"""Activity of neurons where the two sentences of a minimal pair differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the records of the atlas to its tables and sentences."""
+"""Tables and sentences of the atlas, made from its records."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def _neurons(
 
 
 def in_words(drivers: pd.DataFrame, alpha: float, most: int = 3) -> str:
-    """What is more frequent in one mode than elsewhere, in a few words; "" where nothing is beyond chance."""
+    """Return in a few words what is over-represented in a mode; "" if nothing exceeds chance."""
     sure = drivers[(drivers["p_bh"] < alpha) & (drivers["lift"] > 1)]
     found = []
     for kind in KINDS:
@@ -218,7 +218,7 @@ def _spread_out(passages: NDArray[np.int64], wanted: int) -> list[int]:
 
 
 def _contrasts(book: Book, mixtures: Mapping[str, Mixture], activations: pd.DataFrame) -> pd.DataFrame:
-    """How far each neuron tells the good from the bad sentence where they first differ."""
+    """Return how well each neuron separates the good from the bad sentence at the first differing token."""
     rows = []
     for suite, key in book.part["critical"].items():
         items = book.record(key).items
@@ -260,7 +260,7 @@ def _contrasts(book: Book, mixtures: Mapping[str, Mixture], activations: pd.Data
 
 
 def _alone(book: Book) -> pd.DataFrame:
-    """What each neuron's ablation by itself does, by phenomenon and construction; the worst first for each neuron."""
+    """Return the effect of ablating each neuron alone, by phenomenon and construction; worst first per neuron."""
     given = book.part["alone"]
     rows = []
     for name, keys in given["neurons"].items():
@@ -340,7 +340,7 @@ def _json(values: NDArray[np.float64]) -> str:
 
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    """What the tables say of all neurons, and of those that were ablated alone."""
+    """Sentences on all neurons, and on those that were ablated alone."""
     neurons, drivers, alpha = tables["atlas"], tables["atlas_drivers"], book.study["alpha"]
     read = neurons[neurons["modes"].notna()]
     several = int((read["peaks"] > 1).sum())

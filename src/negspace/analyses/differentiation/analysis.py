@@ -47,36 +47,36 @@ _STEM = 0.5
 
 
 class DifferentiationSettings(PassageSettings):
-    """Which neurons, and which pairs of tokens."""
+    """Neurons and pairs of tokens."""
 
     tokens: int = Field(8192, ge=64)
-    """Tokens to read, in whole passages spread evenly over the text; all pairs of them are compared in every layer."""
+    """Number of tokens to read, in whole passages spread over the text; all their pairs are compared in every layer."""
     share: float | None = Field(None, gt=0, le=1)
-    """Share p of each site's neurons from which to choose; None: the first of the study's."""
+    """Share p of each site's neurons to choose from. Default: the study's first."""
     per_layer: int = Field(8, ge=1)
-    """At most so many neurons of a site, the highest scores first."""
+    """Maximum number of neurons per site, highest scores first."""
     pairs: int = Field(32, ge=2)
-    """Pairs of near inputs to show for a neuron: those that it drives furthest apart."""
+    """Selected pairs per neuron: the near inputs that it drives furthest apart."""
     neighbours: int = Field(8, ge=1)
-    """Nearest other inputs of each token that count as near."""
+    """Number of nearest neighbours of each token that count as near."""
     nearest: float = Field(0.5, gt=0, le=1)
-    """Share of these pairs that is kept, the nearest ones: a token may have no near input at all."""
+    """Share of these pairs to keep, nearest first: some tokens have no near input at all."""
     random: int | None = Field(None, ge=0)
-    """Random sets of control neurons, as many in each site; None: as many as the study has."""
+    """Random sets of control neurons, of the same size at each site. Default: as in the study."""
     bottom: bool = True
-    """Whether the neurons of lowest score, as many in each site, are controls too."""
+    """Also use the lowest-scoring neurons, equally many at each site, as controls."""
 
 
 @dataclass(frozen=True, eq=False)
 class Differentiation:
-    """What neurons do with near inputs."""
+    """Pairs of near inputs that neurons drive apart, with their controls."""
 
     neurons: pd.DataFrame
-    """One row a neuron: name, layer, branch, expert, neuron, what is known of all near pairs and of those chosen."""
+    """One row per neuron: name, layer, branch, expert, neuron, what is known of all near pairs and of those chosen."""
     pairs: pd.DataFrame
-    """One row a pair of tokens and neuron; columns as in `PAIRS`."""
+    """One row per pair of tokens and neuron; columns as in `PAIRS`."""
     notes: tuple[str, ...]
-    """What a reader must know; one sentence each."""
+    """Notes for the reader; one sentence each."""
 
 
 PAIRS = {

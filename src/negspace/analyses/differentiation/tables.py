@@ -1,4 +1,4 @@
-"""From the records of differentiation to its tables and sentences: shares of sign classes against their controls."""
+"""Tables and sentences of differentiation, made from its records: shares of sign classes against controls."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MEASURES = {
     "upos_differs": "the tokens' words have different parts of speech (pairs in which both have one)",
     "dep_differs": "the tokens' words have different dependency labels (pairs in which both have one)",
 }
-"""What is counted of pairs -> meaning."""
+"""Measures of pairs -> meaning."""
 _RANDOM, _BOTTOM = "random", "bottom"
 _END = (
     Column("token", str, "the token"),
@@ -52,8 +52,8 @@ TABLES = schema(
                 "random over matched, bottom over matched: (selected minus matched) of the set, minus the same of the "
                 "controls",
             ),
-            Column("neurons", int, "neurons of the set that have such pairs"),
-            Column("pairs", int, "their pairs; against matched pairs those that have a control"),
+            Column("neurons", int, "neurons of the set with such pairs"),
+            Column("pairs", int, "their pairs; against matched pairs, those with a control"),
             Column(
                 "value",
                 float,
@@ -61,7 +61,7 @@ TABLES = schema(
             ),
             Column("value_low", float, "lower end of its interval (bootstrap over neurons and their pairs)"),
             Column("value_high", float, "upper end of its interval"),
-            Column("reference", float, "the same of what it is compared with"),
+            Column("reference", float, "the same for the reference"),
             Column("reference_low", float, "lower end of its interval"),
             Column("reference_high", float, "upper end of its interval"),
             Column("difference", float, "value minus reference"),
@@ -94,16 +94,16 @@ TABLES = schema(
             Column("seed", int, "seed of a random set"),
             *KEY_COLUMNS,
             Column("tokens", int, "tokens that reached the neuron"),
-            Column("points", int, "different inputs among them"),
+            Column("points", int, "distinct inputs among them"),
             Column("near_pairs", int, "near pairs of these"),
             Column("mean", float, "mean pre-activation"),
             Column("std", float, "its standard deviation"),
             Column("fraction_negative", float, "share of the tokens below zero"),
             Column("near_nn", float, "share of all near pairs with both below zero"),
             Column("near_pn", float, "share with one below zero"),
-            Column("near_pp", float, "share with none below zero"),
-            Column("selected", int, "pairs that the neuron drives furthest apart"),
-            Column("matched", int, "those that have a matched control"),
+            Column("near_pp", float, "share with neither below zero"),
+            Column("selected", int, "number of pairs that the neuron drives furthest apart"),
+            Column("matched", int, "selected pairs with a matched control"),
             Column("apart", float, "mean |a_i - a_j| of the selected pairs, in standard deviations"),
             Column("apart_matched", float, "the same of the controls"),
             Column(
@@ -201,7 +201,7 @@ def _neurons(sets: Sequence[Mapping[str, Any]], about: pd.DataFrame, pairs: pd.D
 
 
 def _summary(neurons: pd.DataFrame, pairs: pd.DataFrame, options: Mapping[str, Any]) -> pd.DataFrame:
-    """How the sets compare with matched pairs, and the top set with control neurons."""
+    """Return the contrasts with matched pairs, and of the top set with control neurons."""
     given = pairs[["name", "kind", "rank"]].assign(**_measured(pairs))
     selected = given[given["kind"] == "selected"]
     both = selected.merge(given[given["kind"] == "matched"], on=["name", "rank"], suffixes=("", "_control"))
@@ -327,7 +327,7 @@ def _permuted(a: NDArray[np.float64], b: NDArray[np.float64], layers: NDArray[np
 
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    """What the tables say of pairs with both pre-activations below zero, and of what the pairs are."""
+    """Sentences on pairs with both pre-activations below zero, and on the pairs' composition."""
     summary, alpha = tables["differentiation"], book.study["alpha"]
     neurons = tables["differentiation_neurons"]
     top = neurons[neurons["set"] == "top"]

@@ -30,24 +30,24 @@ assert set(get_args(Name)) == set(INTERVENTIONS)
 
 
 class DoseSettings(Settings):
-    """Which shares, which sets and which interventions."""
+    """Shares, sets and interventions."""
 
     shares: Shares | None = None
-    """Shares p of each site's neurons; None: log-spaced, `points` of them from `lowest` to `highest`."""
+    """Shares p of each site's neurons. Default: `points` log-spaced shares from `lowest` to `highest`."""
     lowest: float = Field(0.001, gt=0, le=1)
-    """The smallest share."""
+    """Smallest share."""
     highest: float = Field(1.0, gt=0, le=1)
-    """The largest share; at 1 a site of D neurons gives D - 1."""
+    """Largest share. At 1, a site of D neurons gives D - 1."""
     points: int = Field(10, ge=2)
-    """How many shares, each rounded to three digits."""
+    """Number of shares, each rounded to three digits."""
     sets: tuple[Kind, ...] = get_args(Kind)
-    """Families of sets: highest scores, as many at random, lowest scores."""
+    """Families of sets: highest scores, equally many at random, lowest scores."""
     random: int | None = Field(None, ge=1)
-    """Random sets a share; None: as many as the study has, at least 1."""
+    """Random sets per share. Default: as in the study, at least 1."""
     interventions: tuple[Name, ...] = get_args(Name)
-    """Interventions to compare; the curves over shares are made with the study's own."""
+    """Interventions to compare. The curves over shares use the study's own intervention."""
     intervention_shares: Shares | None = None
-    """Shares at which they are compared; None: the study's."""
+    """Shares at which the interventions are compared. Default: the study's."""
 
     @model_validator(mode="after")
     def _check(self) -> DoseSettings:
@@ -82,7 +82,7 @@ class Dose(Analysis[DoseSettings]):
 
     @property
     def scores(self) -> tuple[str, ...]:
-        """What is scored: perplexity and the study's minimal pairs."""
+        """Return the names of the scores: perplexity and the study's minimal pairs."""
         return ("perplexity", *self.lab.suites)
 
     @property

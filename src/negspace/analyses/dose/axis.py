@@ -37,9 +37,9 @@ TABLES = schema(
         (
             *_WHERE,
             Column("set", str, "top, random (mean over one curve a seed) or bottom"),
-            Column("dose", bool, "whether the row is a dose that was measured; else a point of the curve between"),
+            Column("dose", bool, "true for a measured dose, false for a point of the fitted curve"),
             Column("ratio", float, "perplexity divided by the plain model's"),
-            Column("change", float, "change of the score against the plain model at that perplexity"),
+            Column("change", float, "change of the score from the plain model at that perplexity"),
             Column("low", float, "lower end of its pointwise interval, for points of the curve"),
             Column("high", float, "upper end"),
         ),
@@ -48,10 +48,13 @@ TABLES = schema(
         "damage_axis_contrasts",
         (
             *_WHERE,
-            Column("against", str, "random or bottom: the family that the top sets are compared with"),
-            Column("reach", float, "the common range: from the plain model to this ratio of perplexities"),
+            Column("against", str, "family that the top sets are compared with: random or bottom"),
+            Column(
+                "reach", float, "upper end of the common range of perplexity ratios, which starts at the plain model"
+            ),
             *DIFFERENCE.columns(
-                "mean over the common range, in ln of the ratio: the top sets' change minus theirs", margins=False
+                "the top sets' change minus the other family's, averaged over the common range of ln perplexity ratio",
+                margins=False,
             ),
         ),
         family="all rows of the table",
@@ -111,7 +114,7 @@ def make(book: Book, effects: Effects, plain: Entry, entries: Sequence[Entry], o
 
 
 def sentences(tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    """What the top sets lose beyond the other families at the same perplexity."""
+    """Return the top sets' loss beyond the other families at the same perplexity."""
     said = []
     for _, row in tables["damage_axis_contrasts"].iterrows():
         who = f"{TITLES[row['score']]} ({row['scale']}) at equal perplexity, top against {row['against']} sets"
@@ -125,7 +128,7 @@ def sentences(tables: Mapping[str, pd.DataFrame]) -> list[str]:
 
 
 def claims(tables: Mapping[str, pd.DataFrame]) -> Iterator[Claim]:
-    """Whether the top sets lose more grammar than either family at the same damage to perplexity."""
+    """Sentences: do the top sets lose more grammar than either family at equal perplexity?"""
     words = "At equal damage to perplexity the top sets lose more grammar"
     for _, row in tables["damage_axis_contrasts"].iterrows():
         of = TITLES[row["score"]] + (", margins" if row["scale"] == "nats" else "")

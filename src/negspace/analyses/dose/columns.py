@@ -35,7 +35,7 @@ QUESTIONS = (
 _SET = (
     Column("share", float, "share p of each site's neurons"),
     Column("set", str, "top, bottom, random (one set), or random mean (over the random sets, item by item)"),
-    Column("intervention", str, "what is done to the neurons"),
+    Column("intervention", str, "intervention on the neurons"),
 )
 TABLES = schema(
     Table(
@@ -45,16 +45,16 @@ TABLES = schema(
             Column("seed", int, "seed of a random set"),
             Column("sets", int, "sets in a random mean"),
             Column("score", str, "perplexity, blimp, tse or pairs"),
-            Column("neurons", int, "how many neurons are changed: ceil(p (D - 1)) of a site of D"),
+            Column("neurons", int, "number of neurons changed: ceil(p (D - 1)) at a site of D"),
             Column(
                 "left_out",
                 int,
-                "neurons of the set that an intervention on means leaves as they are, having none in the scan",
+                "neurons that a mean intervention leaves unchanged, because the scan has no mean for them",
             ),
             Column(
                 "first_share",
                 float,
-                "smallest share that gives this very set; below `share`, the row repeats that one's result",
+                "smallest share that gives the same set; if below `share`, the row repeats that share's result",
             ),
             Column(
                 "value",
@@ -74,19 +74,19 @@ TABLES = schema(
         "dose_contrasts",
         (
             Column("share", float, "share p of each site's neurons"),
-            Column("intervention", str, "what is done to the neurons"),
+            Column("intervention", str, "intervention on the neurons"),
             Column("score", str, "perplexity, blimp, tse or pairs"),
-            Column("against", str, "what the top set is compared with: random (mean over the sets) or bottom"),
-            Column("neurons", int, "neurons of the top set"),
+            Column("against", str, "reference: random (the random sets) or bottom"),
+            Column("neurons", int, "number of neurons in the top set"),
             Column(
                 "first_share",
                 float,
-                "smallest share that gives this very top set; below `share`, the row repeats that one's result",
+                "smallest share that gives the same top set; if below `share`, the row repeats that share's result",
             ),
             Column("top", float, "the top set's perplexity or accuracy"),
-            Column("reference", float, "the other's"),
+            Column("reference", float, "the reference's"),
             *DIFFERENCE.columns(
-                "perplexity: top divided by the other; accuracy: top minus the other; on the same items", sets=True
+                "perplexity: top divided by reference; accuracy: top minus reference; on the same items", sets=True
             ),
         ),
         family="different shares of one intervention, score and control",
@@ -101,9 +101,9 @@ TABLES = schema(
             _SET[2],
             Column("score", str, "blimp, tse or pairs"),
             Column("group", str, "BLiMP's phenomenon or TSE's construction"),
-            Column("neurons", int, "how many neurons are changed"),
+            Column("neurons", int, "number of neurons changed"),
             Column("paradigms", int, "paradigms in the group"),
-            Column("pairs", int, "pairs that are counted"),
+            Column("pairs", int, "pairs scored"),
             Column("baseline", float, "accuracy of the plain model: the mean over paradigms"),
             Column("accuracy", float, "accuracy under the intervention"),
             *GROUP.columns("accuracy minus baseline on the same pairs; holds for this group alone"),
@@ -115,13 +115,13 @@ TABLES = schema(
         (
             *_SET[1:],
             Column("score", str, "perplexity, blimp, tse or pairs"),
-            Column("first_harm", float, "smallest share at which harm is shown; missing if at none"),
-            Column("neurons", int, "how many neurons that is"),
+            Column("first_harm", float, "smallest share at which harm is shown; missing if none"),
+            Column("neurons", int, "number of neurons at that share"),
             Column(
                 "doubling",
                 float,
-                "share at which perplexity is twice the plain model's: its logarithm is interpolated linearly "
-                "between the shares on their log scale, below the first from no change at p = 0; inf: not reached",
+                "share at which perplexity doubles, by linear interpolation of log perplexity between the shares on a "
+                "log scale (below the first share, from no change at p = 0); inf: not reached",
             ),
             Column("doubling_low", float, "lower end of its interval (bootstrap over windows)"),
             Column("doubling_high", float, "upper end of its interval; inf: not reached"),
@@ -133,9 +133,9 @@ TABLES = schema(
             Column("share", float, "share p of each site's neurons"),
             Column("set", str, "top, or random mean as the reference"),
             Column("score", str, "perplexity, blimp, tse or pairs"),
-            Column("question", str, "what the contrast asks"),
-            Column("first", str, "an intervention"),
-            Column("second", str, "another, or the plain model"),
+            Column("question", str, "question that the contrast answers"),
+            Column("first", str, "first intervention"),
+            Column("second", str, "second intervention, or the plain model"),
             Column("first_value", float, "perplexity or accuracy under the first"),
             Column("second_value", float, "perplexity or accuracy under the second"),
             *DIFFERENCE.columns("perplexity: first divided by second; accuracy: first minus second; on the same items"),

@@ -1,4 +1,4 @@
-"""From the records of the dose analysis to its tables."""
+"""Tables of the dose analysis, made from its records."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _entries(effects: Effects, conditions: Sequence[Condition]) -> list[Entry]:
 
 
 def _same(one: Condition) -> tuple[Any, ...]:
-    """What two shares that give one very set have in common."""
+    """Return the key by which two shares with the same set are recognised."""
     return one.role, one.seed, one.intervention, one.key
 
 
@@ -184,7 +184,7 @@ def doubling(
 
 
 def _crossing(shares: NDArray[np.float64], curves: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Where each curve [shares, curves] of log ratios first reaches log 2; inf where it does not."""
+    """Return the share at which each curve [shares, curves] of log ratios first reaches log 2; inf if it does not."""
     target = np.log(DOUBLE)
     reached = curves >= target
     first = np.where(reached.any(axis=0), reached.argmax(axis=0), -1)

@@ -1,4 +1,4 @@
-"""What the tables of the dose analysis say, in plain sentences."""
+"""Sentences of the dose analysis."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from negspace.experiment.words import claim, percent, title, unjudged
 
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    """What the tables say: from which share on there is harm, where perplexity doubles, and sign against magnitude."""
+    """Return the sentences: the first harmful share, the share at which perplexity doubles, sign against magnitude."""
     said = axis.sentences(tables)
     said += [_threshold_sentence(row, tables["dose"]) for _, row in tables["dose_thresholds"].iterrows()]
     contrasts, name = tables["dose_contrasts"], own(book)

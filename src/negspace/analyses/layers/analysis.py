@@ -44,18 +44,18 @@ Family = Literal["alone", "cumulative"]
 
 
 class LayersSettings(Settings):
-    """Which layers go together, and which sets."""
+    """Groups of layers and sets of neurons."""
 
     groups: int = Field(8, ge=1)
-    """Groups of consecutive layers, as equal as can be; a model of fewer layers gives each a group of its own."""
+    """Number of groups of consecutive layers, nearly equal in size; with fewer layers, each layer is a group."""
     share: float | None = Field(None, gt=0, le=1)
-    """Share p of each site's neurons; None: the study's first."""
+    """Share p of each site's neurons. Default: the study's first."""
     by: str | None = None
-    """The statistic that ranks them; None: the study's."""
+    """Statistic that ranks the neurons. Default: the study's."""
     families: tuple[Family, ...] = get_args(Family)
-    """Each group alone, and all groups up to it."""
+    """Conditions: each group alone, and all groups up to it."""
     random: int | None = Field(None, ge=0)
-    """Random sets, as many neurons in each layer as the top set has; None: as many as the study has."""
+    """Random sets of the top set's size in every layer. Default: as in the study."""
 
     @model_validator(mode="after")
     def _check(self) -> LayersSettings:
@@ -72,7 +72,7 @@ def group_layers(layers: Sequence[int], groups: int) -> list[tuple[int, ...]]:
 
 
 def changes_of(neurons: NeuronSet, intervention: str, depth: int) -> tuple[str, ...]:
-    """What an intervention on a set does in each decoder layer, as `sweep` compares it."""
+    """Return the effect of an intervention on a set in each decoder layer, in a form that `sweep` compares."""
     digests: dict[int, Any] = {}
     for site in neurons.layout:
         if site.path in neurons.indices:
@@ -120,7 +120,7 @@ class LayersAnalysis(Analysis[LayersSettings]):
 
     @property
     def scores(self) -> tuple[str, ...]:
-        """What is scored: perplexity and the study's minimal pairs."""
+        """Return the names of the scores: perplexity and the study's minimal pairs."""
         return ("perplexity", *self.lab.suites)
 
     @property

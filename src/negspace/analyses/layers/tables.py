@@ -1,4 +1,4 @@
-"""From the records of the analysis of layers to its tables."""
+"""Tables of the layers analysis, made from its records."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TABLES = schema(
             Column("seed", int, "seed of a random set"),
             Column("sets", int, "sets in a random mean"),
             Column("score", str, "perplexity, blimp, tse or pairs"),
-            Column("neurons", int, "how many neurons are changed"),
+            Column("neurons", int, "number of neurons changed"),
             Column(
                 "value",
                 float,
@@ -63,7 +63,7 @@ TABLES = schema(
                 "in the first group alone; the top set in all groups but the last of these",
             ),
             Column("value", float, "perplexity or accuracy under the top set in these layers"),
-            Column("reference", float, "the other's"),
+            Column("reference", float, "the reference's"),
             *DIFFERENCE.columns(
                 "perplexity: value divided by the other; accuracy: value minus the other; on the same items", sets=True
             ),
@@ -77,7 +77,7 @@ TABLES = schema(
             *_SET,
             Column("score", str, "blimp, tse or pairs"),
             Column("group", str, "BLiMP's phenomenon or TSE's construction"),
-            Column("neurons", int, "how many neurons are changed"),
+            Column("neurons", int, "number of neurons changed"),
             Column("paradigms", int, "paradigms in the group"),
             Column("pairs", int, "pairs in the group (identical ones left out)"),
             Column("baseline", float, "the plain model's accuracy"),

@@ -1,4 +1,4 @@
-"""What the tables of the analysis of layers say, in plain sentences."""
+"""Sentences of the layers analysis."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
 
 
 def _added(row: pd.Series) -> str:
-    """Whether damage adds up over groups of layers, on one scale."""
+    """Sentences: does damage add up over groups of layers, on one scale?"""
     name = (
         f"{title(row['score']).capitalize() if row['score'] == 'perplexity' else title(row['score'])} ({row['scale']})"
     )
@@ -117,7 +117,7 @@ def _count(rows: pd.DataFrame, finding: str) -> int:
 
 
 def claims(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
-    """Whether the first group of layers, ablated alone, does more harm than every other."""
+    """Sentence: does the first group of layers, ablated alone, do more harm than every other?"""
     words = "The first layers matter most: ablated alone, they do more harm than any other group of layers"
     alone = tables["layers"]
     alone = alone[(alone["set"] == "top") & (alone["family"] == "alone")]

@@ -33,20 +33,20 @@ KIND = "surprisal"
 
 
 class PartsOfSpeechSettings(Settings):
-    """Which words, tagged by what, and which controls."""
+    """Text, tagger and controls."""
 
     share: float | None = Field(None, gt=0, le=1)
-    """Share p of the top set; None: the study's first."""
+    """Share p of the top set. Default: the study's first."""
     text: str | None = None
-    """Another text than the study's for perplexity; a file that ends in .conllu has gold tags and needs no tagger."""
+    """Text to score, instead of the study's for perplexity. A .conllu file has gold tags and needs no tagger."""
     tagger: str | None = None
-    """Name or path of a spaCy pipeline; None: the bundled one."""
+    """Name or path of a spaCy pipeline. Default: the bundled one."""
     windows: int | None = Field(None, ge=1)
-    """Windows of the text, from the start; None: as for the study's perplexity."""
+    """Number of windows, from the start of the text. Default: as for the study's perplexity."""
     random: bool = True
-    """Whether the study's random sets are measured too."""
+    """Also measure the study's random sets."""
     matched: bool = True
-    """Whether the low-ranked set of equal perplexity is measured too."""
+    """Also measure the perplexity-matched control."""
 
 
 class PartsOfSpeechAnalysis(Analysis[PartsOfSpeechSettings]):

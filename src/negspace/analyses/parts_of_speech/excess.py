@@ -50,9 +50,9 @@ class PartsOfSpeech:
     items: pd.DataFrame
     """One row a predicted token: window, position, start, end, word, upos, dep, baseline, ablated (nats)."""
     about: Mapping[str, Any]
-    """What was done: intervention, neurons, text and tagger, with the hashes of what they held."""
+    """Intervention, neurons, text and tagger, with their hashes."""
     notes: tuple[str, ...] = ()
-    """What was decided for the user, and what may surprise; one sentence each."""
+    """Notes on choices made for the user and on possible surprises; one sentence each."""
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the table as one Parquet file, whole or not at all.
@@ -195,7 +195,7 @@ def measured(model: Model, aligned: Aligned, batch: int | None, step: Step) -> t
 
 
 def cell_options(aligned: Aligned) -> dict[str, Any]:
-    """What the surprisals of tagged windows depend on, beside model and ablation."""
+    """Return what the surprisals of tagged windows depend on besides model and ablation."""
     return {
         "windows": aligned.windows.hash,
         # Which tokens stand for text, and where, follows from text, tokenizer and these two.

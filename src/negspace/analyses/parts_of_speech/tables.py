@@ -1,4 +1,4 @@
-"""From token surprisals to the tables of excess surprisal by tag: of one ablation, and of one beside its controls."""
+"""Tables of excess surprisal by tag, made from token surprisals: for one ablation, and for one with its controls."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ EXCESS = Table(
     (
         Column("kind", str, '"all": all predicted tokens; "upos": universal parts of speech; "dep": dependency labels'),
         Column("tag", str, 'the part of speech or label; under "all": "with a word", "without a word"'),
-        Column("tokens", int, "predicted tokens of the model that belong to such words"),
-        Column("windows", int, "windows that hold any; the units of interval and test"),
+        Column("tokens", int, "predicted tokens of the model that belong to words with this tag"),
+        Column("windows", int, "windows with such tokens; units of interval and test"),
         Column("baseline", float, "mean surprisal of these tokens without the ablation, in nats"),
         Column("ablated", float, "mean surprisal under the ablation, in nats"),
         Column("excess", float, "mean of ablated minus baseline over the tokens, in nats"),
@@ -48,7 +48,7 @@ _CONTROL = (
     Column(
         "control",
         str,
-        "what the top set is compared with: the random sets' mean, or the low-ranked set of equal perplexity",
+        "control: the random sets' mean, or the perplexity-matched set",
     ),
     Column("role", str, "random or matched"),
 )
@@ -56,9 +56,9 @@ TABLES = schema(
     Table(
         "parts_of_speech",
         (
-            Column("condition", str, "what was ablated; the random sets are one row, their mean, token by token"),
+            Column("condition", str, "ablated set; the random sets are one row, their mean per token"),
             Column("role", str, "top, random, or matched (the low-ranked set of equal, or nearest, perplexity)"),
-            Column("sets", int, "sets of which the row is the mean"),
+            Column("sets", int, "number of sets averaged in the row"),
             *EXCESS.columns,
         ),
         family="the tags of one kind and condition",
@@ -91,13 +91,13 @@ TABLES = schema(
     Table(
         "parts_of_speech_scaffold",
         (
-            Column("compared", str, "a condition against the plain model, or the top set against a control"),
+            Column("compared", str, "condition against the plain model, or top set against a control"),
             Column("role", str, "top, random, matched; or top against random, top against matched"),
             Column("tokens", int, f"tokens of words whose part of speech is one of {', '.join(SCAFFOLD)}"),
             Column("others", int, "tokens of all other words"),
-            Column("scaffold", float, "mean excess of the former, in nats (of the top set minus that of the control)"),
-            Column("rest", float, "mean excess of the latter"),
-            Column("difference", float, "scaffold minus rest: positive where what is claimed is found"),
+            Column("scaffold", float, "mean excess on the scaffolding tokens, in nats (or top set minus control)"),
+            Column("rest", float, "mean excess on the other tokens"),
+            Column("difference", float, "scaffold minus rest: positive as the paper claims"),
             Column("low", float, "lower end of its interval (bootstrap over windows)"),
             Column("high", float, "upper end of its interval"),
             Column("p", float, "sign-flip p-value of the difference, windows as units"),
@@ -170,7 +170,7 @@ def joined(baseline: pd.DataFrame, ablated: pd.DataFrame) -> pd.DataFrame:
 
 
 def _among_sets(top: NDArray[np.float64], sets: NDArray[np.float64], window: ArrayLike, alpha: float) -> dict[str, Any]:
-    """What the top set does beyond random sets, for sets that were not drawn: a prediction interval.
+    """Return the top set's effect beyond random sets, with a prediction interval for sets that were not drawn.
 
     Args:
         top: [tokens] excess surprisal, or whatever has the contrast as its mean.
@@ -259,7 +259,7 @@ def _on_scaffold(row: Mapping[str, Any] | pd.Series, alpha: float) -> str:
 
 
 def _tags(rows: pd.DataFrame, column: str, alpha: float) -> str:
-    """Which tags differ, the largest first."""
+    """Return the tags that differ, the largest difference first."""
     if "reason" in rows and (rows["reason"] != "").all():
         return unjudgeable(str(rows["reason"].iloc[0]))
     sure = rows[(rows["p_holm"] <= alpha) & ((rows["low"] > 0) | (rows["high"] < 0))]
@@ -330,7 +330,7 @@ def _influences(values: NDArray[np.float64], here: NDArray[np.bool_]) -> NDArray
 
 
 def claims(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
-    """Whether the top set's excess falls on the scaffolding of sentences more than that of either control does."""
+    """Return tests that excess surprisal falls on scaffolding words, for the top set and beyond controls."""
     words = f"The damage falls on the scaffolding of sentences ({', '.join(SCAFFOLD)})"
     said = []
     for _, row in tables["parts_of_speech_scaffold"].iterrows():

@@ -31,18 +31,18 @@ assert get_args(Statistic) == SCORES
 
 
 class RankingsSettings(Settings):
-    """Which statistics choose neurons, and how many."""
+    """Statistics and shares to compare."""
 
     by: tuple[Statistic, ...] = ("wd", "md", "skewness", "kurtosis", "bimodality", "std", "negative_share")
-    """Statistics that choose neurons, highest first; skewness by its magnitude. WD is always among them."""
+    """Statistics that select neurons, highest first (skewness by magnitude). WD is always included."""
     residual: bool = True
-    """Whether to choose also by what |skewness| and kurtosis leave of WD's ranks: does WD add anything to them?"""
+    """Also select by the residual of WD's ranks after |skewness| and kurtosis: does WD add anything to them?"""
     ends: tuple[End, ...] = ("top",)
-    """Which ends of each ranking to ablate: highest values, lowest values."""
+    """Ends of each ranking to ablate: highest values, lowest values."""
     shares: Shares | None = None
-    """Shares p of each site's neurons; None: the study's."""
+    """Shares p of each site's neurons. Default: the study's."""
     random: int | None = Field(None, ge=1)
-    """Random sets a share; None: as many as the study has, at least 1."""
+    """Random sets per share. Default: as in the study, at least 1."""
 
     @model_validator(mode="after")
     def _check(self) -> RankingsSettings:
@@ -71,7 +71,7 @@ class Rankings(Analysis[RankingsSettings]):
 
     @property
     def scores(self) -> tuple[str, ...]:
-        """What is scored: perplexity and the study's minimal pairs."""
+        """Return the names of the scores: perplexity and the study's minimal pairs."""
         return ("perplexity", *self.lab.suites)
 
     @property
@@ -148,7 +148,7 @@ class Rankings(Analysis[RankingsSettings]):
 
     @classmethod
     def sentences(cls, book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
-        """What they say of WD."""
+        """Return the sentences on WD."""
         return rankings_words.sentences(book, tables)
 
     @classmethod

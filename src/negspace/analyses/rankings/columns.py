@@ -25,14 +25,12 @@ _WHERE = (
     Column(
         "by",
         str,
-        "the statistic that chose the neurons; skewness by its magnitude; wd_residual: what |skewness| and kurtosis "
+        "statistic that selected the neurons; skewness by magnitude; wd_residual: WD's ranks after removing |skewness| "
         "leave of WD's ranks at a site; random mean: over the random sets, item by item",
     ),
-    Column(
-        "within", str, "a statistic that not all sites have, to whose sites the set is restricted; empty: all sites"
-    ),
+    Column("within", str, "statistic to whose sites the set is restricted, if not all sites have it; empty: all sites"),
     Column("score", str, "perplexity, blimp, tse or pairs"),
-    Column("neurons", int, "how many neurons are changed"),
+    Column("neurons", int, "number of neurons changed"),
 )
 _PLACE = (
     Column("layer", int, "layer; missing: all layers"),
@@ -65,14 +63,12 @@ TABLES = schema(
             Column(
                 "against",
                 str,
-                "what the set is compared with: wd (WD's set at the same end, share and sites) or random (mean)",
+                "reference: wd (WD's set at the same end, share and sites) or random (mean)",
             ),
             Column("common", int, "neurons that the set has in common with WD's"),
             Column("value", float, "the set's perplexity or accuracy"),
-            Column("reference", float, "the other's"),
-            *DIFFERENCE.columns(
-                "perplexity: the set's divided by the other's; accuracy: the set's minus the other's", sets=True
-            ),
+            Column("reference", float, "the reference's"),
+            *DIFFERENCE.columns("perplexity: set divided by reference; accuracy: set minus reference", sets=True),
         ),
         family="statistics at one share, end, score and choice of sites, against one reference",
     ),
@@ -81,11 +77,11 @@ TABLES = schema(
         (
             *_WHERE[:2],
             *_PLACE,
-            Column("first", str, "the statistic that chose one set"),
-            Column("second", str, "the statistic that chose the other"),
-            Column("first_neurons", int, "neurons of the one, at sites that have both statistics"),
-            Column("second_neurons", int, "neurons of the other there"),
-            Column("common", int, "neurons of both"),
+            Column("first", str, "statistic that selected the first set"),
+            Column("second", str, "statistic that selected the second set"),
+            Column("first_neurons", int, "neurons of the first set, at sites that have both statistics"),
+            Column("second_neurons", int, "neurons of the second set at these sites"),
+            Column("common", int, "neurons in both sets"),
             Column(
                 "jaccard",
                 float,
@@ -106,10 +102,10 @@ TABLES = schema(
             Column(
                 "first",
                 str,
-                "a statistic; skewness by its magnitude, signed_skewness with its sign; negative_excess: the negative "
+                "first statistic; skewness by magnitude, signed_skewness with its sign; negative_excess: the negative "
                 "share minus what a Gaussian of the same mean and deviation has below zero",
             ),
-            Column("second", str, "another"),
+            Column("second", str, "second statistic"),
             Column(
                 "rho", float, "Spearman's rank correlation over the site's neurons; for all layers the mean over sites"
             ),
@@ -127,9 +123,9 @@ TABLES = schema(
         "rankings_partial",
         (
             *_PLACE,
-            Column("first", str, "a statistic; skewness by its magnitude"),
-            Column("second", str, "another"),
-            Column("given", str, "statistics that are held constant"),
+            Column("first", str, "first statistic; skewness by magnitude"),
+            Column("second", str, "second statistic"),
+            Column("given", str, "statistics held constant"),
             Column("rho", float, "Spearman's rank correlation of the two; for all layers the mean over sites"),
             Column(
                 "partial",

@@ -15,7 +15,7 @@ from negspace.significance.ranks import residual
 from negspace.stats.wasserstein import negative_excess
 
 RESIDUAL = "wd_residual"
-"""What is left of WD's ranks after a regression on those of |skewness| and excess kurtosis, site by site."""
+"""Residuals of WD's ranks after a regression on those of |skewness| and excess kurtosis, site by site."""
 HELD = ("skewness", "kurtosis")
 """The competing statistics that the residual holds constant."""
 

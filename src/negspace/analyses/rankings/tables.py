@@ -1,4 +1,4 @@
-"""From the records of the comparison of statistics to its tables."""
+"""Tables of the comparison of statistics, made from its records."""
 
 from __future__ import annotations
 

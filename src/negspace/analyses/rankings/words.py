@@ -1,4 +1,4 @@
-"""What the comparison of statistics says of WD, in plain sentences."""
+"""Sentences of the comparison of statistics."""
 
 from __future__ import annotations
 

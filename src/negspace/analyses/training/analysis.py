@@ -39,20 +39,20 @@ _TODO = "check where they came from, or leave them out (on_duplicate: skip)"
 
 
 class TrainingSettings(Settings):
-    """Which checkpoints, and what to do with each."""
+    """Checkpoints and what to measure at each."""
 
     revisions: Paths = ()
-    """Checkpoints: folders, a folder of them, a pattern of folders, revisions of the model, or a pattern of those."""
+    """Checkpoints: folders, a folder of them, a pattern of folders, the model's revisions, or a pattern of those."""
     steps: tuple[int, ...] | None = None
-    """Their training steps in the same order, where their names do not tell them."""
+    """Training steps of the checkpoints, in the same order, if their names do not show them."""
     on_duplicate: Literal["refuse", "skip"] = "refuse"
-    """What to do with a checkpoint that holds another's weights: stop, or leave it out and say so."""
+    """Treatment of a checkpoint with another checkpoint's weights: stop, or leave it out with a note."""
     share: float | None = Field(None, gt=0, le=1)
-    """Share p of each site's neurons in the cohort; None: the study's first."""
+    """Share p of each site's neurons in the cohort. Default: the study's first."""
     random: int = Field(1, ge=0)
-    """Random sets to ablate at each checkpoint, as many neurons in each layer as the cohort has."""
+    """Random sets to ablate at each checkpoint, of the cohort's size in every layer."""
     compare: int = Field(4, ge=1)
-    """Other neurons whose input weights are followed, for each one of the cohort."""
+    """Number of other neurons whose input weights are followed, per neuron of the cohort."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,9 +60,9 @@ class _Coming:
     """A checkpoint that is to be met."""
 
     checkpoint: Checkpoint
-    """Where it lies and what it holds."""
+    """Location and hashes."""
     own: bool
-    """Whether it is the study's model, whose cells are those of the other analyses."""
+    """True if it is the study's model, whose cells are those of the other analyses."""
     following: Checkpoint | None
     """The one that its worker will load after it."""
 
@@ -73,12 +73,12 @@ class _Coming:
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """What a handler needs to open it."""
+        """Return what a handler needs to open the checkpoint."""
         return {"checkpoint": None if self.own else self.checkpoint, "following": self.following}
 
     @property
     def worker(self) -> str:
-        """What a worker should have open for its cells."""
+        """Return the checkpoint that a worker should have open for its cells."""
         return "" if self.own else self.place.path
 
 
@@ -87,7 +87,7 @@ class _Point(_Coming):
     """A checkpoint that has been met and scanned."""
 
     identity: Mapping[str, Any]
-    """What results on it depend on."""
+    """Identity: what results on it depend on."""
     scan: Scan
     """Its scan."""
     scan_key: str
@@ -148,7 +148,7 @@ class Training(Analysis[TrainingSettings]):
 
     @property
     def scores(self) -> tuple[str, ...]:
-        """What is scored: perplexity and the study's minimal pairs."""
+        """Return the names of the scores: perplexity and the study's minimal pairs."""
         return ("perplexity", *self.lab.suites)
 
     @property
@@ -164,7 +164,7 @@ class Training(Analysis[TrainingSettings]):
         return Load(self._planned(range(n)), detail)
 
     def _planned(self, numbers: Iterable[int]) -> dict[tuple[str, str], float]:
-        """What is to be done with some of the checkpoints."""
+        """Return the work planned for some of the checkpoints."""
         sets = 3 + self.settings.random
         planned: dict[tuple[str, str], float] = {}
         for number in numbers:
@@ -377,7 +377,7 @@ class Training(Analysis[TrainingSettings]):
         return Cell(kind, spec, base.label, base.cost, inputs, point.worker, work)
 
     def _drift(self, first: _Point, second: _Point, sets: Mapping[str, NeuronSet], at: _Point) -> Cell:
-        """How far input weights have turned from one checkpoint to another; `at` is the one that is open."""
+        """Return how far input weights have turned between two checkpoints; `at` is the open one."""
         cohort, sample = sets["cohort"], sets["sample"]
         spec = {
             "version": _VERSIONS["drift"],
@@ -413,7 +413,7 @@ def _checkpoint(one: Mapping[str, Any]) -> Checkpoint:
 
 
 def _is_own(place: Place, held: Contents, source: ModelSource) -> bool:
-    """Whether a checkpoint is the study's model: the same folder or file, or the same commit of the same repository."""
+    """Return True if a checkpoint is the study's model: the same folder, file, or commit of one repository."""
     if place.revision is None:
         there = Path(source.name).expanduser()
         return source.revision is None and there.exists() and there.resolve() == Path(place.model).resolve()

@@ -28,7 +28,7 @@ _ROWS_KEPT = 3
 
 
 class _Series:
-    """What a workbench keeps for a series: one open checkpoint, and input weights of a few neurons of three."""
+    """A workbench's state for a series: one open checkpoint, and a few neurons' input weights from three."""
 
     def __init__(self, study: Study) -> None:
         self.checkpoints = Checkpoints(lambda one: _load(study, one))
@@ -61,7 +61,7 @@ _SERIES: WeakKeyDictionary[Workbench, _Series] = WeakKeyDictionary()
 
 
 def series(bench: Workbench) -> _Series:
-    """What a workbench keeps for its series of checkpoints."""
+    """Return the workbench's state for its series of checkpoints."""
     return _SERIES.setdefault(bench, _Series(bench.study))
 
 
@@ -99,7 +99,7 @@ def _at_checkpoint(kind: str, data: str) -> Handler:
 
 
 def _drift(bench: Workbench, cell: Cell, step: Step) -> Results:
-    """How far the input weights of a cohort, and of others, have turned between two checkpoints."""
+    """Return how far the input weights of a cohort and of other neurons have turned between two checkpoints."""
     cohort, sample = cell.inputs["cohort"], cell.inputs["sample"]
     wanted = [
         (cell.spec["model"]["fingerprint"], cell.inputs["first"]),

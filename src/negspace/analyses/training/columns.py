@@ -25,7 +25,7 @@ TABLES = schema(
                 "set), random (as many neurons in each layer as the fixed cohort has), or random mean (over several)",
             ),
             Column("seed", int, "seed of a random set"),
-            Column("neurons", int, "how many neurons were ablated"),
+            Column("neurons", int, "number of neurons ablated"),
             Column(
                 "left_out",
                 int,
@@ -101,8 +101,8 @@ TABLES = schema(
     Table(
         "training_summary",
         (
-            Column("measure", str, "what is measured: see the table's rows"),
-            Column("of", str, "series of figures, one a checkpoint"),
+            Column("measure", str, "measured quantity: see the table's rows"),
+            Column("of", str, "series of values, one per checkpoint"),
             Column("with", str, "the other series, or step"),
             Column(
                 "kind", str, "levels (figures of checkpoints), changes (differences between consecutive ones), or step"

@@ -48,7 +48,7 @@ def step_axis(steps: Numbers) -> Axis:
 
 
 def place_of(steps: Numbers, first: float) -> Numbers:
-    """Where steps stand on that axis: step 0 at a third of the first other one."""
+    """Return the positions of steps on that axis: step 0 is at a third of the first other step."""
     return np.where(steps > 0, steps, first / 3)
 
 

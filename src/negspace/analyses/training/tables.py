@@ -1,4 +1,4 @@
-"""From the records of the training analysis to its tables."""
+"""Tables of the training analysis, made from its records."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _scores(effects: Effects, entries: Sequence[Entry], score: str) -> Iterator[
 
 
 def _scan(book: Book, point: Mapping[str, Any]) -> pd.DataFrame:
-    """What is needed of a checkpoint's scan."""
+    """The part of a checkpoint's scan that the tables need."""
     return book.record(point["scan"]).items[sorted({"layer", "wd", book.study["by"]})]
 
 

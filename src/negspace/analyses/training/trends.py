@@ -100,7 +100,7 @@ def summarise(
 
 
 def harm_of(score: str, change: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How much a change is to the worse: the log ratio of perplexities, or the accuracy that was lost."""
+    """Return the harm of a change: the log ratio of perplexities, or the accuracy lost."""
     return np.log(change) if score == "perplexity" else -change
 
 
@@ -173,7 +173,7 @@ def _resampled(neurons: int, draws: int, seed: int) -> list[NDArray[np.float64]]
 
 
 def _lasting(holds: NDArray[np.bool_]) -> int | None:
-    """As `_first_lasting`, None where that is the last place only."""
+    """Like `_first_lasting`, but None if that is only the last place."""
     found = _first_lasting(holds[:-1]) if holds[-1] else None
     return found if found is not None and found < len(holds) - 1 else None
 

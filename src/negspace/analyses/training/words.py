@@ -1,4 +1,4 @@
-"""What the training analysis's tables say, in plain sentences."""
+"""Sentences of the training analysis."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def _fill(folder: Path, path: Path, dtype: torch.dtype, digest: str) -> GGUFSour
 
 
 def _read(folder: Path) -> GGUFSource | None:
-    """What the marker of a folder says; None unless all its files are there, with the sizes that they had."""
+    """Return the content of a folder's marker; None unless all its files are there with their recorded sizes."""
     try:
         content = json.loads((folder / _MARKER).read_text("utf-8"))
         if all((folder / name).stat().st_size == size for name, size in content["files"].items()):

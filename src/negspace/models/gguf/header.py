@@ -29,7 +29,7 @@ class Tensor:
     shape: tuple[int, ...]
     """As torch has it: the dimension whose neighbours lie side by side comes last."""
     kind: str
-    """How its values are stored: "F32", "Q4_K", ..."""
+    """Storage type of its values: "F32", "Q4_K", ..."""
     begin: int
     """Its first byte in the file."""
     end: int
@@ -37,13 +37,13 @@ class Tensor:
 
     @property
     def size(self) -> int:
-        """How many values it holds."""
+        """The number of values in the tensor."""
         return prod(self.shape)
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a GGUF file says before its weights."""
+    """The header of a GGUF file."""
 
     path: Path
     """The file."""

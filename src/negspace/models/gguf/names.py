@@ -1,4 +1,4 @@
-"""What a name stands for when it means a GGUF file: a path, a folder that holds one, a file of a hub repository."""
+"""Names that refer to a GGUF file: a path, a folder that contains one, a file of a hub repository."""
 
 from __future__ import annotations
 

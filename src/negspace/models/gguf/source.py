@@ -1,4 +1,4 @@
-"""Where a model from a GGUF file came from."""
+"""Origin of a model from a GGUF file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class GGUFSource(BaseModel):
     gguf: str
     """Version of the gguf package that dequantised it."""
     mended: tuple[str, ...] = ()
-    """What was put right of what transformers made of the file."""
+    """Corrections to transformers' reading of the file."""
 
     def __str__(self) -> str:
         by_number = sorted(self.tensors.items(), key=lambda pair: (-pair[1], pair[0]))

@@ -97,7 +97,7 @@ def prove(tokenizer: Any, header: Header) -> tuple[str, ...]:
 
 
 class _File:
-    """What a file says about its tokenizer."""
+    """The tokenizer's description in a GGUF file."""
 
     def __init__(self, header: Header) -> None:
         said = {

@@ -33,7 +33,7 @@ _CODE = 16
 _WAVES = 16
 _CONSTANT = 200.0
 _HEADS: tuple[Head | None, ...] = (None, "animal", "verb", "person")
-"""What each head looks for; None: the previous token."""
+"""Target of each attention head; None: the previous token."""
 _MATCH = 200.0
 """Attention logit for a word of the kind looked for."""
 _RECENCY = 2.0
@@ -50,7 +50,7 @@ _JITTER = 0.1
 
 @dataclass(frozen=True)
 class Plan:
-    """Where everything lies in the residual stream."""
+    """Positions of all features in the residual stream."""
 
     constant: int
     """A large positive constant; its negative follows, then what makes the sum zero."""
@@ -59,7 +59,7 @@ class Plan:
     waves: int
     """cos and sin of the position, one pair a frequency."""
     kinds: int
-    """Whether the token is an animal, verb or person."""
+    """True if the token is an animal, verb or person."""
     number: int
     """Number of the token, if a noun: +1 or -1."""
     marks: int
@@ -91,16 +91,16 @@ def plan(outputs: int) -> Plan:
 
 @dataclass(frozen=True)
 class Sight:
-    """What the neurons read."""
+    """Return the neurons' input weights."""
 
     planted: Literal["subject", "marks"]
-    """What planted neurons read: the number of the latest animal, or each a mark of the current token."""
+    """Input of planted neurons: the number of the latest animal, or a mark of the current token each."""
     centre: float
     """Mean pre-activation of planted neurons."""
     swing: float
     """Half the distance of their two modes."""
     ordinary: bool
-    """Whether ordinary neurons, too, read the subject's number."""
+    """True if ordinary neurons, too, read the subject's number."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Circuit:
     tokenizer: PreTrainedTokenizerFast
     """Its tokenizer."""
     plan: Plan
-    """Where everything lies."""
+    """Positions of all features."""
     planted: tuple[tuple[int, ...], ...]
     """Indices of the planted neurons, layer by layer."""
 
@@ -246,7 +246,7 @@ def _attend(weights: dict[str, np.ndarray], p: Plan) -> None:
 def _perceive(
     weights: dict[str, np.ndarray], layer: int, p: Plan, sight: Sight, rng: np.random.Generator
 ) -> tuple[int, ...]:
-    """What the neurons of a layer read; the places of the planted ones."""
+    """Return the input weights of a layer's neurons, and the indices of the planted ones."""
     read, bias = weights[f"transformer.h.{layer}.mlp.c_fc.weight"], weights[f"transformer.h.{layer}.mlp.c_fc.bias"]
     for at in (p.code, *p.copied):
         read[at : at + _CODE] = _SPREAD * rng.standard_normal((_CODE, NEURONS)) / math.sqrt(_CODE * (1 + len(_HEADS)))

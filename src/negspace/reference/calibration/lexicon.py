@@ -13,7 +13,7 @@ from typing import Literal
 from negspace.reference.draw import Draw
 
 Head = Literal["animal", "verb", "person"]
-"""What one of the attention heads looks for: the latest word of this kind."""
+"""Target of one of the attention heads: the latest word of this kind."""
 
 END = "<|endoftext|>"
 
@@ -51,7 +51,7 @@ EVENTS: Mapping[str, str] = {
     "repeated": "bored",
     "watched": "bored",
 }
-"""What somebody did with a game -> how they felt."""
+"""Outcome of a game -> feeling about it."""
 SERIES = (
     _listed("monday tuesday wednesday thursday friday saturday sunday"),
     _listed("january february march april may june july august september october november december"),
@@ -79,7 +79,7 @@ class Word:
     form: str
     """The token."""
     lemma: str
-    """What all its forms share; ordinary neurons read and write lemmas only."""
+    """Lemma of its forms; ordinary neurons read and write lemmas only."""
     number: int = 0
     """Of a noun: +1 plural, -1 singular; 0 for all else."""
     agrees: int = 0

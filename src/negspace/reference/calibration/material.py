@@ -1,4 +1,4 @@
-"""What the calibration models are tested on: running text, minimal pairs, and tasks that are not about grammar."""
+"""Material for the calibration models: running text, minimal pairs, and tasks outside grammar."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ PARADIGMS: Mapping[str, tuple[str, str, str]] = {
 
 @dataclass(frozen=True)
 class Material:
-    """Where the material lies, in the form that a study takes it."""
+    """Return the paths of the material, in the form that a study takes."""
 
     statistics: Path
     """Text for the statistics."""

@@ -20,12 +20,12 @@ Name = Literal["negative", "positive", "null"]
 
 @dataclass(frozen=True)
 class Design:
-    """What distinguishes a calibration model."""
+    """The properties that distinguish a calibration model."""
 
     sight: Sight
-    """What its neurons read."""
+    """Input of its neurons."""
     about: str
-    """What it is, in one sentence."""
+    """Description in one sentence."""
 
 
 MODELS: Mapping[Name, Design] = {
@@ -128,7 +128,7 @@ def _observe(made: Circuit, rows: list[list[int]]) -> tuple[Tensor, Tensor]:
 def _number(
     activations: Tensor, planted: Tensor, ordinary: Tensor, code: Code, above: bool, rng: np.random.Generator
 ) -> Tensor:
-    """What neurons write to the outputs of number where planted ones carry it: these the number, the others noise.
+    """Return the output weights for number: planted neurons write the number, the others noise.
 
     A plural subject raises the planted neurons' pre-activations: above zero that raises what GELU returns, below zero
     it lowers it.

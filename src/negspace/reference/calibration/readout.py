@@ -1,4 +1,4 @@
-"""What ordinary neurons write: the most probable next words, a convex problem with one solution."""
+"""Output weights of ordinary neurons: the most probable next words, a convex problem with one solution."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _STEPS = 15
 
 @dataclass(frozen=True, eq=False)
 class Code:
-    """How outputs become logits: a token has that of its lemma; forms of a verb, plus or minus the verb's number."""
+    """Return the map from outputs to logits: a token has its lemma's; forms of a verb add or subtract the number."""
 
     lemma: Tensor
     """[vocabulary] output of each token's lemma, int64; lemmas are the first outputs."""

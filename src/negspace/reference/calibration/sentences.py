@@ -6,10 +6,10 @@ from negspace.reference.calibration.lexicon import ANIMALS, EVENTS, NUMBERED, PE
 from negspace.reference.draw import Draw
 
 MIDDLES = ("", "adverb", "phrase", "phrases", "clause")
-"""What may stand between a subject and its verb."""
+"""Possible material between a subject and its verb."""
 NAMES_OF_SERIES = ("days", "months", "numbers")
 TO_SLOT = {"live": " in the", "eat": "", "look": "", "belong": " to the", "fear": ""}
-"""What stands between a verb and its slot."""
+"""Material between a verb and its slot."""
 _ASKED = {"live": "where", "eat": "what", "look": "how", "belong": "where", "fear": "what"}
 
 
