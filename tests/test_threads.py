@@ -24,7 +24,7 @@ def _restore() -> Iterator[None]:
 
 
 class Machine:
-    """A clock, and passes that take so many seconds a token under each number of threads."""
+    """A clock, and passes that take so many seconds per token under each number of threads."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, cost: dict[int, float], bits: dict[int, float]) -> None:
         self.now, self.cost, self.bits, self.longest = 0.0, cost, bits, 0

@@ -50,7 +50,7 @@ NOTES = """
 | routed experts | one activation on rows sorted by expert; read with the routing | Mixtral, OLMoE |
 | shared expert | an MLP that every token passes beside routed ones | DeepSeek, Qwen 2 MoE |
 | second MLP | the second of two MLPs, one after the other in a layer | LongCat-Flash |
-| looped | as in its layout; a layer is run several times, and its neurons have as many values a token | HRM-Text |
+| looped | as in its layout; a layer is run several times, and its neurons have as many values per token | HRM-Text |
 
 An architecture that is not listed may work as well: loading proves every site with a forward pass, and says why if it
 cannot.

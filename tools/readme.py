@@ -202,7 +202,7 @@ def scaling(part: str) -> str:
         rows = [[name, f"{value:.2f}"] for name, value in found["units"].items()]
         head = ["cells of", "cost of a planned token / token of a plain forward pass"]
         rate, load = found["forward_tokens_per_second"], found["load_seconds"]
-        where = f"The plain pass reads {rate:,.0f} tokens a second on one core; the model loads in {load:.2f} s."
+        where = f"The plain pass reads {rate:,.0f} tokens per second on one core; the model loads in {load:.2f} s."
         return "\n\n".join([_table(head, rows), where])
     if part == "assumptions":
         rows = [

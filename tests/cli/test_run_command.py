@@ -27,7 +27,7 @@ def test_the_plan_comes_first_and_stops_there_if_asked(call: Any, given: list[st
     assert shown.status == 0, shown.err
     assert "Plan" in shown.out
     assert "ablation" in shown.out
-    assert "tokens a second" in shown.out
+    assert "tokens per second" in shown.out
     assert not (tmp_path / "run").exists()
 
 
@@ -50,14 +50,14 @@ def test_it_runs_the_analyses_asked_for(call: Any, given: list[str], tmp_path: P
     [
         (["--preset", "papper"], "no such preset"),
         (["--analysis", "doze"], "did you mean 'dose'"),
-        (["--set", "random"], "no NAME=VALUE"),
-        (["--set", "dose.=3"], "no NAME=VALUE"),
-        (["--set", "dose.points=[", "--analysis", "dose"], "no NAME=VALUE"),
+        (["--set", "random"], "not NAME=VALUE"),
+        (["--set", "dose.=3"], "not NAME=VALUE"),
+        (["--set", "dose.points=[", "--analysis", "dose"], "not NAME=VALUE"),
         (["--set", "dose.points=none", "--analysis", "dose"], "points: Input should be a valid integer"),
         (["--set", "random.x=1"], "no such analysis"),
-        (["--set", "analyses=3", "--set", "dose.points=3"], "analyses: 3, which is no section"),
-        (["--set", "resources=4", "--set", "resources.cpus=3"], "resources: 4, which is no section"),
-        (["--resources", "{"], "no YAML"),
+        (["--set", "analyses=3", "--set", "dose.points=3"], "analyses: 3, which is not a section"),
+        (["--set", "resources=4", "--set", "resources.cpus=3"], "resources: 4, which is not a section"),
+        (["--resources", "{"], "invalid YAML"),
         (["--resources", "{cpus: 0}"], "resources.cpus: Input should be greater than 0, not 0"),
         (["--resources", "{cpu: 1}"], "unknown field 'resources.cpu'\nto do: did you mean 'cpus'"),
         (

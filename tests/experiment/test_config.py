@@ -71,7 +71,7 @@ def test_reading_a_file(tmp_path: Path) -> None:
         (b"", "a NoneType instead of fields"),
         (b"1: 2", "instead of fields"),
         (b"\xff\xfe\xff", "not UTF-8"),
-        (b"!!python/object/apply:os.system ['true']", "no YAML"),
+        (b"!!python/object/apply:os.system ['true']", "invalid YAML"),
     ],
 )
 def test_files_that_are_no_study(tmp_path: Path, content: bytes, message: str) -> None:

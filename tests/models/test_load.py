@@ -385,7 +385,7 @@ def test_wrap_refuses_training_mode() -> None:
 
 
 def test_wrap_refuses_what_is_no_model() -> None:
-    with pytest.raises(ModelError, match="class Linear, which is no transformers model"):
+    with pytest.raises(ModelError, match="class Linear, which is not a transformers model"):
         wrap(torch.nn.Linear(2, 2), zoo.tokenizer())  # type: ignore[arg-type]
 
 

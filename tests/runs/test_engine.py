@@ -136,7 +136,7 @@ def test_progress_counts_what_is_left_and_leaves_out_what_was_recorded(
     counts = [(p.computed, p.reused, p.left) for p in seen]
     assert counts == [(0, 2, 3), (0, 2, 3), (1, 2, 2), (1, 2, 2), (1, 2, 2), (2, 2, 1)]
     assert [p.spent for p in seen] == [0, 10, 20, 20, 30, 40]
-    # Two seconds a unit of work, as the first of two cells of 10 showed; 30 more are to come.
+    # Two seconds per unit of work, as the first of two cells of 10 showed; 30 more are to come.
     assert math.isnan(seen[0].ahead)
     assert [p.ahead for p in seen[2:]] == pytest.approx([80, 80, 70, 60])
     assert [p.label for p in seen] == ["square of 2"] * 3 + ["square of 3"] * 3

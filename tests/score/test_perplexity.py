@@ -140,7 +140,7 @@ def test_an_endless_perplexity_is_an_error(make_model):
     model = make_model(toys.plain())
     with torch.no_grad():
         model.module.get_output_embeddings().weight.mul_(1e4)
-    with pytest.raises(ScoreError, match="whose exponential is no finite number"):
+    with pytest.raises(ScoreError, match="whose exponential is not finite"):
         perplexity(model, [STORY], window=16)
 
 
@@ -164,7 +164,7 @@ def test_a_text_shorter_than_the_window(make_model):
 def test_a_real_model_on_what_it_was_trained_on(stories260k, shared_data, plain_log_probs):
     text = (shared_data / "train_text" / "tinystories_valid_head.txt").read_text(encoding="utf-8")[:60_000]
     result = perplexity(stories260k, [text], window=256, windows=8, bos="always")
-    assert 1.2 < result.nll.mean() < 1.6  # documented as about 1.37 nats a token
+    assert 1.2 < result.nll.mean() < 1.6  # documented as about 1.37 nats per token
     assert perplexity(stories260k, shared_data / "wikitext2", windows=4).value > 50
     ids = [stories260k.bos_token_id, *stories260k.tokenizer(text).input_ids[255:510]]
     assert result.nll[1] == pytest.approx(-plain_log_probs(stories260k, ids).mean().item(), abs=1e-5)

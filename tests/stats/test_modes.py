@@ -116,7 +116,7 @@ def test_a_sketch_gives_nearly_the_modes_of_its_sample() -> None:
 @pytest.mark.parametrize(
     ("values", "weights", "most", "found"),
     [
-        ([], None, 4, "not one token"),
+        ([], None, 4, "no token"),
         ([1.0, np.nan], None, 4, "not finite"),
         ([1.0, 2.0], [1.0, -1.0], 4, "not finite"),
         ([1.0, 2.0], [1.0], 4, "1 weights"),

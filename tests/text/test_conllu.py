@@ -111,7 +111,7 @@ def test_what_cannot_be_read(tmp_path):
     latin.write_bytes(b"# caf\xe9")
     with pytest.raises(TextError, match="not UTF-8: byte 0xe9 at offset 5"):
         read_conllu(latin)
-    with pytest.raises(TextError, match="not one word"):
+    with pytest.raises(TextError, match="no word"):
         read_conllu(empty)
 
 

@@ -150,9 +150,9 @@ def test_saved_datasets(tmp_path):
         ("a.csv", 'text,label\n"Once,1\nTwice,2\n', "unexpected end of data (fields apart by commas)"),
         ("a.tsv", 'text\tlabel\n"No" he said.\t1\n', "line 2: "),
         ("a.csv", "a;b|c\nx;y|z\n", "no commas in the first line, but semicolons, bars"),
-        ("a.parquet", "PAR1 no", "no Parquet file, or a damaged one"),
-        ("a.arrow", "ARROW1 no", "no Arrow file, or a damaged one"),
-        ("b.arrow", "no", "no Arrow file, or a damaged one"),
+        ("a.parquet", "PAR1 no", "not a Parquet file, or a damaged one"),
+        ("a.arrow", "ARROW1 no", "not an Arrow file, or a damaged one"),
+        ("b.arrow", "no", "not an Arrow file, or a damaged one"),
     ],
 )
 def test_malformed_tables_are_refused(tmp_path, name, content, found):

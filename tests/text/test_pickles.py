@@ -166,7 +166,7 @@ def test_subclasses_are_no_plain_data(tmp_path):
 def test_damage_is_one_clear_error(tmp_path, data):
     with pytest.raises(PairsError) as caught:
         load_plain(write(tmp_path, data))
-    assert "no readable pickle" in caught.value.found or "instruction" in caught.value.found
+    assert "not a readable pickle" in caught.value.found or "instruction" in caught.value.found
     assert str(tmp_path / "some.pickle") in caught.value.asked
 
 
@@ -195,7 +195,7 @@ def test_size_and_absence(tmp_path, monkeypatch):
 
 def test_a_length_that_the_file_does_not_hold_takes_no_memory(tmp_path):
     data = b"\x80\x04\x8d" + struct.pack("<Q", 2**40) + b"short."
-    with pytest.raises(PairsError, match="no readable pickle"):
+    with pytest.raises(PairsError, match="not a readable pickle"):
         load_plain(write(tmp_path, data))
 
 

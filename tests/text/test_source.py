@@ -277,7 +277,7 @@ def refusals(tmp_path):
     (tmp_path / "mixed" / "1.jsonl").write_text('{"text": "a"}')
     (tmp_path / "mixed" / "2.jsonl").write_text('{"tale": "a"}')
     return [
-        (tmp_path / "paper.pdf", {}, "a PDF, which is no plain text", ".txt"),
+        (tmp_path / "paper.pdf", {}, "a PDF, which is not plain text", ".txt"),
         (tmp_path / "lines.txt", {}, "JSON Lines, whose syntax would be read as text", ".jsonl"),
         (tmp_path / "tagged.conllu", {}, "CoNLL-U, whose columns would be read as text", "plain text"),
         (tmp_path / "two.csv", {}, "several columns of text: a, b", "PATH#COLUMN"),

@@ -119,7 +119,7 @@ def test_without_spacy(monkeypatch):
 
 
 def test_a_text_without_words(pipeline):
-    with pytest.raises(TextError, match="not one word"):
+    with pytest.raises(TextError, match="no word"):
         tag_text(Text("blank", " \n\n "), pipeline)
 
 

@@ -1,4 +1,4 @@
-"""The tasks that are not about grammar: balanced by construction, fixed bytes, and items that can be answered."""
+"""The tasks outside grammar: balanced by construction, fixed bytes, and items that can be answered."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def test_the_card_states_what_the_files_hold(run: Path, scores: Path) -> None:
 
 def test_the_curve_is_thinned_but_keeps_its_ends(run: Path) -> None:
     card = render(run)
-    rows = card.split("nats a token |")[1].split("Repeat it")[0].strip().splitlines()[1:]
+    rows = card.split("nats per token |")[1].split("Repeat it")[0].strip().splitlines()[1:]
     assert len(rows) == 12
     assert rows[0].startswith("| 0 |")
     assert rows[-1].startswith("| 1,000 |")

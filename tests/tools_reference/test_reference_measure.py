@@ -30,7 +30,7 @@ def test_scores_are_measured_and_written(stories260k_path: Path, tmp_path: Path)
     assert words.value == round(perplexity(model, str(text)).value, 3)
     made = perplexity(model, str(text))
     assert bits.measure == "bits per byte"
-    # A little over four bytes a word, and 512 tokens for all: between one and a few bytes a token.
+    # A little over four bytes a word, and 512 tokens for all: between one and a few bytes per token.
     assert 1 < math.log2(made.value) / bits.value < 4
 
 

@@ -74,7 +74,7 @@ def train(
 
 @app.command()
 def pairs(
-    out: Annotated[Path, typer.Option(help="Folder for one JSONL file a paradigm.")],
+    out: Annotated[Path, typer.Option(help="Folder for one JSONL file per paradigm.")],
     seed: Annotated[int, typer.Option(help="Of the lexical choices.")] = 0,
     per_paradigm: Annotated[int, typer.Option(help="Pairs a paradigm, a multiple of 4.")] = 200,
 ) -> None:
@@ -87,11 +87,11 @@ def pairs(
 
 @app.command()
 def tasks(
-    out: Annotated[Path, typer.Option(help="Folder for one YAML and one JSONL file a task.")],
+    out: Annotated[Path, typer.Option(help="Folder for one YAML and one JSONL file per task.")],
     seed: Annotated[int, typer.Option(help="Of the lexical choices.")] = 0,
     per_task: Annotated[int, typer.Option(help="Items a task, or a few more: groups stay whole.")] = 300,
 ) -> None:
-    """Write the tasks that are not about grammar; with the defaults, those that the package bundles."""
+    """Write the tasks outside grammar; with the defaults, those that the package bundles."""
     from tools.reference.abilities import write
 
     paths = write(out, seed, per_task)

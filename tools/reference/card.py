@@ -277,7 +277,7 @@ Loss on the held-out rows:
 
 {
         _table(
-            ("step", "tokens", "nats a token"),
+            ("step", "tokens", "nats per token"),
             [(f"{point.step:,}", f"{point.tokens:,}", f"{point.held_out_loss:.3f}") for point in _thinned(curve)],
         )
     }

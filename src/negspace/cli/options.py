@@ -67,7 +67,7 @@ def set_fields(fields: Mapping[str, Any], settings: Sequence[str]) -> dict[str, 
         except yaml.YAMLError:
             equals = ""
         if not equals or not section or (dot and not field):
-            raise StudyError(asked, "no NAME=VALUE", todo)
+            raise StudyError(asked, "not NAME=VALUE", todo)
         if not dot:
             made[name] = value
         elif section in Study.model_fields and _section(section):
@@ -87,7 +87,7 @@ def _held(made: Mapping[str, Any], before: Mapping[str, Any], name: str, asked: 
     held = made.get(name, before.get(name)) or {}
     held = by_name(held) if name == "analyses" else held
     if not isinstance(held, Mapping):
-        raise StudyError(asked, f"{name}: {held!r}, which is no section with settings", "set the whole of it, or none")
+        raise StudyError(asked, f"{name}: {held!r}, which is not a section with settings", "set the whole of it, or none")
     return held
 
 
@@ -157,4 +157,4 @@ def _value(name: str, value: Any) -> Any:
         return yaml.safe_load(value)
     except yaml.YAMLError as error:
         todo = f"write '{{NAME: VALUE, ...}}' with some of: {', '.join(section.model_fields)}"
-        raise StudyError(f"--{name} {value}", "no YAML", todo) from error
+        raise StudyError(f"--{name} {value}", "invalid YAML", todo) from error

@@ -85,7 +85,7 @@ def _sentences(plan: Plan) -> list[str]:
     recorded = f"{plan.recorded:,} cells are recorded already and cost nothing more." if plan.recorded else ""
     if math.isnan(plan.rate):
         return [f"{plan.cells:,} cells are left, none of which the model is needed for.", recorded]
-    how = f"the model reads {plan.rate:,.0f} tokens a second here, by a trial just now"
+    how = f"the model reads {plan.rate:,.0f} tokens per second here, by a trial just now"
     if plan.recorded:
         how += ", and recorded cells tell what their kind takes"
     return [f"{plan.cells:,} cells, about {duration(plan.seconds)}: {how}.", recorded]

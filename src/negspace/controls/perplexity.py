@@ -167,7 +167,7 @@ def find_share(
     if not all(math.isfinite(value) and value > 0 for value in (target, baseline)):
         raise SelectionError(
             f"a share that reaches a perplexity of {target}",
-            f"a target of {target} and a baseline of {baseline}, of which one is no perplexity",
+            f"a target of {target} and a baseline of {baseline}, one of which is not a perplexity",
             "give the perplexities that `negspace.perplexity` measured: finite and above zero",
         )
     search = _Search(evaluate, target, baseline, max(sizes) - 1, largest, tolerance, max_evaluations)

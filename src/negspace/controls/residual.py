@@ -42,7 +42,7 @@ class ResidualChange:
     """The change that an ablation makes to the residual stream."""
 
     items: pd.DataFrame
-    """One row a layer and window; columns as in `ITEMS`."""
+    """One row per layer and window; columns as in `ITEMS`."""
 
     @property
     def by_layer(self) -> dict[int, float]:
@@ -115,7 +115,7 @@ def residual_change(
             if progress:
                 progress(start + len(ids), len(windows), "residual")
     items = pd.DataFrame(rows, columns=list(ITEMS)).astype({"layer": "int64", "window": "int64", "tokens": "int64"})
-    # A layer that is run several times has so many rows a window; each of its runs counts.
+    # A layer that is run several times has so many rows per window; each of its runs counts.
     return ResidualChange(items.groupby(["layer", "window"], as_index=False).sum())
 
 

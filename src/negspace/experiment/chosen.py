@@ -82,7 +82,7 @@ def names_of(rows: pd.DataFrame) -> list[str]:
 
 
 def spread(readings: Iterable[Reading], count: int) -> pd.DataFrame:
-    """Readings as a table: one column a neuron, by its name, one row a token number below `count`.
+    """Readings as a table: one column per neuron, by its name, one row per token number below `count`.
 
     Returns:
         float32; NaN where a token was not read, or did not reach the neuron's expert.

@@ -304,7 +304,7 @@ def read_study(path: str | Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f" in line {where.line + 1}" if where else ""
-        raise StudyError(asked, f"no YAML{line}", "write one `field: value` a line") from error
+        raise StudyError(asked, f"invalid YAML{line}", "write one `field: value` per line") from error
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise StudyError(asked, f"a {type(content).__name__} instead of fields", "write one `field: value` a line")
+        raise StudyError(asked, f"a {type(content).__name__} instead of fields", "write one `field: value` per line")
     return content

@@ -63,7 +63,7 @@ def matching(run: Run, share: float) -> tuple[Reference, ...]:
 
 
 def tasks(run: Run, share: float) -> tuple[Reference, ...]:
-    """Lines at the changes of accuracy on tasks that are not about grammar, in points."""
+    """Lines at the changes of accuracy on tasks outside grammar, in points."""
     if published(run) is None or share != 0.01:
         return ()
     top, control = TASKS

@@ -60,7 +60,7 @@ class Passages:
     windows: Windows
     """The passages; they do not overlap."""
     tokens: pd.DataFrame
-    """One row a token of the passages, in their order; columns as in `COLUMNS`."""
+    """One row per token of the passages, in their order; columns as in `COLUMNS`."""
     tagger: str
     """Whose tags these are: "gold", or name and version of the pipeline."""
 

@@ -25,7 +25,7 @@ class Load:
     """Cells that will be computed."""
 
     planned: Planned = field(default_factory=dict)
-    """One entry a cell."""
+    """One entry per cell."""
     detail: str = ""
     """Description in a few words: "9 shares x 3 kinds of sets"."""
 

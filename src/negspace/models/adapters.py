@@ -84,7 +84,7 @@ class Adapter:
             if folder.is_dir():
                 return str(folder)
         if self.base.startswith((".", "/", "~", "\\")) or self.base.count("/") > 1:
-            raise ModelError(asked, f"an adapter of {self.base} (in its {CONFIG}), which is no folder here", todo)
+            raise ModelError(asked, f"an adapter of {self.base} (in its {CONFIG}), which is not a folder here", todo)
         return self.base
 
 
@@ -202,7 +202,7 @@ def taken_out(asked: str, wrapped: Any) -> PreTrainedModel:
     inside = wrapped.get_base_model()
     if not isinstance(inside, PreTrainedModel):
         raise ModelError(
-            asked, f"PEFT around a {type(inside).__name__}, which is no transformers model", "wrap one of transformers"
+            asked, f"PEFT around a {type(inside).__name__}, which is not a transformers model", "wrap one of transformers"
         )
     # One that drops values, so that no two passes agree, is refused by whoever takes it.
     if (

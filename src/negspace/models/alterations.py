@@ -52,7 +52,7 @@ class Twin:
     """The state in which a module's class builds it from its configuration.
 
     Args:
-        module: any module; one that is no transformers model, or whose class cannot be made from a configuration
+        module: any module; one that is not a transformers model, or whose class cannot be made from a configuration
             alone, has a twin that knows nothing.
     """
 

@@ -228,7 +228,7 @@ def wrap(module: Any, tokenizer: Any = None, name: str | None = None) -> Model:
     if not isinstance(module, PreTrainedModel):
         raise ModelError(
             asked=asked,
-            found=f"an object of class {type(module).__name__}, which is no transformers model",
+            found=f"an object of class {type(module).__name__}, which is not a transformers model",
             todo="pass the PreTrainedModel itself",
         )
     place = embeddings(asked, module).weight.device

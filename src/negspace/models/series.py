@@ -134,7 +134,7 @@ def find(
     """
     if steps is not None and len(steps) != len(given):
         raise ModelError(
-            f"{len(given)} checkpoints with {len(steps)} steps", "lists of two lengths", "give one step a checkpoint"
+            f"{len(given)} checkpoints with {len(steps)} steps", "lists of two lengths", "give one step per checkpoint"
         )
     found: dict[tuple[str, str | None], Place] = {}
     notes: list[str] = []

@@ -239,7 +239,7 @@ class NeuronSet(Shareable):
                 f"the set of neurons in {path}", f"{error.strerror or error}", "give a file that NeuronSet.save wrote"
             ) from error
         except ValueError as error:
-            raise _not_a_set(path, f"no JSON ({error})") from error
+            raise _not_a_set(path, f"not JSON ({error})") from error
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             found = content.get("format") if isinstance(content, dict) else None
             raise _not_a_set(path, f"format {found!r} where {FORMAT!r} was expected")

@@ -89,7 +89,7 @@ class Scan(Shareable):
     FILE: ClassVar[str] = "scan.parquet"
 
     table: pd.DataFrame
-    """One row a neuron: layer, branch, expert (-1 in a dense MLP), neuron, wd, wd_error, md, negative_share, mean, std,
+    """One row per neuron: layer, branch, expert (-1 in a dense MLP), neuron, wd, wd_error, md, negative_share, mean, std,
     skewness, kurtosis (excess), bimodality, fraction_negative, mean_negative, tokens, and WD over the text's first and
     second half: wd_first, wd_second (NaN where it was not halved)."""
     info: ScanInfo
@@ -176,7 +176,7 @@ class Scan(Shareable):
         except OSError as error:  # pyarrow's own complaints are OSErrors too, or ArrowInvalid
             raise RecordError(asked, str(error.strerror or error), todo) from error
         except pa.ArrowException as error:
-            raise RecordError(asked, f"no Parquet file ({error})", todo) from error
+            raise RecordError(asked, f"not a Parquet file ({error})", todo) from error
         head = (content.schema.metadata or {}).get(b"negspace")
         if head is None:
             raise RecordError(asked, "a Parquet file without a scan's metadata", todo)
@@ -237,7 +237,7 @@ def scan(
 ) -> Scan:
     """Statistics of every neuron's pre-activations on a text, in one streaming pass over all layers.
 
-    Memory is bounded by 4.3 KB a neuron for the sketches, and 8 bytes a neuron and pair for the mapping difficulty,
+    Memory is bounded by 4.3 KB a neuron for the sketches, and 8 bytes per neuron and pair for the mapping difficulty,
     however many tokens. BOS, EOS and padding are run but not counted. WD is Kong et al.'s (2026): the Wasserstein
     distance of the standardised pre-activation from the Gaussian, here in closed form up to the error in `wd_error`.
 

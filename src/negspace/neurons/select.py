@@ -26,7 +26,7 @@ def top(
     """The neurons of highest score in each site.
 
     Args:
-        table: one row a neuron, sites in the order of the layout (`Scan.table`).
+        table: one row per neuron, sites in the order of the layout (`Scan.table`).
         layout: the sites.
         p: share of each site's neurons.
         by: column to rank by, one of SCORES; skewness counts by its magnitude.

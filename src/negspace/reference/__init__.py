@@ -61,7 +61,7 @@ def _steps(folder: Path) -> list[int]:
 
 
 def pairs_path() -> Path:
-    """Folder of the bundled minimal pairs: one JSONL file a paradigm, in the field layout of BLiMP.
+    """Folder of the bundled minimal pairs: one JSONL file per paradigm, in the field layout of BLiMP.
 
     Raises:
         PairsError: this installation lacks them.
@@ -73,7 +73,7 @@ def pairs_path() -> Path:
 
 
 def tasks_path() -> Path:
-    """Folder of the bundled tasks that are not about grammar: a JSONL file and a lm-evaluation-harness YAML for each.
+    """Folder of the bundled tasks outside grammar: a JSONL file and a lm-evaluation-harness YAML for each.
 
     Raises:
         TasksError: this installation lacks them.

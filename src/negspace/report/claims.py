@@ -1,4 +1,4 @@
-"""The paper's claims beside what runs say of them: one row a claim, one column a run."""
+"""The paper's claims beside what runs say of them: one row per claim, one column per run."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def summary(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def _effects(runs: Sequence[Run]) -> list[Figure]:
-    """One figure a share: rows are runs."""
+    """One figure per share: rows are runs."""
     tables = {run.label: table for run in runs if (table := run.table("summary")) is not None}
     shares = sorted({share for table in tables.values() for share in table["share"].dropna()})
     made = []

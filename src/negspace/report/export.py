@@ -21,7 +21,7 @@ _UNSAFE = re.compile(r"[^\w.@+-]+")
 def write_figures(
     runs: Sequence[Run], folder: str | Path, formats: Sequence[str], *, only: Sequence[str] = (), dpi: int = 300
 ) -> Iterator[Path]:
-    """Write the figures of some runs, one file a figure and format; of several runs each into a folder of its own.
+    """Write the figures of some runs, one file per figure and format; of several runs each into a folder of its own.
 
     Args:
         runs: the runs.

@@ -166,7 +166,7 @@ _LAYERS = {
 
 
 def _layers(run: Run) -> list[TableView]:
-    """One row a layer of the scan."""
+    """One row per layer of the scan."""
     assert run.scan is not None
     rows = []
     for layer, part in run.scan.table.groupby("layer"):

@@ -58,7 +58,7 @@ class Forecast:
         self._known: tuple[tuple[int, object], _Costs] | None = None
 
     def tried(self, seconds: float) -> None:
-        """A trial took so many seconds a unit of work just now."""
+        """A trial took so many seconds per unit of work just now."""
         self._trial = (seconds, self.spent)
 
     def learn(self, kind: str, units: float, seconds: float) -> None:

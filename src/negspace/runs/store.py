@@ -1,4 +1,4 @@
-"""The run folder: one file a record, each with a checksum over every one of its bytes."""
+"""The run folder: one file per record, each with a checksum over every one of its bytes."""
 
 from __future__ import annotations
 

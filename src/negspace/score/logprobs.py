@@ -43,7 +43,7 @@ _LONGEST = 4
 _FEW = 64
 """Tokens of a batch that stand for it where two ways to run the model are compared; whole lines, one at least."""
 _PROOF_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
-"""Largest difference of a sequence's log-probability that the proof allows; coarser numbers get 0.05 nats a token."""
+"""Largest difference of a sequence's log-probability that the proof allows; coarser numbers get 0.05 nats per token."""
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ class PairScores:
     score: Score
     """"sum" of the log-probabilities of a sentence, or their "mean" per scored token; suites have their own metric."""
     items: pd.DataFrame
-    """One row a pair: paradigm, phenomenon, language (where any is named), index, good, bad (float64 scores, nats; of a
+    """One row per pair: paradigm, phenomenon, language (where any is named), index, good, bad (float64 scores, nats; of a
     prediction the sides of the comparison that decides it, negative surprisals where it compares regions),
     good_tokens, bad_tokens (scored tokens), outcome."""
     notes: tuple[str, ...] = ()
@@ -59,14 +59,14 @@ class PairScores:
 
     @cached_property
     def by_paradigm(self) -> pd.DataFrame:
-        """One row a paradigm: paradigm, phenomenon, n, right, ties, identical, accuracy = right / (n - identical)."""
+        """One row per paradigm: paradigm, phenomenon, n, right, ties, identical, accuracy = right / (n - identical)."""
         table = _count(self.items, ["paradigm", "phenomenon"])
         table["accuracy"] = table["right"] / (table["n"] - table["identical"])
         return table
 
     @cached_property
     def by_phenomenon(self) -> pd.DataFrame:
-        """One row a phenomenon: phenomenon, n, right, ties, identical, accuracy = mean over its paradigms."""
+        """One row per phenomenon: phenomenon, n, right, ties, identical, accuracy = mean over its paradigms."""
         table = _count(self.items, ["phenomenon"])
         means = self.by_paradigm.groupby("phenomenon")["accuracy"].mean()
         table["accuracy"] = means.loc[table["phenomenon"]].to_numpy()

@@ -111,7 +111,7 @@ def perplexity_of(nll: np.ndarray, made: Windows) -> Perplexity:
     if mean > math.log(np.finfo(np.float64).max):
         raise ScoreError(
             f"the perplexity of {made.text_name}",
-            f"a mean of {mean:.3g} nats a token, whose exponential is no finite number",
+            f"a mean of {mean:.3g} nats per token, whose exponential is not finite",
             "check the model's weights and dtype",
         )
     return Perplexity(

@@ -40,7 +40,7 @@ def surprisal(
         progress: called with (windows done, windows in all, "surprisal").
 
     Returns:
-        One row a token but the first of each window, in their order; columns as in `ITEMS`.
+        One row per token but the first of each window, in their order; columns as in `ITEMS`.
 
     Raises:
         ScoreError: a log-likelihood that is not finite, or token ids that the model does not have.

@@ -52,7 +52,7 @@ def read_definition(task: str, folder: str | os.PathLike[str]) -> Definition | N
         made = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         text = " ".join(str(error).split())
-        raise TasksError(asked, f"no YAML of plain data ({text})", "write plain values, without !function") from error
+        raise TasksError(asked, f"not YAML of plain data ({text})", "write plain values, without !function") from error
     if not isinstance(made, dict) or made.get("task") != task:
         raise TasksError(asked, "another task or none in it", f"say task: {task}, or name the file after the task")
     config = {key: value for key, value in made.items() if key not in _DATA}

@@ -101,7 +101,7 @@ def read_rows(task: str, folder: str | os.PathLike[str], split: str | None = Non
     fields = _TASKS.get(task, _Known()).fields if definition is None else definition.fields
     rows = [_row(task, path, fields, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
     if not rows:
-        raise TasksError(f"the task {task} from {path}", "no items in it", "give a file with one JSON object a line")
+        raise TasksError(f"the task {task} from {path}", "no items in it", "give a file with one JSON object per line")
     return rows
 
 
@@ -110,9 +110,9 @@ def _row(task: str, path: Path, fields: tuple[str, ...], number: int, line: str)
     try:
         row = json.loads(line)
     except ValueError as error:
-        raise TasksError(asked, f"line {number} is no JSON ({error})", "write one JSON object a line") from error
+        raise TasksError(asked, f"line {number} is not JSON ({error})", "write one JSON object per line") from error
     if not isinstance(row, dict):
-        raise TasksError(asked, f"line {number} is a {type(row).__name__}", "write one JSON object a line")
+        raise TasksError(asked, f"line {number} is a {type(row).__name__}", "write one JSON object per line")
     try:
         adapted = _TASKS.get(task, _Known()).adapt(row)
     except _ADAPTABLE:

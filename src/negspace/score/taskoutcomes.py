@@ -91,7 +91,7 @@ def _right(task: Any, doc: Any, choices: list[str], sample: Mapping[str, Any]) -
             raise TasksError(
                 f"item {sample['doc_id']} of {task.task_name}",
                 f"the right answer {one!r} is none of its {len(choices)} choices",
-                "use a split whose answers are published, or mend the item",
+                "use a split whose answers are published, or correct the item",
             )
         places.append(place)
     return np.isin(np.arange(len(choices)), places)

@@ -96,7 +96,7 @@ class TaskScores:
     harness: str
     """Version of lm-evaluation-harness."""
     items: pd.DataFrame
-    """One row an item: task, item (its place in the data and a hash of it: the same under every condition), index,
+    """One row per item: task, item (its place in the data and a hash of it: the same under every condition), index,
     metric, value (float64: 1 right, 0 not; or the metric's own value), outcome ("right", "wrong", "tie", "graded"),
     margin (float64, nats, or nats a character under acc_norm: best right choice minus best wrong one; NaN without
     choices), choices (0 without), cut (the prompt exceeded the model's context and lost its beginning), harness
@@ -106,7 +106,7 @@ class TaskScores:
 
     @cached_property
     def by_task(self) -> pd.DataFrame:
-        """One row a task: task, n, metric, value (mean over its items), stderr (standard deviation of the items
+        """One row per task: task, n, metric, value (mean over its items), stderr (standard deviation of the items
         divided by sqrt(n)), chance (mean of 1 / choices; NaN without choices), ties, cut, harness (mean of the
         harness's own values: differs from `value` by ties only)."""
         rows = []

@@ -3,7 +3,7 @@
 ## How to use it
 
 1. **Nest the items.** `Nesting.pairs(paradigm, phenomenon)` for BLiMP, `.constructions(construction, family)` for TSE,
-   `.tasks(task)`, `.windows(count, document)`. One row an item; leave identical pairs out first.
+   `.tasks(task)`, `.windows(count, document)`. One row per item; leave identical pairs out first.
 2. **Contrast.** `compare(condition, reference, nesting, scale=...)`: two arrays [items], the same items in the same
    order. "points": outcomes 0 or 1; "nats": margins log p(good) - log p(bad); "sd": margins over the plain
    ones' `plain_sd`; "log ratio": mean negative log-likelihood of each window. The estimate: condition minus reference.

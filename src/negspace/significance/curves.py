@@ -76,8 +76,8 @@ def compare_curves(
     A curve passes through the plain model at (0, 0) and its doses, sorted by ln of the perplexity ratio x, and is
     linear between; doses at equal x are averaged. With X the smaller of both curves' largest x, the contrast is the
     integral from 0 to X of the difference of the curves, divided by X. For given x it is a weighted sum of the doses'
-    changes, so that its error over items is that of one value an item (`estimate.mean`); the error of x over windows is
-    added to first order. Random sets are a random effect, one curve a set (`sets`).
+    changes, so that its error over items is that of one value per item (`estimate.mean`); the error of x over windows is
+    added to first order. Random sets are a random effect, one curve per set (`sets`).
 
     Args:
         top: the family in question.
@@ -159,7 +159,7 @@ def band(curve: Curve | Sequence[Curve], items: Nesting, windows: Nesting, *, al
 
 @dataclass(frozen=True, eq=False)
 class _Linear:
-    """A functional of a curve, as one value an item and one deviation a window."""
+    """A functional of a curve, as one value per item and one deviation a window."""
 
     items: NDArray[np.float64]
     """[items] its mean over items is the functional."""

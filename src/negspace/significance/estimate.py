@@ -96,7 +96,7 @@ def grouped(values: ArrayLike, nesting: Nesting, *, outcomes: bool = False) -> G
             bound on the share of others in place of a variance of zero.
 
     Raises:
-        ValueError: not one value an item, or values that are not finite.
+        ValueError: not one value per item, or values that are not finite.
     """
     data = np.asarray(values, np.float64)
     if data.shape != nesting.group.shape:

@@ -44,7 +44,7 @@ class Measured:
     """Statistics of every neuron of a model."""
 
     table: pd.DataFrame
-    """One row a neuron: layer, branch, expert, neuron, the SCORES, wd_error, tokens, wd_first and wd_second."""
+    """One row per neuron: layer, branch, expert, neuron, the SCORES, wd_error, tokens, wd_first and wd_second."""
     warnings: tuple[str, ...]
     """Notes for the reader; one sentence each."""
     regridded: int

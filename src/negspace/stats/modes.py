@@ -176,14 +176,14 @@ def _checked(
     if most < 1:
         raise StatisticsError(asked, f"most={most}", "ask for at least one component")
     if counts.shape != points.shape:
-        raise StatisticsError(asked, f"{counts.size:,} weights", "give one weight a value")
+        raise StatisticsError(asked, f"{counts.size:,} weights", "give one weight per value")
     if not np.isfinite(points).all() or not np.isfinite(counts).all() or (counts < 0).any():
         raise StatisticsError(
             asked, "values that are not finite, or weights that are not or are negative", "check the activations"
         )
     kept = counts > 0
     if not kept.any():
-        raise StatisticsError(asked, "not one token", "give values of tokens that reached the neuron")
+        raise StatisticsError(asked, "no token", "give values of tokens that reached the neuron")
     return points[kept], counts[kept]
 
 

@@ -1,7 +1,7 @@
 """A scan's pass in parts: several workers read a part of the text each, and what they bring home is merged.
 
 Sketches are integers on grids that all parts share, so they merge to the bit, in any order. A part travels as a table:
-one row a neuron with its sketch, one row a paired token with what was kept of it.
+one row per neuron with its sketch, one row a paired token with what was kept of it.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def digest_of(grids: Mapping[str, Grid]) -> str:
 
 
 def grids_to_table(grids: Mapping[str, Grid]) -> pd.DataFrame:
-    """Grids as one row a neuron: path, then the fields of its grid in their own types."""
+    """Grids as one row per neuron: path, then the fields of its grid in their own types."""
     parts = [
         pd.DataFrame({"path": path, **{name: getattr(grid, name) for name in _GRID}}) for path, grid in grids.items()
     ]
@@ -180,7 +180,7 @@ def grids_from_table(table: pd.DataFrame) -> dict[str, Grid]:
 
 
 def part_to_table(part: Part) -> pd.DataFrame:
-    """A part as rows of bytes (little-endian): path, what ("bins", "sums", "tallies": one row a neuron, int64;
+    """A part as rows of bytes (little-endian): path, what ("bins", "sums", "tallies": one row per neuron, int64;
     "input", "activation": one row a paired token, float32), slot (of a token; the neuron's number else), data. A part
     that reads over the text's middle has "first bins", ... as well: the sketches of what lies before it."""
     blocks: list[tuple[str, str, NDArray[np.int64], NDArray[np.generic]]] = []

@@ -2,7 +2,7 @@
 
 Per neuron: a histogram on a fixed grid that also knows the mean of every bin, what lies beyond the grid (count and
 sum), the tokens below zero (count and sum), and the first four powers. Everything is an integer (sums are in fixed
-point), so merging is associative and commutative to the bit, over batches, devices and workers. 4,320 bytes a neuron,
+point), so merging is associative and commutative to the bit, over batches, devices and workers. 4,320 bytes per neuron,
 however many tokens.
 """
 

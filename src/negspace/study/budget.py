@@ -142,7 +142,7 @@ def choose(study: Study, model: Model | None = None) -> tuple[Budget, Model]:
             least = min(options, key=costs.roughly)
             raise StudyError(
                 f"a study in {study.budget}",
-                f"{_duration(costs.exactly(least) / rate)} at {rate:,.0f} tokens a second for the least that can be "
+                f"{_duration(costs.exactly(least) / rate)} at {rate:,.0f} tokens per second for the least that can be "
                 f"judged ({_named(least)}), of which the scan takes {_duration(costs.scan / rate)}",
                 "give more time, fewer shares or analyses, or fewer windows of the scan (windows)",
             )

@@ -112,10 +112,10 @@ def _read(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StudyError(
-            f"the plan {path}", f"no JSON ({error})", "give a file that --plan wrote, or a new name"
+            f"the plan {path}", f"not JSON ({error})", "give a file that --plan wrote, or a new name"
         ) from error
     if not isinstance(content, dict) or not isinstance(content.get("plan"), dict):
-        raise StudyError(f"the plan {path}", "JSON that is no plan", "give a file that --plan wrote, or a new name")
+        raise StudyError(f"the plan {path}", "JSON that is not a plan", "give a file that --plan wrote, or a new name")
     return content
 
 

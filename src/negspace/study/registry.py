@@ -56,9 +56,9 @@ def analysis(name: str) -> type[Analysis[Any]]:
         kind = point.load()
     except Exception as error:
         said = f"{type(error).__name__} when {point.value} is imported: {error}"
-        raise StudyError(asked, said, "mend or uninstall that package") from error
+        raise StudyError(asked, said, "fix or uninstall that package") from error
     if not (isinstance(kind, type) and issubclass(kind, Analysis)) or kind.name != name:
-        said = f"{point.value}, which is no subclass of Analysis with the name {name!r}"
+        said = f"{point.value}, which is not a subclass of Analysis with the name {name!r}"
         raise StudyError(asked, said, f"register the class under its name in the group {GROUP!r}")
     return kind
 

@@ -277,7 +277,7 @@ def _check_behaviour(store: Store, facts: Facts) -> None:
     key = digest(facts.identity)
     if key in before and not same(before[key], facts.behaviour, facts.source.dtype):
         raise ModelError(
-            f"to go on with the run in {store.folder} on {facts.source.name}",
+            f"to resume the run in {store.folder} on {facts.source.name}",
             "a model of the same weights, configuration and parts that gives other logits on the same tokens (they "
             f"moved by {distance(before[key], facts.behaviour):.2g} of their size): something outside of it changes "
             "what it computes, now or when the run began",

@@ -61,7 +61,7 @@ _BINARY = {
     b"\x80\x04": "a pickle",
     b"\x80\x05": "a pickle",
 }
-"""First bytes -> a format that is no plain text."""
+"""First bytes -> a format that is not plain text."""
 _MARKUP = re.compile(r"\s*<(!doctype|html|\?xml)\b", re.IGNORECASE)
 _LINE_ENDS = re.compile("\r\n?")
 
@@ -103,11 +103,11 @@ def read_content(path: Path, request: Request) -> str:
 def decode(data: bytes, request: Request) -> str:
     """The characters of UTF-8, without a byte order mark, every line end as LF.
 
-    Refused are other encodings, formats that are no plain text (by their first bytes), HTML and XML, and NUL.
+    Refused are other encodings, formats that are not plain text (by their first bytes), HTML and XML, and NUL.
     """
     for magic, name in _BINARY.items():
         if data.startswith(magic):
-            raise request.refusal(f"{name}, which is no plain text", "save its text as UTF-8 in a .txt file")
+            raise request.refusal(f"{name}, which is not plain text", "save its text as UTF-8 in a .txt file")
     if data[257:262] == b"ustar":
         raise request.refusal("a tar archive", "unpack it, and give the folder or a file of it")
     if data.startswith(_UTF_16):
@@ -140,7 +140,7 @@ def clean(text: str, what: str, request: Request) -> str:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
             raise request.refusal(
-                f"{what} holds half of a surrogate pair at character {error.start}, which is no Unicode text",
+                f"{what} holds half of a surrogate pair at character {error.start}, which is not valid Unicode",
                 "decode the text anew, with errors='replace' if need be",
             ) from error
     if (at := text.find("\0")) >= 0:

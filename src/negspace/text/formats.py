@@ -65,13 +65,13 @@ def read_table(path: Path, request: Request) -> Table:
 
 
 def json_lines(name: str, text: str, request: Request) -> Table:
-    """A table of one JSON object a line; blank lines are no rows."""
+    """A table of one JSON object per line; blank lines are no rows."""
     records: list[Mapping[str, Any]] = []
     lines: list[int] = []
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        value = _loads(line, f"line {number}: ", "give JSON Lines: one JSON object a line", request)
+        value = _loads(line, f"line {number}: ", "give JSON Lines: one JSON object per line", request)
         records.append(_record(value, f"line {number}", request))
         lines.append(number)
     return from_records(name, records, lines)
@@ -113,7 +113,7 @@ def _json(name: str, data: bytes, request: Request) -> Table:
     except ValueError as error:
         if "Extra data" in str(error):
             return json_lines(name, text, request)
-        raise request.refusal(f"no JSON: {error}" if text.strip() else "an empty file", "give a JSON file") from error
+        raise request.refusal(f"not JSON: {error}" if text.strip() else "an empty file", "give a JSON file") from error
     except RecursionError as error:
         raise request.refusal("JSON nested too deeply", "give a list of objects") from error
     if isinstance(value, list):
@@ -198,7 +198,7 @@ def _parquet(name: str, data: bytes, request: Request) -> Table:
     try:
         return from_arrow(name, pq.read_table(pa.BufferReader(data)))
     except (pa.ArrowException, OSError) as error:
-        raise request.refusal(f"no Parquet file, or a damaged one ({error})", "fetch or make the file again") from error
+        raise request.refusal(f"not a Parquet file, or a damaged one ({error})", "fetch or make the file again") from error
 
 
 def _arrow(name: str, data: bytes, request: Request) -> Table:
@@ -209,7 +209,7 @@ def _arrow(name: str, data: bytes, request: Request) -> Table:
     try:
         return from_arrow(name, opened(pa.BufferReader(data)).read_all())
     except (pa.ArrowException, OSError) as error:
-        raise request.refusal(f"no Arrow file, or a damaged one ({error})", "fetch or make the file again") from error
+        raise request.refusal(f"not an Arrow file, or a damaged one ({error})", "fetch or make the file again") from error
 
 
 _READERS: Mapping[str, Callable[[str, bytes, Request], Table]] = {

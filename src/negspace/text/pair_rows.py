@@ -232,7 +232,7 @@ def _apart(lines: Sequence[tuple[int, str]], origin: Origin, request: Request) -
 def _alternating(lines: Sequence[tuple[int, str]], name: str, phenomenon: str, request: Request) -> Iterator[Row]:
     """Zorro: ungrammatical sentences on odd lines, the grammatical one of the pair on the next."""
     if len(lines) % 2:
-        raise request.refusal(f"{len(lines)} lines, an odd number", "give two lines a pair, as Zorro does")
+        raise request.refusal(f"{len(lines)} lines, an odd number", "give two lines per pair, as Zorro does")
     for (_, bad), (_, good) in zip(lines[::2], lines[1::2], strict=True):
         yield Row("pairs", name, phenomenon, "", clean(good, "a line", request), clean(bad, "a line", request))
 

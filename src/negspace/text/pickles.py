@@ -169,5 +169,5 @@ class _Machine:
 
     def _damaged(self, offset: int, why: str) -> PairsError:
         return PairsError(
-            self.asked, f"no readable pickle: {why} (at byte {offset})", "get the file again, or its pairs as JSONL"
+            self.asked, f"not a readable pickle: {why} (at byte {offset})", "get the file again, or its pairs as JSONL"
         )

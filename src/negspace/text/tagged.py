@@ -79,7 +79,7 @@ def make_tagged(
         TextError: there are no words.
     """
     if not words:
-        raise TextError(f"the tagged words of {text.name}", "not one word", "give a text with words in it")
+        raise TextError(f"the tagged words of {text.name}", "no word", "give a text with words in it")
     start, end, upos, dep, sentence, document = zip(*words, strict=True)
     numbers = [np.asarray(column, np.int64) for column in (start, end, sentence, document)]
     labels = [np.asarray(column, np.str_) for column in (upos, dep)]

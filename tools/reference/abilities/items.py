@@ -1,4 +1,4 @@
-"""Items of the tasks that are not about grammar: balanced groups, the registry of abilities, and generation."""
+"""Items of the tasks outside grammar: balanced groups, the registry of abilities, and generation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Minimal pairs on disk: one JSONL file a paradigm, in the field layout of BLiMP, with tags."""
+"""Minimal pairs on disk: one JSONL file per paradigm, in the field layout of BLiMP, with tags."""
 
 from __future__ import annotations
 

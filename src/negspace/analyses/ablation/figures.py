@@ -118,7 +118,7 @@ def _contrasts(run: Run, table: pd.DataFrame) -> Figure:
 
 
 def _groups(run: Run, table: pd.DataFrame, name: str, column: str, title: str) -> list[Figure]:
-    """One figure a share: accuracy in every group under every condition, and its change."""
+    """One figure per share: accuracy in every group under every condition, and its change."""
     made = []
     baseline = table[table["role"] == "baseline"]
     groups = list(baseline.sort_values(column)[column])

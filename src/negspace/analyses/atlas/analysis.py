@@ -85,14 +85,14 @@ def fit_and_drive(
 
     Args:
         modes: most components of a mixture.
-        activations: one row a token, one column a neuron; NaN where there is none (`chosen.spread`).
+        activations: one row per token, one column per neuron; NaN where there is none (`chosen.spread`).
         tokens: what is known of these tokens (`Passages.tokens`).
         critical: suite -> what `critical_tokens` gave for its pairs.
         fewest, permutations, level, draws, seed: as for `driven`.
         progress: called as progress(done, total, what).
 
     Returns:
-        Name of the neuron -> its mixture (neurons that no token reached are left out), and one row a neuron, mode, kind
+        Name of the neuron -> its mixture (neurons that no token reached are left out), and one row per neuron, mode, kind
         and value: name, mode (from 0), kind ("token", "upos", "dep", "phenomenon"), value, tokens (of the value), count
         (of these in the mode), base, lift, low, high, p. For phenomena, shares are means over paradigms; a phenomenon
         of TSE is a construction.

@@ -27,7 +27,7 @@ COLUMNS = {
     "number": "0 for the first differing token of the sentence, 1 for the next",
     "token": "the token as text",
 }
-"""Column -> meaning; beside them one column a neuron with its pre-activations."""
+"""Column -> meaning; beside them one column per neuron with its pre-activations."""
 
 
 def critical_tokens(
@@ -54,7 +54,7 @@ def critical_tokens(
     Sentences of one length run together, in batches that depend on the pairs alone.
 
     Returns:
-        One row a differing token, columns as in `COLUMNS`, then one float32 column a neuron, by its name; NaN where the
+        One row a differing token, columns as in `COLUMNS`, then one float32 column per neuron, by its name; NaN where the
         token did not reach the neuron's expert.
 
     Raises:

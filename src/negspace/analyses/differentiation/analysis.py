@@ -120,7 +120,7 @@ def differentiate(
         nearest: share of all such pairs that is kept, the nearest ones.
         progress: called as progress(done, total, what).
 
-    Memory: 4 bytes a token and dimension of a layer's inputs, of as many layers as fit 1 GiB.
+    Memory: 4 bytes per token and dimension of a layer's inputs, of as many layers as fit 1 GiB.
 
     Raises:
         SelectionError: neurons of another layout.

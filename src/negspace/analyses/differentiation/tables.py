@@ -184,7 +184,7 @@ def _measured(pairs: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
 
 
 def _neurons(sets: Sequence[Mapping[str, Any]], about: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """One row a neuron and set."""
+    """One row per neuron and set."""
     given = pairs[["name", "kind", "apart", "distance"]].assign(**_measured(pairs))
     means = given.groupby(["name", "kind"]).mean().unstack("kind")
     columns = {}

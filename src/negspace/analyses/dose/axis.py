@@ -36,7 +36,7 @@ TABLES = schema(
         "damage_axis",
         (
             *_WHERE,
-            Column("set", str, "top, random (mean over one curve a seed) or bottom"),
+            Column("set", str, "top, random (mean over one curve per seed) or bottom"),
             Column("dose", bool, "true for a measured dose, false for a point of the fitted curve"),
             Column("ratio", float, "perplexity divided by the plain model's"),
             Column("change", float, "change of the score from the plain model at that perplexity"),

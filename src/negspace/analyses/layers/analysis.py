@@ -82,7 +82,7 @@ def changes_of(neurons: NeuronSet, intervention: str, depth: int) -> tuple[str, 
 
 
 def _sweep(bench: Workbench, cell: Cell, step: Step) -> tuple[Mapping[str, Any], pd.DataFrame]:
-    """Scores of all conditions of a cell. Items: one row a condition (its number in the spec) and window or pair."""
+    """Scores of all conditions of a cell. Items: one row per condition (its number in the spec) and window or pair."""
     spec, model = cell.spec, bench.model
     zero, mode = Intervention(spec["intervention"]).arguments
     conditions = []

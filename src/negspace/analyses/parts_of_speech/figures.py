@@ -33,7 +33,7 @@ def figures(run: Run) -> list[Figure]:
         caption = f"Mean surprisal added by the ablation, with {run.level} intervals clustered by window."
         if len(tags) > len(shown):
             caption += f" The {len(tags) - len(shown)} with the least excess are in the table."
-        panel = forest(shown, dots, "excess surprisal (nats a token)")
+        panel = forest(shown, dots, "excess surprisal (nats per token)")
         made.append(Figure(f"parts_of_speech_{kind}", f"Excess surprisal by {words}", caption, (panel,)))
     return made
 

@@ -119,7 +119,7 @@ class Training(Analysis[TrainingSettings]):
             raise StudyError(
                 f"a series of checkpoints with the adapter {' and '.join(bench.study.adapter)}",
                 "an adapter, which was trained on one checkpoint and not on the others",
-                "leave out the adapter, or the analysis of training",
+                "leave out the adapter, or the training analysis",
             )
         places, notes = find(settings.revisions, bench.study.model, settings.steps)
         held = contents(places)
@@ -243,7 +243,7 @@ class Training(Analysis[TrainingSettings]):
     def _enough(self, found: int) -> None:
         if found < 2:
             raise StudyError(
-                "a study of training", "fewer than two checkpoints that differ", "name more of them, or mend the copies"
+                "the training analysis", "fewer than two checkpoints that differ", "name more of them, or replace the copies"
             )
 
     def _meet(self, coming: Sequence[_Coming]) -> list[dict[str, Any]]:

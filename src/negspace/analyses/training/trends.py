@@ -193,6 +193,6 @@ def _conditions(training: pd.DataFrame) -> list[str]:
 
 
 def _figures(training: pd.DataFrame, condition: str, score: str, column: str) -> NDArray[np.float64]:
-    """One figure a checkpoint, in order of steps."""
+    """One figure per checkpoint, in order of steps."""
     rows = training[(training["condition"] == condition) & (training["score"] == score)]
     return rows[column].to_numpy(np.float64)
