@@ -112,7 +112,11 @@ def material(
         for parameter in earlier.parameters():
             parameter.mul_(1.05)
     earlier.save_pretrained(folder / "checkpoints" / "step1")
-    shutil.copytree(folder / "checkpoints" / "step1", folder / "OTHER")
+    for number in (1, 2):
+        shutil.copytree(folder / "checkpoints" / "step1", folder / f"OTHER{number}")
+        with torch.no_grad():
+            next(earlier.parameters()).mul_(1.05)
+        earlier.save_pretrained(folder / f"OTHER{number}")
     own = peft.LoraConfig(r=2, target_modules=["query_key_value"], task_type="CAUSAL_LM", init_lora_weights=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # peft asks transformers for a name that is going
@@ -155,10 +159,10 @@ def prepare(words: list[str], call: Any) -> None:
         call([*main, "--out", "RUN", *SIZES])
     folders = [word for word in words if re.fullmatch(r"(runs/|RUN|demo$)\S*", word)]
     for number, name in enumerate(folders):
-        if Path(name).exists() or words[0] == "doctor":
+        if Path(name).exists():
             continue
-        if number and words[0] in ("compare", "report"):
-            call([*(word.replace("MODEL", "OTHER") for word in main), "--out", name, *SIZES])
+        if number and words[0] == "compare":
+            call([*(word.replace("MODEL", f"OTHER{number}") for word in main), "--out", name, *SIZES])
         else:
             shutil.copytree("RUN", name)
 

@@ -87,7 +87,9 @@ def _held(made: Mapping[str, Any], before: Mapping[str, Any], name: str, asked: 
     held = made.get(name, before.get(name)) or {}
     held = by_name(held) if name == "analyses" else held
     if not isinstance(held, Mapping):
-        raise StudyError(asked, f"{name}: {held!r}, which is not a section with settings", "set the whole of it, or none")
+        raise StudyError(
+            asked, f"{name}: {held!r}, which is not a section with settings", "set the whole of it, or none"
+        )
     return held
 
 

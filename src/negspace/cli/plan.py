@@ -47,8 +47,8 @@ def plan_json(plan: Plan) -> str:
     }
     if (budget := plan.budget) is not None:
         contrasts = [
-            {**asdict(one), "detectable": None if math.isnan(one.detectable) else one.detectable}
-            for one in budget.contrasts
+            {**asdict(contrast), "detectable": None if math.isnan(contrast.detectable) else contrast.detectable}
+            for contrast in budget.contrasts
         ]
         whole["budget"] = {"sizes": dict(budget.sizes), "tests": budget.tests, "contrasts": contrasts}
     return json.dumps({"plan": loads, **whole}, indent=1, ensure_ascii=False)
@@ -59,7 +59,7 @@ def _show_budget(budget: Budget, console: Console) -> None:
     from negspace.report.tables import plain, rows
     from negspace.study.budget import SOURCE
 
-    body = [(one.name, duration(one.seconds), _effect(one)) for one in budget.contrasts]
+    body = [(contrast.name, duration(contrast.seconds), _effect(contrast)) for contrast in budget.contrasts]
     console.print(rows("Budget", [("contrast", "left"), ("cost", "right"), ("detectable", "left")], body))
     sizes = ", ".join(f"{name} = {size:,}" for name, size in budget.sizes.items())
     s = budget.study

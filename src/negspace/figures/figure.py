@@ -141,8 +141,11 @@ def log_ticks(panel: Panel, direction: Direction) -> tuple[tuple[float, str], ..
     """Ticks at 1, 2 and 5 times powers of ten for a logarithmic axis, at the powers alone where they are many."""
     parts = [
         part
-        for one in panel.series
-        for part in ((one.x if direction == "x" else one.y), *((one.low, one.high) if one.along == direction else ()))
+        for line in panel.series
+        for part in (
+            (line.x if direction == "x" else line.y),
+            *((line.low, line.high) if line.along == direction else ()),
+        )
         if part is not None
     ]
     values = np.concatenate(parts) if parts else np.ones(1)

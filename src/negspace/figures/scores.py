@@ -73,19 +73,19 @@ def beside(series: Sequence[Series], axis: Axis, step: float = 0.012) -> tuple[S
     Returns:
         The same series; what is said on hover are the true places.
     """
-    moved = [one for one in series if one.low is not None]
-    places = np.concatenate([one.x for one in moved]) if moved else np.zeros(0)
+    moved = [line for line in series if line.low is not None]
+    places = np.concatenate([line.x for line in moved]) if moved else np.zeros(0)
     places = np.log10(places) if axis.log else places
     if len(moved) < 2 or not len(places) or np.ptp(places) == 0:
         return tuple(series)
     made = []
-    for one in series:
-        if one.low is None:
-            made.append(one)
+    for line in series:
+        if line.low is None:
+            made.append(line)
             continue
-        shift = (moved.index(one) - (len(moved) - 1) / 2) * step * float(np.ptp(places))
-        labels = one.labels or tuple(f"{axis.label} {value:.4g}" for value in one.x)
-        made.append(replace(one, x=one.x * 10**shift if axis.log else one.x + shift, labels=labels, at=one.x))
+        shift = (moved.index(line) - (len(moved) - 1) / 2) * step * float(np.ptp(places))
+        labels = line.labels or tuple(f"{axis.label} {value:.4g}" for value in line.x)
+        made.append(replace(line, x=line.x * 10**shift if axis.log else line.x + shift, labels=labels, at=line.x))
     return tuple(made)
 
 

@@ -147,12 +147,12 @@ def attach(module: PreTrainedModel, adapters: Sequence[Adapter]) -> PreTrainedMo
         ModelError: peft is missing; an adapter does not fit; several that cannot act together; or one that acts outside
             of the layers.
     """
-    asked = f"{' and '.join(one.name for one in adapters)} on {type(module).__name__}"
+    asked = f"{' and '.join(adapter.name for adapter in adapters)} on {type(module).__name__}"
     try:
         from peft import PeftModel
     except ImportError as error:
         raise ModelError(asked, "an adapter, and no package to read it", "pip install 'negspace[peft]'") from error
-    kinds = sorted({one.kind for one in adapters})
+    kinds = sorted({adapter.kind for adapter in adapters})
     if len(kinds) > 1:
         raise ModelError(
             asked, f"adapters of several kinds: {', '.join(kinds)}", "merge one into the base first (merge_and_unload)"
@@ -202,7 +202,9 @@ def taken_out(asked: str, wrapped: Any) -> PreTrainedModel:
     inside = wrapped.get_base_model()
     if not isinstance(inside, PreTrainedModel):
         raise ModelError(
-            asked, f"PEFT around a {type(inside).__name__}, which is not a transformers model", "wrap one of transformers"
+            asked,
+            f"PEFT around a {type(inside).__name__}, which is not a transformers model",
+            "wrap one of transformers",
         )
     # One that drops values, so that no two passes agree, is refused by whoever takes it.
     if (

@@ -106,13 +106,13 @@ def load(
         chosen = [own, *chosen]
     if chosen:
         module = adapters.attach(module, chosen)
-        held = next((one for one in chosen if one.has_tokenizer), None)
+        held = next((folder for folder in chosen if folder.has_tokenizer), None)
         if held is not None:
             get = lambda: AutoTokenizer.from_pretrained(held.folder, trust_remote_code=trust_remote_code)  # noqa: E731
             tokenizer = fetch(get, held.name, None, "tokenizer")
         changes = {
-            "name": " + ".join([source.name, *(one.name for one in chosen)]),
-            "adapters": tuple(one.source for one in chosen),
+            "name": " + ".join([source.name, *(folder.name for folder in chosen)]),
+            "adapters": tuple(folder.source for folder in chosen),
             "dtype": _dtypes(module),
         }
         source = source.model_copy(update=changes)

@@ -190,7 +190,7 @@ def screen(places: Sequence[Place], held: Sequence[Contents]) -> list[Duplicate]
     The last checkpoint counts as itself, and of the others the earlier one. A file that all checkpoints share is a
     frozen part of the model and no duplicate, unless all the rest is shared as well.
     """
-    frozen = set.intersection(*(set(one.weights.values()) for one in held)) if len(held) > 2 else set()
+    frozen = set.intersection(*(set(file.weights.values()) for file in held)) if len(held) > 2 else set()
     order = [len(places) - 1, *range(len(places) - 1)]
     sound: list[int] = []
     found: list[Duplicate] = []
@@ -227,7 +227,7 @@ def _expand(given: str, model: str) -> tuple[bool, list[tuple[str, str | None]]]
     if _is_checkpoint(path):
         return False, [(str(path), None)]
     if path.is_dir():
-        inside = [str(one) for one in sorted(path.iterdir()) if _is_checkpoint(one)]
+        inside = [str(folder) for folder in sorted(path.iterdir()) if _is_checkpoint(folder)]
         if not inside:
             raise ModelError(asked, "a folder without checkpoints", "name a folder of folders with config.json in each")
         return True, [(name, None) for name in inside]

@@ -89,7 +89,7 @@ class Scan(Shareable):
     FILE: ClassVar[str] = "scan.parquet"
 
     table: pd.DataFrame
-    """One row per neuron: layer, branch, expert (-1 in a dense MLP), neuron, wd, wd_error, md, negative_share, mean, std,
+    """One row per neuron: layer, branch, expert (-1 if dense), neuron, wd, wd_error, md, negative_share, mean, std,
     skewness, kurtosis (excess), bimodality, fraction_negative, mean_negative, tokens, and WD over the text's first and
     second half: wd_first, wd_second (NaN where it was not halved)."""
     info: ScanInfo

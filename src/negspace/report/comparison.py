@@ -78,7 +78,7 @@ def _effects(runs: Sequence[Run]) -> list[Figure]:
                         labels[run] = str(row["condition"])
                 if values:
                     series.append(Dots(name, role, values, labels))
-            rows = [run for run in tables if any(run in one.values for one in series)]
+            rows = [run for run in tables if any(run in line.values for line in series)]
             if len(rows) > 1:
                 panels.append(forest(rows, series, label, title=title, zero=zero))
         if not panels:

@@ -41,7 +41,7 @@ class Details:
     def say(self, name: str, words: Iterable[str]) -> None:
         """Add words that find a neuron, each once."""
         kept = self.words.get(name, "").split(" ") if name in self.words else []
-        fresh = [word for word in dict.fromkeys(one.strip() for one in words) if word and word not in kept]
+        fresh = [word for word in dict.fromkeys(word.strip() for word in words) if word and word not in kept]
         self.words[name] = " ".join([*kept, *fresh][:_MOST_WORDS])
 
 

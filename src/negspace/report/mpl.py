@@ -175,7 +175,7 @@ def _panel(axes: Any, panel: Panel) -> None:
     if panel.title:
         width = axes.figure.get_size_inches()[0] / max(1, axes.get_gridspec().ncols)
         # What names a line across stands between the panel and its title.
-        named = any(one.axis == "x" and one.label for one in panel.references)
+        named = any(line.axis == "x" and line.label for line in panel.references)
         wrapped = textwrap.wrap(plain(panel.title), int(width * 15))
         axes.set_title("\n".join(wrapped), loc="left", pad=11 if named else None)
 

@@ -117,16 +117,18 @@ class Forecast:
     def _estimate(self) -> _Costs:
         if not self._ended:
             return _Costs(math.nan if self._trial is None else self._trial[0], {}, [0.0])
-        kinds = sorted({one.kind for one in self._ended})
+        kinds = sorted({cell.kind for cell in self._ended})
         # Unknown are the common cost, what each kind's differs by, the pace of earlier runs, which is one number, and
         # that of this one, a walk from its start until now.
         begin = 2 + len(kinds)
         now = begin + int(self.spent // self._stretch)
         rows: list[_Row] = []
-        for one in self._ended:
-            pace = begin - 1 if math.isnan(one.at) else begin + int(one.at // self._stretch)
-            noise = _NOISE * math.sqrt(1 + 3 * _SHORT / one.seconds)
-            rows.append(({0: 1.0, 1 + kinds.index(one.kind): 1.0, pace: 1.0}, math.log(one.seconds / one.units), noise))
+        for cell in self._ended:
+            pace = begin - 1 if math.isnan(cell.at) else begin + int(cell.at // self._stretch)
+            noise = _NOISE * math.sqrt(1 + 3 * _SHORT / cell.seconds)
+            rows.append(
+                ({0: 1.0, 1 + kinds.index(cell.kind): 1.0, pace: 1.0}, math.log(cell.seconds / cell.units), noise)
+            )
         if self._trial is not None:
             seconds, at = self._trial
             rows.append(({0: 1.0, begin + int(at // self._stretch): 1.0}, math.log(seconds), _TRIAL))

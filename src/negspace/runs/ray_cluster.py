@@ -186,7 +186,7 @@ class RayCluster:
         ready = [worker for worker in self._workers if worker.ready]
         for worker in sorted(ready, key=lambda worker: worker.place not in here):
             if worker.busy is None:
-                cell = choose(worker.place, waiting, Counter(one.place for one in ready))
+                cell = choose(worker.place, waiting, Counter(reference.place for reference in ready))
                 if cell is not None:
                     waiting.remove(cell)
                     worker.busy, worker.place, worker.since = cell, cell.place, time.monotonic()

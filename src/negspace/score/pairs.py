@@ -51,7 +51,7 @@ class PairScores:
     score: Score
     """"sum" of the log-probabilities of a sentence, or their "mean" per scored token; suites have their own metric."""
     items: pd.DataFrame
-    """One row per pair: paradigm, phenomenon, language (where any is named), index, good, bad (float64 scores, nats; of a
+    """One row per pair: paradigm, phenomenon, language (if any is named), index, good, bad (float64 scores, nats; of a
     prediction the sides of the comparison that decides it, negative surprisals where it compares regions),
     good_tokens, bad_tokens (scored tokens), outcome."""
     notes: tuple[str, ...] = ()
@@ -224,9 +224,9 @@ class Prepared:
         outcome = np.select([self.same, good > bad, good < bad], ["identical", "right", "wrong"], "tie")
         items["outcome"] = pd.Categorical(outcome, categories=_OUTCOMES)
         for name in ("index", "phenomenon", "paradigm"):
-            items.insert(0, name, [getattr(one, name) for one in self.pairs])
-        if any(one.language for one in self.pairs):
-            items.insert(2, "language", [one.language for one in self.pairs])
+            items.insert(0, name, [getattr(pair, name) for pair in self.pairs])
+        if any(pair.language for pair in self.pairs):
+            items.insert(2, "language", [pair.language for pair in self.pairs])
         pairs = self.pairs
         return PairScores(pairs.name, pairs.kind, pairs.hash, self.protocol, self.score, items, pairs.notes)
 
@@ -261,7 +261,7 @@ def prepare(
     good, bad = encode_pairs(made, model.tokenizer, protocol=protocol, context=model.context)
     sentences = (*good, *bad)
     leads = tuple(sorted({sentence.tokens[: sentence.lead] for sentence in sentences if sentence.lead > 1}))
-    probe = next((sentence.text for one in made.predictions for sentence in one.sentences.values()), None)
+    probe = next((sentence.text for prediction in made.predictions for sentence in prediction.sentences.values()), None)
     prefix = () if probe is None else _prefix(model.tokenizer, protocol, probe)
     predicted = measurable(made.predictions, model.tokenizer, prefix, context=model.context)
     prepared = Prepared(made, protocol, score or _SCORE[made.kind], sentences, leads, predicted)
@@ -291,7 +291,7 @@ def encode_pairs(
             encoded[sentence] = Encoded(tuple(ids), 1)
         else:
             encoded[sentence] = Encoded((*prefix, *ids), len(prefix))
-    if not all(_fits(one, context) for one in encoded.values()):
+    if not all(_fits(sequence, context) for sequence in encoded.values()):
         for pair in pairs.pairs:
             for which, sentence in (("good", pair.good), ("bad", pair.bad)):
                 _check_length(encoded[sentence], pair, which, sentence, context)

@@ -149,9 +149,9 @@ def token_nll(
     result = np.empty((len(windows), windows.window - 1))
     done = 0
     with torch.no_grad():
-        for one in nll_batches(model, windows, batch=batch):
-            result[one.rows] = one.read(one.forward())
-            done += one.done
+        for values in nll_batches(model, windows, batch=batch):
+            result[values.rows] = values.read(values.forward())
+            done += values.done
             if progress:
                 progress(done, len(windows), "perplexity")
     return result

@@ -244,10 +244,10 @@ def sweep_pairs(
     totals = np.zeros((len(conditions), len(forest.lengths)))
     with torch.no_grad():
         batches, done, whole = scorer.batches(forest), 0, scorer.tokens(forest)
-        for one in batches:
-            for number, values in sweep.run(one):
-                totals[number][one.rows] = values
-            done = min(whole, done + one.done)
+        for batch in batches:
+            for number, values in sweep.run(batch):
+                totals[number][batch.rows] = values
+            done = min(whole, done + batch.done)
             if progress:
                 progress(done, whole, prepared.pairs.name)
     scores = []

@@ -67,6 +67,8 @@ def read_definition(task: str, folder: str | os.PathLike[str]) -> Definition | N
             todo = "name a field of the rows; a template is not filled in, since it would run as code"
             raise TasksError(asked, f"{key}: {config.get(key)!r}", todo)
     metrics = config.get("metric_list", [])
-    if not isinstance(metrics, list) or not all(isinstance(one, dict) and set(one) <= _METRIC for one in metrics):
+    if not isinstance(metrics, list) or not all(
+        isinstance(metric, dict) and set(metric) <= _METRIC for metric in metrics
+    ):
         raise TasksError(asked, f"metric_list: {metrics!r}", f"give each metric by {', '.join(sorted(_METRIC))}")
     return Definition(config)

@@ -76,7 +76,7 @@ def compare_curves(
     A curve passes through the plain model at (0, 0) and its doses, sorted by ln of the perplexity ratio x, and is
     linear between; doses at equal x are averaged. With X the smaller of both curves' largest x, the contrast is the
     integral from 0 to X of the difference of the curves, divided by X. For given x it is a weighted sum of the doses'
-    changes, so that its error over items is that of one value per item (`estimate.mean`); the error of x over windows is
+    changes, so its error over items is that of one value per item (`estimate.mean`); the error of x over windows is
     added to first order. Random sets are a random effect, one curve per set (`sets`).
 
     Args:
@@ -130,7 +130,7 @@ def band(curve: Curve | Sequence[Curve], items: Nesting, windows: Nesting, *, al
         curve: one curve, or one for each random set: the mean curve is drawn, and the sets' differing is in the band.
         items, windows, alpha: as for `compare_curves`.
     """
-    paths = [_Path(one, items, windows) for one in ([curve] if isinstance(curve, Curve) else curve)]
+    paths = [_Path(member, items, windows) for member in ([curve] if isinstance(curve, Curve) else curve)]
     reach = min(path.x.max() for path in paths)
     at = np.linspace(0.0, max(float(reach), 0.0), POINTS)
     ends = np.full((POINTS, 2), np.nan)

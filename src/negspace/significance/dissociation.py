@@ -145,7 +145,7 @@ class Dissociation:
     @property
     def changed(self) -> tuple[str, ...]:
         """Names of the phenomena and tasks without which the verdict is another."""
-        return tuple(one.left_out for one in self.without if one.verdict != self.verdict)
+        return tuple(left.left_out for left in self.without if left.verdict != self.verdict)
 
     @property
     def p(self) -> float:

@@ -88,8 +88,8 @@ def pool(effects: Mapping[str, ModelEffect], *, alpha: float = 0.05) -> Pooled:
     judged = {name: one.contrast for name, one in effects.items() if one.contrast.finding != "cannot be judged"}
     left_out = {name: one.contrast.reason for name, one in effects.items() if name not in judged}
     scale = next(iter(judged.values())).scale if judged else None
-    y = np.array([one.estimate for one in judged.values()])
-    v = np.array([one.se**2 for one in judged.values()])
+    y = np.array([contrast.estimate for contrast in judged.values()])
+    v = np.array([contrast.se**2 for contrast in judged.values()])
     k = y.size
     negative, positive = int((y < 0).sum()), int((y > 0).sum())
     signs = negative + positive

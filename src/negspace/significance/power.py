@@ -100,8 +100,8 @@ def components(values: ArrayLike, nesting: Nesting, *, sets: ArrayLike | None = 
         common = drawn.mean(axis=0)
         each = [grouped(row - common, nesting) for row in drawn]
         level = Level("", means.size, np.arange(means.size), "")
-        from_items = sum(_variance(one.means, level) for one in each) / (len(each) - 1)
-        among = max(0.0, float(np.var([one.mean for one in each], ddof=1)) - from_items)
+        from_items = sum(_variance(variance.means, level) for variance in each) / (len(each) - 1)
+        among = max(0.0, float(np.var([variance.mean for variance in each], ddof=1)) - from_items)
     return Components(items, max(0.0, within - noise), clusters, among)
 
 

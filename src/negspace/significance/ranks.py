@@ -30,16 +30,16 @@ def spearman(x: ArrayLike, y: ArrayLike, *, given: Sequence[ArrayLike] = (), lev
     Raises:
         ValueError: lengths differ.
     """
-    data = [np.asarray(one, dtype=np.float64) for one in (x, y, *given)]
-    if any(one.shape != data[0].shape or one.ndim != 1 for one in data):
-        raise ValueError(f"need the same items in every variable, got {[one.shape for one in data]}")
+    data = [np.asarray(values, dtype=np.float64) for values in (x, y, *given)]
+    if any(values.shape != data[0].shape or values.ndim != 1 for values in data):
+        raise ValueError(f"need the same items in every variable, got {[values.shape for values in data]}")
     kept = ~np.isnan(data).any(axis=0)
     n, k = int(kept.sum()), len(given)
     method = f"Fisher's z, Bonett and Wright's standard error, n = {n:,}" + (f", {k} held constant" if k else "")
     missing = Interval(float("nan"), float("nan"), float("nan"), level, method)
     if n < 3:
         return missing
-    ranks = [stats.rankdata(one[kept]) for one in data]
+    ranks = [stats.rankdata(values[kept]) for values in data]
     first, second = (_residual(rank, ranks[2:]) for rank in ranks[:2])
     rest = n - k - 3
     # What is left of ranks that the given ones determine is rounding error, at most.
@@ -58,9 +58,9 @@ def explained(x: ArrayLike, given: Sequence[ArrayLike]) -> float:
 
     NaN where fewer than 3 items have every variable, or x does not vary.
     """
-    data = [np.asarray(one, dtype=np.float64) for one in (x, *given)]
+    data = [np.asarray(values, dtype=np.float64) for values in (x, *given)]
     kept = ~np.isnan(data).any(axis=0)
-    ranks = [stats.rankdata(one[kept]) for one in data]
+    ranks = [stats.rankdata(values[kept]) for values in data]
     if kept.sum() < 3 or ranks[0].std() == 0:
         return float("nan")
     return float(1 - _residual(ranks[0], ranks[1:]).var() / ranks[0].var())
@@ -71,11 +71,11 @@ def residual(x: ArrayLike, given: Sequence[ArrayLike]) -> NDArray[np.float64]:
 
     NaN for items that lack a variable, and for all where fewer than 3 have every one.
     """
-    data = [np.asarray(one, dtype=np.float64) for one in (x, *given)]
+    data = [np.asarray(values, dtype=np.float64) for values in (x, *given)]
     kept = ~np.isnan(data).any(axis=0)
     found = np.full(data[0].shape, np.nan)
     if kept.sum() >= 3:
-        ranks = [stats.rankdata(one[kept]) for one in data]
+        ranks = [stats.rankdata(values[kept]) for values in data]
         found[kept] = _residual(ranks[0], ranks[1:])
     return found
 

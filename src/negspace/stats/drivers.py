@@ -200,7 +200,7 @@ def driven_by_group(
     size, modes = len(names), shares.shape[1]
     counts = np.bincount(group, minlength=size)
     base = shares.mean(axis=0)
-    means = np.stack([shares[group == one].mean(axis=0) for one in range(size)])
+    means = np.stack([shares[group == number].mean(axis=0) for number in range(size)])
     with np.errstate(divide="ignore", invalid="ignore"):
         lift = means / base
     rng = np.random.default_rng(seed)

@@ -35,10 +35,10 @@ def as_large(cost: Any, orders: Any, mean: Any, observed: Any) -> Any:
     blocks, columns = cost.shape[0], cost.shape[2]
     larger = np.zeros(columns, np.int64)
     total = np.empty(columns)
-    for one in range(orders.shape[0]):
+    for row in range(orders.shape[0]):
         total[:] = 0.0
         for w in range(blocks):
-            v = orders[one, w]
+            v = orders[row, w]
             for column in range(columns):
                 total[column] += cost[w, v, column]
         for column in range(columns):

@@ -73,7 +73,7 @@ def readings(
 ) -> Iterator[Reading]:
     """Read chosen neurons at all kept tokens, site by site in the order of the model, experts in their order.
 
-    Memory is bounded: a value takes 4 bytes per token and neuron, an input 4 bytes per token and dimension, and sites whose
+    Memory is bounded: a value takes 4 bytes per token and neuron, an input 4 per token and dimension, and sites whose
     values would exceed the budget together are read in passes of their own (one site is always read at once).
 
     Args:

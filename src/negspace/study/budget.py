@@ -223,9 +223,9 @@ class _Costs:
         """The less the better: the worst contrast first, then all of them, then the cost."""
         shown = self.contrasts(sizes, rate)
         # Perplexity against random sets takes 19 sets: it decides only where nothing else can be judged.
-        main = [one for one in shown if not (one.scale == "log ratio" and "random" in one.name)]
-        least = [one.detectable / _GOAL[one.scale] for one in main if not math.isnan(one.detectable)]
-        least = least or [one.detectable for one in shown if not math.isnan(one.detectable)] or [math.inf]
+        main = [effect for effect in shown if not (effect.scale == "log ratio" and "random" in effect.name)]
+        least = [effect.detectable / _GOAL[effect.scale] for effect in main if not math.isnan(effect.detectable)]
+        least = least or [effect.detectable for effect in shown if not math.isnan(effect.detectable)] or [math.inf]
         return round(max(least), 3), round(sum(least), 3), self.roughly(sizes)
 
     def contrasts(self, sizes: Mapping[str, int], rate: float) -> list[Shown]:

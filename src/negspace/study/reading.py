@@ -43,7 +43,7 @@ def read_run(folder: str | Path) -> Run:
     scan = Scan.load(store.folder / SCAN_FILE) if (store.folder / SCAN_FILE).exists() else None
     sets = [NeuronSet.load(path) for path in sorted((store.folder / "neurons").glob("*.json"))]
     label = _label(tables.manifest["model"])
-    origins = {one.origin: one for one in sets}
+    origins = {path.origin: path for path in sets}
     history, claims = read_history(store.folder), tuple(tables.claims())
     return Run(label, tables.manifest, parts, scan, origins, history, claims)
 

@@ -198,7 +198,9 @@ def _parquet(name: str, data: bytes, request: Request) -> Table:
     try:
         return from_arrow(name, pq.read_table(pa.BufferReader(data)))
     except (pa.ArrowException, OSError) as error:
-        raise request.refusal(f"not a Parquet file, or a damaged one ({error})", "fetch or make the file again") from error
+        raise request.refusal(
+            f"not a Parquet file, or a damaged one ({error})", "fetch or make the file again"
+        ) from error
 
 
 def _arrow(name: str, data: bytes, request: Request) -> Table:
@@ -209,7 +211,9 @@ def _arrow(name: str, data: bytes, request: Request) -> Table:
     try:
         return from_arrow(name, opened(pa.BufferReader(data)).read_all())
     except (pa.ArrowException, OSError) as error:
-        raise request.refusal(f"not an Arrow file, or a damaged one ({error})", "fetch or make the file again") from error
+        raise request.refusal(
+            f"not an Arrow file, or a damaged one ({error})", "fetch or make the file again"
+        ) from error
 
 
 _READERS: Mapping[str, Callable[[str, bytes, Request], Table]] = {

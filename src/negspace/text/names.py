@@ -24,7 +24,7 @@ def token_names(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> dict[
     """
     names: dict[int, str] = {}
     taken: set[str] = set()
-    for token in sorted({int(one) for one in ids}):
+    for token in sorted({int(token) for token in ids}):
         entry, text = _entry_and_text(tokenizer, token)
         name = entry if not text or _UNKNOWN in text else text
         for attempt in (name, entry, f"{entry} ({token})"):
@@ -41,7 +41,7 @@ def partial_tokens(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> di
     Returns:
         Id -> the text before the part of a character, most often nothing or a space.
     """
-    texts = {token: _entry_and_text(tokenizer, token)[1] for token in {int(one) for one in ids}}
+    texts = {token: _entry_and_text(tokenizer, token)[1] for token in {int(token) for token in ids}}
     return {token: text.partition(_UNKNOWN)[0] for token, text in texts.items() if _UNKNOWN in text}
 
 

@@ -43,10 +43,10 @@ def places(source: PairSource, columns: Mapping[str, str] | None) -> tuple[str, 
     """Name of a source, and the places that it consists of; nothing is read before it is asked for."""
     if isinstance(source, str | os.PathLike):
         return _name(source), _named(source, columns)
-    if isinstance(source, list | tuple) and all(isinstance(one, str | os.PathLike) for one in source):
+    if isinstance(source, list | tuple) and all(isinstance(place, str | os.PathLike) for place in source):
         if not source:
             raise PairsError("minimal pairs from a list", "an empty list", "give at least one file, folder or pair")
-        names = " + ".join(_name(one) for one in source)
+        names = " + ".join(_name(place) for place in source)
         return names, (place for one in source for place in _named(one, columns))
     name, place = _object(source, columns)
     return name, iter([place])
@@ -72,11 +72,14 @@ def _named(location: Location, columns: Mapping[str, str] | None) -> Iterator[Pl
     elif path.exists():
         yield _file(path, columns)
     elif wanted := hub_name(os.fspath(location)):
-        for one in configurations(wanted, request):
-            asked = Request(f"minimal pairs from {one}", PairsError)
-            table = load_hub(one, None, asked)
-            language = (one.config or "") if "wrong_sen" in table.columns else ""
-            yield Place(str(one), from_table(table, Origin(one.config or path.name, language), columns, asked))
+        for configuration in configurations(wanted, request):
+            asked = Request(f"minimal pairs from {configuration}", PairsError)
+            table = load_hub(configuration, None, asked)
+            language = (configuration.config or "") if "wrong_sen" in table.columns else ""
+            yield Place(
+                str(configuration),
+                from_table(table, Origin(configuration.config or path.name, language), columns, asked),
+            )
     else:
         raise request.refusal("no such file or folder", "check the path (pairs themselves go in a list of tuples)")
 

@@ -63,7 +63,7 @@ class PairSet:
     @property
     def paradigms(self) -> dict[str, str]:
         """Phenomenon of each paradigm."""
-        return {one.paradigm: one.phenomenon for one in self}
+        return {pair.paradigm: pair.phenomenon for pair in self}
 
     @cached_property
     def hash(self) -> str:

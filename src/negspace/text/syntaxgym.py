@@ -126,7 +126,7 @@ def _metric(metric: Any, request: Request) -> Metric:
 
 def _formulas(content: Mapping[str, Any], meta: Mapping[str, Any], request: Request) -> list[Formula]:
     given = content.get("predictions") or meta.get("string_predictions") or []
-    texts = [one.get("formula") if isinstance(one, Mapping) else one for one in given]
+    texts = [item.get("formula") if isinstance(item, Mapping) else item for item in given]
     if not texts:
         raise request.refusal("no predictions, by which its items could be right or wrong", _FORM)
     made = []

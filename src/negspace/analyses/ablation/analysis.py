@@ -54,14 +54,14 @@ class Ablation(Analysis[AblationSettings]):
         """Score the fixed conditions, search the matched ones, score those."""
         s, lab = self.lab.study, self.lab
         searches = self._searches(s.shares if s.matched else ())
-        short = [one for share in s.shares for one in lab.plan.random(share, s.more_seeds)]
+        short = [name for share in s.shares for name in lab.plan.random(share, s.more_seeds)]
         lab.expect(Load({**lab.plan.scores(short, ["perplexity"]), **searches.planned}))
         fixed = lab.measure(self._fixed())
         lab.expect(searches)
         fixed += lab.measure(self._on_perplexity(), ["perplexity"])
         conditions, matches = fixed[:1], []
         for number, share in enumerate(s.shares):
-            conditions += [one for one in fixed if one.share == share]
+            conditions += [condition for condition in fixed if condition.share == share]
             if s.matched:
                 lab.expect(self._searches(s.shares[number + 1 :]))
                 match = matched_set(lab, share)
@@ -70,9 +70,9 @@ class Ablation(Analysis[AblationSettings]):
                     how = "matched" if match.matched else "nearest"
                     name = f"bottom {percent(match.share)}, {how} to top {percent(share)}"
                     conditions += lab.measure([lab.condition(name, "matched", match.neurons, share=share)])
-        for one in conditions:
-            if one.chosen is not None:
-                lab.save_set(one.name, one.chosen)
+        for condition in conditions:
+            if condition.chosen is not None:
+                lab.save_set(condition.name, condition.chosen)
         notes = left_out("ablation", conditions)
         if "tasks" in lab.scores:
             notes += lab.store.require(conditions[0].cells["tasks"]).results["notes"]

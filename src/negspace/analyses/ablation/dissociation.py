@@ -198,7 +198,7 @@ class DissociationTables:
             doses = None
             if control is not None:
                 plain = effects.level(entries[0], "perplexity")
-                top_dose, control_dose = (np.log(effects.level(one, "perplexity") / plain) for one in (top, control))
+                top_dose, control_dose = (np.log(effects.level(side, "perplexity") / plain) for side in (top, control))
                 doses = Doses(float(top_dose), float(control_dose), self.book.study["tolerance"])
             other = Suite(
                 self._nesting,
@@ -225,7 +225,9 @@ class DissociationTables:
         return self._items[entry.about.name]["value"].to_numpy(np.float64)
 
     def _control(self, share: float) -> str:
-        names = [one.name for one in self._conditions if (one.role, one.share) == ("matched", share)]
+        names = [
+            condition.name for condition in self._conditions if (condition.role, condition.share) == ("matched", share)
+        ]
         return names[0] if names else ""
 
     def _by_task(self) -> pd.DataFrame:

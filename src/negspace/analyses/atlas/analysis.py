@@ -92,7 +92,7 @@ def fit_and_drive(
         progress: called as progress(done, total, what).
 
     Returns:
-        Name of the neuron -> its mixture (neurons that no token reached are left out), and one row per neuron, mode, kind
+        Name of the neuron -> its mixture (without neurons that no token reached), and one row per neuron, mode, kind
         and value: name, mode (from 0), kind ("token", "upos", "dep", "phenomenon"), value, tokens (of the value), count
         (of these in the mode), base, lift, low, high, p. For phenomena, shares are means over paradigms; a phenomenon
         of TSE is a construction.
@@ -348,7 +348,7 @@ class AtlasAnalysis(Analysis[AtlasSettings]):
         plain, *alone = self.lab.measure([Condition(name="plain model"), *conditions], suites)
         return {
             "baseline": plain.cells,
-            "neurons": {one.facts["neuron"]: one.cells for one in alone},
+            "neurons": {neuron.facts["neuron"]: neuron.cells for neuron in alone},
             "intervention": self.lab.study.intervention,
         }
 

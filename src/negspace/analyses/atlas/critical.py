@@ -54,7 +54,7 @@ def critical_tokens(
     Sentences of one length run together, in batches that depend on the pairs alone.
 
     Returns:
-        One row a differing token, columns as in `COLUMNS`, then one float32 column per neuron, by its name; NaN where the
+        One row per differing token, columns as in `COLUMNS`, then one float32 column per neuron, by name; NaN where the
         token did not reach the neuron's expert.
 
     Raises:

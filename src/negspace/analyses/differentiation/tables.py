@@ -318,9 +318,9 @@ def _permuted(a: NDArray[np.float64], b: NDArray[np.float64], layers: NDArray[np
     observed = float(differences(values[chosen].sum(keepdims=True))[0]) - 1e-12
     rng = np.random.default_rng(seed)
     sums = np.zeros(FLIPS)
-    for one in range(int(layer.max()) + 1):
-        mine = values[layer == one]
-        count = int(chosen[layer == one].sum())
+    for number in range(int(layer.max()) + 1):
+        mine = values[layer == number]
+        count = int(chosen[layer == number].sum())
         shuffled = rng.permuted(np.broadcast_to(mine, (FLIPS, len(mine))), axis=1)
         sums += shuffled[:, :count].sum(axis=1)
     return (1 + int(np.count_nonzero(differences(sums) >= observed))) / (1 + FLIPS)

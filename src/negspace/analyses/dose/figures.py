@@ -98,7 +98,7 @@ def curve_panel(parts: list[tuple[str, str, pd.DataFrame]], score: str, referenc
         )
         x, y = numbers(rows["share"]) * 100, scaled(rows, "change", unit(score))
         series.append(Series(name, role, x, y, low, high, mark="line", labels=labels))
-    most = max((float(np.nanmax(one.y)) for one in series if len(one.y)), default=1.0)
+    most = max((float(np.nanmax(line.y)) for line in series if len(line.y)), default=1.0)
     axis = Axis("neurons of each layer (%)", log=True)
     return Panel(
         axis,

@@ -46,10 +46,13 @@ def make(book: Book) -> dict[str, pd.DataFrame]:
 def _entries(effects: Effects, conditions: Sequence[Condition]) -> list[Entry]:
     """The conditions in their order, and the mean after the random ones of a share; each knows its first share."""
     first: dict[tuple[Any, ...], float] = {}
-    for one in conditions:
-        assert one.share is not None
-        first[_same(one)] = min(one.share, first.get(_same(one), 1.0))
-    told = [one.model_copy(update={"facts": {**one.facts, "first_share": first[_same(one)]}}) for one in conditions]
+    for condition in conditions:
+        assert condition.share is not None
+        first[_same(condition)] = min(condition.share, first.get(_same(condition), 1.0))
+    told = [
+        condition.model_copy(update={"facts": {**condition.facts, "first_share": first[_same(condition)]}})
+        for condition in conditions
+    ]
     made = effects.read(told)
     groups: dict[tuple[Any, ...], list[Entry]] = {}
     for one in made:
@@ -79,19 +82,19 @@ def _dose(effects: Effects, plain: Entry, entries: Sequence[Entry]) -> pd.DataFr
     rows: list[dict[str, Any]] = [
         {"set": PLAIN, "score": score, "neurons": 0, **effects.value(plain, score)} for score in effects.scores
     ]
-    for one in entries:
+    for entry in entries:
         for score in effects.scores:
             rows.append(
                 {
-                    **_where(one),
-                    "seed": one.about.seed,
+                    **_where(entry),
+                    "seed": entry.about.seed,
                     "score": score,
-                    "neurons": one.about.neurons,
-                    "left_out": 0 if one.members else one.about.facts.get(LEFT_OUT, 0),
-                    "first_share": _first_share(one),
-                    **effects.value(one, score),
-                    **effects.change(plain, one, score),
-                    **effects.spread(one, score),
+                    "neurons": entry.about.neurons,
+                    "left_out": 0 if entry.members else entry.about.facts.get(LEFT_OUT, 0),
+                    "first_share": _first_share(entry),
+                    **effects.value(entry, score),
+                    **effects.change(plain, entry, score),
+                    **effects.spread(entry, score),
                 }
             )
     family = ("set", "seed", "intervention", "score")
@@ -100,9 +103,9 @@ def _dose(effects: Effects, plain: Entry, entries: Sequence[Entry]) -> pd.DataFr
 
 def _contrasts(effects: Effects, entries: Sequence[Entry]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
-    for top in (one for one in entries if one.about.role == "top"):
+    for top in (entry for entry in entries if entry.about.role == "top"):
         place = (top.about.share, top.about.intervention)
-        same = [one for one in entries if (one.about.share, one.about.intervention) == place]
+        same = [entry for entry in entries if (entry.about.share, entry.about.intervention) == place]
         for other in (one for one in same if one.about.role in (MEAN, "bottom")):
             for score in effects.scores:
                 rows.append(
@@ -123,7 +126,7 @@ def _contrasts(effects: Effects, entries: Sequence[Entry]) -> pd.DataFrame:
 
 def _by_group(effects: Effects, plain: Entry, entries: Sequence[Entry]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
-    for one in (one for one in entries if one.about.role != RANDOM and one.about.share == _first_share(one)):
+    for one in (entry for entry in entries if entry.about.role != RANDOM and entry.about.share == _first_share(entry)):
         for score in effects.scores:
             rows += [{**_where(one), **row} for row in effects.by_group(plain, one, score)]
     return TABLES["dose_by_group"].of(effects.judged(rows, ("share", "set", "intervention", "score"), GROUP))
@@ -132,9 +135,9 @@ def _by_group(effects: Effects, plain: Entry, entries: Sequence[Entry]) -> pd.Da
 def _thresholds(book: Book, plain: Entry, entries: Sequence[Entry], dose: pd.DataFrame) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     curves: dict[tuple[str, str | None], list[Entry]] = {}
-    for one in entries:
-        if one.about.role != RANDOM and one.about.share == _first_share(one):
-            curves.setdefault((one.about.role, one.about.intervention), []).append(one)
+    for entry in entries:
+        if entry.about.role != RANDOM and entry.about.share == _first_share(entry):
+            curves.setdefault((entry.about.role, entry.about.intervention), []).append(entry)
     for (kind, intervention), points in curves.items():
         points = sorted(points, key=_share)
         if len(points) < 2 or intervention != own(book):
@@ -146,8 +149,8 @@ def _thresholds(book: Book, plain: Entry, entries: Sequence[Entry], dose: pd.Dat
             if len(harmed):
                 row |= {"first_harm": harmed["share"].iloc[0], "neurons": harmed["neurons"].iloc[0]}
             if score == "perplexity":
-                differences = np.stack([one.scores[score].values - plain.scores[score].values for one in points])
-                shares = np.array([_share(one) for one in points])
+                differences = np.stack([point.scores[score].values - plain.scores[score].values for point in points])
+                shares = np.array([_share(point) for point in points])
                 estimate, low, high = doubling(shares, differences, **book.bootstrap)
                 row |= {"doubling": estimate, "doubling_low": low, "doubling_high": high}
             rows.append(row)
@@ -203,9 +206,9 @@ def _crossing(shares: NDArray[np.float64], curves: NDArray[np.float64]) -> NDArr
 
 def _sign_or_magnitude(effects: Effects, plain: Entry, entries: Sequence[Entry]) -> pd.DataFrame:
     by_name: dict[tuple[float | None, str], dict[str | None, Entry]] = {}
-    for one in entries:
-        if one.about.role in ("top", MEAN):
-            by_name.setdefault((one.about.share, one.about.role), {})[one.about.intervention] = one
+    for entry in entries:
+        if entry.about.role in ("top", MEAN):
+            by_name.setdefault((entry.about.share, entry.about.role), {})[entry.about.intervention] = entry
     rows: list[dict[str, Any]] = []
     for (share, kind), found in by_name.items():
         if len(found) < 2:

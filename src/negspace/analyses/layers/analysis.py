@@ -96,13 +96,13 @@ def _sweep(bench: Workbench, cell: Cell, step: Step) -> tuple[Mapping[str, Any],
         conditions.append(sweep.Condition(f"layers {', '.join(map(str, layers))}", changes, change))
     if spec["score"] == "perplexity":
         texts = sweep_perplexity(model, bench.windows, conditions, batch=bench.study.batch, progress=step)
-        values, notes, share = [one.value for one in texts.scores], texts.notes, texts.share
-        parts = [pd.DataFrame({"window": np.arange(one.windows), "nll": one.nll}) for one in texts.scores]
+        values, notes, share = [score.value for score in texts.scores], texts.notes, texts.share
+        parts = [pd.DataFrame({"window": np.arange(score.windows), "nll": score.nll}) for score in texts.scores]
     else:
         pairs = sweep_pairs(model, bench.prepared[spec["score"]], conditions, progress=step)
-        values, notes, share = [one.accuracy for one in pairs.scores], pairs.notes, pairs.share
+        values, notes, share = [score.accuracy for score in pairs.scores], pairs.notes, pairs.share
         kept = ["paradigm", "phenomenon", "index", "good", "bad", "outcome"]
-        parts = [one.items[kept].astype({"outcome": str}) for one in pairs.scores]
+        parts = [score.items[kept].astype({"outcome": str}) for score in pairs.scores]
     for number, items in enumerate(parts):
         items.insert(0, "condition", number)
     results = {"values": values, "share_of_layers": share, "notes": list(notes)}
@@ -226,8 +226,8 @@ class LayersAnalysis(Analysis[LayersSettings]):
 
 def _passes(conditions: Sequence[tuple[int, ...]]) -> float:
     """Whole passes that all conditions take, as far as the layers that have neurons tell."""
-    layers = sorted({layer for one in conditions for layer in one})
-    runs = plan([tuple("x" if layer in one else "" for layer in layers) for one in conditions])
+    layers = sorted({layer for condition in conditions for layer in condition})
+    runs = plan([tuple("x" if layer in condition else "" for layer in layers) for condition in conditions])
     return sum(len(layers) - run.start for run in runs) / max(1, len(layers))
 
 

@@ -143,18 +143,18 @@ def _where(one: Entry) -> dict[str, Any]:
 
 def _layers(effects: Effects, plain: Entry, entries: Sequence[Entry]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
-    for one in entries:
+    for entry in entries:
         for score in effects.scores:
             rows.append(
                 {
-                    **_where(one),
-                    "set": one.about.role,
-                    "seed": one.about.seed,
+                    **_where(entry),
+                    "set": entry.about.role,
+                    "seed": entry.about.seed,
                     "score": score,
-                    "neurons": one.about.neurons,
-                    **effects.value(one, score),
-                    **effects.change(plain, one, score),
-                    **effects.spread(one, score),
+                    "neurons": entry.about.neurons,
+                    **effects.value(entry, score),
+                    **effects.change(plain, entry, score),
+                    **effects.spread(entry, score),
                 }
             )
     family = ("family", "set", "seed", "score")
@@ -164,7 +164,7 @@ def _layers(effects: Effects, plain: Entry, entries: Sequence[Entry]) -> pd.Data
 def _contrasts(effects: Effects, entries: Sequence[Entry]) -> pd.DataFrame:
     """The top set in some layers against random sets there, and against itself in others."""
     rows: list[dict[str, Any]] = []
-    tops = [one for one in entries if one.about.role == "top"]
+    tops = [entry for entry in entries if entry.about.role == "top"]
     for position, one in enumerate(tops):
         name = one.about.facts["family"]
         family = [other for other in tops if other.about.facts["family"] == name]
@@ -191,7 +191,7 @@ def _contrasts(effects: Effects, entries: Sequence[Entry]) -> pd.DataFrame:
 
 def _by_group(effects: Effects, plain: Entry, entries: Sequence[Entry]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
-    for one in (one for one in entries if one.about.role != RANDOM):
+    for one in (entry for entry in entries if entry.about.role != RANDOM):
         for score in effects.scores:
             about = {**_where(one), "set": one.about.role}
             rows += [{**about, **row} for row in effects.by_group(plain, one, score)]

@@ -183,8 +183,8 @@ def _among_sets(top: NDArray[np.float64], sets: NDArray[np.float64], window: Arr
 
 def _beyond_random(book: Book, plain: pd.DataFrame, top: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """The contrasts with random sets, tag by tag: these sets are a sample of all."""
-    members = [one for one in book.conditions if one.role == "random"]
-    drawn = np.stack([book.record(one.cells["surprisal"]).items["nll"].to_numpy(np.float64) for one in members])
+    members = [condition for condition in book.conditions if condition.role == "random"]
+    drawn = np.stack([book.record(member.cells["surprisal"]).items["nll"].to_numpy(np.float64) for member in members])
     own, window, has_word = top["nll"].to_numpy(np.float64), plain["window"].to_numpy(), (plain["word"] >= 0).to_numpy()
     rows = []
     for _, row in table.iterrows():
@@ -274,13 +274,13 @@ def _frames(book: Book) -> tuple[dict[str, pd.DataFrame], dict[str, dict[str, An
     frames: dict[str, pd.DataFrame] = {}
     about: dict[str, dict[str, Any]] = {}
     for role in ("baseline", "top", "random", "matched"):
-        members = [one for one in book.conditions if one.role == role]
+        members = [condition for condition in book.conditions if condition.role == role]
         if not members:
             continue
         items = [book.record(member.cells["surprisal"]).items for member in members]
         for other in items[1:]:
             joined(items[0], other)  # refuses items of other tokens
-        frames[role] = items[0].assign(nll=np.mean([one["nll"].to_numpy() for one in items], axis=0))
+        frames[role] = items[0].assign(nll=np.mean([item["nll"].to_numpy() for item in items], axis=0))
         name = members[0].name if role != "random" else f"random {percent(book.part['share'])}, mean of {len(items)}"
         about[role] = {"condition": name, "sets": len(items)}
     return frames, about
@@ -311,8 +311,8 @@ def _scaffold(
     row |= {"scaffold": excess[here].mean(), "rest": excess[~here].mean()}
     row["difference"] = row["scaffold"] - row["rest"]
     if role == "top against random":
-        members = [one for one in book.conditions if one.role == "random"]
-        drawn = [book.record(one.cells["surprisal"]).items["nll"].to_numpy(np.float64)[kept] for one in members]
+        members = [condition for condition in book.conditions if condition.role == "random"]
+        drawn = [book.record(member.cells["surprisal"]).items["nll"].to_numpy(np.float64)[kept] for member in members]
         # What is common to all sets and to the top set, the plain surprisal, cancels in the contrast.
         own = _influences(items["ablated"].to_numpy(np.float64), here)
         sets = np.stack([_influences(nll, here) for nll in drawn])

@@ -89,9 +89,9 @@ def _grounds(effects: Effects, conditions: Sequence[Condition]) -> list[_Ground]
     grounds, drawn = [], {}
     for (share, end, within), entries in found.items():
         # Random sets are drawn once a share; the other end of the ranking is compared with the same ones.
-        if mine := [one for one in entries if one.about.role == RANDOM]:
+        if mine := [entry for entry in entries if entry.about.role == RANDOM]:
             drawn[share, within] = effects.mean(mine)
-        sets = {one.about.facts["by"]: one for one in entries if one.about.role != RANDOM}
+        sets = {entry.about.facts["by"]: entry for entry in entries if entry.about.role != RANDOM}
         grounds.append(_Ground(share, end, within, sets, drawn[share, within]))
     return grounds
 
@@ -270,7 +270,7 @@ def _by_place(
     found, counts = [], []
     for place in places:
         found.append(function(place.rows))
-        counts.append(int((~np.isnan([one[place.rows] for one in needed]).any(axis=0)).sum()))
+        counts.append(int((~np.isnan([name[place.rows] for name in needed]).any(axis=0)).sum()))
     estimates = np.array([one.estimate for one in found])
     estimates = estimates[~np.isnan(estimates)]
     nothing = Interval(float("nan"), float("nan"), float("nan"), 1 - book.study["alpha"], "none: at no site")

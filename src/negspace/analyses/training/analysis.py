@@ -123,7 +123,7 @@ class Training(Analysis[TrainingSettings]):
             )
         places, notes = find(settings.revisions, bench.study.model, settings.steps)
         held = contents(places)
-        doubles = {one.place.name: str(one) for one in screen(places, held)}
+        doubles = {checkpoint.place.name: str(checkpoint) for checkpoint in screen(places, held)}
         if doubles and settings.on_duplicate == "refuse":
             raise StudyError(f"a series of {len(places)} checkpoints", "; ".join(doubles.values()), _TODO)
         source = bench.model.source
@@ -176,7 +176,7 @@ class Training(Analysis[TrainingSettings]):
         return planned
 
     def run(self) -> dict[str, Any]:
-        known = [(_checkpoint(one), bool(one["own"])) for one in self.facts["checkpoints"]]
+        known = [(_checkpoint(fact), bool(fact["own"])) for fact in self.facts["checkpoints"]]
         self._enough(len(known))
         skipped: list[dict[str, Any]] = list(self.facts["skipped"])
         order = [known[-1], *known[:-1]]
@@ -235,30 +235,43 @@ class Training(Analysis[TrainingSettings]):
             "scores": list(self.scores),
             "cohort": len(cohort),
             "sample": len(sets["sample"]),
-            "checkpoints": [{**one, "drift": drifts[one["name"]]} for one in done],
+            "checkpoints": [{**checkpoint, "drift": drifts[checkpoint["name"]]} for checkpoint in done],
             "skipped": sorted(skipped, key=lambda one: one["step"]),
-            "notes": [*self.facts["notes"], *(f"training: {one['why']}; it is left out" for one in skipped)],
+            "notes": [
+                *self.facts["notes"],
+                *(f"training: {checkpoint['why']}; it is left out" for checkpoint in skipped),
+            ],
         }
 
     def _enough(self, found: int) -> None:
         if found < 2:
             raise StudyError(
-                "the training analysis", "fewer than two checkpoints that differ", "name more of them, or replace the copies"
+                "the training analysis",
+                "fewer than two checkpoints that differ",
+                "name more of them, or replace the copies",
             )
 
     def _meet(self, coming: Sequence[_Coming]) -> list[dict[str, Any]]:
         """Identity, layout and context of each checkpoint, from its record where there is one."""
         facts, study = self.lab.facts, self.lab.study
         cells = []
-        for one in coming:
+        for checkpoint in coming:
             spec = {
                 "version": _VERSIONS["checkpoint"],
-                "files": one.checkpoint.contents.identity,
+                "files": checkpoint.checkpoint.contents.identity,
                 "dtype": study.dtype,
                 "trust_remote_code": study.trust_remote_code,
                 **{name: facts.identity[name] for name in ("device", "torch", "transformers")},
             }
-            cells.append(Cell("checkpoint", spec, f"{one.place.name}: load", place=one.worker, inputs=one.inputs))
+            cells.append(
+                Cell(
+                    "checkpoint",
+                    spec,
+                    f"{checkpoint.place.name}: load",
+                    place=checkpoint.worker,
+                    inputs=checkpoint.inputs,
+                )
+            )
         met = []
         for record in self.lab.run(cells):
             table = record.items[["path", "layer", "experts", "width"]]

@@ -45,7 +45,7 @@ class _Series:
         self, bench: Workbench, wanted: list[tuple[str, Checkpoint | None]], neurons: NeuronSet
     ) -> list[tuple[dict[str, NDArray[np.float32]], dict[str, str]]]:
         """Input weights of neurons at several checkpoints, each given with its fingerprint."""
-        missing = [one for one in wanted if (one[0], neurons.key) not in self._rows]
+        missing = [key for key in wanted if (key[0], neurons.key) not in self._rows]
         # The open one first: it may have to give way to another.
         for fingerprint, one in sorted(missing, key=lambda pair: pair[1] != self.checkpoints.current):
             self._rows[fingerprint, neurons.key] = input_weights(self.model(bench, one), neurons.indices)
@@ -113,7 +113,7 @@ def _drift(bench: Workbench, cell: Cell, step: Step) -> Results:
         if path not in first or path not in second:
             continue
         flat = neurons.indices[path]
-        norms = [np.linalg.norm(one[path].astype(np.float64), axis=1) for one in (first, second)]
+        norms = [np.linalg.norm(weights[path].astype(np.float64), axis=1) for weights in (first, second)]
         parts.append(
             pd.DataFrame(
                 {

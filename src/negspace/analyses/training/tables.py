@@ -51,22 +51,22 @@ def _training(book: Book) -> pd.DataFrame:
 
 def _scores(effects: Effects, entries: Sequence[Entry], score: str) -> Iterator[dict[str, Any]]:
     """Rows of one checkpoint and score: all conditions, and the mean of several random sets."""
-    plain, drawn = entries[0], [one for one in entries if one.about.role == RANDOM]
+    plain, drawn = entries[0], [entry for entry in entries if entry.about.role == RANDOM]
     random = effects.mean(drawn) if drawn else None
-    for one in [*entries, *([random] if random is not None and len(drawn) > 1 else [])]:
-        about = one.about
+    for entry in [*entries, *([random] if random is not None and len(drawn) > 1 else [])]:
+        about = entry.about
         row: dict[str, Any] = {
             "condition": about.role,
             "seed": about.seed,
             "neurons": about.neurons,
             "left_out": about.facts.get(LEFT_OUT, 0),
             "score": score,
-            **effects.value(one, score, ends=("low", "high")),
+            **effects.value(entry, score, ends=("low", "high")),
         }
         if about.role != BASELINE:
-            row |= effects.change(plain, one, score)
+            row |= effects.change(plain, entry, score)
         if about.role.endswith("cohort") and random is not None:
-            row |= effects.change(random, one, score, AGAINST_RANDOM)
+            row |= effects.change(random, entry, score, AGAINST_RANDOM)
         yield row
 
 

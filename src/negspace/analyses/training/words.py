@@ -24,7 +24,7 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
 
 def _series(book: Book) -> str:
     points, skipped = book.part["checkpoints"], book.part["skipped"]
-    left = "".join(f" {one['why']}, and is left out." for one in skipped)
+    left = "".join(f" {checkpoint['why']}, and is left out." for checkpoint in skipped)
     return (
         f"Training: {len(points)} checkpoints, steps {points[0]['step']:,} to {points[-1]['step']:,}; the cohort is "
         f"the top {percent(book.part['share'])} by {book.study['by']} at the last "
