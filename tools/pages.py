@@ -19,25 +19,25 @@ from negspace.study.registry import OWN, analysis
 
 ROOT = Path(__file__).parents[1]
 EXIT = {
-    0: "done",
-    OUR_ERROR: "an error of ours; `negspace --debug ...` shows where. Of `negspace calibrate`: a verdict is not right. "
-    "Of `negspace doctor`: something that every study needs is broken",
-    USER_ERROR: "something to mend on your side: the message says what was asked, what was found and what to do",
-    STOPPED: "stopped by Ctrl-C; what was recorded is kept, and the same command goes on",
+    0: "success",
+    OUR_ERROR: "an internal error; `negspace --debug ...` shows where. `negspace calibrate`: a verdict is wrong. `negspace "
+    "doctor`: something that every study needs is broken",
+    USER_ERROR: "a user error: the message says what was asked, what was found and what to do",
+    STOPPED: "stopped by Ctrl-C; the records are kept, and the same command resumes",
 }
 """Exit status -> meaning."""
 
 
 def commands() -> str:
-    """Every command with its arguments, options and defaults, as the command line itself knows them."""
+    """Return the page of commands: arguments, options and defaults, from the command line itself."""
     parts = [
         "# Commands",
-        "What each command says of itself (`negspace COMMAND --help`). Results go to standard output; progress, notes "
-        "and errors go to standard error. With `--json`, standard output holds JSON and nothing else.",
+        "The output of `negspace COMMAND --help`. Results go to standard output; progress, notes and errors go to "
+        "standard error. With `--json`, standard output contains only JSON.",
         "## Exit status",
         _table(["status", "meaning"], [[f"`{status}`", meaning] for status, meaning in EXIT.items()]),
         "## Shell completion",
-        "`negspace --install-completion` installs it for the shell at hand (bash, zsh, fish, PowerShell); "
+        "`negspace --install-completion` installs completion for your shell (bash, zsh, fish, PowerShell); "
         "`negspace --show-completion` prints it instead.",
         "## negspace",
         _fence("text", _help()),
@@ -56,10 +56,10 @@ def study_file() -> str:
     """Every field of a study file, and the settings of each analysis."""
     parts = [
         "# Study file",
-        "A study is one YAML mapping. `negspace run STUDY.yaml --out RUN` runs it; `negspace run MODEL` makes one of a "
-        "preset instead. Each field is an option of the command as well, and an option overrides the file and the "
-        "preset; `--set ANALYSIS.NAME=VALUE` reaches the settings of an analysis. What was run is kept as `study.yaml` "
-        "in the run folder, in the same form. Unknown fields are refused.",
+        "A study is a YAML mapping. `negspace run STUDY.yaml --out RUN` runs it; `negspace run MODEL` creates one from a "
+        "preset instead. Each field is also an option of the command; options override the file and the preset. "
+        "`--set ANALYSIS.NAME=VALUE` changes a setting of an analysis. The run folder keeps the complete study in "
+        "`study.yaml`, in the same form. Unknown fields are refused.",
         _fence(
             "yaml",
             "model: EleutherAI/pythia-1.4b\n"
@@ -91,7 +91,7 @@ def tables() -> str:
     """Every table with the meaning of its columns."""
     parts = [
         "# Tables",
-        "A run's tables lie in `RUN/tables`, each as Parquet and as CSV, with this schema as `COLUMNS.md` beside them. "
+        "A run's tables are in `RUN/tables`, each as Parquet and as CSV, with this schema in `COLUMNS.md`. "
         "Intervals have the study's level, 1 − `alpha`. p-values are two-sided. A missing value is missing, never 0.",
     ]
     for name in OWN:

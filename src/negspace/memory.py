@@ -65,4 +65,4 @@ class Frugal:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             if self.note:
-                self.note(f"out of memory in {what}: batches are {self._divisor} times smaller from here on")
+                self.note(f"out of memory in {what}: batches are {self._divisor} times smaller from now on")

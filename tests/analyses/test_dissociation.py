@@ -219,9 +219,9 @@ def test_an_unmatched_control_is_not_testable(made: Run, study: Study) -> None:
         ({"verdict": "established"}, "against tasks: established. Interaction +"),
         (
             {"verdict": "interaction only", "carried_by": "grammar", "direction": "as claimed"},
-            "interaction only (as claimed; carried by grammar alone), no crossing over",
+            "interaction only (as claimed; carried by grammar alone), no crossover",
         ),
-        ({"verdict": "not established", "changed": "copa"}, "Another verdict without copa"),
+        ({"verdict": "not established", "changed": "copa"}, "The verdict changes without copa"),
         ({"verdict": "not testable: too few units", "reason": "add tasks"}, "too few units; add tasks."),
     ],
 )

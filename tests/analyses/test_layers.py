@@ -294,8 +294,8 @@ def test_on_a_relu_model_all_is_null(fields: dict[str, Any], tmp_path: Path) -> 
     assert (rows["change"] == (rows["score"] == "perplexity")).all()
     assert set(rows["finding"]) <= {"undecided", "cannot be judged"}
     said = tables.sentences("layers")
-    assert "Perplexity, each group of layers alone: harm is shown in none of 4." in said
-    assert "BLiMP by phenomenon, each group of layers alone: harm is shown for no phenomenon." in said
+    assert "Perplexity, each group of layers alone: no harm is shown in any of 4." in said
+    assert "BLiMP by phenomenon, each group of layers alone: no harm is shown for any phenomenon." in said
 
 
 def test_a_model_that_cannot_be_taken_up_between_layers_gets_whole_passes(

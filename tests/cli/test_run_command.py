@@ -182,9 +182,7 @@ def test_settings_of_sections(settled: Any, tmp_path: Path) -> None:
 def test_the_former_name_is_an_alias_and_says_so(call: Any, given: list[str]) -> None:
     options = [*given, "--preset", "quick", "--dry-run", "--json"]
     former, present = call("study", *options), call("run", *options)
-    assert former.err.splitlines()[0] == (
-        "note: `negspace study` is now called `negspace run`; it takes the same arguments"
-    )
+    assert former.err.splitlines()[0] == ("note: `negspace study` is now `negspace run`, with the same arguments")
     assert "is now called" not in present.err
     plans = [json.loads(shown.out)["plan"] for shown in (former, present)]
     assert [load["cells"] for load in plans[0].values()] == [load["cells"] for load in plans[1].values()]

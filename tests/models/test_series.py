@@ -62,7 +62,7 @@ def test_a_series_from_folders_comes_in_order_of_steps(folders: Path, how: str) 
         ("step1k", 1000),
     ]
     assert all(Path(place.model).is_dir() and place.revision is None for place in places)
-    left = [f"{folders / 'final'} is left out of the series: its name tells no training step"]
+    left = [f"{folders / 'final'} is left out of the series: its name contains no training step"]
     assert list(notes) == (left if how == "folder" else [])
 
 

@@ -47,7 +47,7 @@ def test_a_rectifying_model_is_called_a_no_op_and_a_difference_in_it_is_not_hidd
     ("verdict", "carried_by", "said"),
     [
         ("established", "", "established"),
-        ("interaction only", "grammar", "interaction only (as claimed; carried by grammar alone), no crossing over"),
+        ("interaction only", "grammar", "interaction only (as claimed; carried by grammar alone), no crossover"),
         ("not established", "", "not established"),
     ],
 )

@@ -158,8 +158,8 @@ def test_pairs_that_stand_twice_and_white_space_are_noted():
     assert len(made) == 4
     assert made.pairs[:3] == read_pairs(BOTH).pairs
     assert made.notes == (
-        "2 pairs stand more than once in their paradigm and are read once",
-        "1 pairs stand in their paradigm both ways round, so that one of the two is always wrong",
+        "2 pairs occur more than once in their paradigm and are read once",
+        "1 pairs occur in their paradigm in both orders, so one of the two is always wrong",
         "white space was taken off the ends of 1 sentences",
     )
     assert read_pairs([("a\r\nb", "a c")]).pairs[0].good == "a\nb"

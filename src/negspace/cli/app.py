@@ -53,7 +53,7 @@ def common(
 @guarded
 @study_options(*LOADING)
 def sites(model: ModelName, *, given: dict[str, Any], as_json: AsJson = False) -> None:
-    """List where a model's MLPs apply their activation: layer, path, width, activation, experts."""
+    """List a model's sites, where MLPs apply their activation: layer, path, width, activation, experts."""
     from dataclasses import asdict
 
     from negspace.report.tables import rows
@@ -82,12 +82,13 @@ app.command()(scan)
 def report(
     folders: Annotated[list[Path], typer.Argument(help="Folders that `negspace run --out` wrote.", metavar="RUN")],
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="HTML file to write instead: figures, tables, all neurons.")
+        Path | None,
+        typer.Option(metavar="FILE", help="HTML file to write instead of printing: figures, tables, neurons."),
     ] = None,
-    detail: Annotated[bool, typer.Option("--detail", help="Also every phenomenon and construction.")] = False,
+    detail: Annotated[bool, typer.Option("--detail", help="Also print every phenomenon and construction.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a run's tables from its records again, and print them; or write one HTML file of one run or several."""
+    """Rebuild a run's tables from its records and print them, or write one HTML report of one or more runs."""
     if out is not None:
         write_page(folders, out)
         return

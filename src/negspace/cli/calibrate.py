@@ -24,17 +24,17 @@ WRONG = 1
 
 @guarded
 def calibrate(
-    out: Annotated[Path, typer.Option(help="Folder for models, material and runs; what is there is used.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for models, material and runs; existing files are reused.")] = Path(
         "negspace-calibration"
     ),
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the models' random weights and of the studies.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the models' random weights and the studies.")] = 0,
     simulations: Annotated[
         int,
-        typer.Option(min=0, help="Also simulate so many studies of each world: false sentences and power."),
+        typer.Option(min=0, help="Also simulate this many studies of each world: false sentences and power."),
     ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """The whole study on models whose answer is known: agreement below zero, above zero, nowhere in particular."""
+    """Run the whole study on models with a known answer: agreement carried below zero, above zero, or everywhere."""
     from negspace.runs.engine import Interrupted
     from negspace.study.calibration import run_calibration
 
@@ -126,7 +126,7 @@ def _notes(made: pd.DataFrame) -> Iterator[str]:
         if not any(row["verdict"].startswith(right) for right in row["expected"].split(" or ")):
             yield f"{which}: {row['expected']} would be right"
         if not row["first"]:
-            yield f"{which}: the planted neurons go down to rank {row['worst_rank']} of their layer"
+            yield f"{which}: the planted neurons extend to rank {row['worst_rank']} of their layer"
 
 
 def _points(value: float, low: float, high: float) -> str:

@@ -15,11 +15,11 @@ from negspace.cli.terminal import output
 
 @guarded
 def claims(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders, one column each.")],
+    runs: Annotated[list[Path], typer.Argument(help="Run folders; each becomes a column.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown instead of a table.")] = False,
 ) -> None:
-    """Say of each of the paper's claims whether it holds in these runs: holds, does not hold, or undecided."""
+    """Test the paper's claims on these runs: each holds, does not hold, or is undecided."""
     from negspace.report.claims import markdown, table
     from negspace.report.tables import rows
     from negspace.study.reading import read_runs

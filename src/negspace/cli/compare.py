@@ -17,7 +17,7 @@ def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run folders of different models, two or more.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Compare models: the paper's claims one by one, then every contrast pooled over models, with heterogeneity."""
+    """Compare models: the paper's claims, then every contrast pooled over models, with heterogeneity."""
     from negspace.errors import StudyError
     from negspace.report.claims import table
     from negspace.report.pooled import HEADINGS, pooled, words

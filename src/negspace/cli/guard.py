@@ -50,7 +50,7 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(0) from None
         except KeyboardInterrupt:
             trace()
-            _say("stopped at once; what was recorded before is kept")
+            _say("stopped at once; earlier records are kept")
             raise typer.Exit(STOPPED) from None
         except MemoryError as error:
             trace()

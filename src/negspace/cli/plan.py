@@ -65,7 +65,7 @@ def _show_budget(budget: Budget, console: Console) -> None:
     s = budget.study
     console.print(
         plain(
-            f"chosen for {s.budget}: {sizes}. Detectable: the least true effect that is found with probability 0.8 "
+            f"chosen for {s.budget}: {sizes}. Detectable: the smallest true effect that is found with probability 0.8 "
             f"at level {s.alpha:g}, {budget.tests} tests corrected together; {SOURCE}. Contrasts share scores: their "
             "costs do not add up."
         ),
@@ -82,10 +82,10 @@ def _effect(one: Shown) -> str:
 
 
 def _sentences(plan: Plan) -> list[str]:
-    recorded = f"{plan.recorded:,} cells are recorded already and cost nothing more." if plan.recorded else ""
+    recorded = f"{plan.recorded:,} cells are already recorded and cost nothing." if plan.recorded else ""
     if math.isnan(plan.rate):
-        return [f"{plan.cells:,} cells are left, none of which the model is needed for.", recorded]
-    how = f"the model reads {plan.rate:,.0f} tokens per second here, by a trial just now"
+        return [f"{plan.cells:,} cells are left; none needs the model.", recorded]
+    how = f"the model reads {plan.rate:,.0f} tokens per second here, as just measured"
     if plan.recorded:
-        how += ", and recorded cells tell what their kind takes"
+        how += ", and recorded cells show the time of their kind"
     return [f"{plan.cells:,} cells, about {duration(plan.seconds)}: {how}.", recorded]

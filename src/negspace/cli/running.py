@@ -31,8 +31,8 @@ def run(
         str | None,
         typer.Argument(
             metavar="MODEL|STUDY.yaml",
-            help="A model (folder, GGUF file, or name on the Hugging Face hub), for a preset's study of it; or a YAML "
-            "file with the study's fields. Options override both.",
+            help="A model (folder, GGUF file, or name on the Hugging Face hub) to study by a preset; or a YAML file "
+            "with the fields of a study. Options override both.",
         ),
     ] = None,
     *,
@@ -40,8 +40,8 @@ def run(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="paper: every analysis that the data allow; quick: the main study on few items. [default: paper where "
-            "MODEL is given; none with STUDY.yaml, or with --model alone, which is the main study]",
+            help="paper: every analysis that the data allow; quick: the main study on few items. [default: paper for a "
+            "MODEL argument; none for STUDY.yaml; --model alone runs the main study]",
         ),
     ] = None,
     analysis: Annotated[
@@ -64,8 +64,8 @@ def run(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Lock a plan: claims' sizes, margins and seeds are written before anything is scored. Where FILE is "
-            "there, the run is compared with it, and the report says whether it was followed.",
+            help="Lock a plan: write sizes, margins and seeds to FILE before anything is scored. If FILE exists, "
+            "compare the run with it; the report says whether the run followed it.",
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost, and stop.")] = False,
@@ -74,14 +74,16 @@ def run(
     ] = None,
     ray_address: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", help="A running Ray cluster, e.g. auto; else one of this machine is started."),
+        typer.Option(
+            metavar="ADDRESS", help="Address of a running Ray cluster, e.g. auto. Default: start one on this machine."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     given: dict[str, Any],
 ) -> None:
-    """Run a study of a model: a preset's, or a study file's. Prints what it will do and what that costs first."""
+    """Run a study of a model, from a preset or a study file. Prints the plan and its cost first."""
     if context.info_name == "study":
-        typer.echo("note: `negspace study` is now called `negspace run`; it takes the same arguments", err=True)
+        typer.echo("note: `negspace study` is now `negspace run`, with the same arguments", err=True)
     study, left_out = _study(target, given, preset, analysis or [], setting or [])
     from negspace.errors import StudyError
     from negspace.study.run import plan_study
@@ -196,8 +198,8 @@ def execute(study: Study, out: Path, as_json: bool, where: Where, plan: Path | N
     show(compute(study, out, where, show_plan, plan), False, as_json)
     if not as_json:
         output().print(
-            f"\ntables: {out}/tables  in full: negspace report {out} --detail"
-            f"  to look at: negspace report {out} --out report.html",
+            f"\ntables: {out}/tables  all rows: negspace report {out} --detail"
+            f"  to view: negspace report {out} --out report.html",
             markup=False,
             soft_wrap=True,
         )

@@ -145,7 +145,7 @@ def find(
             told = steps[number] if steps is not None and not several else step_of(path)
             if told is None:
                 if several:
-                    notes.append(f"{path} is left out of the series: its name tells no training step")
+                    notes.append(f"{path} is left out of the series: its name contains no training step")
                     continue
                 raise ModelError(
                     f"the training step of {path}",

@@ -315,4 +315,4 @@ def _notes(items: pd.DataFrame, context: int | None) -> Iterator[str]:
     for task, part in items.groupby("task", sort=False):
         if count := int(part["cut"].sum()):
             where = f"the model's context of {context} tokens" if context else "the model's context"
-            yield f"{task}: {count} of {len(part)} prompts exceed {where} and lose their beginning"
+            yield f"{task}: {count} of {len(part)} prompts exceed {where} and are cut at the start"

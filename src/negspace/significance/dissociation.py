@@ -115,12 +115,12 @@ class Dissociation:
     other: Contrast
     """Top minus control on the other abilities: positive where they lose more under the control."""
     p_cross: float
-    """p-value for crossing over: the larger of both sides' (an intersection-union test); 1 where both go one way."""
+    """p-value of the crossover: the larger of both sides' (an intersection-union test); 1 where both go one way."""
     p_cross_adjusted: float
     """The same, Holm-corrected."""
     scales: Mapping[str, OnScales]
     """grammar, other and interaction on three scales: no verdict without one sign of the interaction in all three, and
-    no crossing over without one of either side. Empty if not testable."""
+    no crossover without one of either side. Empty if not testable."""
     scales_agree: bool
     """True if the interaction has one sign in all three."""
     among_random: Contrast
@@ -175,7 +175,7 @@ class Sides:
 
     @cached_property
     def p_cross(self) -> float:
-        """p-value for crossing over."""
+        """p-value of the crossover."""
         crossed = self.grammar.value * self.other.value < 0
         return max(self.grammar.p(), self.other.p()) if crossed else 1.0
 
@@ -251,7 +251,7 @@ def judged(one: Dissociation, p: float, p_cross: float, tests: int) -> Dissociat
 
     Args:
         p: corrected p-value of the interaction.
-        p_cross: corrected p-value for crossing over.
+        p_cross: corrected p-value of the crossover.
         tests: claims judged together: what a side's own p-value is multiplied by before it is said to carry an
             interaction.
     """

@@ -40,7 +40,7 @@ from negspace.text.suites import TITLES
 
 STUDY_FILE = "study.yaml"
 SOURCE = (
-    "the variances assumed are typical values built into negspace (significance.power.TYPICAL), chosen by judgement, "
+    "the assumed variances are typical values built into negspace (significance.power.TYPICAL), set by judgement and "
     "not measured on this model"
 )
 """Source of the assumed variance components."""

@@ -136,9 +136,7 @@ def run_study(
                 note(text)
         given = study.model_dump(mode="json")
         if note and (changed := _changed(store, given)):
-            note(
-                f"another configuration was run here (other {changed}); records that fit are used, tables are replaced"
-            )
+            note(f"another configuration was run here (other {changed}); matching records are reused, tables replaced")
         _check_behaviour(store, facts)
         store.write_file(STUDY_FILE, yaml.safe_dump(given, sort_keys=False, allow_unicode=True).encode())
         store.log(
@@ -176,7 +174,7 @@ def _settled(
     if out is not None and (before := recorded_sizes(study, Path(out))) is not None:
         if note:
             sizes = ", ".join(f"{name}: {getattr(before, name)}" for name in SIZES)
-            note(f"the sizes that were chosen here for a budget of {study.budget} are kept ({sizes})")
+            note(f"the sizes chosen here earlier for a budget of {study.budget} are kept ({sizes})")
         return before, None, None
     budget, loaded = choose(study, model)
     return budget.study, budget, loaded

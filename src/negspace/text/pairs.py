@@ -232,8 +232,8 @@ class _Gathered:
 
     def _notes(self) -> Iterator[str]:
         if self.twice:
-            yield f"{self.twice} pairs stand more than once in their paradigm and are read once"
+            yield f"{self.twice} pairs occur more than once in their paradigm and are read once"
         if self.turned:
-            yield f"{self.turned} pairs stand in their paradigm both ways round, so that one of the two is always wrong"
+            yield f"{self.turned} pairs occur in their paradigm in both orders, so one of the two is always wrong"
         if self.trimmed:
-            yield f"white space was taken off the ends of {self.trimmed} sentences"
+            yield f"white space was stripped from the ends of {self.trimmed} sentences"

@@ -120,9 +120,9 @@ def make_windows(
         because = "the model's context" if size == context else f"since the text has {len(stream):,} tokens"
         notes.append(f"windows of {size} tokens, {because}")
     if windows is not None and taken < windows:
-        notes.append(f"{taken} windows where {windows} were asked for: the text holds no more")
+        notes.append(f"{taken} windows instead of {windows}: the text has no more")
     if not lead and special[0] and taken > 1:
-        notes.append("the tokenizer's own BOS stands in the first window only; bos='always' gives one to each")
+        notes.append("the tokenizer's BOS is in the first window only; bos='always' adds one to each window")
     return Windows(tokens, flags, size, stride, bos, text.name, text.hash, available, tuple(notes))
 
 

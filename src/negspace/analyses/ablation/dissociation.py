@@ -308,9 +308,9 @@ def _sentence(row: pd.Series, floors: Sequence[str]) -> str:
     )
     if floors:
         shown = ", ".join(floors[:4]) + (f" and {len(floors) - 4} more" if len(floors) > 4 else "")
-        text += f". Left out, the plain model being at chance: {shown}"
+        text += f". Left out because the plain model is at chance: {shown}"
     if row["changed"]:
-        text += f". Another verdict without {row['changed']}"
+        text += f". The verdict changes without {row['changed']}"
     return text + "."
 
 
@@ -318,9 +318,9 @@ def verdict(row: pd.Series) -> str:
     """A row's verdict; an interaction alone with the side that carries it."""
     if row["verdict"] != "interaction only":
         return str(row["verdict"])
-    carried = {"grammar": "grammar alone", "other": "the tasks alone", "both": "both, the same way"}
+    carried = {"grammar": "grammar alone", "other": "the tasks alone", "both": "both, in the same direction"}
     side = carried.get(str(row["carried_by"]), "neither side by itself")
-    return f"interaction only ({row['direction']}; carried by {side}), no crossing over"
+    return f"interaction only ({row['direction']}; carried by {side}), no crossover"
 
 
 def _figures(found: Dissociation) -> Row:

@@ -26,7 +26,7 @@ AGAINST = {"plain": "the plain model", "random": "random sets", "matched": "the 
 
 
 def verdicts(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    """Sentences on every share: what was done, each score against every control, what is intact, the dissociation."""
+    """Return sentences for every share: each score against every control, intact scores, the dissociation."""
     study, contrasts = book.study, tables["contrasts"]
     summary = tables["summary"]
     sentences = []
@@ -88,16 +88,15 @@ def _intact(contrasts: pd.DataFrame) -> list[str]:
             said.append(f"{who}: {unjudgeable(row['reason'])}.")
         else:
             found = amount(row["score"], row["difference"], row["low"], row["high"])
-            word = "neither intact nor changed is shown" if row["finding"] == "undecided" else row["finding"]
-            said.append(f"{who}: {word}, {found}.")
+            said.append(f"{who}: {row['finding']}, {found}.")
     return said
 
 
 def _noop(summary: pd.DataFrame) -> str:
-    """On a ReLU model the ablation must change nothing at all; whether it did is to be seen in the scores."""
+    """On a ReLU model the ablation must change nothing; the scores show whether it did."""
     values = summary.loc[summary["role"] != "random mean", ["perplexity", *_accuracies(summary)]]
     same = bool((values.nunique(dropna=True) <= 1).all())
-    text = "Every activation of this model is flat below zero, so that zeroing negatives must change nothing: "
+    text = "Every activation of this model is flat below zero, so zeroing negatives must change nothing: "
     return text + (
         "all scores are exactly the plain model's."
         if same

@@ -353,7 +353,7 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
         mine = sure[sure["kind"] == kind]
         tested = drivers[drivers["kind"] == kind]["p"].notna().any()
         if tested and mine.empty:
-            made.append(f"No {words} is shown to fall in any mode more often than chance allows.")
+            made.append(f"No {words} is shown to be over-represented in any mode.")
         elif len(mine):
             best = mine.loc[mine["lift"].astype(float).idxmax()]
             made.append(

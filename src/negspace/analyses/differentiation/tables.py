@@ -332,7 +332,7 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     neurons = tables["differentiation_neurons"]
     top = neurons[neurons["set"] == "top"]
     if summary.empty:
-        return ["Differentiation: no near pairs that a chosen neuron tells apart."]
+        return ["Differentiation: no chosen neuron separates any near pair."]
     made = [
         f"Differentiation: {len(top):,} neurons from the top {book.part['share'] * 100:.4g}% by {book.part['by']} "
         f"drive the near inputs of their selected pairs {top['apart'].mean():.1f} standard deviations apart on "

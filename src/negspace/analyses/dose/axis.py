@@ -123,12 +123,12 @@ def sentences(tables: Mapping[str, pd.DataFrame]) -> list[str]:
             continue
         form = points if row["scale"] == "points" else nats
         amount = f"{form(row['difference'])} {between(row['low'], row['high'], form)}"
-        said.append(f"{who}: {row['finding']}, {amount}, up to x {row['reach']:.3g} of perplexity.")
+        said.append(f"{who}: {row['finding']}, {amount}, up to x {row['reach']:.3g} in perplexity.")
     return said
 
 
 def claims(tables: Mapping[str, pd.DataFrame]) -> Iterator[Claim]:
-    """Sentences: do the top sets lose more grammar than either family at equal perplexity?"""
+    """Yield the claim that the top sets lose more grammar than either family at equal perplexity."""
     words = "At equal damage to perplexity the top sets lose more grammar"
     for _, row in tables["damage_axis_contrasts"].iterrows():
         of = TITLES[row["score"]] + (", margins" if row["scale"] == "nats" else "")

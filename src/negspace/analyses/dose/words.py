@@ -25,11 +25,11 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
         rows = different[different["score"] == score]
         more, less = (rows[rows["finding"] == what]["share"] for what in ("harm", "gain"))
         if why := unjudged(rows):
-            said.append(f"{_capital(title(score))}, {name}: the top set against random ones {why}.")
+            said.append(f"{_capital(title(score))}, {name}: the top set against random sets {why}.")
         elif len(rows) > 1:
             said.append(
-                f"{_capital(title(score))}, {name}: the top set does more harm than random ones at {_shares(more)}, "
-                f"less at {_shares(less)}; {len(rows)} different shares."
+                f"{_capital(title(score))}, {name}: the top set does more harm than random sets at "
+                f"{_shares(more)} and less at {_shares(less)}, of {len(rows)} different shares."
             )
     contrasts = tables["sign_or_magnitude"]
     for _, row in tables["sign_or_magnitude_answer"].iterrows():
@@ -57,12 +57,12 @@ def _threshold_sentence(row: pd.Series, dose: pd.DataFrame) -> str:
     elif np.isfinite(row["first_harm"]):
         text += f"harm is first shown at {percent(row['first_harm'])} ({row['neurons']:,} neurons)"
     else:
-        text += "harm is shown at no share"
+        text += "no harm is shown at any tested share"
     if row["score"] != "perplexity":
         return text + "."
     if not np.isfinite(row["doubling"]):
-        return f"{text}; it is doubled at none{_limits(row)}."
-    return f"{text}; it is doubled at {percent(row['doubling'])}{_limits(row)}."
+        return f"{text}; perplexity does not double at any tested share{_limits(row)}."
+    return f"{text}; perplexity doubles at {percent(row['doubling'])}{_limits(row)}."
 
 
 def _limits(row: pd.Series) -> str:
@@ -79,7 +79,7 @@ def _described(rows: pd.DataFrame, first: str, second: str) -> str:
 
 
 def _shares(shares: pd.Series) -> str:
-    return ", ".join(percent(share) for share in shares) or "none"
+    return ", ".join(percent(share) for share in shares) or "no share"
 
 
 def _capital(text: str) -> str:

@@ -14,8 +14,8 @@ from negspace.text.suites import SUITES
 
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    """For each score: which groups harm alone, whether the first harms most, whether damage accumulates, and against
-    random sets; then the hardest hit phenomenon and construction."""
+    """Return sentences per score: harmful groups, the first against the others, accumulation, comparison with random
+    sets; then the hardest hit phenomenon and construction."""
     top = tables["layers"][tables["layers"]["set"] == "top"]
     contrasts, parts = tables["layers_contrasts"], tables["layers_by_group"]
     said = []
@@ -26,18 +26,18 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
         if len(alone):
             said.append(f"{name}, each group of layers alone: {_alone(alone)}.")
         if len(rows := against[against["against"] == FIRST]):
-            counts = f"more harm than {_count(rows, 'gain')} of {len(rows)} others, less than {_count(rows, 'harm')}"
+            counts = f"more harm than {_count(rows, 'gain')} of {len(rows)} others and less than {_count(rows, 'harm')}"
             outcome = f"against the others {why}" if (why := unjudged(rows)) else f"does {counts}"
             said.append(f"{name}: the first group ({_layers(alone.iloc[0])}) {outcome}.")
         if len(cumulative):
             said.append(f"{name}, cumulatively: {_cumulative(cumulative, against[against['against'] == BEFORE])}.")
         for family, rows in against[against["against"] == RANDOM_SETS].groupby("family", sort=True):
             if why := unjudged(rows):
-                said.append(f"{name}, {family}: the top set against random ones {why}.")
+                said.append(f"{name}, {family}: the top set against random sets {why}.")
                 continue
             said.append(
-                f"{name}, {family}: the top set does more harm than random ones in {_count(rows, 'harm')} of "
-                f"{len(rows)} groups, less in {_count(rows, 'gain')}."
+                f"{name}, {family}: the top set does more harm than random sets in {_count(rows, 'harm')} of "
+                f"{len(rows)} groups and less in {_count(rows, 'gain')}."
             )
     for _, row in tables["layers_additivity"].iterrows():
         said.append(_added(row))
@@ -50,7 +50,7 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
 
 
 def _added(row: pd.Series) -> str:
-    """Sentences: does damage add up over groups of layers, on one scale?"""
+    """Return the sentence on additivity over groups of layers, on one scale."""
     name = (
         f"{title(row['score']).capitalize() if row['score'] == 'perplexity' else title(row['score'])} ({row['scale']})"
     )
@@ -59,7 +59,7 @@ def _added(row: pd.Series) -> str:
         return f"{head}: {unjudgeable(row['reason'])}."
     factor, form = (100, "+.1f") if row["scale"] == "points" else (1, "+.4f")
     values = [f"{row[column] * factor:{form}}" for column in ("joint", "sum", "excess", "low", "high")]
-    what = {"harm": "more than they add up to", "gain": "less than they add up to"}.get(row["finding"], row["finding"])
+    what = {"harm": "more than the sum", "gain": "less than the sum"}.get(row["finding"], row["finding"])
     return f"{head}: {what}, {values[0]} and {values[1]}, excess {values[2]} [{values[3]}, {values[4]}]."
 
 
@@ -68,7 +68,7 @@ def _alone(rows: pd.DataFrame) -> str:
         return why
     harmed = rows[rows["finding"] == "harm"]
     if not len(harmed):
-        return f"harm is shown in none of {len(rows)}" + _gains(rows)
+        return f"no harm is shown in any of {len(rows)}" + _gains(rows)
     # More perplexity is harm, more accuracy is not.
     order = harmed.sort_values("change", ascending=harmed["score"].iloc[0] != "perplexity", kind="stable")
     worst = order.iloc[0]
@@ -82,7 +82,9 @@ def _cumulative(rows: pd.DataFrame, steps: pd.DataFrame) -> str:
     text = f"{_amount(last)} with all groups ({last['finding']})"
     if not len(steps):
         return text
-    return f"{text}; {_count(steps, 'harm')} of {len(steps)} further groups add harm, {_count(steps, 'gain')} undo some"
+    return (
+        f"{text}; {_count(steps, 'harm')} of {len(steps)} further groups add harm and {_count(steps, 'gain')} reduce it"
+    )
 
 
 def _hardest(rows: pd.DataFrame, part: str) -> str:
@@ -90,7 +92,7 @@ def _hardest(rows: pd.DataFrame, part: str) -> str:
         return why
     harmed = rows[rows["finding"] == "harm"]
     if not len(harmed):
-        return f"harm is shown for no {part}"
+        return f"no harm is shown for any {part}"
     worst = harmed.sort_values("change", kind="stable").iloc[0]
     found = amount(worst["score"], worst["change"], worst["low"], worst["high"])
     hit = harmed["group"].nunique()
@@ -117,7 +119,7 @@ def _count(rows: pd.DataFrame, finding: str) -> int:
 
 
 def claims(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
-    """Sentence: does the first group of layers, ablated alone, do more harm than every other?"""
+    """Return the claim that the first group of layers, ablated alone, does more harm than every other."""
     words = "The first layers matter most: ablated alone, they do more harm than any other group of layers"
     alone = tables["layers"]
     alone = alone[(alone["set"] == "top") & (alone["family"] == "alone")]
@@ -130,7 +132,7 @@ def claims(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
             continue
         row = first.iloc[0]
         less, more = _count(rows, "gain"), _count(rows, "harm")
-        finding = f"more harm than {less} of {len(rows)}, less than {more}"
+        finding = f"more harm than {less} of {len(rows)} and less than {more}"
         answer: Answer = "does not hold" if more else "holds" if less == len(rows) else "undecided"
         if why := unjudged(rows):
             answer, finding = "cannot be judged", why

@@ -330,7 +330,7 @@ def _influences(values: NDArray[np.float64], here: NDArray[np.bool_]) -> NDArray
 
 
 def claims(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
-    """Return tests that excess surprisal falls on scaffolding words, for the top set and beyond controls."""
+    """Return the claim that the damage falls on scaffolding words."""
     words = f"The damage falls on the scaffolding of sentences ({', '.join(SCAFFOLD)})"
     said = []
     for _, row in tables["parts_of_speech_scaffold"].iterrows():

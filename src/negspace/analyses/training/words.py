@@ -13,7 +13,7 @@ from negspace.experiment.words import change, claim, percent, title
 
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    """When the cohort emerged and settled, how its weights turned, what its ablation does over steps, and with what."""
+    """Return sentences on emergence, trajectory, weight drift, harm of the ablation over steps, and correlations."""
     said = [_series(book), _emergence(book, tables["training_summary"]), _trajectory(tables["training_wd"])]
     said += _drift(tables["training_drift"])
     for score in book.part["scores"]:
@@ -35,12 +35,15 @@ def _series(book: Book) -> str:
 def _emergence(book: Book, summary: pd.DataFrame) -> str:
     row = summary[summary["measure"] == "emergence"].iloc[0]
     if row["finding"] == LATE:
-        return f"Emergence: {LATE}: at no earlier one is more than half of it in the checkpoint's own top set for good."
+        return (
+            f"Emergence: {LATE}. At no earlier checkpoint is more than half of it in the checkpoint's own top set for "
+            "good."
+        )
     interval = f"[{row['low']:,.0f}, {row['high']:,.0f}]"
     if row["finding"] == FIRST:
         return (
             f"Emergence: more than half of the cohort is in the top set {FIRST} on (step {row['estimate']:,.0f} "
-            f"{interval}): it was not training in this series that made it."
+            f"{interval}): the cohort did not form within this series."
         )
     last = book.part["checkpoints"][-1]["step"]
     text = (
@@ -50,7 +53,7 @@ def _emergence(book: Book, summary: pd.DataFrame) -> str:
     half = summary[summary["measure"] == "half rise"].iloc[0]
     if half["finding"] == EMERGED:
         text += (
-            f"; half of the rise of its mean WD is made at step {half['estimate']:,.0f} "
+            f"; half of the rise of its mean WD is reached by step {half['estimate']:,.0f} "
             f"[{half['low']:,.0f}, {half['high']:,.0f}]"
         )
     return f"{text} (intervals: bootstrap over neurons)."
@@ -62,7 +65,7 @@ def _trajectory(wd: pd.DataFrame) -> str:
     return (
         f"Median WD of the cohort goes from {first['cohort_median']:.3f} to {last['cohort_median']:.3f}, of all others "
         f"from {first['rest_median']:.3f} to {last['rest_median']:.3f}; {percent(before['in_top'])} of the cohort is "
-        f"in the own top set at step {before['step']:,}, the checkpoint before the last, "
+        f"in the checkpoint's own top set at step {before['step']:,}, the checkpoint before the last, "
         f"{percent(first['in_top'])} at step {first['step']:,} (chance {percent(first['in_top_chance'])})."
     )
 
