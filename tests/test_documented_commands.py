@@ -51,13 +51,14 @@ STANDS_FOR: Mapping[str, str] = {
 NOT_RUN: Mapping[str, str] = {
     "--engine ray": "starts a cluster; tests/runs/test_ray_cluster.py runs studies on one",
     "demo --bundled": "minutes of work; tests/cli/test_cli.py runs it on small material",
+    "--only dissociation": "random weights are at chance, so there is no dissociation to draw; tests/report draws one",
     "calibrate": "minutes of work; tests/cli/test_calibrate.py runs it on small material",
 }
 """Part of a command -> why it is not run here."""
 
 SIZES = shlex.split(
-    "--window 64 --windows 4 --perplexity-window 32 --perplexity-windows 8 --limit 2 --md-pairs 16 --evaluations 3 "
-    "--random 2 --random-perplexity 2 --draws 100"
+    "--window 64 --windows 4 --perplexity-window 32 --perplexity-windows 8 --limit 2 --md-pairs 16 --evaluations 2 "
+    "--random 1 --random-perplexity 1 --draws 100"
 )
 SETTINGS: Mapping[str, tuple[str, ...]] = {
     "controls": ("residual_windows=2", "evaluations=2", "noop=false"),

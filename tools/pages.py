@@ -20,8 +20,8 @@ from negspace.study.registry import OWN, analysis
 ROOT = Path(__file__).parents[1]
 EXIT = {
     0: "success",
-    OUR_ERROR: "an internal error; `negspace --debug ...` shows where. `negspace calibrate`: a verdict is wrong. `negspace "
-    "doctor`: something that every study needs is broken",
+    OUR_ERROR: "an internal error; `negspace --debug ...` shows where. `negspace calibrate`: a verdict is wrong. "
+    "`negspace doctor`: something that every study needs is broken",
     USER_ERROR: "a user error: the message says what was asked, what was found and what to do",
     STOPPED: "stopped by Ctrl-C; the records are kept, and the same command resumes",
 }
@@ -56,8 +56,8 @@ def study_file() -> str:
     """Every field of a study file, and the settings of each analysis."""
     parts = [
         "# Study file",
-        "A study is a YAML mapping. `negspace run STUDY.yaml --out RUN` runs it; `negspace run MODEL` creates one from a "
-        "preset instead. Each field is also an option of the command; options override the file and the preset. "
+        "A study is a YAML mapping. `negspace run STUDY.yaml --out RUN` runs it; `negspace run MODEL` creates one from "
+        "a preset instead. Each field is also an option of the command; options override the file and the preset. "
         "`--set ANALYSIS.NAME=VALUE` changes a setting of an analysis. The run folder keeps the complete study in "
         "`study.yaml`, in the same form. Unknown fields are refused.",
         _fence(
