@@ -49,7 +49,7 @@ def test_the_batch_is_halved_until_it_fits() -> None:
     frugal = Frugal(notes.append)
     assert frugal(work, "a cell") == "done"
     assert tried == [64, 32, 16, 8]
-    assert notes[-1] == "out of memory in a cell: batches are 8 times smaller from here on"
+    assert notes[-1] == "out of memory in a cell: batches are 8 times smaller from now on"
     assert frugal(lambda: fitted(64), "the next") == 8
     assert fitted(64) == 64
 

@@ -66,7 +66,7 @@ def test_reading_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"model: [", "no YAML in line"),
+        (b"model: [", "invalid YAML in line"),
         (b"- model", "a list instead of fields"),
         (b"", "a NoneType instead of fields"),
         (b"1: 2", "instead of fields"),

@@ -23,7 +23,7 @@ FITS = 400
 
 def halved(what: str, *factors: int) -> list[str]:
     """What is said of a cell."""
-    return [f"out of memory in {what}: batches are {factor} times smaller from here on" for factor in factors]
+    return [f"out of memory in {what}: batches are {factor} times smaller from now on" for factor in factors]
 
 
 def short_of_memory(module: Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:

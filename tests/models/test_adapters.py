@@ -139,7 +139,7 @@ def test_dropout_in_training_mode_is_refused(base: Path) -> None:
 
 @pytest.mark.parametrize(
     ("named", "found"),
-    [("./gone/model", "no folder here"), (None, "names no base"), ("nobody/nothing", "cannot be loaded")],
+    [("./gone/model", "not a folder here"), (None, "names no base"), ("nobody/nothing", "cannot be loaded")],
 )
 def test_a_base_that_is_not_there(
     named: str | None, found: str, base: Path, folders: tuple[Path, Path], tmp_path: Path, monkeypatch: Any

@@ -136,7 +136,7 @@ def test_files_that_are_no_sets_are_refused(dense, tmp_path):
     with pytest.raises(SelectionError, match="No such file"):
         NeuronSet.load(tmp_path / "none.json")
     for changed, message in (
-        (path.read_text()[:-40], "no JSON"),
+        (path.read_text()[:-40], "not JSON"),
         ("[1, 2]", "format None"),
         (json.dumps({**content, "format": "negspace-neurons/9"}), "negspace-neurons/9"),
         (json.dumps({**content, "neurons": {dense.sites[0].path: [1, 3]}}), "does not match its own key"),

@@ -75,7 +75,7 @@ def test_files_that_are_no_scans_are_refused(made, tmp_path):
         Scan.load(tmp_path / "none.parquet")
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(RecordError, match="no Parquet file"):
+    with pytest.raises(RecordError, match="not a Parquet file"):
         Scan.load(path)
     made.table.to_parquet(path)
     with pytest.raises(RecordError, match="without a scan's metadata"):

@@ -142,7 +142,7 @@ class TestTwoWorkers:
         assert len({one["pid"] for one in two.run("a" * 8)}) == 2
 
     def test_what_a_worker_has_to_say_is_said_once_and_by_whom(self, two: Session) -> None:
-        sentence = "out of memory in a cell: batches are 2 times smaller from here on"
+        sentence = "out of memory in a cell: batches are 2 times smaller from now on"
         (found,) = two.run([""], say=sentence)
         two.run([""] * 4)
         assert two.notes == [f"worker {found['pid']}: {sentence}"]

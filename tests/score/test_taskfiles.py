@@ -50,7 +50,7 @@ def test_rows_get_the_fields_that_the_harness_reads(tmp_path: Path) -> None:
         (b'{"goal": 1}\n', "line 1 has no sol1, sol2, label; it has goal\nto do: give the fields of the data set"),
         (b"{}\n", "it has no fields"),
         (b"[1]\n", "line 1 is a list\nto do: write one JSON object per line"),
-        (b"\n{\n", r"line 2 is no JSON \("),
+        (b"\n{\n", r"line 2 is not JSON \("),
         (b"\n \n", "no items in it\nto do: give a file with one JSON object per line"),
         (b"\xff", "not UTF-8: byte 0xff at offset 0(.|\n)*to do: convert the file to UTF-8"),
     ],

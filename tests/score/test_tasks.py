@@ -326,7 +326,7 @@ def test_a_prompt_beyond_the_context_is_named(tiny: Model, tmp_path: Path) -> No
     rows[1] = {**rows[1], "passage": "The cat sees the dogs. " * 60}
     made = tasks(tiny, "boolq", folder=_write(tmp_path, {"boolq": rows}))
     assert list(made.items["cut"]) == [False, True, False]
-    assert made.notes == ("boolq: 1 of 3 prompts exceed the model's context of 128 tokens and lose their beginning",)
+    assert made.notes == ("boolq: 1 of 3 prompts exceed the model's context of 128 tokens and are cut at the start",)
 
 
 def test_a_tie_is_not_right(tiny: Model, tmp_path: Path) -> None:

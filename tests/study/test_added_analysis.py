@@ -89,7 +89,7 @@ def test_what_is_registered_wrongly_is_named(install: Install) -> None:
     install("other", "class Other: ...\n", {"other": "other:Other"})
     with pytest.raises(StudyError, match=r"the analysis 'broken' of broken\nfound: ModuleNotFoundError"):
         analysis("broken")
-    with pytest.raises(StudyError, match="no subclass of Analysis with the name 'other'"):
+    with pytest.raises(StudyError, match="not a subclass of Analysis with the name 'other'"):
         analysis("other")
     assert analysis("ablation").name == "ablation"
 

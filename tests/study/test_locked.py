@@ -66,7 +66,7 @@ def test_other_data_are_a_departure(study: Study, tmp_path: Path) -> None:
     assert departures[1].startswith("data: blimp is ")
 
 
-@pytest.mark.parametrize(("content", "message"), [("{", "no JSON"), ("[]", "JSON that is not a plan")])
+@pytest.mark.parametrize(("content", "message"), [("{", "not JSON"), ("[]", "JSON that is not a plan")])
 def test_what_is_no_plan_is_refused(study: Study, tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "plan.json").write_text(content)
     with pytest.raises(StudyError, match=message):

@@ -131,7 +131,7 @@ def test_saved_datasets(tmp_path):
         ("a.json", '{"text": "a"}', "one JSON object with text instead of rows"),
         ("a.json", "3", "a JSON int instead of rows"),
         ("a.json", "[1, 2]", "item 0: a JSON int instead of an object"),
-        ("a.json", "{", "no JSON"),
+        ("a.json", "{", "not JSON"),
         ("a.json", "", "an empty file"),
         ("a.csv", "text,label\n", "column names (text, label) and no rows"),
         ("a.csv", "", "an empty file"),

@@ -160,7 +160,7 @@ def test_pairs_that_stand_twice_and_white_space_are_noted():
     assert made.notes == (
         "2 pairs occur more than once in their paradigm and are read once",
         "1 pairs occur in their paradigm in both orders, so one of the two is always wrong",
-        "white space was taken off the ends of 1 sentences",
+        "white space was stripped from the ends of 1 sentences",
     )
     assert read_pairs([("a\r\nb", "a c")]).pairs[0].good == "a\nb"
 

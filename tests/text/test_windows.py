@@ -93,7 +93,7 @@ def test_notes_name_what_was_taken():
     assert short.notes == (f"windows of 16 tokens, since the text has {4 * len(SENTENCE.split())} tokens",)
     fixed = make_windows(text(), toys.plain(), context=64, windows=1000)
     assert fixed.notes[0] == "windows of 64 tokens, the model's context"
-    assert fixed.notes[1] == f"{fixed.available} windows where 1000 were asked for: the text holds no more"
+    assert fixed.notes[1] == f"{fixed.available} windows instead of 1000: the text has no more"
     assert "first window only" in make_windows(text(), toys.with_bos(), window=16).notes[0]
     assert make_windows(text(), toys.with_bos(), window=16, bos="always").notes == ()
 
