@@ -123,7 +123,7 @@ def test_saved_datasets(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "found"),
     [
-        ("a.jsonl", '{"text": "a"}\n{oops\n', "line 2: no JSON"),
+        ("a.jsonl", '{"text": "a"}\n{oops\n', "line 2: not JSON"),
         ("a.jsonl", "[1]\n", "line 1: a JSON list instead of an object"),
         ("a.jsonl", "[" * 100_000, "line 1: JSON nested too deeply"),
         ("a.jsonl", " \n\n", "an empty file"),

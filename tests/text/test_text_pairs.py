@@ -131,8 +131,8 @@ GOOD = json.dumps(blimp()[0]).encode()
 @pytest.mark.parametrize(
     ("content", "found", "todo"),
     [
-        (GOOD + b"\n{oops\n", "line 2: no JSON", "one JSON object per line"),
-        (GOOD + b"\n\n" + GOOD[:-1], "line 3: no JSON", "one JSON object per line"),
+        (GOOD + b"\n{oops\n", "line 2: not JSON", "one JSON object per line"),
+        (GOOD + b"\n\n" + GOOD[:-1], "line 3: not JSON", "one JSON object per line"),
         (b"[1, 2]\n", "line 1: a JSON list instead of an object", "give objects"),
         (b"\xff\xfe\n", "UTF-16, by its byte order mark", "convert the file"),
         (GOOD + b"\n\xff\n", "not UTF-8: byte 0xff at offset", "convert the file"),

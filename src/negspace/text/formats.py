@@ -96,7 +96,7 @@ def _loads(text: str, where: str, todo: str, request: Request) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise request.refusal(f"{where}no JSON: {error}", todo) from error
+        raise request.refusal(f"{where}not JSON: {error}", todo) from error
     except RecursionError as error:
         raise request.refusal(f"{where}JSON nested too deeply", todo) from error
 
