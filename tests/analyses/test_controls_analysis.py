@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from transformers import AutoTokenizer
 
+from negspace import reference
 from negspace.analyses.controls.analysis import Controls
 from negspace.controls import residual_change
 from negspace.errors import StudyError
@@ -221,7 +222,7 @@ def test_on_a_relu_model_nothing_happens_and_it_is_said(tiny_fields, tmp_path):
     said = tables.sentences("controls")
     assert any("no signal below zero" in sentence for sentence in said)
     notes = json.loads((tmp_path / "run" / "run.json").read_text())["notes"]
-    assert sum("changes nothing, or too little" in note for note in notes) == 3
+    assert sum("changes nothing, or too little" in note for note in notes) == 4
 
 
 def test_a_model_for_the_no_op_control_that_is_none(tiny_fields, tmp_path):
@@ -270,3 +271,39 @@ def test_matched_at_the_end_of_the_stack(tiny_fields, tmp_path):
     ends = run_study(study, tmp_path / "run")["controls_residual"].set_index("role")
     assert ends.loc["residual", "matched"]
     assert ends.loc["residual", "end_to_top"] == pytest.approx(1, abs=0.1)
+
+
+def test_random_sets_of_equal_perplexity(tiny_fields, tmp_path):
+    # A trained model: what more neurons do to a random one's perplexity goes up and down.
+    text, sizes = str(reference.text_path()), {"window": 128, "windows": 8, "perplexity_windows": 4, "md_pairs": 0}
+    fields = {**tiny_fields, **sizes, "model": str(reference.model_path("gelu")), "text": text, "tse": []}
+    fields |= {"shares": [0.05], "zero": "positive", "tolerance": 0.02}
+    study = _configure(fields, ablation=False, controls=["perplexity_random"], matched_sets=3, noop=False)
+    folder = tmp_path / "run"
+    tables = run_study(study, folder)
+    part = json.loads((folder / "run.json").read_text())["analyses"]["controls"]
+    drawn = part["conditions"][2:]
+    scan = Scan.load(folder / "scan.parquet")
+    top = scan.top(0.05)
+    model = load(fields["model"])
+
+    def under(neurons: NeuronSet) -> float:
+        with intervene(model, neurons, zero="positive"):
+            return perplexity(model, text, window=128, windows=4).value
+
+    assert [one["seed"] for one in drawn] == [0, 1, 2]
+    for one in drawn:
+        neurons = NeuronSet.load(folder / "neurons" / f"controls-random-equal-perplexity-seed-{one['seed']}.json")
+        assert len(neurons & top) == 0
+        sizes = list(neurons.count().values())
+        assert max(sizes) - min(sizes) <= 1  # as much of each layer
+        assert under(neurons) == pytest.approx(under(top), rel=0.02)
+    assert len({one["key"] for one in drawn}) == 3
+    row = tables["controls"].set_index(["role", "score"]).loc[("perplexity_random", "blimp")]
+    assert row["of_sets"] == 3
+    assert row["sets"] == 3
+    assert row["neurons"] == round(np.mean([one["neurons"] for one in drawn]))
+    assert row["reason"].startswith("cannot be judged with 3 random sets")
+    assert tables["controls_residual"]["matched"].dropna().all()
+    said = tables.sentences("controls")
+    assert any(line.startswith("Random, equal perplexity, mean of 3: perplexity matched") for line in said)

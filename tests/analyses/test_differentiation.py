@@ -12,7 +12,7 @@ import torch
 from scipy.spatial.distance import cdist
 
 from negspace.analyses.differentiation.analysis import differentiate
-from negspace.analyses.differentiation.tables import TABLES, _permuted
+from negspace.analyses.differentiation.tables import TABLES, _against_random, _permuted
 from negspace.experiment.config import configure
 from negspace.experiment.passages import Passages, make_passages
 from negspace.models.load import load, wrap
@@ -168,7 +168,14 @@ def test_tables(run: tuple[Path, Tables]) -> None:
     assert rows.loc[("pn", "bottom"), "reference"] == pytest.approx(neurons[neurons["set"] == "bottom"]["pn"].mean())
     ends = summary[["low", "difference", "high"]].dropna()
     assert ((ends["low"] <= ends["difference"] + 1e-9) & (ends["difference"] <= ends["high"] + 1e-9)).all()
-    assert (summary["p_holm"] >= summary["p"] - 1e-12).all()
+    judged = summary[summary["p"].notna()]
+    assert (judged["p_holm"] >= judged["p"] - 1e-12).all()
+    assert rows.loc[("nn", "random"), "sets"] == 5
+    each = neurons[neurons["set"] == "random"].groupby("seed")["nn"].mean()
+    assert rows.loc[("nn", "random"), "reference"] == pytest.approx(each.mean())
+    for against in ("random", "random over matched"):
+        row = rows.loc[("nn", against)]
+        assert np.isnan(row["p"]) == bool(row["reason"])
     assert tables.sentences("differentiation")[0].startswith("Differentiation: 8 neurons")
 
 
@@ -195,6 +202,29 @@ def test_the_same_bytes_whatever_the_batch(run: tuple[Path, Tables], fields: dic
     for key in (keys["record"], keys["passages"]["record"]):
         path = Path("cells") / f"{key}.parquet"
         assert (run[0] / path).read_bytes() == (tmp_path / "other" / path).read_bytes()
+
+
+def _study(rng: np.random.Generator, sets: int, shift: float = 0.0) -> dict[str, Any]:
+    """Top neurons against random sets that differ by more than the noise of their neurons."""
+    level = rng.normal(0, 0.1, sets)[:, None] + rng.normal(0, 0.1, (sets, 8))
+    top = pd.DataFrame({"name": [f"t{n}" for n in range(8)], "x": shift + rng.normal(0, 0.1) + rng.normal(0, 0.1, 8)})
+    names = [f"r{place}.{n}" for place in range(sets) for n in range(8)]
+    controls = pd.DataFrame({"name": names, "seed": np.repeat(np.arange(sets), 8), "x": level.ravel()})
+    row = _against_random(top, controls, "x", "nn", "random", {"level": 0.95, "draws": 100, "seed": 0})
+    assert row is not None
+    assert row["difference"] == pytest.approx(top["x"].mean() - level.mean(axis=1).mean())
+    return row
+
+
+def test_random_sets_are_a_sample_of_sets() -> None:
+    rng = np.random.default_rng(5)
+    assert _study(rng, 3)["reason"] == "cannot be judged with 3 random sets; draw 5 or more"
+    few = _study(rng, 8)
+    assert "draw 19 or more" in few["reason"]
+    assert np.isnan([few["p"], few["low"]]).all()
+    false = np.mean([_study(rng, 19)["p"] <= 0.05 for _ in range(200)])
+    assert false <= 0.08
+    assert np.mean([_study(rng, 19, 0.8)["p"] <= 0.05 for _ in range(20)]) > 0.9
 
 
 def test_permutation_within_layers() -> None:

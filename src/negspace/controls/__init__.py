@@ -4,10 +4,11 @@ from negspace.controls.noop import NoopCheck, check_noop, flat_below_zero, recti
 from negspace.controls.perplexity import EVALUATIONS, TOLERANCE, Match, Trial, find_share, match_perplexity
 from negspace.controls.residual import ResidualChange, residual_change
 from negspace.controls.residual_match import LayerMatch, ResidualMatch, find_counts, match_residual
-from negspace.controls.sets import Growth, bottom_like, growth, random_sets
+from negspace.controls.sets import TOGETHER, Growth, bottom_like, growth, random_sets
 
 __all__ = [
     "EVALUATIONS",
+    "TOGETHER",
     "TOLERANCE",
     "Growth",
     "LayerMatch",

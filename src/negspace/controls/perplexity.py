@@ -136,6 +136,7 @@ def find_share(
     tolerance: float = TOLERANCE,
     max_evaluations: int = EVALUATIONS,
     known: Sequence[Trial] = (),
+    first: float | None = None,
 ) -> Match:
     """Find a share m whose perplexity reaches a target, in few evaluations of a nearly monotone function.
 
@@ -153,11 +154,13 @@ def find_share(
         sizes: neurons of each layer; the widest sets how finely shares can be told apart.
         largest: largest share to try.
         known: shares evaluated before, on the same text and intervention; they narrow the bracket at no cost.
+        first: where to begin without these, such as what fitted a set like this one; None: 0.3.
 
     Raises:
         SelectionError: a share, tolerance, number of evaluations or perplexity out of range.
         ValueError: an evaluation that is not a positive finite number.
     """
+    first = _FIRST if first is None else first
     if not 0 < largest <= 1 or tolerance <= 0 or max_evaluations < 1:
         raise SelectionError(
             f"a matched share up to {largest} within {tolerance} in {max_evaluations} evaluations",
@@ -170,7 +173,7 @@ def find_share(
             f"a target of {target} and a baseline of {baseline}, one of which is not a perplexity",
             "give the perplexities that `negspace.perplexity` measured: finite and above zero",
         )
-    search = _Search(evaluate, target, baseline, max(sizes) - 1, largest, tolerance, max_evaluations)
+    search = _Search(evaluate, target, baseline, max(sizes) - 1, largest, tolerance, max_evaluations, first)
     return search.run(known)
 
 
@@ -186,11 +189,13 @@ class _Search:
         largest: float,
         tolerance: float,
         budget: int,
+        first: float,
     ) -> None:
         self.evaluate = evaluate
         self.target, self.baseline, self.tolerance, self.budget = target, baseline, tolerance, budget
         self.steps = max(1, steps)
         self.last = max(1, math.floor(largest * self.steps + 1e-9))
+        self.first = first
         self.rise = math.log(target / baseline)
         self.trail: list[Trial] = []
         self.spent = 0
@@ -243,7 +248,7 @@ class _Search:
 
     def _next(self) -> int:
         if self.high is None:
-            guess = self._extrapolate() if self.low else _FIRST * self.steps
+            guess = self._extrapolate() if self.low else self.first * self.steps
             # A search that has crept up twice goes to the end, to learn whether the target can be reached at all.
             guess = self.last if self.spent >= 2 else guess
             return max(self.low + 1, min(self.last, round(guess)))

@@ -1,10 +1,12 @@
-"""The main study's perplexity-matched set for a share, searched through the same cells: what is recorded is read."""
+"""Sets that do the damage to perplexity which a top set does, searched through cells: what is recorded is read."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
-from negspace.controls import Match, Trial, find_share
+from negspace.controls import TOGETHER, Match, Trial, find_share, growth
 from negspace.experiment.condition import Condition
 from negspace.experiment.lab import Lab
 from negspace.experiment.words import percent
@@ -27,26 +29,52 @@ def matched_set(lab: Lab, share: float) -> Match:
     return replace(found, neurons=_bottom(lab, found.share) if found.share else None)
 
 
+def matched_random(lab: Lab, share: float, seed: int, first: float | None = None) -> Match:
+    """The random set that does the damage to perplexity which the top set of a share does, none of that set in it.
+
+    Its neurons are taken in one random order, as many of each site in proportion, until perplexity fits.
+
+    Args:
+        seed: of the order.
+        first: share of the neurons outside the top set with which to begin, such as what fitted another seed.
+    """
+    s = lab.study
+    top = lab.scan.top(share, by=s.by, layers=s.layers)
+    grown = growth(lab.scan, None, exclude=top, seed=seed, layers=s.layers, together=True)
+    available = grown.sizes[TOGETHER]
+
+    def drawn(m: float) -> NeuronSet:
+        return grown.take({TOGETHER: max(1, round(m * available))})
+
+    found = _find(lab, share, drawn, f"random, seed {seed}", sizes=[available + 1], first=first)
+    return replace(found, neurons=drawn(found.share) if found.share else None)
+
+
 def _search(lab: Lab, share: float, known: list[Trial]) -> Match:
+    # Sets that reach into the top share would be no control.
+    largest = float(1 - exact_share(share)) if share < 1 else 1.0
+    sizes = list(lab.facts.layout.sizes.values())
+    return _find(lab, share, lambda m: _bottom(lab, m), "bottom", sizes=sizes, largest=largest, known=known)
+
+
+def _find(lab: Lab, share: float, sets: Callable[[float], NeuronSet], kind: str, **options: Any) -> Match:
+    """Search a family of sets that grow with m, each evaluation a cell of its own."""
     s = lab.study
     top = lab.scan.top(share, by=s.by, layers=s.layers)
 
     def perplexity(under: Condition) -> float:
         return lab.run([lab.score("perplexity", under)])[0].results["value"]
 
-    def bottom(m: float) -> Condition:
-        return lab.condition(f"matching {percent(share)}: bottom {percent(m)}", "matched", _bottom(lab, m))
+    def evaluate(m: float) -> float:
+        return perplexity(lab.condition(f"matching {percent(share)}: {kind} {percent(m)}", "matched", sets(m)))
 
     return find_share(
-        lambda m: perplexity(bottom(m)),
+        evaluate,
         target=perplexity(lab.condition(f"top {percent(share)}", "top", top)),
         baseline=perplexity(Condition(name="baseline")),
-        sizes=list(lab.facts.layout.sizes.values()),
-        # Sets that reach into the top share would be no control.
-        largest=float(1 - exact_share(share)) if share < 1 else 1.0,
         tolerance=s.tolerance,
         max_evaluations=s.evaluations,
-        known=known,
+        **options,
     )
 
 

@@ -92,13 +92,15 @@ class Planner:
         name = self.sets("random", share, by="chance", intervention=intervention)
         return [f"{name}, seed {seed}" for seed in seeds]
 
-    def matched(self, share: float) -> str:
-        """The set of low-ranked neurons that does as much damage to perplexity as the top set of a share."""
-        return f"matched to {self.sets('top', share)}"
+    def matched(self, share: float, seed: int | None = None) -> str:
+        """The set of low-ranked neurons, or with a seed of random ones, that does as much damage to perplexity as the
+        top set of a share."""
+        which = "" if seed is None else f"random, seed {seed}, "
+        return f"{which}matched to {self.sets('top', share)}"
 
-    def search(self, share: float) -> Planned:
+    def search(self, share: float, seed: int | None = None) -> Planned:
         """The evaluations that finding it takes; its own is the last one."""
-        unders = [f"{self.matched(share)}, evaluation {number}" for number in range(1, _SEARCH)]
+        unders = [f"{self.matched(share, seed)}, evaluation {number}" for number in range(1, _SEARCH)]
         return self.scores(unders, ("perplexity",))
 
     def scores(self, unders: Iterable[str], scores: Iterable[str]) -> Planned:

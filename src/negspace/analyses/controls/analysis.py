@@ -13,14 +13,14 @@ from pydantic import Field
 from negspace.analyses.controls import figures
 from negspace.analyses.controls import tables as controls_tables
 from negspace.analyses.controls.cells import HANDLERS, NOOP_SCAN, VERSIONS, noop_model
-from negspace.controls import ResidualMatch, bottom_like, find_counts, growth, rectifies
+from negspace.controls import Match, ResidualMatch, bottom_like, find_counts, growth, rectifies
 from negspace.controls.residual import Where, root_mean_square
 from negspace.controls.residual_match import first_counts
 from negspace.errors import ModelError, SelectionError, StudyError
 from negspace.experiment.analysis import Analysis, Book, Load, Settings
 from negspace.experiment.claim import Claim
 from negspace.experiment.condition import Condition, written
-from negspace.experiment.matching import matched_set
+from negspace.experiment.matching import matched_random, matched_set
 from negspace.experiment.plan import PLAIN
 from negspace.experiment.run import Run
 from negspace.experiment.words import percent
@@ -29,7 +29,7 @@ from negspace.figures.figure import Figure
 from negspace.neurons.neuronset import NeuronSet
 from negspace.runs.cell import Cell
 
-Control = Literal["random", "other_side", "count", "perplexity", "residual", "residual_random"]
+Control = Literal["random", "other_side", "count", "perplexity", "perplexity_random", "residual", "residual_random"]
 OTHER_SIDE = {"zero_positive": "zero_negative", "relu_on_positives": "zero_negative"}
 """Intervention -> the one on the other side of zero; of all that act below zero it is zero_positive."""
 
@@ -45,8 +45,12 @@ class ControlsSettings(Settings):
     """Share p of the top set; None: the study's first."""
     controls: tuple[Control, ...] = get_args(Control)
     """random: as many in each layer; other_side: the same neurons, clamped on the other side of zero; count: the
-    lowest-ranked, as many in each layer; perplexity: the lowest-ranked of equal perplexity; residual, residual_random:
-    the lowest-ranked, or random ones, that change the residual stream as much."""
+    lowest-ranked, as many in each layer; perplexity, perplexity_random: the lowest-ranked, or random sets, of equal
+    perplexity; residual, residual_random: the lowest-ranked, or random ones, that change the residual stream as
+    much."""
+    matched_sets: int = Field(5, ge=1)
+    """Random sets of equal perplexity (perplexity_random). Each costs about four evaluations of perplexity before it is
+    scored; fewer than 5 cannot be judged."""
     where: Where = "layers"
     """"layers": the residual stream's change is matched layer by layer; "end": once, after the last layer."""
     tolerance: float = Field(0.05, gt=0, lt=1)
@@ -114,6 +118,11 @@ class Controls(Analysis[ControlsSettings]):
         return self.lab.study.shares[0] if self.settings.share is None else self.settings.share
 
     @property
+    def _seeds(self) -> range:
+        """Seeds of the random sets of equal perplexity."""
+        return range(self.lab.study.seed, self.lab.study.seed + self.settings.matched_sets)
+
+    @property
     def scores(self) -> tuple[str, ...]:
         """Perplexity, and the study's minimal pairs."""
         return ("perplexity", *self.lab.suites)
@@ -126,11 +135,18 @@ class Controls(Analysis[ControlsSettings]):
             "perplexity": plan.matched(self.share),
         }
         unders = [plan.sets("top", self.share)]
+        drawn = {
+            "random": plan.random(self.share, s.seeds),
+            "perplexity_random": [plan.matched(self.share, seed) for seed in self._seeds],
+        }
         for name in wanted:
-            unders += plan.random(self.share, s.seeds) if name == "random" else [named.get(name, name)]
+            unders += drawn[name] if name in drawn else [named.get(name, name)]
         planned: dict[tuple[str, str], float] = dict(plan.scores([PLAIN, *unders], self.scores))
         if "perplexity" in wanted:
             planned |= plan.search(self.share)
+        if "perplexity_random" in wanted:
+            for seed in self._seeds:
+                planned |= plan.search(self.share, seed)
         searches = [name for name in wanted if name.startswith("residual")]
         tries = [f"{name}, evaluation {number}" for name in searches for number in range(_SEARCH)]
         measured = [f"{under}, {where}" for under in unders for where in get_args(Where)] if searches else []
@@ -148,7 +164,7 @@ class Controls(Analysis[ControlsSettings]):
         conditions = self._measure([Condition(name="plain model"), first])
         for control in self.settings.controls:
             try:
-                found = self._make(control, top, conditions[1])
+                found = self._make(control, top, conditions[1], notes)
             except SelectionError as error:
                 found, why = [], error.found
                 notes.append(f"controls: no set for the control {control!r}: {why}")
@@ -187,7 +203,7 @@ class Controls(Analysis[ControlsSettings]):
     def figures(cls, run: Run) -> list[Figure]:
         return figures.figures(run)
 
-    def _make(self, control: Control, top: NeuronSet, first: Condition) -> list[Condition]:
+    def _make(self, control: Control, top: NeuronSet, first: Condition, notes: list[str]) -> list[Condition]:
         """The conditions of one control; none where there is nothing to match or nothing was asked for."""
         s, lab = self.lab.study, self.lab
         if control == "random":
@@ -205,9 +221,10 @@ class Controls(Analysis[ControlsSettings]):
             match = matched_set(lab, self.share)
             if match.neurons is None:
                 return []
-            found = {name: getattr(match, name) for name in ("matched", "reason", "evaluations", "residual")}
             name = f"bottom {percent(match.share)}, {'equal' if match.matched else 'nearest'} perplexity"
-            return under(name, match.neurons, found=found)
+            return under(name, match.neurons, found=_ended(match))
+        if control == "perplexity_random":
+            return self._matched_random(notes)
         by = None if control == "residual_random" else s.by
         match = self._match_residual(top, first, by)
         if match.neurons is None:
@@ -220,13 +237,35 @@ class Controls(Analysis[ControlsSettings]):
             "layers": [asdict(layer) for layer in match.layers],
             "reason": reason if self.settings.where == "layers" else match.layers[0].reason,
         }
-        kind = "random" if by is None else "bottom"
+        kind = "one random set" if by is None else "bottom"
         return under(f"{kind}, {'equal' if match.matched else 'nearest'} residual change", match.neurons, found=found)
+
+    def _matched_random(self, notes: list[str]) -> list[Condition]:
+        """Random sets of equal perplexity; those that cannot be matched are none, and are said to be left out."""
+        made: list[Condition] = []
+        begin: float | None = None
+        missed: list[str] = []
+        for seed in self._seeds:
+            match = matched_random(self.lab, self.share, seed, begin)
+            if match.neurons is None or not match.matched:
+                missed.append(match.reason)
+                continue
+            begin = match.share
+            about = {"share": self.share, "seed": seed, "found": _ended(match)}
+            name = f"random, equal perplexity, seed {seed}"
+            made.append(self.lab.condition(name, "perplexity_random", match.neurons, **about))
+        if made and missed:
+            notes.append(
+                f"controls: {len(missed)} of {len(self._seeds)} random sets cannot be matched on perplexity and are "
+                f"left out ({'; '.join(dict.fromkeys(missed))})"
+            )
+        return made
 
     def _why_none(self, control: Control) -> str:
         if control == "random":
             return "the study has no random sets (random: 0)"
-        return "the top set changes nothing, or too little, to be matched"
+        none = "the top set changes nothing, or too little, to be matched"
+        return f"{none}, or no random set comes as near" if control == "perplexity_random" else none
 
     def _match_residual(self, top: NeuronSet, first: Condition, by: str | None) -> ResidualMatch:
         """Search, each measurement being a cell of its own."""
@@ -314,6 +353,11 @@ class Controls(Analysis[ControlsSettings]):
             return None
         lab.run([cell])
         return {"model": other["name"] if other else None, "cell": cell.key}
+
+
+def _ended(match: Match) -> dict[str, Any]:
+    """How a search on perplexity ended."""
+    return {name: getattr(match, name) for name in ("matched", "reason", "evaluations", "residual")}
 
 
 def _touched(name: str, below: np.ndarray) -> np.ndarray:

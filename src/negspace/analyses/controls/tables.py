@@ -19,13 +19,16 @@ from negspace.experiment.schema import Column, Table, schema
 from negspace.experiment.words import capital, claim, title
 from negspace.significance import mean_interval
 
+MATCHED = "perplexity_random"
+"""Role of a random set of equal perplexity."""
 _CONTROL = (
     Column("control", str, "what was changed, in words; the random sets of equal number are one row, their mean"),
     Column(
         "role",
         str,
         "top, random (as many in each layer), other_side (the same neurons on the other side of zero), count (the"
-        " lowest-ranked, as many in each layer), perplexity (the lowest-ranked of equal perplexity), residual or"
+        " lowest-ranked, as many in each layer), perplexity (the lowest-ranked of equal perplexity), perplexity_random"
+        " (random sets of equal perplexity: one row, as those of equal number), residual or"
         " residual_random (the lowest-ranked, or random ones, of equal change of the residual stream)",
     ),
     Column("intervention", str, "what was done to the neurons"),
@@ -43,7 +46,7 @@ TABLES = schema(
                 bool,
                 "whether the set is matched within its tolerance; missing for sets that were not searched",
             ),
-            Column("neurons", int, "neurons changed (in one set)"),
+            Column("neurons", int, "neurons changed in one set (mean over random ones)"),
             Column("of_sets", int, "sets of which the row is the mean"),
             Column("score", str, "perplexity, blimp, tse or pairs"),
             Column("value", float, "perplexity, or the accuracy as the mean over paradigms"),
@@ -62,7 +65,7 @@ TABLES = schema(
         (
             *_CONTROL,
             Column("layer", int, "decoder layer"),
-            Column("neurons", int, "neurons of the set in this layer"),
+            Column("neurons", int, "neurons of the set in this layer (mean over random ones)"),
             Column("of", int, "neurons that the layer has"),
             Column("share", float, "neurons / of"),
             Column(
@@ -90,7 +93,7 @@ TABLES = schema(
         "controls_residual",
         (
             *_CONTROL,
-            Column("neurons", int, "neurons changed (in one set)"),
+            Column("neurons", int, "neurons changed in one set (mean over random ones)"),
             Column(
                 "end",
                 float,
@@ -106,7 +109,7 @@ TABLES = schema(
                 bool,
                 "whether the set is matched within its tolerance; missing for sets that were not searched",
             ),
-            Column("evaluations", int, "measurements that the search took"),
+            Column("evaluations", int, "measurements that the search took, or all of its sets' searches"),
             Column("reason", str, "how the search ended"),
         ),
     ),
@@ -131,13 +134,24 @@ TABLES = schema(
 
 def _about(one: Entry) -> dict[str, Any]:
     """The columns that say what a row is about."""
-    role = RANDOM if one.members else one.about.role
+    role = one.members[0].about.role if one.members else one.about.role
     return {"control": one.about.name, "role": role, "intervention": one.about.intervention}
 
 
 def _each(one: Entry) -> Sequence[Condition]:
     """The conditions behind a row: one, or the random ones."""
     return [member.about for member in one.members] or [one.about]
+
+
+def _size(one: Entry) -> int:
+    """Neurons of a set; of several, their mean."""
+    return round(float(np.mean([each.neurons for each in _each(one)])))
+
+
+def _total(counts: Sequence[int | None]) -> int | None:
+    """The sum of counts that are there."""
+    there = [count for count in counts if count is not None]
+    return sum(there) if there else None
 
 
 def make(book: Book) -> dict[str, pd.DataFrame]:
@@ -165,13 +179,15 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
         said.append(f"Controls, {title(score)}: {top['control']} against the plain model: {found}.")
         for _, row in rows[rows["role"] != "top"].iterrows():
             outcome = {"harm": "the top set does more harm", "gain": "the top set does less harm"}
+            if row["role"] == MATCHED and score == "perplexity":
+                continue  # it is what they were matched on
             told = {**row, "finding": outcome.get(row["finding"], row["finding"])}
             found = claim(told, "contrast", ("contrast_low", "contrast_high"))
             said.append(f"Against {row['control']} ({row['neurons']:,} neurons): {found}.")
     for _, row in tables["controls_residual"].iterrows():
         if row["matched"] is pd.NA:
             continue
-        what = "perplexity" if row["role"] == "perplexity" else "change of the residual stream"
+        what = "perplexity" if row["role"] in ("perplexity", MATCHED) else "change of the residual stream"
         outcome = "matched" if row["matched"] else "not matched, the nearest is taken"
         said.append(f"{capital(row['control'])}: {what} {outcome} ({row['reason']}).")
     return said + _noop_sentences(book, tables["noop"])
@@ -208,9 +224,10 @@ def _noop_sentences(book: Book, table: pd.DataFrame) -> list[str]:
 def _rows(effects: Effects, conditions: Sequence[Entry]) -> list[Entry]:
     """The conditions in order, the random sets as one."""
     rows: list[Entry] = []
-    for random, some in groupby(conditions, lambda one: one.about.role == RANDOM):
+    called = {RANDOM: "random", MATCHED: "random, equal perplexity"}
+    for role, some in groupby(conditions, lambda one: one.about.role):
         own = list(some)
-        rows += [effects.mean(own, f"random, mean of {len(own)}")] if random else own
+        rows += [effects.mean(own, f"{called[role]}, mean of {len(own)}")] if role in called else own
     return rows
 
 
@@ -221,7 +238,7 @@ def _controls(effects: Effects, plain: Entry, rows: Sequence[Entry]) -> pd.DataF
             row = {
                 **_about(one),
                 "matched": one.about.facts["found"].get("matched"),
-                "neurons": one.about.neurons,
+                "neurons": _size(one),
                 "of_sets": max(1, len(one.members)),
                 "score": score,
                 **effects.value(one, score, ends=("low", "high")),
@@ -243,6 +260,7 @@ def _layers(book: Book, rows: Sequence[Entry]) -> pd.DataFrame:
         measured = [_by_layer(book, member) for member in _each(row)]
         for number, layer in enumerate(row.about.facts["layers"]):
             here = layer["layer"]
+            sizes = [member.facts["layers"][number]["neurons"] for member in _each(row)]
             touched = [member.facts["layers"][number]["touched"] for member in _each(row)]
             residual, norm = (
                 float(np.mean([one[here][at] for one in measured])) if all(here in one for one in measured) else np.nan
@@ -254,9 +272,9 @@ def _layers(book: Book, rows: Sequence[Entry]) -> pd.DataFrame:
                 {
                     **_about(row),
                     "layer": here,
-                    "neurons": layer["neurons"],
+                    "neurons": round(float(np.mean(sizes))),
                     "of": layer["of"],
-                    "share": layer["neurons"] / layer["of"],
+                    "share": float(np.mean(sizes)) / layer["of"],
                     "touched": np.nan if None in touched else float(np.mean(touched)),
                     "residual": residual,
                     "norm": norm,
@@ -284,9 +302,9 @@ def _residual(book: Book, rows: Sequence[Entry]) -> pd.DataFrame:
         found = row.about.facts["found"]
         line = {
             **_about(row),
-            "neurons": row.about.neurons,
+            "neurons": _size(row),
             "matched": found.get("matched"),
-            "evaluations": found.get("evaluations"),
+            "evaluations": _total([one.facts["found"].get("evaluations") for one in _each(row)]),
             "reason": found.get("reason"),
         }
         if "end" in _each(row)[0].cells:

@@ -8,11 +8,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import stats
 
 from negspace.experiment.analysis import Book
 from negspace.experiment.chosen import KEY_COLUMNS
 from negspace.experiment.schema import Column, Table, schema
+from negspace.experiment.words import unjudgeable
 from negspace.significance import correct, grouped_interval, sign_flip
+from negspace.significance.contrast import conclude
+from negspace.significance.estimate import Estimate
+from negspace.significance.nesting import Shortfall
+from negspace.significance.sets import FEWEST, conclude_with_sets, too_few
 
 CONTEXT = 12
 """Tokens shown on either side of a token."""
@@ -50,7 +56,7 @@ TABLES = schema(
                 str,
                 "matched pairs: the same neurons' control pairs; random, bottom: control neurons' selected pairs; "
                 "random over matched, bottom over matched: (selected minus matched) of the set, minus the same of the "
-                "controls",
+                "controls; random sets are a sample of sets",
             ),
             Column("neurons", int, "neurons of the set with such pairs"),
             Column("pairs", int, "their pairs; against matched pairs, those with a control"),
@@ -68,14 +74,15 @@ TABLES = schema(
             Column(
                 "low",
                 float,
-                "lower end of its interval (paired against matched pairs; else neurons of both drawn independently)",
+                "lower end of its interval (paired against matched pairs; against random sets a prediction interval "
+                "for a further one; against bottom neurons, those of both drawn independently)",
             ),
             Column("high", float, "upper end of its interval"),
             Column(
                 "p",
                 float,
-                "against matched pairs: sign flips with neurons as units; against control neurons: neurons of a layer "
-                "permuted between the two",
+                "against matched pairs: sign flips with neurons as units; against random sets: t over the sets, none "
+                "as far out; against bottom neurons: neurons of a layer permuted between the two",
             ),
             Column("p_holm", float, "the same, Holm-corrected"),
             Column(
@@ -84,6 +91,8 @@ TABLES = schema(
                 "against matched pairs: sign flips with layers as units, since a layer's neurons choose among the "
                 "same near pairs; missing for a single layer",
             ),
+            Column("sets", int, "random sets that it is compared with"),
+            Column("reason", str, "what cannot be judged, and what to add"),
         ),
         family="the measures of one set against one thing",
     ),
@@ -206,19 +215,20 @@ def _summary(neurons: pd.DataFrame, pairs: pd.DataFrame, options: Mapping[str, A
     selected = given[given["kind"] == "selected"]
     both = selected.merge(given[given["kind"] == "matched"], on=["name", "rank"], suffixes=("", "_control"))
     parts = []
-    names = {role: part[["name", "layer"]] for role, part in neurons.groupby("set", sort=False)}
+    against = {_RANDOM: _against_random, _BOTTOM: _against_neurons}
+    names = {role: part[["name", "layer", "seed"]] for role, part in neurons.groupby("set", sort=False)}
     for role, members in names.items():
         rows = [_against_matched(members, both, measure, options) for measure in MEASURES]
         for other in (_RANDOM, _BOTTOM) if role == "top" else ():
             if other in names:
                 for measure in MEASURES:
                     plain = (members.merge(selected, on="name"), names[other].merge(selected, on="name"))
-                    rows.append(_against_neurons(*plain, measure, measure, other, options))
+                    rows.append(against[other](*plain, measure, measure, other, options))
                 for measure in MEASURES:
                     column = f"{measure}_over"
                     over = both.assign(**{column: both[measure] - both[f"{measure}_control"]})
                     parts_of = (members.merge(over, on="name"), names[other].merge(over, on="name"))
-                    rows.append(_against_neurons(*parts_of, column, measure, f"{other} over matched", options))
+                    rows.append(against[other](*parts_of, column, measure, f"{other} over matched", options))
         table = pd.DataFrame([{"set": role, **row} for row in rows if row is not None])
         if len(table):
             for _, some in table.groupby("against", sort=False).groups.items():
@@ -265,9 +275,7 @@ def _against_neurons(
     chosen, controls = chosen.dropna(subset=[column]), controls.dropna(subset=[column])
     if chosen.empty or controls.empty:
         return None
-    # A neuron that several random sets drew counts once.
     one, two = (part.groupby(["layer", "name"])[column].mean() for part in (chosen, controls))
-    controls = controls.drop_duplicates(["name", "rank"])
     a, b = one.to_numpy(np.float64), two.to_numpy(np.float64)
     layers = np.concatenate([part.index.get_level_values("layer").to_numpy() for part in (one, two)])
     low, high = _two_samples(a, b, options)
@@ -282,6 +290,57 @@ def _against_neurons(
         "low": low,
         "high": high,
         "p": _permuted(a, b, layers, options["seed"]),
+    }
+
+
+def _against_random(
+    chosen: pd.DataFrame,
+    controls: pd.DataFrame,
+    column: str,
+    measure: str,
+    against: str,
+    options: Mapping[str, Any],
+) -> dict[str, Any] | None:
+    """Pairs of the chosen neurons against what random sets of as many neurons do, the sets being a sample.
+
+    A set's value is its neurons' mean. What single sets differ by holds the noise of the neurons that each happens to
+    have; where the chosen neurons vary more, the excess is added.
+    """
+    chosen, controls = chosen.dropna(subset=[column]), controls.dropna(subset=[column])
+    if chosen.empty or controls.empty:
+        return None
+    own = chosen.groupby("name")[column].mean().to_numpy(np.float64)
+    neurons = controls.groupby(["seed", "name"])[column].mean()
+    sets = neurons.groupby("seed").agg(["mean", "var", "size"])
+    values, count, level = sets["mean"].to_numpy(np.float64), len(sets), options["level"]
+    few = too_few(count, FEWEST)
+    if few is None and min(len(own), int(sets["size"].min())) < 2:
+        few = Shortfall("a set has a single neuron with such pairs", "take more neurons or pairs")
+    if few is None:
+        noise = float((sets["var"] / sets["size"]).mean())
+        variance = float(own.var(ddof=1)) / len(own) + noise / count
+        found = Estimate(float(own.mean() - values.mean()), variance, len(own) - 1.0, "neurons", len(own), "", variance)
+        claim = conclude_with_sets(found, values, noise, "points", 1 - level)
+    else:
+        claim = conclude(few, "points", 1 - level)
+    spread = (
+        float(stats.t.ppf(0.5 + level / 2, count - 1) * values.std(ddof=1) / np.sqrt(count)) if count > 1 else np.nan
+    )
+    return {
+        "measure": measure,
+        "against": against,
+        "neurons": len(own),
+        "pairs": len(chosen),
+        **_interval("value", chosen[column].to_numpy(np.float64), chosen["name"].to_numpy(object), options),
+        "reference": float(values.mean()),
+        "reference_low": float(values.mean()) - spread,
+        "reference_high": float(values.mean()) + spread,
+        "difference": float(own.mean() - values.mean()),
+        "low": claim.low,
+        "high": claim.high,
+        "p": claim.p,
+        "sets": count,
+        "reason": claim.reason,
     }
 
 
@@ -355,10 +414,12 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
 
 
 def _said(row: pd.Series, against: str, alpha: float) -> str:
+    against = {_RANDOM: "random sets", _BOTTOM: "bottom neurons"}.get(against, against)
+    if isinstance(row["reason"], str) and row["reason"]:
+        return f"against {against} {unjudgeable(row['reason'])}"
     p, low, high = row["p_holm"], row["low"], row["high"]
     sure = np.isfinite(p) and p < alpha and (low > 0 or high < 0)
     outcome = ("more" if row["difference"] > 0 else "fewer") if sure else "undecided"
-    against = against if "matched" in against else f"{against} neurons"
     shown = "p n/a" if not np.isfinite(p) else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
     return (
         f"against {against} {outcome}, {row['value'] * 100:.1f}% beside {row['reference'] * 100:.1f}% "
