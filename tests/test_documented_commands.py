@@ -87,6 +87,8 @@ def here(command: str) -> list[str]:
     for words, instead in STANDS_FOR.items():
         command = re.sub(rf"(?<!\S){re.escape(words)}(?!\S)", lambda _, instead=instead: instead, command)
     words = shlex.split(command)
+    if words[0] == "scan":
+        return [*words, *SIZES[:4]]
     if words[0] != "run":
         return words
     asked = [after for before, after in pairwise(words) if before == "--analysis"]
@@ -127,6 +129,9 @@ def material(
     for name in ("story.txt", "corpus.de.txt", "wikitext2/wiki.train.raw", "wikitext2/wiki.valid.raw"):
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy(tiny_text_path, folder / name)
+    words = tiny_text_path.read_text(encoding="utf-8").split()
+    for name in ("stories.txt", "code.txt"):  # other texts than the first
+        (folder / name).write_text(" ".join(sorted(words, key=len) if name == "code.txt" else reversed(words)))
     for kind in ("blimp", "tse"):
         shutil.copytree(tiny_pairs_path / kind, folder / kind)
     shutil.copytree(ns.reference.tasks_path(), folder / "tasks")
