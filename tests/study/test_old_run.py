@@ -54,7 +54,9 @@ def again(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tables]:
         "tasks": ["negspace_copy", "negspace_order", str(ns.reference.tasks_path())],
     }
     revisions = [str(series / name) for name in ("step0", "step4096")]
+    controls = ["random", "other_side", "count", "perplexity", "residual", "residual_random"]  # those that there were
     given["analyses"] = {**given["analyses"], "training": {"revisions": revisions}}
+    given["analyses"]["controls"] = {**given["analyses"]["controls"], "controls": controls}
     # Software of other versions would be other cells, by design; what is tried here is all the rest of the keys.
     model = ns.load(given["model"])
     versions = {name: MANIFEST["identity"][name] for name in ("torch", "transformers")}
