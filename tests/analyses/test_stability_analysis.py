@@ -178,7 +178,7 @@ def test_texts_that_cannot_be_are_refused_before_any_work(
         ([str(longer)], SelectionError, "longer.txt is the very text of text.txt, or begins with it"),
         ([str(other), str(other)], SelectionError, "is the very text of numbers.txt"),
         ([str(short)], TextError, "short.txt"),
-        ([str(tmp_path / "absent.txt")], TextError, "absent.txt"),
+        ([str(tmp_path / "absent.txt")], TextError, "no such file or folder"),
         ([], StudyError, "no second text for the statistics"),
     ):
         with pytest.raises(error, match=message):
