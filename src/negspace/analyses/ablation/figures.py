@@ -150,9 +150,7 @@ def _groups(run: Run, table: pd.DataFrame, name: str, column: str, title: str) -
             f"log p(bad). Bars: {run.level} intervals; for random sets, their mean and their range."
         )
         figure = f"{name}_{percent(share).replace('%', 'pct')}"
-        made.append(
-            Figure(figure, f"{title}, p = {percent(share)}", caption, tuple(panels), columns=len(panels), wide=True)
-        )
+        made.append(Figure(figure, f"{title}, p = {percent(share)}", caption, tuple(panels), columns=2, wide=True))
     return made
 
 
