@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,24 +18,24 @@ _PAPER = "2509.24198"
 _BREAKING = re.compile(r"[\s\x00-\x1f\x7f-\x9f`|]+")
 
 
-class Shareable:
+class Shareable(ABC):
     """A result that is written as one file, and shared as a folder of that file and a card (README.md)."""
 
     FILE: ClassVar[str]
     """Name of the file in the folder."""
 
+    @abstractmethod
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the file."""
-        raise NotImplementedError
 
     @classmethod
+    @abstractmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """Read the file."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _card(self) -> tuple[str, dict[str, str]]:
         """Return the card's content: one sentence, and the facts below it by name."""
-        raise NotImplementedError
 
     def _base_model(self) -> str | None:
         """Name on the hub of the model it was computed from, where that is known."""
