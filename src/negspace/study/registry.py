@@ -6,8 +6,10 @@ registered in the same way, in its pyproject.toml.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from difflib import get_close_matches
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -104,6 +106,12 @@ def handlers(chosen: Mapping[str, Any]) -> dict[str, Handler]:
 
 def _points() -> dict[str, EntryPoint]:
     """Name -> entry point, in order."""
+    return _points_on(tuple(sys.path))
+
+
+@lru_cache(maxsize=1)
+def _points_on(_: tuple[str, ...]) -> dict[str, EntryPoint]:
+    """Those of the packages on this search path: reading what each of them registers takes a while."""
     found: dict[str, EntryPoint] = {}
     for point in entry_points(group=GROUP):
         # An installation may be seen twice, through two folders of the search path; that is no conflict.

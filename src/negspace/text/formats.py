@@ -71,8 +71,8 @@ def json_lines(name: str, text: str, request: Request) -> Table:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        value = _loads(line, f"line {number}: ", "give JSON Lines: one JSON object per line", request)
-        records.append(_record(value, f"line {number}", request))
+        value = _loads(line, number, request)
+        records.append(value if type(value) is dict else _record(value, f"line {number}", request))
         lines.append(number)
     return from_records(name, records, lines)
 
@@ -92,13 +92,16 @@ def _record(value: Any, where: str, request: Request) -> Mapping[str, Any]:
     return value
 
 
-def _loads(text: str, where: str, todo: str, request: Request) -> Any:
+def _loads(line: str, number: int, request: Request) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(line)
     except ValueError as error:
-        raise request.refusal(f"{where}not JSON: {error}", todo) from error
+        todo = "give JSON Lines: one JSON object per line"
+        raise request.refusal(f"line {number}: not JSON: {error}", todo) from error
     except RecursionError as error:
-        raise request.refusal(f"{where}JSON nested too deeply", todo) from error
+        raise request.refusal(
+            f"line {number}: JSON nested too deeply", "give JSON Lines: one flat JSON object per line"
+        ) from error
 
 
 def _json_lines(name: str, data: bytes, request: Request) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -86,23 +87,21 @@ def from_table(table: Table, origin: Origin, mapping: Mapping[str, str] | None, 
         if role not in columns:
             named = [name for name in _GROUPS[role] if name in table.columns]
             columns |= {role: named[0]} if named else {}
-    values = {role: table.values(column) for role, column in columns.items()}
-    for row in range(table.rows):
-        found = {
-            role: value if _plain(value := column[row]) else _string(value, columns[role], table.where(row), request)
-            for role, column in values.items()
-        }
-        good, bad = found["good"], found["bad"]
-        language = found.get("language", origin.language)
-        if kind == "tse":
-            yield Row(kind, found["paradigm"], family(found["paradigm"]), "", good, bad)
-            continue
-        phenomenon = found.get("phenomenon", found.get("paradigm", origin.name))
-        paradigm = found.get("paradigm", phenomenon)
+    values = {role: _strings_of(column, table, request) for role, column in columns.items()}
+    good, bad = values["good"], values["bad"]
+    if kind == "tse":
+        for paradigm, *both in zip(values["paradigm"], good, bad, strict=True):
+            yield Row(kind, paradigm, family(paradigm), "", *both)
+        return
+    languages = values.get("language", [origin.language] * table.rows)
+    phenomena = values.get("phenomenon", values.get("paradigm", [origin.name] * table.rows))
+    for language, phenomenon, paradigm, *both in zip(
+        languages, phenomena, values.get("paradigm", phenomena), good, bad, strict=True
+    ):
         if kind == "blimp":
-            yield Row(kind, paradigm, _PHENOMENA.get(phenomenon, phenomenon), "", good, bad)
-            continue
-        yield Row(kind, f"{language} {paradigm}" if language else paradigm, phenomenon, language, good, bad)
+            yield Row(kind, paradigm, _PHENOMENA.get(phenomenon, phenomenon), "", *both)
+        else:
+            yield Row(kind, f"{language} {paradigm}" if language else paradigm, phenomenon, language, *both)
 
 
 def _given(table: Table, mapping: Mapping[str, str], request: Request) -> tuple[Kind, dict[str, str]]:
@@ -148,9 +147,15 @@ def _recognised(table: Table, request: Request) -> tuple[Kind, dict[str, str]]:
     return "pairs", columns
 
 
-def _plain(value: Any) -> bool:
-    """Return True if a value is a string of printable ASCII, which needs no check or change."""
-    return isinstance(value, str) and value.isascii() and value.isprintable() and value.strip() != ""
+def _strings_of(column: str, table: Table, request: Request) -> Sequence[str]:
+    """The strings of a column, each checked; one of another kind, or an empty one, is refused."""
+    values = table.values(column)
+    with suppress(TypeError):  # of a value that is no string
+        # Printable ASCII needs no check or change. A file of pairs has little else, so one look at all of it is enough.
+        whole = "".join(values)
+        if whole.isascii() and whole.isprintable() and all(map(str.strip, values)):
+            return values
+    return [_string(value, column, table.where(row), request) for row, value in enumerate(values)]
 
 
 def _string(value: Any, column: str, where: str, request: Request) -> str:

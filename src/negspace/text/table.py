@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from negspace.text.content import Request
@@ -25,12 +27,18 @@ class Table:
     """Names of the columns."""
     values: Callable[[str], Sequence[Any]]
     """The values of a column, a row each."""
-    textual: tuple[str, ...]
-    """Those columns whose values are strings."""
     rows: int
     """Number of rows."""
     lines: Sequence[int] = ()
     """The line of the file in which each row begins, if it has lines."""
+    strings: Callable[[str], bool] | None = None
+    """True if the type of a column is string; None where only the values show it."""
+
+    @cached_property
+    def textual(self) -> tuple[str, ...]:
+        """Names of the columns whose values are strings, apart from missing ones."""
+        strings = self.strings or (lambda column: _all_strings(self.values(column)))
+        return tuple(column for column in self.columns if strings(column))
 
     def where(self, row: int) -> str:
         """A row in the user's words: "line 3"."""
@@ -82,34 +90,31 @@ def listed(names: Iterable[object]) -> str:
 
 def from_records(name: str, records: Sequence[Mapping[str, Any]], lines: Sequence[int] = ()) -> Table:
     """A table of rows as JSON has them: a row may lack what another has."""
-    columns = tuple(dict.fromkeys(column for record in records for column in record))
-    return _table(
-        name, columns, lambda column: [record.get(column, MISSING) for record in records], len(records), lines
-    )
+    columns = tuple(dict.fromkeys(chain.from_iterable(records)))
+    return Table(name, columns, lambda column: [record.get(column, MISSING) for record in records], len(records), lines)
 
 
 def from_columns(name: str, columns: Mapping[str, Sequence[Any]], lines: Sequence[int] = ()) -> Table:
     """A table of columns of equal length."""
     rows = len(next(iter(columns.values()), ()))
-    return _table(name, tuple(columns), columns.__getitem__, rows, lines)
+    return Table(name, tuple(columns), columns.__getitem__, rows, lines)
 
 
 def from_arrow(name: str, data: Any) -> Table:
     """A table of pyarrow; only the columns that are asked for become Python's."""
     import pyarrow as pa
 
-    kinds = pa.types
-    textual = []
-    for field in data.schema:
-        kind = field.type.value_type if kinds.is_dictionary(field.type) else field.type
-        if kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind):
-            textual.append(field.name)
+    def strings(column: str) -> bool:
+        kind = data.schema.field(column).type
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
     return Table(
         name,
         tuple(data.column_names),
         lambda column: data.column(column).to_pylist(),
-        tuple(textual),
         data.num_rows,
+        strings=strings,
     )
 
 
@@ -154,14 +159,9 @@ def _is(source: Any, library: str, *names: str) -> bool:
     return module is not None and isinstance(source, tuple(getattr(module, name) for name in names))
 
 
-def _table(
-    name: str, columns: tuple[str, ...], values: Callable[[str], Sequence[Any]], rows: int, lines: Sequence[int]
-) -> Table:
-    textual = []
-    for column in columns:
-        kinds = set(map(type, values(column)))
-        if kinds != {str}:
-            kinds = {type(value) for value in values(column) if value is not MISSING and not is_null(value)}
-        if kinds and all(issubclass(kind, str) for kind in kinds):
-            textual.append(column)
-    return Table(name, columns, values, tuple(textual), rows, lines)
+def _all_strings(values: Sequence[Any]) -> bool:
+    """Return True if values are strings, some of which may be missing."""
+    kinds = set(map(type, values))
+    if kinds != {str}:
+        kinds = {type(value) for value in values if value is not MISSING and not is_null(value)}
+    return bool(kinds) and all(issubclass(kind, str) for kind in kinds)
