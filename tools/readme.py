@@ -137,20 +137,16 @@ def _interval(value: float | None, low: float, high: float) -> str:
 
 def claims(part: str) -> str:
     """Which of the paper's claims hold on which model: all of them, or the answers alone for one share."""
-    from negspace.experiment.claim import Claim
     from negspace.report.claims import markdown
+    from negspace.study.claims import read_answers
 
-    runs = {}
-    for run in _record("claims"):
-        made = [
-            Claim(**{k: float("nan") if v is None and k in _NUMBERS else v for k, v in c.items()})
-            for c in run["claims"]
-        ]
-        runs[run["run"]] = [claim for claim in made if part != "short" or (claim.key in _SHORT and claim.share == 0.01)]
+    runs = {
+        each.run: [claim for claim in each.claims if part != "short" or (claim.key in _SHORT and claim.share == 0.01)]
+        for each in read_answers([ROOT / "docs" / "records" / "claims.json"])
+    }
     return markdown(runs)
 
 
-_NUMBERS = ("estimate", "low", "high")
 _SHORT = ("ablate", "random", "matched", "tasks")
 
 

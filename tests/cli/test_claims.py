@@ -94,3 +94,29 @@ def test_the_command_prints_them(tiny_run: Run, call: Any) -> None:
     assert call("claims", tiny_run[0], "--markdown").out.startswith("| claim | of | ")
     refused = call("claims", tiny_run[0] / "nowhere")
     assert refused.status == 2
+
+
+def test_answers_written_as_json_stand_beside_a_run(tiny_run: Run, call: Any, tmp_path: Path) -> None:
+    written = tmp_path / "claims.json"
+    written.write_text(call("claims", tiny_run[0], "--json").out, encoding="utf-8")
+    assert call("claims", written, "--json").out == written.read_text(encoding="utf-8")
+    both = json.loads(call("claims", written, tiny_run[0], "--json").out)
+    assert [each["run"] for each in both] == [f"{place}: {both[0]['run'][3:]}" for place in (1, 2)]
+    assert both[0]["claims"] == both[1]["claims"]
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("no JSON", "a file of another kind"),
+        ("[1]", "a file of another kind"),
+        ('{"run": "a"}', "a file of another kind"),
+        ('[{"run": "a", "fingerprint": "b", "claims": [{"key": "find"}]}]', "claim"),
+    ],
+)
+def test_another_file_is_refused(content: str, found: str, call: Any, tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text(content, encoding="utf-8")
+    refused = call("claims", tmp_path / "other.json")
+    assert refused.status == 2
+    assert found in refused.err
+    assert "--json" in refused.err
