@@ -55,19 +55,27 @@ def test_what_cannot_be_judged_has_no_number(tiny_run: Run) -> None:
     assert "-50.0" not in line
 
 
-def test_a_plain_model_at_chance_has_no_accuracy_to_lose(tiny_run: Run) -> None:
-    for level, floor in ((0.4, True), (0.5, True), (0.51, False)):
-        line = said(tiny_run, finding="gain", difference=0.3, reference=level)[1]
-        assert ("accuracy cannot be judged: the plain model does no better than chance" in line) == floor
-        contrasts = tiny_run[1]["contrasts"].copy()
-        contrasts.loc[contrasts["against"] == "plain", "reference"] = level
-        contrasts["finding"], contrasts["nats_finding"] = "gain", "harm"
-        lines = verdicts(tiny_run[1].books["ablation"], {**tiny_run[1].all, "contrasts": contrasts})
-        assert floor == any("Under random sets, BLiMP: cannot be judged (the plain model" in line for line in lines)
-        made = claims(tiny_run[1].books["ablation"], {"contrasts": contrasts})
-        answers = {claim.of: claim.answer for claim in made if claim.key == "ablate"}
-        assert answers["BLiMP"] == ("cannot be judged" if floor else "does not hold")
-        assert answers["BLiMP, margins"] == "holds"
+def test_accuracy_at_a_floor_answers_no_claim_and_margins_do(tiny_run: Run) -> None:
+    floor = {"finding": "cannot be judged", "reason": "the plain model's accuracy of 48.0% is not above chance"}
+    margins = {
+        "difference_nats": -0.2,
+        "difference_nats_low": -0.3,
+        "difference_nats_high": -0.1,
+        "nats_finding": "harm",
+    }
+    line = said(tiny_run, **floor, **margins)[1]
+    assert line.startswith(
+        "Top 10%, BLiMP: cannot be judged (the plain model's accuracy of 48.0% is not above chance), margins -0.200 "
+        "nats [-0.300, -0.100] (harm); against "
+    )
+    contrasts = tiny_run[1]["contrasts"].copy()
+    for column, value in {**floor, **margins}.items():
+        contrasts[column] = value
+    lines = verdicts(tiny_run[1].books["ablation"], {**tiny_run[1].all, "contrasts": contrasts})
+    assert any("Under random sets, BLiMP: cannot be judged (the plain model" in line for line in lines)
+    made = claims(tiny_run[1].books["ablation"], {"contrasts": contrasts})
+    answers = {claim.of: claim.answer for claim in made if claim.key == "ablate"}
+    assert (answers["BLiMP"], answers["BLiMP, margins"]) == ("cannot be judged", "holds")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 import negspace as ns
 import zoo
 from negspace.analyses.dose.analysis import Dose, DoseSettings
-from negspace.analyses.dose.columns import ANSWERS, QUESTIONS
+from negspace.analyses.dose.columns import QUESTIONS
 from negspace.analyses.dose.tables import answer, doubling
 from negspace.errors import StudyError
 from negspace.experiment.condition import with_means
@@ -220,10 +220,11 @@ def test_doubling_is_read_off_the_curve():
 
 def test_answers_do_not_take_a_difference_of_findings_for_a_finding_of_difference():
     null = "undecided"
-    assert answer(null, null, null) == ANSWERS[0] == answer(null, "gain", "harm")
+    assert answer(null, null, null) == "neither shown to harm" == answer(null, "gain", "harm")
     assert answer("harm", null, "harm") == answer("harm", "harm", "harm") == "sign more than magnitude"
     assert answer(null, "harm", "gain") == "magnitude more than sign"
-    assert answer("harm", "harm", null) == "both, without a difference"
+    assert answer("harm", "harm", null) == "both, no difference shown"
+    assert answer("cannot be judged", "cannot be judged", "cannot be judged") == "cannot be judged"
     assert answer("harm", null, null) == "sign, not shown to harm more than magnitude"
     assert answer(null, "harm", null) == "magnitude, not shown to harm more than sign"
 
@@ -247,7 +248,9 @@ def test_on_a_relu_model_zeroing_negatives_is_nothing(words: dict[str, Any], tmp
     assert (rows["change"] == (rows["score"] == "perplexity")).all()
     assert set(rows["finding"]) <= {"undecided", "cannot be judged"}
     assert (where(tables["dose"], intervention="zero_positive", score="perplexity")["change"] != 1).all()
-    assert (tables["sign_or_magnitude_answer"]["answer"] == ANSWERS[0]).all()
+    answers = tables["sign_or_magnitude_answer"]
+    assert (where(answers, set="top", score="perplexity")["answer"] == "neither shown to harm").all()
+    assert set(answers["answer"]) == {"neither shown to harm", "cannot be judged"}
 
 
 def test_neurons_without_a_mean_stay_as_they_are() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -44,14 +46,22 @@ def test_half_rise() -> None:
     assert half_rise(wd[::-1]) is None
 
 
-def trend_of(wd: np.ndarray, accuracy: np.ndarray, harm: np.ndarray, inside: np.ndarray | None = None) -> Trend:
+def trend_of(
+    wd: np.ndarray,
+    accuracy: np.ndarray,
+    harm: np.ndarray,
+    inside: np.ndarray | None = None,
+    reason: Sequence[str | None] | None = None,
+) -> Trend:
+    reason = reason or [""] * len(wd)
     steps = list(range(0, 100 * len(wd), 100))
     rows = []
     for number, step in enumerate(steps):
         rows.append({"step": step, "condition": "baseline", "score": "blimp", "value": accuracy[number]})
         for condition, factor in (("fixed cohort", 1.0), ("moving cohort", 0.5), ("random", 0.0)):
             change = -factor * harm[number] if factor else 0.0
-            rows.append({"step": step, "condition": condition, "score": "blimp", "value": 0.5, "change": change})
+            row = {"step": step, "condition": condition, "score": "blimp", "value": 0.5, "change": change}
+            rows.append({**row, "reason": reason[number]})
     trajectory = pd.DataFrame({"step": steps, "layer": pd.array([None] * len(steps), "Int64"), "cohort_median": wd})
     spread = wd[:, None] + np.linspace(-0.01, 0.01, 50)
     given = inside_of(*np.linspace(0, 1, len(wd)), neurons=50) if inside is None else inside
@@ -76,6 +86,25 @@ def test_levels_that_share_a_trend_correlate_and_their_changes_need_not() -> Non
     assert (levels["checkpoints"], changes["checkpoints"]) == (30, 29)
 
 
+def test_checkpoints_that_can_lose_nothing_are_no_observations_of_no_harm() -> None:
+    n = 12
+    harm = np.where(np.arange(n) < 6, 0.0, 0.2 + 0.01 * (np.arange(n) % 2))  # none, then as much as ever
+    wd = np.arange(n) * 0.1
+    floor = "the plain model's accuracy of 50.0% is not above chance and cannot be lost"
+    reasons = [floor] * 6 + [None] * 6
+    whole = row_of(summarise(trend_of(wd, wd, harm), ["blimp"], **OPTIONS), "harm and step", "step", "fixed")
+    assert (whole["finding"], whole["checkpoints"]) == ("positive", n)
+    rows = summarise(trend_of(wd, wd, harm, reason=reasons), ["blimp"], **OPTIONS)
+    able = row_of(rows, "harm and step", "step", "fixed")
+    assert (able["finding"], able["checkpoints"]) == ("undecided", 6)
+    assert row_of(rows, "harm and cohort WD", "changes", "fixed")["checkpoints"] == 5
+    assert row_of(rows, "cohort WD and score", "levels")["checkpoints"] == n
+    never = row_of(
+        summarise(trend_of(wd, wd, harm, reason=[floor] * n), ["blimp"], **OPTIONS), "harm and step", "step", "fixed"
+    )
+    assert (never["finding"], never["checkpoints"]) == ("cannot be judged", 0)
+
+
 def test_changes_that_go_together_are_found() -> None:
     rng = np.random.default_rng(4)
     wd = rng.normal(size=40).cumsum()
@@ -90,7 +119,7 @@ def test_harm_with_step_has_a_sign_and_what_never_varies_none() -> None:
     fixed, random = (row_of(rows, "harm and step", "step", of) for of in ("fixed", "random"))
     assert (fixed["estimate"], fixed["finding"]) == (pytest.approx(1), "positive")
     assert np.isnan(random["estimate"])
-    assert random["finding"] == "undecided"
+    assert random["finding"] == "cannot be judged"
     falling = summarise(trend_of(np.arange(n) * 0.1, np.arange(n) * 0.1, harm[::-1]), ["blimp"], **OPTIONS)
     assert row_of(falling, "harm and step", "step", "fixed")["finding"] == "negative"
 

@@ -13,6 +13,7 @@ from negspace.experiment.book import Book
 from negspace.experiment.changes import CHANGE, DIFFERENCE, GROUP
 from negspace.experiment.condition import Condition
 from negspace.experiment.effects import Effects, Entry, equivalence_margins
+from negspace.experiment.floors import at_floor, floored
 from negspace.experiment.scored import scored
 from negspace.experiment.words import amount, claim
 from negspace.runs.cell import Record
@@ -186,9 +187,119 @@ def test_predictions_without_two_sides_have_no_margin(rng: np.random.Generator) 
     one = scored("pairs", record(items))
     assert one.margins is None
     assert one.level == pytest.approx((items["outcome"] == "right").mean())
-    entry = Entry(Condition(name="plain"), {"pairs": one})
+    assert np.isnan(one.chance)
+    entry = Entry(Condition(name="plain"), {"pairs": one}, {"pairs": one})
     made = Effects(Book(STUDY, {}, {}, dict[str, Record]().__getitem__), ["pairs"])
     assert set(made.claims(entry, replace(entry), "pairs")) == {"points"}
+
+
+def split(accuracy: float) -> np.ndarray:
+    """Margins of pairs of which a share is right, the same in each paradigm."""
+    return np.tile(np.where(np.arange(PER) < accuracy * PER, 1.0, -1.0), PARADIGMS)
+
+
+def sampled(rng: np.random.Generator, accuracy: float) -> np.ndarray:
+    """The same of pairs that are right at random."""
+    return np.where(rng.random(PARADIGMS * PER) < accuracy, 1.0, -1.0) * rng.uniform(0.5, 1.5, PARADIGMS * PER)
+
+
+@pytest.mark.parametrize(("plain_level", "level"), [(0.5, 0.5), (0.5, 0.3), (0.5, 0.9), (0.2, 0.15), (0.4, 0.4)])
+def test_a_plain_model_at_chance_has_no_accuracy_to_lose(plain_level: float, level: float) -> None:
+    made = Made()
+    plain, top = made.effects.read([made.condition("plain", split(plain_level)), made.condition("top", split(level))])
+    margins = equivalence_margins(plain, top, "blimp", size=0.5, share=0.25)
+    row = made.effects.judged([made.effects.change(plain, top, "blimp", margins=margins)], ())[0]
+    assert row["finding"] == "cannot be judged"
+    assert row["reason"] == (
+        f"the plain model's accuracy of {plain_level:.1%} is not above chance and cannot be lost; use pairs or tasks "
+        "that it can tell"
+    )
+    assert row["change"] == pytest.approx(level - plain_level)
+    assert np.isnan([row["change_low"], row["p"], row["p_holm"]]).all()
+    assert row["nats_finding"] != "cannot be judged"
+    assert at_floor(pd.Series([row["reason"], "only 2 paradigms; add paradigms", None])).tolist() == [
+        True,
+        False,
+        False,
+    ]
+
+
+def test_accuracy_at_chance_under_both_sets_tells_them_not_apart(rng: np.random.Generator) -> None:
+    made = Made()
+    sets = [made.condition(f"set {n}", sampled(rng, 0.5)) for n in range(6)]
+    plain, top, *drawn = made.effects.read(
+        [made.condition("plain", sampled(rng, 0.9)), made.condition("top", sampled(rng, 0.5)), *sets]
+    )
+    against = made.effects.change(made.effects.mean(drawn), top, "blimp", DIFFERENCE)
+    row = made.effects.judged([against], (), DIFFERENCE)[0]
+    assert (row["finding"], row["nats_finding"]) == ("cannot be judged", "undecided")
+    assert (
+        row["reason"] == "the accuracy that is left is not above chance and cannot fall further; ablate fewer neurons"
+    )
+    lost = made.effects.judged([made.effects.change(plain, top, "blimp")], ())[0]
+    assert lost["finding"] == "harm"  # the plain model had something to lose
+
+
+def test_one_set_at_chance_is_compared_with_one_above(rng: np.random.Generator) -> None:
+    made = Made()
+    _, top, control = made.effects.read(
+        [made.condition(name, sampled(rng, level)) for name, level in (("plain", 0.9), ("top", 0.5), ("control", 0.85))]
+    )
+    row = made.effects.judged([made.effects.change(control, top, "blimp", DIFFERENCE)], (), DIFFERENCE)[0]
+    assert row["finding"] == "harm"
+
+
+def test_a_phenomenon_at_chance_is_not_judged_beside_one_above(rng: np.random.Generator) -> None:
+    made = Made()
+    able = np.repeat(np.arange(PARADIGMS) % 6 < 3, PER)
+    before = np.where(able, sampled(rng, 0.9), sampled(rng, 0.5))
+    plain, top = made.effects.read([made.condition("plain", before), made.condition("top", before - 3 * able)])
+    rows = made.effects.judged(list(made.effects.by_group(plain, top, "blimp")), (), GROUP)
+    assert [row["finding"] for row in rows] == ["harm"] * 3 + ["cannot be judged"] * 3
+
+
+def test_groups_that_guess_alike_are_no_more_than_one_guess(rng: np.random.Generator) -> None:
+    # A model that prefers the shorter sentence has a template all right or all wrong: 12 guesses, not 240.
+    made = Made()
+    before = np.repeat(np.arange(PARADIGMS) < 7, PER) * 2.0 - 1
+    plain, top = made.effects.read([made.condition("plain", before), made.condition("top", before - 0.1)])
+    assert plain.scores["blimp"].level == pytest.approx(7 / 12)
+    assert made.effects.judged([made.effects.change(plain, top, "blimp")], ())[0]["finding"] == "cannot be judged"
+
+
+def test_a_contrast_made_elsewhere_has_the_same_floors(rng: np.random.Generator) -> None:
+    made = Made()
+    plain, top = (
+        entry.scores["blimp"]
+        for entry in made.effects.read(
+            [made.condition("plain", sampled(rng, 0.9)), made.condition("top", sampled(rng, 0.5))]
+        )
+    )
+    points = compare(top.values, plain.values, plain.nesting, scale="points")
+    assert floored(points, plain) is points
+    # All groups of layers together are at chance: that they lose less than the sum of each is the floor's doing.
+    assert floored(points, plain, top).finding == "cannot be judged"
+    assert floored(points, top).finding == "cannot be judged"
+    nats = compare(top.values, plain.values, plain.nesting, scale="nats")
+    assert floored(nats, top) is nats
+
+
+def test_where_chance_is_unknown_there_is_no_floor(rng: np.random.Generator) -> None:
+    items = pairs(split(0.3))
+    items["good"] = np.nan
+    one = scored("pairs", record(items))
+    effects = Effects(Book(STUDY, {}, {}, dict[str, Record]().__getitem__), ["pairs"])
+    entry = Entry(Condition(name="plain"), {"pairs": one}, {"pairs": one})
+    assert not effects.change(entry, replace(entry), "pairs")["reason"]
+
+
+def test_margins_are_said_where_accuracy_is_at_a_floor() -> None:
+    row = {"score": "blimp", "difference": -0.1, "low": np.nan, "high": np.nan, "finding": "cannot be judged"}
+    row |= {"reason": "a floor", "difference_nats": -0.2, "difference_nats_low": -0.3, "difference_nats_high": -0.1}
+    assert claim({**row, "nats_finding": "harm"}) == (
+        "cannot be judged (a floor), margins -0.200 nats [-0.300, -0.100] (harm)"
+    )
+    assert claim({**row, "nats_finding": "cannot be judged"}) == "cannot be judged (a floor)"
 
 
 def test_identical_pairs_are_left_out(rng: np.random.Generator) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from negspace.significance import Nesting, above_chance, floors
+from negspace.significance import Nesting, above, above_chance, floors
 
 TASK = np.repeat(["easy", "guessed", "worse"], 100)
 RIGHT = np.concatenate([np.arange(100) < 60, np.arange(100) < 27, np.arange(100) < 12]).astype(float)
@@ -38,6 +38,25 @@ def test_graded_outcomes_are_tested_by_t() -> None:
     assert bool(made.above[0]) == (stats.ttest_1samp(graded, 0.25, alternative="greater").pvalue <= 0.05)
     low = floors(graded, Nesting.tasks(np.zeros(100)), 0.3)
     assert low.left_out[0].p == pytest.approx(stats.ttest_1samp(graded, 0.3, alternative="greater").pvalue)
+
+
+def test_one_group_is_above_chance_where_its_exact_test_says_so() -> None:
+    one = Nesting.tasks(np.zeros(40))
+    for right in range(18, 32):
+        outcomes = (np.arange(40) < right).astype(float)
+        p = stats.binomtest(right, 40, 0.5, alternative="greater").pvalue
+        assert above(outcomes, one, 0.5, within=True) == (p <= 0.05)
+
+
+def test_guessing_is_rarely_above_chance_whatever_the_pairs_share() -> None:
+    rng = np.random.default_rng(0)
+    nest = Nesting.pairs(np.repeat(np.arange(24), 20), np.repeat(np.arange(24), 20) // 2)
+    alone = [(rng.random(480) < 0.5).astype(float) for _ in range(400)]
+    alike = [np.repeat(rng.random(24) < 0.5, 20).astype(float) for _ in range(400)]
+    for worlds in (alone, alike):
+        assert np.mean([above(world, nest, 0.5) for world in worlds]) < 0.08
+    able = [(rng.random(480) < 0.65).astype(float) for _ in range(100)]
+    assert np.mean([above(world, nest, 0.5) for world in able]) > 0.95
 
 
 def _study(rng: np.random.Generator, accuracy: np.ndarray, pairs: int) -> tuple[np.ndarray, np.ndarray, Nesting]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from negspace.experiment.book import Book
 from negspace.experiment.changes import CHANGE, GROUP, Changes, Row
 from negspace.experiment.condition import Condition
+from negspace.experiment.floors import floored
 from negspace.experiment.scored import Scored, scored
 from negspace.runs.cell import Record
 from negspace.significance import (
@@ -41,13 +42,16 @@ class Entry:
     """The condition; of a mean, the first, under the mean's name and role."""
     scores: Mapping[str, Scored]
     """Score -> items; of a mean over several sets, their mean item by item."""
+    plain: Mapping[str, Scored]
+    """Score -> the same items of the plain model."""
     members: tuple[Entry, ...] = ()
     """The conditions that it averages; empty for a single condition."""
 
     def part(self, score: str, group: str) -> Entry:
         """The same on the items of one phenomenon or construction, of one suite."""
         members = tuple(member.part(score, group) for member in self.members if score in member.scores)
-        return Entry(self.about, {score: self.scores[score].part(group)}, members)
+        own, plain = ({score: scores[score].part(group)} for scores in (self.scores, self.plain))
+        return Entry(self.about, own, plain, members)
 
     def groups(self, score: str) -> list[str]:
         """Phenomena or constructions of a suite, sorted; none for perplexity."""
@@ -72,15 +76,18 @@ class Effects:
         self.book, self.scores, self.alpha = book, tuple(scores), book.alpha
         self._like: dict[str, Scored] = {}
 
-    def read(self, conditions: Sequence[Condition]) -> list[Entry]:
+    def read(self, conditions: Sequence[Condition], plain: Entry | None = None) -> list[Entry]:
         """Conditions with their scores; one that has no record of a score lacks it.
 
         Where one record holds several conditions, "place" of its facts says which.
+
+        Args:
+            plain: the plain model that they are ablations of; None: the first condition.
         """
         records: dict[str, Record] = {}
-        entries = []
+        entries: list[Entry] = []
         for condition in conditions:
-            scores = {}
+            scores: dict[str, Scored] = {}
             for score in (score for score in self.scores if score in condition.cells):
                 key = condition.cells[score]
                 if key not in records:
@@ -90,7 +97,8 @@ class Effects:
                     record = replace(record, items=record.items[record.items["condition"] == condition.facts["place"]])
                 scores[score] = scored(score, record, self._like.get(score))
                 self._like.setdefault(score, scores[score])
-            entries.append(Entry(condition, scores))
+            before = plain.scores if plain is not None else entries[0].scores if entries else scores
+            entries.append(Entry(condition, scores, before))
         return entries
 
     def mean(self, members: Sequence[Entry], name: str = "", role: str = MEAN, **facts: Any) -> Entry:
@@ -115,7 +123,7 @@ class Effects:
                     values=np.mean([one.values for one in have], axis=0),
                     margins=np.mean(margins, axis=0) if len(margins) == len(have) else None,
                 )
-        return Entry(first.model_copy(update=update), means, tuple(members))
+        return Entry(first.model_copy(update=update), means, members[0].plain, tuple(members))
 
     def level(self, entry: Entry, score: str) -> float:
         """Perplexity, or accuracy as the mean over paradigms."""
@@ -141,12 +149,14 @@ class Effects:
     ) -> dict[Scale, Contrast]:
         """The contrast after minus before on each scale of a score: "log ratio", or "points" and "nats".
 
+        Accuracy at a floor cannot be judged (`floors`).
+
         Args:
             within: whether to judge these very groups alone; see `Nesting.level`.
             margins: scale -> margin of equivalence, where one is to be tested.
         """
         scales: tuple[Scale, ...] = ("log ratio",) if score == "perplexity" else ("points", "nats")
-        claims = {}
+        claims: dict[Scale, Contrast] = {}
         for scale in scales:
             nesting = before.scores[score].nesting
             first, second = (entry.scores[score].on(scale) for entry in (before, after))
@@ -161,6 +171,8 @@ class Effects:
                 claims[scale] = compare_sets(sets, first, nesting, margin=margin, **options)
             else:
                 claims[scale] = compare(second, first, nesting, margin=margin, **options)
+            sides = (before.scores[score], after.scores[score])
+            claims[scale] = floored(claims[scale], before.plain[score], *sides, within=within)
         return claims
 
     def change(

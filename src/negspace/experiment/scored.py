@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 from negspace.runs.cell import Record
 from negspace.significance import Nesting, Scale
 from negspace.text.suites import SUITES
+
+_GUESS = 0.5
+"""Accuracy of guessing which sentence of a pair is the good one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +33,8 @@ class Scored:
     """Nesting of the items."""
     groups: NDArray[Any]
     """[items] BLiMP's phenomenon or TSE's construction; empty for perplexity."""
+    chance: float | NDArray[np.float64] = math.nan
+    """Accuracy of guessing, for all items or [items]; NaN where it is unknown, and for perplexity."""
 
     @property
     def level(self) -> float:
@@ -52,6 +58,7 @@ class Scored:
             margins=margins,
             nesting=self.nesting.only(kept)[0],
             groups=self.groups[here],
+            chance=np.broadcast_to(self.chance, here.shape)[here],
         )
 
     def on(self, scale: Scale) -> NDArray[np.float64] | None:
@@ -77,4 +84,7 @@ def scored(score: str, record: Record, like: Scored | None = None) -> Scored:
         return replace(like, values=right, margins=whole)
     paradigm, phenomenon = (kept[name].to_numpy(object) for name in ("paradigm", "phenomenon"))
     nest = Nesting.constructions if score == "tse" else Nesting.pairs
-    return Scored(score, right, whole, nest(paradigm, phenomenon), kept[SUITES[score].column].to_numpy(object))
+    # Of predictions that compare more than two numbers nobody knows how often a guess is right.
+    chance = math.nan if np.isnan(margins).any() else _GUESS
+    groups = kept[SUITES[score].column].to_numpy(object)
+    return Scored(score, right, whole, nest(paradigm, phenomenon), groups, chance)

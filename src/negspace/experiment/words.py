@@ -31,14 +31,16 @@ def claim(
         row: a row of a table with the columns of `effects.Changes`.
         name, ends, prefix: names of these columns.
     """
-    finding = row[f"{prefix}finding"]
-    if finding == "cannot be judged":
-        return unjudgeable(str(row[f"{prefix}reason"]))
+    finding, on_margins = row[f"{prefix}finding"], row.get(f"{prefix}nats_finding")
     said = f"{finding}, {amount(row['score'], row[name], *(row[end] for end in ends))}"
+    if finding == "cannot be judged":
+        said = unjudgeable(str(row[f"{prefix}reason"]))
+        if on_margins == finding:
+            return said
     margin = row.get(f"{name}_nats")
     if margin is not None and np.isfinite(margin):
         around = between(row[f"{name}_nats_low"], row[f"{name}_nats_high"], nats)
-        said += f", margins {nats(margin)} nats {around} ({row[f'{prefix}nats_finding']})"
+        said += f", margins {nats(margin)} nats {around} ({on_margins})"
     return said
 
 
@@ -51,6 +53,12 @@ def unjudged(rows: pd.DataFrame, prefix: str = "") -> str:
     """Why none of several contrasts can be judged; empty where one can."""
     judged = rows[f"{prefix}finding"] != "cannot be judged"
     return "" if judged.any() or not len(rows) else unjudgeable(str(rows[f"{prefix}reason"].iloc[0]))
+
+
+def not_judged(rows: pd.DataFrame, prefix: str = "") -> str:
+    """How many of several contrasts cannot be judged, in brackets; empty where all can."""
+    count = int((rows[f"{prefix}finding"] == "cannot be judged").sum())
+    return f" ({count} cannot be judged)" if count else ""
 
 
 def unjudgeable(reason: str) -> str:

@@ -39,7 +39,7 @@ from negspace.significance.curves import Band, Curve, CurveContrast, band, compa
 from negspace.significance.dissociation import Dissociation, Doses, OnScales, Suite, Verdict, Without, dissociate
 from negspace.significance.estimate import describe
 from negspace.significance.family import judge_together
-from negspace.significance.floor import AboveChance, Floor, Floors, above_chance, floors
+from negspace.significance.floor import AboveChance, Floor, Floors, above, above_chance, floors
 from negspace.significance.interval import Interval, grouped_interval, mean_interval, wilson
 from negspace.significance.nesting import ENOUGH, Nesting
 from negspace.significance.permutation import sign_flip
@@ -76,6 +76,7 @@ __all__ = [
     "Suite",
     "Verdict",
     "Without",
+    "above",
     "above_chance",
     "additivity",
     "band",

@@ -88,6 +88,29 @@ def floors(plain: ArrayLike, nesting: Nesting, chance: float | ArrayLike, *, alp
     return Floors(above, guess, tuple(left_out))
 
 
+def above(
+    values: ArrayLike, nesting: Nesting, chance: float | ArrayLike, *, alpha: float = 0.05, within: bool = False
+) -> bool:
+    """True if a mean accuracy can be told from that of guessing, in a one-sided test at alpha.
+
+    A single group is tested as in `floors`. The mean over several is tested on the units that a contrast of theirs
+    rests on (`estimate.mean`): pairs of one template are not independent guesses.
+
+    Args:
+        values: [items] outcomes, or their means over several sets.
+        nesting: their nesting.
+        chance, alpha: as for `floors`.
+        within: see `Nesting.level`.
+
+    Returns:
+        True also where there are too few units to tell: the contrast then says so.
+    """
+    if len(nesting.labels) == 1:
+        return bool(floors(values, nesting, chance, alpha=alpha).above[0])
+    found = mean(grouped(np.asarray(values, np.float64) - chance, nesting, outcomes=True), within=within)
+    return isinstance(found, Shortfall) or found.p_above(0.0) <= alpha
+
+
 @dataclass(frozen=True)
 class AboveChance:
     """Accuracy over the paradigms in which the plain model is above chance."""

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 import pandas as pd
 
 from negspace.analyses.ablation.dissociation import verdict
-from negspace.analyses.ablation.words import at_chance
 from negspace.experiment.agreement import NO_HALVES, STABLE, Ranking
 from negspace.experiment.book import Book
 from negspace.experiment.claim import Answer, Claim, harmed
@@ -39,11 +38,7 @@ def _contrasts(contrasts: pd.DataFrame) -> Iterator[Claim]:
         if found is not None:
             key, words = found
             of = "text" if text else TITLES[row["score"]]
-            told = dict(row)
-            same = contrasts[(contrasts["score"] == row["score"]) & (contrasts["against"] == "plain")]
-            if not text and (floor := at_chance(same["reference"].iloc[0])):
-                told |= {"finding": "cannot be judged", "reason": floor}
-            yield from harmed(key, words, of, float(row["share"]), told, intact=row["set"] == "matched")
+            yield from harmed(key, words, of, float(row["share"]), row, intact=row["set"] == "matched")
 
 
 def _dissociations(tables: Mapping[str, pd.DataFrame]) -> Iterator[Claim]:

@@ -14,7 +14,9 @@ from negspace.experiment.book import Book
 from negspace.experiment.changes import FINDING, Row
 from negspace.experiment.condition import RANDOM, Condition
 from negspace.experiment.effects import Effects, Entry
+from negspace.experiment.floors import floored
 from negspace.experiment.schema import Column, Table, schema
+from negspace.experiment.scored import Scored
 from negspace.experiment.words import between, percent, points, ratio
 from negspace.significance import (
     Contrast,
@@ -273,7 +275,10 @@ class DissociationTables:
         if items is plain:
             return row, None
         before = plain["value"].to_numpy(np.float64)[here]
-        claim = compare(right, before, nesting, scale="points", alpha=self.book.alpha, within=task != ALL)
+        within = task != ALL
+        claim = compare(right, before, nesting, scale="points", alpha=self.book.alpha, within=within)
+        known = Scored("tasks", before, None, nesting, np.empty(0, dtype=object), self._chance[here])
+        claim = floored(claim, known, within=within)
         change = claim.estimate
         if claim.reason:
             change = value.estimate - describe(before, nesting, outcomes=True, alpha=self.book.alpha).estimate

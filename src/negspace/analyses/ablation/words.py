@@ -39,8 +39,7 @@ def verdicts(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
             name = "perplexity" if score == "perplexity" else TITLES[score]
             rows = here[(here["score"] == score) & (here["set"] == "top")]
             plain, *others = [row for _, row in rows.iterrows()]
-            level = "" if plain["finding"] == "cannot be judged" else _level(plain)
-            said = f"{done}, {name}: {claim(plain)}{level}"
+            said = f"{done}, {name}: {claim(plain)}{_level(plain)}"
             said += "".join(f"; against {_control(row)}: {claim(row)}" for row in others)
             sentences.append(f"{said}.")
             done = f"Top {percent(share)}"
@@ -53,18 +52,10 @@ def verdicts(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
 
 
 def _level(plain: pd.Series) -> str:
-    """What the plain model gets right of a suite's pairs, and that it can lose nothing where that is chance."""
-    if plain["score"] == "perplexity":
+    """What the plain model gets right of a suite's pairs, where its change can be judged."""
+    if plain["score"] == "perplexity" or plain["finding"] == "cannot be judged":
         return ""
-    floor = at_chance(plain["reference"])
-    return f" of {plain['reference'] * 100:.1f}% right{f' (accuracy cannot be judged: {floor})' if floor else ''}"
-
-
-def at_chance(accuracy: float) -> str:
-    """Why a plain model of such an accuracy can lose none, and what to do; empty where it can."""
-    if accuracy > 0.5:
-        return ""
-    return "the plain model does no better than chance and can lose nothing; use pairs that it can tell"
+    return f" of {plain['reference'] * 100:.1f}% right"
 
 
 def _control(row: pd.Series) -> str:
@@ -78,10 +69,7 @@ def _intact(contrasts: pd.DataFrame) -> list[str]:
         contrasts["set"].isin(["matched", "random"]) & (contrasts["score"] != "perplexity")
     ].iterrows():
         who = f"Under {'the matched set' if row['set'] == 'matched' else 'random sets'}, {TITLES[row['score']]}"
-        plain = contrasts[(contrasts["score"] == row["score"]) & (contrasts["against"] == "plain")]
-        if floor := at_chance(plain["reference"].iloc[0]):
-            said.append(f"{who}: {unjudgeable(floor)}.")
-        elif row["finding"] == "equivalent":
+        if row["finding"] == "equivalent":
             ends = f"within {row['margin'] * 100:.2f} points of the plain model's"
             said.append(f"{who}: intact, {ends}: {amount(row['score'], row['difference'], row['low'], row['high'])}.")
         elif row["finding"] == "cannot be judged":

@@ -158,7 +158,12 @@ TABLES = schema(
             Column("change", float, "accuracy minus the plain model's on the same pairs"),
             Column("change_low", float, "lower end of its paired interval"),
             Column("change_high", float, "upper end of its paired interval"),
-            Column("p", float, "p-value of the change, by t over paradigms, over pairs where these are few"),
+            Column(
+                "p",
+                float,
+                "p-value of the change, by t over paradigms, over pairs where these are few; missing where the plain "
+                "model is not above chance",
+            ),
             Column("p_holm", float, "the same, Holm-corrected over the groups of one neuron and suite"),
             Column(
                 "margin",

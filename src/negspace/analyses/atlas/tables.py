@@ -14,6 +14,7 @@ from scipy import stats
 from negspace.analyses.atlas.columns import TABLES
 from negspace.experiment.analysis import Book
 from negspace.experiment.chosen import KEYS, names_of
+from negspace.experiment.floors import floored
 from negspace.experiment.scored import scored
 from negspace.significance import compare, correct, describe
 from negspace.significance.clustered import clustered_mean
@@ -271,6 +272,7 @@ def _alone(book: Book) -> pd.DataFrame:
                 first, second = before.part(group), after.part(group)
                 options = {"alpha": book.alpha, "within": True}
                 points = compare(second.values, first.values, first.nesting, scale="points", **options)
+                points = floored(points, first, within=True)
                 row = {
                     "name": name,
                     "suite": suite,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from negspace.experiment.changes import DIFFERENCE, Row
 from negspace.experiment.claim import Claim, answered
 from negspace.experiment.condition import RANDOM
 from negspace.experiment.effects import Effects, Entry
+from negspace.experiment.floors import floored
 from negspace.experiment.schema import Column, Table, schema
 from negspace.experiment.words import between, nats, points, unjudgeable
 from negspace.significance import (
@@ -99,7 +101,8 @@ def make(book: Book, effects: Effects, plain: Entry, entries: Sequence[Entry], o
                     others = curves[against] if against == RANDOM else curves[against][0]
                     top = curves["top"][0]
                     found = compare_curves(top, others, items, windows, scale=scale, alpha=book.alpha)
-                    contrasts.append(({**where, "against": against}, found))
+                    claim = floored(found.contrast, plain.scores[suite])
+                    contrasts.append(({**where, "against": against}, replace(found, contrast=claim)))
     judged = judge_together({n: found.contrast for n, (_, found) in enumerate(contrasts)})
     told = []
     for n, (where, found) in enumerate(contrasts):

@@ -7,10 +7,11 @@ from negspace.experiment.schema import Column, Table, schema
 
 PLAIN = "plain model"
 ANSWERS = (
+    "cannot be judged",
     "neither shown to harm",
     "sign more than magnitude",
     "magnitude more than sign",
-    "both, without a difference",
+    "both, no difference shown",
     "sign, not shown to harm more than magnitude",
     "magnitude, not shown to harm more than sign",
 )

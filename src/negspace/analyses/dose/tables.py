@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from negspace.analyses.dose import axis
-from negspace.analyses.dose.columns import ANSWERS, PLAIN, QUESTIONS, TABLES
+from negspace.analyses.dose.columns import PLAIN, QUESTIONS, TABLES
 from negspace.experiment.analysis import Book
 from negspace.experiment.changes import DIFFERENCE, GROUP
 from negspace.experiment.condition import LEFT_OUT, RANDOM, Condition
@@ -29,7 +29,7 @@ def make(book: Book) -> dict[str, pd.DataFrame]:
     """All tables of the analysis, by name."""
     effects = Effects(book, book.part["scores"])
     plain = effects.read([Condition.model_validate(book.part["baseline"])])[0]
-    entries = _entries(effects, book.conditions)
+    entries = _entries(effects, book.conditions, plain)
     dose = _dose(effects, plain, entries)
     contrasts = _sign_or_magnitude(effects, plain, entries)
     return {
@@ -43,7 +43,7 @@ def make(book: Book) -> dict[str, pd.DataFrame]:
     }
 
 
-def _entries(effects: Effects, conditions: Sequence[Condition]) -> list[Entry]:
+def _entries(effects: Effects, conditions: Sequence[Condition], plain: Entry) -> list[Entry]:
     """The conditions in their order, and the mean after the random ones of a share; each knows its first share."""
     first: dict[tuple[Any, ...], float] = {}
     for condition in conditions:
@@ -53,7 +53,7 @@ def _entries(effects: Effects, conditions: Sequence[Condition]) -> list[Entry]:
         condition.model_copy(update={"facts": {**condition.facts, "first_share": first[_same(condition)]}})
         for condition in conditions
     ]
-    made = effects.read(told)
+    made = effects.read(told, plain)
     groups: dict[tuple[Any, ...], list[Entry]] = {}
     for one in made:
         if one.about.role == RANDOM:
@@ -263,13 +263,15 @@ def answer(sign: str, magnitude: str, between: str) -> str:
         magnitude: finding for the loss of magnitude against the plain model.
         between: finding for the loss of sign against the loss of magnitude.
     """
+    if "cannot be judged" in (sign, magnitude):
+        return "cannot be judged"
     by_sign, by_magnitude = sign == "harm", magnitude == "harm"
     if not by_sign and not by_magnitude:
-        return ANSWERS[0]
+        return "neither shown to harm"
     if by_sign and between == "harm":
-        return ANSWERS[1]
+        return "sign more than magnitude"
     if by_magnitude and between == "gain":
-        return ANSWERS[2]
+        return "magnitude more than sign"
     if by_sign and by_magnitude:
-        return ANSWERS[3]
-    return ANSWERS[4] if by_sign else ANSWERS[5]
+        return "both, no difference shown"
+    return f"{'sign' if by_sign else 'magnitude'}, not shown to harm more than {'magnitude' if by_sign else 'sign'}"

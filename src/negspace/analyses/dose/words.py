@@ -11,7 +11,7 @@ from negspace.analyses.dose import axis
 from negspace.analyses.dose.columns import PLAIN
 from negspace.analyses.dose.tables import own
 from negspace.experiment.analysis import Book
-from negspace.experiment.words import claim, percent, title, unjudged
+from negspace.experiment.words import claim, not_judged, percent, title, unjudged
 
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -29,7 +29,7 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
         elif len(rows) > 1:
             said.append(
                 f"{_capital(title(score))}, {name}: the top set does more harm than random sets at "
-                f"{_shares(more)} and less at {_shares(less)}, of {len(rows)} different shares."
+                f"{_shares(more)} and less at {_shares(less)}, of {len(rows)} different shares{not_judged(rows)}."
             )
     contrasts = tables["sign_or_magnitude"]
     for _, row in tables["sign_or_magnitude_answer"].iterrows():

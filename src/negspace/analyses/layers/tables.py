@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -13,6 +14,7 @@ from negspace.experiment.analysis import Book
 from negspace.experiment.changes import CHANGE, DIFFERENCE, GROUP, Changes
 from negspace.experiment.condition import RANDOM, Condition
 from negspace.experiment.effects import Effects, Entry
+from negspace.experiment.floors import floored
 from negspace.experiment.schema import Column, Table, schema
 from negspace.significance import Additivity, Contrast, Scale, additivity, judge_together
 
@@ -106,7 +108,7 @@ def make(book: Book) -> dict[str, pd.DataFrame]:
     """All tables of the analysis, by name."""
     effects = Effects(book, book.part["scores"])
     plain = effects.read([Condition.model_validate(book.part["baseline"])])[0]
-    entries = _entries(effects, book.conditions)
+    entries = _entries(effects, book.conditions, plain)
     return {
         "layers": _layers(effects, plain, entries),
         "layers_contrasts": _contrasts(effects, entries),
@@ -115,10 +117,10 @@ def make(book: Book) -> dict[str, pd.DataFrame]:
     }
 
 
-def _entries(effects: Effects, conditions: Sequence[Condition]) -> list[Entry]:
+def _entries(effects: Effects, conditions: Sequence[Condition], plain: Entry) -> list[Entry]:
     """The sets in each choice of layers in their order, and after them the random ones' mean."""
     found: list[Entry] = []
-    for _, here in groupby(effects.read(conditions), _place):
+    for _, here in groupby(effects.read(conditions, plain), _place):
         own = list(here)
         drawn = [one for one in own if one.about.role == RANDOM]
         found += [*own, *([effects.mean(drawn)] if drawn else [])]
@@ -215,7 +217,8 @@ def _additivity(effects: Effects, plain: Entry, entries: Sequence[Entry]) -> pd.
                     continue
                 nesting = plain.scores[score].nesting
                 added = additivity(together, singles, before, nesting, scale=scale, alpha=effects.alpha)
-                found.append(({"score": score, "scale": scale}, added))
+                excess = floored(added.excess, plain.scores[score], joint[0].scores[score])
+                found.append(({"score": score, "scale": scale}, replace(added, excess=excess)))
     judged = judge_together({n: added.excess for n, (_, added) in enumerate(found)})
     rows = []
     for n, (where, added) in enumerate(found):

@@ -9,7 +9,7 @@ import pandas as pd
 from negspace.analyses.layers.tables import BEFORE, FIRST, RANDOM_SETS
 from negspace.experiment.analysis import Book
 from negspace.experiment.claim import Answer, Claim
-from negspace.experiment.words import amount, title, unjudgeable, unjudged
+from negspace.experiment.words import amount, not_judged, title, unjudgeable, unjudged
 from negspace.text.suites import SUITES
 
 
@@ -27,6 +27,7 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
             said.append(f"{name}, each group of layers alone: {_alone(alone)}.")
         if len(rows := against[against["against"] == FIRST]):
             counts = f"more harm than {_count(rows, 'gain')} of {len(rows)} others and less than {_count(rows, 'harm')}"
+            counts += not_judged(rows)
             outcome = f"against the others {why}" if (why := unjudged(rows)) else f"does {counts}"
             said.append(f"{name}: the first group ({_layers(alone.iloc[0])}) {outcome}.")
         if len(cumulative):
@@ -37,7 +38,7 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
                 continue
             said.append(
                 f"{name}, {family}: the top set does more harm than random sets in {_count(rows, 'harm')} of "
-                f"{len(rows)} groups and less in {_count(rows, 'gain')}."
+                f"{len(rows)} groups and less in {_count(rows, 'gain')}{not_judged(rows)}."
             )
     for _, row in tables["layers_additivity"].iterrows():
         said.append(_added(row))
@@ -84,20 +85,23 @@ def _cumulative(rows: pd.DataFrame, steps: pd.DataFrame) -> str:
         return text
     return (
         f"{text}; {_count(steps, 'harm')} of {len(steps)} further groups add harm and {_count(steps, 'gain')} reduce it"
+        f"{not_judged(steps)}"
     )
 
 
 def _hardest(rows: pd.DataFrame, part: str) -> str:
     if why := unjudged(rows):
         return why
+    each = rows.drop_duplicates("group")  # a floor is one in every group of layers
     harmed = rows[rows["finding"] == "harm"]
     if not len(harmed):
-        return f"no harm is shown for any {part}"
+        return f"no harm is shown for any {part}{not_judged(each)}"
     worst = harmed.sort_values("change", kind="stable").iloc[0]
     found = amount(worst["score"], worst["change"], worst["low"], worst["high"])
     hit = harmed["group"].nunique()
     return (
-        f"harm for {hit} of {rows['group'].nunique()} {part}s, most for {worst['group']} in {_layers(worst)} ({found})"
+        f"harm for {hit} of {rows['group'].nunique()} {part}s{not_judged(each)}, most for {worst['group']} in "
+        f"{_layers(worst)} ({found})"
     )
 
 
@@ -132,7 +136,7 @@ def claims(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
             continue
         row = first.iloc[0]
         less, more = _count(rows, "gain"), _count(rows, "harm")
-        finding = f"more harm than {less} of {len(rows)} and less than {more}"
+        finding = f"more harm than {less} of {len(rows)} and less than {more}{not_judged(rows)}"
         answer: Answer = "does not hold" if more else "holds" if less == len(rows) else "undecided"
         if why := unjudged(rows):
             answer, finding = "cannot be judged", why

@@ -64,7 +64,7 @@ def make(book: Book) -> dict[str, pd.DataFrame]:
     ]
     effects = Effects(book, book.part["scores"])
     plain = effects.read([Condition.model_validate(book.part["baseline"])])[0]
-    grounds = _grounds(effects, book.conditions)
+    grounds = _grounds(effects, book.conditions, plain)
     chosen = {
         (ground.share, ground.end, ground.within, by): _again(table, layout, book, ground, by)
         for ground in grounds
@@ -81,9 +81,9 @@ def make(book: Book) -> dict[str, pd.DataFrame]:
     }
 
 
-def _grounds(effects: Effects, conditions: Sequence[Condition]) -> list[_Ground]:
+def _grounds(effects: Effects, conditions: Sequence[Condition], plain: Entry) -> list[_Ground]:
     found: dict[tuple[float, str, str], list[Entry]] = {}
-    for one in effects.read(conditions):
+    for one in effects.read(conditions, plain):
         assert one.about.share is not None
         found.setdefault((one.about.share, one.about.facts["end"], one.about.facts["within"]), []).append(one)
     grounds, drawn = [], {}

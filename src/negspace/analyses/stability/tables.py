@@ -116,7 +116,7 @@ def _overlap(book: Book, rankings: list[Ranking]) -> pd.DataFrame:
 def _ablations(book: Book) -> pd.DataFrame:
     effects = Effects(book, book.part["scores"])
     plain = effects.read([Condition.model_validate(book.part["baseline"])])[0]
-    entries = effects.read(book.conditions)
+    entries = effects.read(book.conditions, plain)
     drawn: dict[tuple[Any, ...], list[Entry]] = {}
     for one in entries:
         if one.about.role == RANDOM:

@@ -121,7 +121,12 @@ TABLES = schema(
                 "p-value of a correlation: permutation of checkpoints (exact up to 8), as if they were exchangeable",
             ),
             Column("p_holm", float, "the same, Holm-corrected"),
-            Column("checkpoints", int, "checkpoints, or changes between them"),
+            Column(
+                "checkpoints",
+                int,
+                "checkpoints, or changes between them; those whose accuracy is not above chance show no harm by it and "
+                "are left out of its correlations",
+            ),
             Column("finding", str, "in words"),
         ),
         family="correlations of one kind",

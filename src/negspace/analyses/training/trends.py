@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from negspace.experiment.floors import at_floor
 from negspace.significance import correct
 from negspace.significance.permutation import permutation_p
 from negspace.significance.ranks import spearman
@@ -78,7 +79,10 @@ def summarise(
         correlations.append(("cohort WD and score", "cohort median WD", score, wd, plain))
         harm = {}
         for condition in _conditions(trend.training):
-            harm[condition] = harm_of(score, _figures(trend.training, condition, score, "change"))
+            change = _figures(trend.training, condition, score, "change")
+            # Where nothing can be lost, no harm is no observation.
+            change[at_floor(_rows(trend.training, condition, score)["reason"])] = np.nan
+            harm[condition] = harm_of(score, change)
             steps = np.array(trend.steps, np.float64)
             correlations.append(("harm and step", f"{condition}: {score}", "step", harm[condition], steps))
         correlations.append(
@@ -95,7 +99,8 @@ def summarise(
         family = [row for row in made if row["kind"] == kind]
         for row, p in zip(family, correct([row["p"] for row in family]).p, strict=True):
             row["p_holm"] = float(p)
-            row["finding"] = "undecided" if not p < alpha else "positive" if row["estimate"] > 0 else "negative"
+            direction = "positive" if row["estimate"] > 0 else "negative"
+            row["finding"] = "cannot be judged" if np.isnan(p) else direction if p < alpha else "undecided"
     return rows + made
 
 
@@ -194,5 +199,8 @@ def _conditions(training: pd.DataFrame) -> list[str]:
 
 def _figures(training: pd.DataFrame, condition: str, score: str, column: str) -> NDArray[np.float64]:
     """One figure per checkpoint, in order of steps."""
-    rows = training[(training["condition"] == condition) & (training["score"] == score)]
-    return rows[column].to_numpy(np.float64)
+    return _rows(training, condition, score)[column].to_numpy(np.float64, copy=True)
+
+
+def _rows(training: pd.DataFrame, condition: str, score: str) -> pd.DataFrame:
+    return training[(training["condition"] == condition) & (training["score"] == score)]

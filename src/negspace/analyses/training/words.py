@@ -9,7 +9,7 @@ import pandas as pd
 
 from negspace.analyses.training.trends import EMERGED, FIRST, LATE
 from negspace.experiment.analysis import Book
-from negspace.experiment.words import change, claim, percent, title
+from negspace.experiment.words import change, claim, not_judged, percent, title
 
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -96,7 +96,7 @@ def _harm(score: str, training: pd.DataFrame, summary: pd.DataFrame) -> str:
     first, last = fixed.iloc[0], fixed.iloc[-1]
     shown = fixed[fixed["finding"] == "harm"]["step"]
     text = f"{title(score)[0].upper()}{title(score)[1:]}, ablating the fixed cohort: "
-    text += f"harm at {len(shown)} of {len(fixed)} checkpoints"
+    text += f"harm at {len(shown)} of {len(fixed)} checkpoints{not_judged(fixed)}"
     text += f", first at step {shown.iloc[0]:,}" if len(shown) else ""
     for row in (first, last):
         text += f"; step {row['step']:,}: {change(row)}"

@@ -1,0 +1,45 @@
+"""Floors: accuracy that is no better than guessing cannot be lost, so that no finding on its change holds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from negspace.experiment.scored import Scored
+from negspace.significance import Contrast, above
+from negspace.significance.contrast import conclude
+
+_FLOOR = "not above chance"
+
+
+def floored(contrast: Contrast, plain: Scored, *sides: Scored, within: bool = False) -> Contrast:
+    """The contrast, or the same as one that cannot be judged, where it is of accuracy and none can be lost.
+
+    That is so where the plain model is not above chance, and where no side of the contrast is. Margins can be judged
+    there: a contrast of theirs stays as it is. So does one whose chance is unknown.
+
+    Args:
+        contrast: of two conditions on the items of `plain`.
+        plain: the plain model's outcomes.
+        sides: outcomes under the conditions that are compared; none where the plain model is one of them.
+        within: as the contrast was made; see `Nesting.level`.
+    """
+    if contrast.scale != "points" or contrast.reason or not np.isfinite(plain.chance).all():
+        return contrast
+
+    def above_chance(side: Scored) -> bool:
+        return above(side.values, plain.nesting, plain.chance, alpha=contrast.alpha, within=within)
+
+    if not above_chance(plain):
+        reason = f"the plain model's accuracy of {plain.level:.1%} is {_FLOOR} and cannot be lost; use pairs or tasks "
+        reason += "that it can tell"
+    elif sides and not any(map(above_chance, sides)):
+        reason = f"the accuracy that is left is {_FLOOR} and cannot fall further; ablate fewer neurons"
+    else:
+        return contrast
+    return conclude(contrast.error, contrast.scale, contrast.alpha, reason=reason)
+
+
+def at_floor(reasons: pd.Series) -> pd.Series:
+    """True for rows of a table that cannot be judged because of a floor."""
+    return reasons.fillna("").str.contains(_FLOOR, regex=False)
