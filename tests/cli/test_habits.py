@@ -6,14 +6,21 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from click import Context
+from rich.console import Console
 from typer.main import get_command
 
-from negspace.cli import app
+from negspace.cli import app, terminal
+from negspace.runs.engine import Progress
+from negspace.study.presets import PRESETS
+from negspace.study.registry import OWN
 
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
 WITHOUT_TABLES = {"figures"}
@@ -61,3 +68,36 @@ def complete(line: str, words: int) -> str:
 def run(variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "import sys; sys.argv[0] = 'negspace'; from negspace.cli import main; main()"]
     return subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, check=False)
+
+
+def test_python_m_negspace_is_the_command_line() -> None:
+    shown = subprocess.run([sys.executable, "-m", "negspace", "--help"], capture_output=True, text=True, timeout=300)
+    assert shown.returncode == 0, shown.stderr
+    assert "negspace run MODEL" in shown.stdout
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_help_is_in_words(name: str) -> None:
+    """No repr of Python's, such as a default of pydantic's, and no sentence that the list of commands cuts off."""
+    command = COMMANDS[name]
+    assert not command.get_short_help_str(65).endswith("..."), command.help
+    for parameter in command.params:
+        shown = parameter.get_help_record(Context(command)) or ("", "")  # type: ignore[attr-defined]
+        assert not any(odd in text for text in shown for odd in ("Pydantic", "<class", "object at 0x")), shown
+
+
+def test_the_help_of_run_names_every_preset_and_analysis() -> None:
+    said = {parameter.name: parameter.help or "" for parameter in COMMANDS["run"].params}  # type: ignore[attr-defined]
+    assert all(f"{name}:" in said["preset"] for name in PRESETS)
+    assert all(name in said["analysis"] for name in OWN)
+
+
+def test_a_narrow_terminal_keeps_the_times_of_the_bar_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = StringIO()
+    console = partial(Console, file=screen, width=80, force_terminal=True, color_system=None)
+    monkeypatch.setattr(terminal, "Console", lambda **_: console())
+    with terminal.Bar() as bar:
+        bar.run(Progress(52, 0, 13, spent=0, ahead=1018, label="random 5%, seed 16: perplexity"))
+        bar._bar.refresh()
+    assert "random 5%, seed 16: perplexity" in screen.getvalue()
+    assert "53 of ~65 cells 0:00:00 ~16 min 58 s left" in screen.getvalue()

@@ -27,6 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Find out what language models compute below zero.",
+    epilog="First: negspace demo. Your own model: negspace run MODEL --text TEXT --pairs PAIRS.csv --dry-run",
 )
 
 
@@ -49,11 +50,10 @@ def common(
     settings.debug = debug
 
 
-@app.command()
 @guarded
 @study_options(*LOADING)
 def sites(model: ModelName, *, given: dict[str, Any], as_json: AsJson = False) -> None:
-    """List a model's sites, where MLPs apply their activation: layer, path, width, activation, experts."""
+    """List where a model's MLPs apply their activation. For each site: layer, path, width, activation, experts."""
     from dataclasses import asdict
 
     from negspace.report.tables import rows
@@ -74,10 +74,6 @@ def sites(model: ModelName, *, given: dict[str, Any], as_json: AsJson = False) -
     print_origin(loaded.source)
 
 
-app.command()(scan)
-
-
-@app.command()
 @guarded
 def report(
     folders: Annotated[list[Path], typer.Argument(help="Folders that `negspace run --out` wrote.", metavar="RUN")],
@@ -88,7 +84,7 @@ def report(
     detail: Annotated[bool, typer.Option("--detail", help="Also print every phenomenon and construction.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Rebuild a run's tables from its records and print them, or write one HTML report of one or more runs."""
+    """Print a finished run's tables, or write an HTML report. Both are made from the records, without the model."""
     if out is not None:
         write_page(folders, out)
         return
@@ -113,11 +109,7 @@ def report(
         typer.echo(f"[{','.join(several)}]")
 
 
-app.command()(running.run)
+# In the order in which a newcomer needs them; `--help` and the documentation list them so.
+for _command in (demo, doctor, running.run, report, claims, compare, figures, scan, sites, calibrate):
+    app.command()(_command)
 app.command(name="study", hidden=True)(running.run)  # what it was called before the two were one
-app.command()(claims)
-app.command()(compare)
-app.command()(figures)
-app.command()(calibrate)
-app.command()(demo)
-app.command()(doctor)

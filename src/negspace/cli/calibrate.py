@@ -24,9 +24,10 @@ WRONG = 1
 
 @guarded
 def calibrate(
-    out: Annotated[Path, typer.Option(help="Folder for models, material and runs; existing files are reused.")] = Path(
-        "negspace-calibration"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option(metavar="FOLDER", help="Folder for models, material and runs; existing files are reused."),
+    ] = Path("negspace-calibration"),
     seed: Annotated[int, typer.Option(min=0, help="Seed of the models' random weights and the studies.")] = 0,
     simulations: Annotated[
         int,
@@ -34,7 +35,7 @@ def calibrate(
     ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Run the whole study on models with a known answer: agreement carried below zero, above zero, or everywhere."""
+    """Run the whole study on models with a known answer. They carry agreement below zero, above zero, or everywhere."""
     from negspace.runs.engine import Interrupted
     from negspace.study.calibration import run_calibration
 

@@ -14,12 +14,13 @@ from negspace.cli.terminal import output
 @guarded
 def claims(
     runs: Annotated[
-        list[Path], typer.Argument(help="Run folders, or files written by --json; each run becomes a column.")
+        list[Path],
+        typer.Argument(help="Run folders, or files written by --json; each run becomes a column.", metavar="RUN"),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown instead of a table.")] = False,
 ) -> None:
-    """Test the paper's claims on these runs: each holds, does not hold, or is undecided."""
+    """Say which of the paper's claims hold in these runs. Each holds, does not hold, or is undecided."""
     from negspace.report.claims import markdown, table
     from negspace.report.tables import rows
     from negspace.study.claims import read_answers, to_json

@@ -14,10 +14,10 @@ from negspace.cli.terminal import output
 
 @guarded
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders of different models, two or more.")],
+    runs: Annotated[list[Path], typer.Argument(help="Run folders of different models, two or more.", metavar="RUN")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Compare models: the paper's claims, then every contrast pooled over models, with heterogeneity."""
+    """Compare models: claims side by side, contrasts pooled. Heterogeneity between the models is part of both."""
     from negspace.errors import StudyError
     from negspace.report.claims import table
     from negspace.report.pooled import HEADINGS, pooled, words

@@ -38,12 +38,12 @@ BUNDLED: Mapping[str, Any] = {"shares": [0.01, 0.05, 0.2], "limit": 100, "random
 
 @guarded
 def demo(
-    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("negspace-demo"),
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Run folder.")] = Path("negspace-demo"),
     bundled: Annotated[bool, typer.Option("--bundled", help="Use the bundled 3.5M-parameter model.")] = False,
     limit: Annotated[int | None, typer.Option(help="Minimal pairs per paradigm.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Run the main study on SmolLM2-135M: the top 1% and 5% against random and perplexity-matched sets, in minutes."""
+    """Run the main study on SmolLM2-135M, in minutes. The top 1% and 5% against random and perplexity-matched sets."""
     from negspace.experiment.config import configure
     from negspace.reference import pairs_path, text_path
 

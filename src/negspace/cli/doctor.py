@@ -43,7 +43,7 @@ class Check:
 
 @guarded
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False) -> None:
-    """Check the installation: versions, extras, device, caches, a trial scan; how to install what is missing."""
+    """Check the installation; say how to get what is missing. Versions, extras, device, caches, a trial scan."""
     made = list(checks())
     broken = [check for check in made if check.state == "broken"]
     if as_json:

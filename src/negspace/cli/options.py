@@ -133,7 +133,7 @@ def _type(annotation: Any) -> tuple[Any, bool]:
 
 def _default(field: FieldInfo, spelled: str) -> str:
     """A field's default as it would be given; empty where its meaning says what happens without a value."""
-    value = field.default
+    value = field.get_default(call_default_factory=True)
     if field.is_required() or value is None or value == () or isinstance(value, BaseModel):
         return ""
     if isinstance(value, bool):

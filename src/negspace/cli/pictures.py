@@ -26,14 +26,19 @@ def write_page(folders: Sequence[Path], out: Path, *, quiet: bool = False) -> No
 @guarded
 def figures(
     folders: Annotated[list[Path], typer.Argument(help="Run folders; for several, also a comparison.", metavar="RUN")],
-    out: Annotated[Path, typer.Option(help="Folder to write to; created if needed.")] = Path("figures"),
-    form: Annotated[str, typer.Option("--format", help="One or more of pdf, png, svg, separated by commas.")] = "pdf",
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to write to; created if needed.")] = Path(
+        "figures"
+    ),
+    form: Annotated[
+        str, typer.Option("--format", metavar="FORMAT", help="One or more of pdf, png, svg, separated by commas.")
+    ] = "pdf",
     only: Annotated[
-        list[str] | None, typer.Option(help="Only figures whose names begin with this; may be repeated.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only figures whose names begin with this; may be repeated."),
     ] = None,
     dpi: Annotated[int, typer.Option(help="Resolution of PNG.", min=30, max=2400)] = 300,
 ) -> None:
-    """Write a run's figures for a paper: column or page width, 8 point, embedded fonts."""
+    """Write a run's figures for a paper. They have column or page width, 8 point type, embedded fonts."""
     from negspace.report.export import write_figures
     from negspace.study.reading import read_runs
 

@@ -40,13 +40,18 @@ def run(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="paper: every analysis that the data allow; quick: the main study on few items. [default: paper for a "
-            "MODEL argument; none for STUDY.yaml; --model alone runs the main study]",
+            help="paper: every analysis that data and installation allow; paper-full: the same on all items; quick: "
+            "the main study on few items. [default: paper for a MODEL argument; none for STUDY.yaml; --model alone runs "
+            "the main study]",
         ),
     ] = None,
     analysis: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Only this analysis, not the preset's or the file's. May be repeated."),
+        typer.Option(
+            metavar="NAME",
+            help="Only this analysis, not the preset's or the file's: ablation, controls, parts_of_speech, dose, "
+            "rankings, stability, layers, training, differentiation, atlas, or another package's. May be repeated.",
+        ),
     ] = None,
     setting: Annotated[
         list[str] | None,
@@ -81,7 +86,7 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     given: dict[str, Any],
 ) -> None:
-    """Run a study of a model, from a preset or a study file. Prints the plan and its cost first."""
+    """Run a study of a model, and print its plan and cost first. It is described by a preset or a study file."""
     if context.info_name == "study":
         typer.echo("note: `negspace study` is now `negspace run`, with the same arguments", err=True)
     study, left_out = _study(target, given, preset, analysis or [], setting or [])

@@ -48,7 +48,7 @@ def scan(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Parquet file to write: one row a neuron. With several texts a folder: one file a text, and the "
+            help="Parquet file to write: one row per neuron. With several texts a folder: one file per text, and the "
             "neurons that all of them choose. [default: scan.parquet; with several texts nothing is written]",
         ),
     ] = None,
@@ -63,7 +63,7 @@ def scan(
     given: dict[str, Any],
     as_json: AsJson = False,
 ) -> None:
-    """Measure every neuron's pre-activations on a text: distance from the Gaussian, negative share, shape, MD."""
+    """Measure every neuron's pre-activations on a text. Distance from the Gaussian, negative share, shape, MD."""
     from pydantic_core import to_json
 
     from negspace.experiment.agreement import agreement

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 if TYPE_CHECKING:
     from negspace.runs.engine import Progress as RunProgress
@@ -35,13 +36,14 @@ class Bar:
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.fields[count]}", markup=False),
-            TimeElapsedColumn(),
+            # In a narrow terminal the bar gives way, not the time.
+            TimeElapsedColumn(table_column=Column(no_wrap=True)),
             TextColumn("{task.fields[left]}", markup=False),
             console=self._console,
             transient=True,
             disable=not self._live,
         )
-        self._task = self._bar.add_task("", total=None, count="", left="")
+        self._task = self._bar.add_task("preparing", total=None, count="", left="")
 
     def __enter__(self) -> Bar:
         self._bar.start()
@@ -55,7 +57,7 @@ class Bar:
     def run(self, now: RunProgress) -> None:
         """Show where a run of cells stands."""
         cells = now.computed + now.reused + now.left
-        count = f"{min(now.computed + now.reused + 1, cells)} of about {cells} cells"
+        count = f"{min(now.computed + now.reused + 1, cells)} of ~{cells} cells"
         self._show(now.spent, now.ahead, now.label, count)
 
     def steps(self, done: int, total: int, what: str) -> None:
@@ -69,7 +71,7 @@ class Bar:
 
     def _show(self, spent: float, ahead: float, what: str, count: str) -> None:
         """Show seconds spent and seconds still to come; NaN: nobody knows how many."""
-        left = f"about {duration(ahead)} left"
+        left = f"~{duration(ahead)} left"
         if self._live:
             known = not math.isnan(ahead)
             total = spent + ahead if known else None
@@ -86,7 +88,7 @@ class Bar:
 def duration(seconds: float) -> str:
     """A time in words: "2 h 5 min", "3 min 20 s", "8 s"."""
     if math.isnan(seconds):  # nothing is done yet
-        return "an unknown time"
+        return "unknown time"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -27,7 +27,7 @@ class Load:
     planned: Planned = field(default_factory=dict)
     """One entry per cell."""
     detail: str = ""
-    """Description in a few words: "9 shares x 3 kinds of sets"."""
+    """Description in a few words: "9 shares, 3 kinds of sets"."""
 
     @property
     def cells(self) -> int:

@@ -46,7 +46,8 @@ class Ablation(Analysis[AblationSettings]):
             fixed += [plan.sets("top", share), *plan.random(share, s.seeds)]
             short += plan.random(share, s.more_seeds)
         more = f" and {len(s.more_seeds)} more on perplexity" if s.more_seeds else ""
-        detail = f"baseline, {len(s.shares)} shares x (top, {s.random} random{more}{', matched' if s.matched else ''})"
+        sets = f"top, {s.random} random{more}{', matched' if s.matched else ''}"
+        detail = f"baseline; at {', '.join(map(percent, s.shares))}: {sets}"
         planned = {**plan.scores(fixed, self.lab.scores), **plan.scores(short, ["perplexity"])}
         return Load({**planned, **self._searches(s.shares if s.matched else ()).planned}, detail)
 

@@ -93,7 +93,7 @@ class Rankings(Analysis[RankingsSettings]):
             unders += plan.random(share, self.seeds)
         ends = " and ".join(self.settings.ends)
         sets = f"{len(self.settings.statistics)} statistics, {ends}; {len(self.seeds)} random"
-        detail = f"{len(self.shares)} shares x ({sets}), and the plain model"
+        detail = f"baseline; at {', '.join(map(percent, self.shares))}: {sets}"
         return Load(plan.scores(unders, self.scores), detail)
 
     def run(self) -> dict[str, Any]:

@@ -109,7 +109,8 @@ class StabilityAnalysis(Analysis[StabilitySettings]):
         scans, scores = self._planned()
         texts = len(self.facts["texts"])
         sets = f"{texts + 1} top, common, {texts + 1} own, {self.lab.study.random} random as each"
-        return Load({**scans, **scores}, f"{texts} more texts; {len(self.lab.study.shares)} shares x ({sets})")
+        detail = f"{texts} more texts; at {', '.join(map(percent, self.lab.study.shares))}: {sets}"
+        return Load({**scans, **scores}, detail)
 
     def _planned(self) -> tuple[Planned, Planned]:
         """The scans, and what comes after them."""
