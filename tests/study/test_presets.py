@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,21 @@ def test_the_paper_preset_asks_for_every_analysis_that_the_data_allow(tiny_field
     assert "ablation" in study.analyses
     assert len(study.analyses) + len(left_out) == len(OWN)
     assert all(" is left out: no " in sentence for sentence in left_out)
+
+
+def test_an_analysis_that_needs_a_missing_package_is_left_out_unless_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "spacy", None)
+    given = {"model": "m", "text": "t"}
+    study, left_out = from_preset("paper", given)
+    assert "parts_of_speech" not in study.analyses
+    lacking = "no spaCy to tag the text (pip install 'negspace[pos]', or give a .conllu file with gold tags)"
+    assert f"Parts of speech is left out: {lacking}" in left_out
+    with pytest.raises(StudyError, match=re.escape(f"the analysis 'parts_of_speech'\nfound: {lacking}")):
+        from_preset("paper", {**given, "analyses": {"parts_of_speech": {}}}, only=True)
+    for gold in ({"perplexity_text": "ewt.conllu"}, {"analyses": {"parts_of_speech": {"text": "ewt.conllu"}}}):
+        assert "parts_of_speech" in from_preset("paper", {**given, **gold})[0].analyses
 
 
 def test_what_is_given_replaces_the_preset() -> None:

@@ -165,6 +165,31 @@ def test_pairs_that_stand_twice_and_white_space_are_noted():
     assert read_pairs([("a\r\nb", "a c")]).pairs[0].good == "a\nb"
 
 
+def test_pairs_of_two_equal_sentences_are_noted():
+    made = read_pairs([*BOTH, (GOOD[0], GOOD[0]), (BAD[1], BAD[1])])
+    assert len(made) == len(BOTH) + 2
+    assert made.notes == (f"pairs of two equal sentences, which are never right: 2, such as {GOOD[0]!r}",)
+
+
+def test_a_column_that_could_group_the_pairs_is_pointed_out(tmp_path):
+    """Without groups there are no units for a test; a column that nobody named is not silently ignored."""
+    sentences = [(f"The {noun} barks.", f"The {noun} bark.") for noun in ("dog", "fox", "seal", "man")]
+    frame = pd.DataFrame(sentences, columns=["grammatical", "ungrammatical"]).assign(
+        type=["simple", "simple", "far", "far"], source=list("abcd"), year="1999"
+    )
+    frame.to_csv(tmp_path / "mine.csv", index=False)
+    made = read_pairs(tmp_path / "mine.csv")
+    assert made.paradigms == {"mine": "mine"}
+    assert made.notes == (
+        "mine.csv: all 4 pairs are taken for one paradigm; to group them by the 2 values of 'type': --pair-columns "
+        "paradigm=type",
+    )
+    # A mapping of the groups alone leaves the sentences to be found by name.
+    grouped = read_pairs(tmp_path / "mine.csv", columns={"paradigm": "type"})
+    assert (grouped.paradigms, grouped.notes) == ({"far": "far", "simple": "simple"}, ())
+    assert read_pairs(frame.drop(columns="type")).notes == ()
+
+
 def test_the_hub_with_all_its_configurations(tmp_path, monkeypatch):
     """The library's own loader, on repositories of the hub's form in folders."""
     hub = tmp_path / "hub"

@@ -137,7 +137,11 @@ GOOD = json.dumps(blimp()[0]).encode()
         (b"\xff\xfe\n", "UTF-16, by its byte order mark", "convert the file"),
         (GOOD + b"\n\xff\n", "not UTF-8: byte 0xff at offset", "convert the file"),
         (b"[" * 100_000, "line 1: ", "JSON"),
-        (b'{"UID": "a"}', "without sentence_good, sentence_bad, linguistics_term; it has UID", "BLiMP has"),
+        (
+            b'{"UID": "a"}',
+            "without sentence_good, sentence_bad, linguistics_term; it has UID",
+            "UID and linguistics_term in",
+        ),
         (GOOD + b'\n{"sentence_good": "a", "sentence_bad": "b"}', "line 2: without UID", "in every row"),
         (b'{"construction": "a"}', "without sentence_good, sentence_bad; it has construction", "TSE"),
         (b"{}", "without two columns of sentences that are known by name; it has none", "--pair-columns good="),
@@ -239,4 +243,7 @@ def test_the_published_sets_keep_their_hashes(shared_data):
     }
     for name, digest in hashes.items():
         made = read_pairs(shared_data / name)
-        assert (made.hash, made.notes) == (digest, ())
+        assert made.hash == digest
+        # In BLiMP as published, the two sentences of seven pairs are the same.
+        equal = ["pairs of two equal sentences, which are never right: 7"] if name == "blimp" else []
+        assert [note.partition(", such as ")[0] for note in made.notes] == equal

@@ -41,8 +41,8 @@ def run(
         typer.Option(
             metavar="NAME",
             help="paper: every analysis that data and installation allow; paper-full: the same on all items; quick: "
-            "the main study on few items. [default: paper for a MODEL argument; none for STUDY.yaml; --model alone runs "
-            "the main study]",
+            "the main study on few items. [default: paper for a MODEL argument; none for STUDY.yaml; --model alone "
+            "runs the main study]",
         ),
     ] = None,
     analysis: Annotated[

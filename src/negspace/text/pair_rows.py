@@ -38,8 +38,9 @@ _PHENOMENA = {"s-selection": "argument_structure"}
 """BLiMP's files name 13 values of `linguistics_term`; the published twelve phenomena count s-selection (the two
 animate_subject paradigms) as argument structure."""
 _FORMATS = (
-    "BLiMP has the fields sentence_good, sentence_bad, UID, linguistics_term; TSE sentence_good, sentence_bad, "
-    "construction; for others say which columns they are: --pair-columns good=COLUMN,bad=COLUMN, or columns={...}"
+    "say which columns they are: --pair-columns good=COLUMN,bad=COLUMN, in Python columns={...}; known by name are "
+    + ", ".join(" and ".join(pair) for pair in _BOTH)
+    + " (with UID and linguistics_term in BLiMP, construction in TSE)"
 )
 _ZORRO = re.compile(
     "(agreement_determiner_noun|agreement_subject_verb|anaphor_agreement|argument_structure|binding|case|ellipsis"
@@ -76,17 +77,36 @@ class Origin(NamedTuple):
     """The language that the folder or the configuration is named after."""
 
 
-def from_table(table: Table, origin: Origin, mapping: Mapping[str, str] | None, request: Request) -> Iterator[Row]:
-    """The pairs of a table.
+def roles(table: Table, mapping: Mapping[str, str] | None, request: Request) -> tuple[Kind, dict[str, str]]:
+    """The kind of a table's pairs, and role (of `ROLES`) -> column.
 
     Args:
-        mapping: role (of `ROLES`) -> column, as the user gives it; None: by the names of the columns.
+        mapping: the same as the user gives it; roles that it leaves open are found by the names of the columns.
     """
     kind, columns = _given(table, mapping, request) if mapping else _recognised(table, request)
     for role in ("paradigm", "phenomenon", "language"):
         if role not in columns:
             named = [name for name in _GROUPS[role] if name in table.columns]
             columns |= {role: named[0]} if named else {}
+    return kind, columns
+
+
+def ungrouped(table: Table, columns: Mapping[str, str]) -> str:
+    """Return a note if a table's pairs are one paradigm although a column could tell several apart; else ""."""
+    if "paradigm" in columns or "phenomenon" in columns:
+        return ""
+    for name in (name for name in table.textual if name not in columns.values()):
+        values = len(set(table.values(name)))
+        if 1 < values <= table.rows / 2:
+            return (
+                f"{table.name}: all {table.rows:,} pairs are taken for one paradigm; to group them by the {values:,} "
+                f"values of {name!r}: --pair-columns paradigm={name}"
+            )
+    return ""
+
+
+def from_table(table: Table, origin: Origin, kind: Kind, columns: Mapping[str, str], request: Request) -> Iterator[Row]:
+    """The pairs of a table, by the roles of its columns."""
     values = {role: _strings_of(column, table, request) for role, column in columns.items()}
     good, bad = values["good"], values["bad"]
     if kind == "tse":
@@ -108,6 +128,8 @@ def _given(table: Table, mapping: Mapping[str, str], request: Request) -> tuple[
     columns = dict(mapping)
     if unknown := [role for role in columns if role not in ROLES]:
         raise request.refusal(f"columns for {listed(unknown)}", f"name columns for {', '.join(ROLES)}")
+    if not columns.keys() & {"good", "bad"}:
+        columns = _recognised(table, request)[1] | columns
     if lacking := [role for role in ("good", "bad") if role not in columns]:
         raise request.refusal(f"no column for the {lacking[0]} sentence", "name both: good=COLUMN,bad=COLUMN")
     if absent := [column for column in columns.values() if column not in table.columns]:

@@ -13,7 +13,7 @@ from negspace.errors import PairsError
 from negspace.text.content import PACKED_SUFFIXES, Request, read_content, suffix_of
 from negspace.text.formats import TABLES, is_saved_dataset, is_table, load_saved_dataset, read_table, records_of
 from negspace.text.hub import configurations, hub_name, load_hub
-from negspace.text.pair_rows import Origin, Row, from_lines, from_pickle, from_table, is_judged
+from negspace.text.pair_rows import Origin, Row, from_lines, from_pickle, from_table, is_judged, roles, ungrouped
 from negspace.text.pickles import load_plain
 from negspace.text.syntaxgym import Prediction, is_suite, predictions
 from negspace.text.table import Table, from_columns, from_python, is_dataset_dict, listed
@@ -37,6 +37,8 @@ class Place:
     """Its pairs."""
     predictions: Iterable[Prediction] = ()
     """Its predictions, of a suite of SyntaxGym."""
+    note: str = ""
+    """A sentence for the user on how it was read, "" for none."""
 
 
 def places(source: PairSource, columns: Mapping[str, str] | None) -> tuple[str, Iterator[Place]]:
@@ -65,7 +67,7 @@ def _named(location: Location, columns: Mapping[str, str] | None) -> Iterator[Pl
         if is_saved_dataset(path):
             data = load_saved_dataset(path, request)
             table = _table_of(_only_split(data, request) if is_dataset_dict(data) else data, request)
-            yield Place(str(path), from_table(table, Origin(path.name), columns, request))
+            yield _tabled(str(path), table, Origin(path.name), columns, request)
             return
         for file in _files(path):
             yield _file(file, columns)
@@ -76,9 +78,8 @@ def _named(location: Location, columns: Mapping[str, str] | None) -> Iterator[Pl
             asked = Request(f"minimal pairs from {configuration}", PairsError)
             table = load_hub(configuration, None, asked)
             language = (configuration.config or "") if "wrong_sen" in table.columns else ""
-            yield Place(
-                str(configuration),
-                from_table(table, Origin(configuration.config or path.name, language), columns, asked),
+            yield _tabled(
+                str(configuration), table, Origin(configuration.config or path.name, language), columns, asked
             )
     else:
         raise request.refusal("no such file or folder", "check the path (pairs themselves go in a list of tuples)")
@@ -107,17 +108,23 @@ def _file(file: Path, columns: Mapping[str, str] | None) -> Place:
         asked = Request(f"TSE pairs from the pickle {file}", PairsError)
         return Place(str(file), from_pickle(file, load_plain, asked))
     if is_table(file) and suffix not in (".tsv", ".json"):
-        return Place(str(file), from_table(read_table(file, request), origin, columns, request))
+        return _tabled(str(file), read_table(file, request), origin, columns, request)
     content = read_content(file, request)
     if suffix == ".json":
         suite = _json(content)
         if is_suite(suite):
             return Place(str(file), predictions=predictions(suite, origin.name, request))
     if suffix in TABLES and not is_judged(content):
-        return Place(str(file), from_table(read_table(file, request), origin, columns, request))
+        return _tabled(str(file), read_table(file, request), origin, columns, request)
     if columns:
         raise request.refusal("lines of text, which have no columns", "leave the columns out, or give a table")
     return Place(str(file), from_lines(content, origin, request))
+
+
+def _tabled(name: str, table: Table, origin: Origin, mapping: Mapping[str, str] | None, request: Request) -> Place:
+    """The pairs of a table."""
+    kind, columns = roles(table, mapping, request)
+    return Place(name, from_table(table, origin, kind, columns, request), note=ungrouped(table, columns))
 
 
 def _json(content: str) -> Any:
@@ -160,7 +167,7 @@ def _object(source: Any, columns: Mapping[str, str] | None) -> tuple[str, Place]
         table = _listed(source, request)
     if not table.rows:
         raise request.refusal("no pairs", "give at least one pair")
-    return f"{table.rows} pairs", Place(table.name, from_table(table, Origin("pairs"), columns, request))
+    return f"{table.rows} pairs", _tabled(table.name, table, Origin("pairs"), columns, request)
 
 
 def _listed(source: Any, request: Request) -> Table:

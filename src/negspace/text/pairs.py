@@ -129,8 +129,8 @@ def read_pairs(
 
     Args:
         source: as above; a `PairSet` is taken as it is.
-        columns: which column is which, for a table whose names are others: "good" and "bad" and, where there are such,
-            "paradigm", "phenomenon" and "language", each with the column's name.
+        columns: which column is which, for a table whose names are others: "good" and "bad", "paradigm", "phenomenon"
+            and "language", each with the column's name. Those that are left out are found by name.
         limit: only so many pairs of each paradigm, spread evenly over it.
 
     Raises:
@@ -157,11 +157,14 @@ class _Gathered:
         self.predictions: list[Prediction] = []
         self.seen: set[tuple[tuple[str, str], str, str]] = set()
         self.twice = self.trimmed = self.turned = 0
+        self.equal: list[str] = []
+        self.said: list[str] = []
 
     def add(self, found: Iterator[Place]) -> _Gathered:
         """Take all pairs of some places."""
         for place in found:
             before = len(self)
+            self.said += [place.note] if place.note else []
             for row in place.rows:
                 self._take(row, place.name)
             for prediction in place.predictions:
@@ -195,6 +198,8 @@ class _Gathered:
             return
         self.turned += good != bad and (where, bad, good) in self.seen
         self.seen.add((where, good, bad))
+        if good == bad:
+            self.equal.append(good)
         if good != row.good or bad != row.bad:
             row = row._replace(good=good, bad=bad)
         self.rows.setdefault(row.paradigm, []).append(row)
@@ -231,6 +236,10 @@ class _Gathered:
         return PairSet(self.name, kind, tuple(pairs), tuple(predictions), tuple(self._notes()))
 
     def _notes(self) -> Iterator[str]:
+        yield from self.said
+        if self.equal:
+            some = f"{len(self.equal)}, such as {self.equal[0][:60]!r}"
+            yield f"pairs of two equal sentences, which are never right: {some}"
         if self.twice:
             yield f"{self.twice} pairs occur more than once in their paradigm and are read once"
         if self.turned:

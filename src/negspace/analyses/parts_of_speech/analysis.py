@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -25,6 +26,7 @@ from negspace.figures.figure import Figure
 from negspace.runs.cell import Cell
 from negspace.runs.engine import Step
 from negspace.text.alignment import Aligned, align, reach
+from negspace.text.content import is_conllu
 from negspace.text.source import Text
 from negspace.text.windows import Windows, make_windows
 
@@ -56,6 +58,13 @@ class PartsOfSpeechAnalysis(Analysis[PartsOfSpeechSettings]):
     title = "Parts of speech"
     section = PartsOfSpeechSettings
     schema = parts_of_speech_tables.TABLES
+
+    @classmethod
+    def lacks(cls, settings: PartsOfSpeechSettings, study: Any) -> str | None:
+        text = settings.text or study.perplexity_text or study.text
+        if is_conllu(text) or find_spec("spacy") is not None:
+            return None
+        return "spaCy to tag the text (pip install 'negspace[pos]', or give a .conllu file with gold tags)"
 
     @classmethod
     def read(cls, settings: PartsOfSpeechSettings, bench: Workbench) -> Mapping[str, Any]:
