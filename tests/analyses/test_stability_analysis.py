@@ -11,9 +11,14 @@ import pytest
 
 import negspace as ns
 from negspace.analyses.stability.columns import TABLES
+from negspace.analyses.stability.tables import _ablations
+from negspace.analyses.stability.words import _ablations as _said
 from negspace.errors import SelectionError, StudyError, TextError
 from negspace.experiment.agreement import STABLE
+from negspace.experiment.book import Book
+from negspace.experiment.condition import Condition
 from negspace.experiment.config import configure
+from negspace.runs.cell import Record
 from negspace.study.run import plan_study, run_study
 from negspace.study.tables import Tables
 
@@ -184,3 +189,61 @@ def test_texts_that_cannot_be_are_refused_before_any_work(
         with pytest.raises(error, match=message):
             run_study(configure({**fields, "analyses": {"stability": {"texts": texts}}}), out)
         assert not out.exists()
+
+
+def _record(margins: np.ndarray) -> Record:
+    """A record of 240 minimal pairs of twelve paradigms with the given margins."""
+    paradigm = np.repeat(np.arange(12), 20)
+    columns = {
+        "paradigm": [f"p{number}" for number in paradigm],
+        "phenomenon": [f"f{number % 6}" for number in paradigm],
+        "good": margins,
+        "bad": np.zeros(240),
+        "outcome": np.where(margins > 0, "right", "wrong"),
+    }
+    return Record("key", "kind", {}, {}, pd.DataFrame(columns), {})
+
+
+def test_a_part_is_equivalent_to_the_plain_model_only_within_a_share_of_what_the_whole_loses() -> None:
+    rng = np.random.default_rng(0)
+    plain = rng.normal(1.5, 1, 240)
+    lost = {
+        ("top", "a"): plain - 2,
+        ("top", "b"): plain - 0.02,
+        ("common", ""): plain - 2,
+        ("own", "a"): plain + rng.normal(0, 0.002, 240),
+        ("own", "b"): plain + rng.normal(0, 0.002, 240),
+    }
+    records = {
+        "plain": _record(plain),
+        **{f"{role} {text}": _record(margins) for (role, text), margins in lost.items()},
+    }
+    conditions = [
+        Condition(name=key, role=role, share=0.1, neurons=9, cells={"blimp": f"{role} {text}"}, facts={"text": text})
+        for (role, text), key in zip(lost, list(records)[1:], strict=True)
+    ]
+    for n in range(5):
+        records[f"random {n}"] = _record(plain + rng.normal(0, 0.002, 240))
+        facts = {"text": "a", "part": "own"}
+        conditions.append(
+            Condition(name=f"random {n}", role="random", share=0.1, cells={"blimp": f"random {n}"}, facts=facts)
+        )
+    part = {
+        "scores": ["blimp"],
+        "texts": [{"name": "a"}, {"name": "b"}],
+        "baseline": Condition(name="plain model", cells={"blimp": "plain"}).model_dump(mode="json"),
+        "conditions": [one.model_dump(mode="json") for one in conditions],
+    }
+    study = {"alpha": 0.05, "draws": 100, "seed": 0, "shares": [0.1], "margin": 0.05, "margin_share": 0.25}
+    table = _ablations(Book(study, part, {}, records.__getitem__))
+    found = {(row["set"], row["text"]): row for _, row in table.iterrows()}
+    assert found["own", "a"]["finding"] == found["own", "a"]["nats_finding"] == "equivalent"
+    assert found["random mean", "a"]["finding"] == "equivalent"
+    assert found["common", ""]["finding"] == "harm"
+    # The whole of b loses next to nothing: a quarter of that is no margin that anything lies within.
+    assert found["own", "b"]["finding"] == "undecided"
+    assert table.loc[table["set"] == "top", "margin"].isna().all()
+    quarter = -found["top", "a"]["change"] / 4
+    assert found["own", "a"]["margin"] == pytest.approx(min(0.05, quarter))
+    (line,) = (line for line in _said(table) if "by a and by no other text" in line)
+    assert f": equivalent within {min(5, quarter * 100):.2f} points, " in line

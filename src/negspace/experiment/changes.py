@@ -86,6 +86,20 @@ class Changes:
         )
 
     @property
+    def equivalence(self) -> tuple[Column, ...]:
+        """Columns of the test of equivalence, for tables that state a margin."""
+        return (
+            Column(
+                f"{self.prefix}margin", float, "equivalence margin in accuracy: the smaller of the two stated margins"
+            ),
+            Column(
+                f"{self.prefix}equivalent_p_holm",
+                float,
+                "p-value of equivalence (two one-sided tests), Holm-corrected over all equivalences of the family",
+            ),
+        )
+
+    @property
     def _margins(self) -> tuple[Column, ...]:
         return (
             Column(
@@ -121,7 +135,11 @@ class Changes:
         """
         if scale == "nats":
             return {f"{self.prefix}nats_finding": claim.finding}
-        return {f"{self.prefix}p_holm": claim.p_adjusted, f"{self.prefix}finding": claim.finding}
+        said = {f"{self.prefix}p_holm": claim.p_adjusted, f"{self.prefix}finding": claim.finding}
+        if claim.scale == "points":
+            p = claim.p_equivalent_adjusted
+            said |= {f"{self.prefix}margin": claim.margin, f"{self.prefix}equivalent_p_holm": p}
+        return said
 
 
 CHANGE = Changes()

@@ -32,7 +32,8 @@ def claim(
         name, ends, prefix: names of these columns.
     """
     finding, on_margins = row[f"{prefix}finding"], row.get(f"{prefix}nats_finding")
-    said = f"{finding}, {amount(row['score'], row[name], *(row[end] for end in ends))}"
+    within = f" within {row[f'{prefix}margin'] * 100:.2f} points" if finding == "equivalent" else ""
+    said = f"{finding}{within}, {amount(row['score'], row[name], *(row[end] for end in ends))}"
     if finding == "cannot be judged":
         said = unjudgeable(str(row[f"{prefix}reason"]))
         if on_margins == finding:

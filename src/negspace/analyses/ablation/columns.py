@@ -92,12 +92,7 @@ TABLES = schema(
                 "smallest true change that a study of this size finds with probability 0.8, before correction; in "
                 "accuracy, or relative for perplexity",
             ),
-            Column("margin", float, "equivalence margin in accuracy: the smaller of the two stated margins"),
-            Column(
-                "equivalent_p_holm",
-                float,
-                "p-value of equivalence (two one-sided tests), Holm-corrected over all equivalences of the study",
-            ),
+            *DIFFERENCE.equivalence,
         ),
         family="all contrasts of the study, on both scales, and its dissociations",
     ),

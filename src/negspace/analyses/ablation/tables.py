@@ -94,8 +94,6 @@ class AblationTables:
                 if scale != "nats":
                     least = detectable(claim.error, alpha=claim.alpha)
                     row["detectable"] = np.expm1(least) if scale == "log ratio" else least
-                if scale == "points":
-                    row |= {"margin": claim.margin, "equivalent_p_holm": claim.p_equivalent_adjusted}
         return TABLES["contrasts"].of(rows), tested
 
     def _contrast_rows(self) -> Iterator[Row]:

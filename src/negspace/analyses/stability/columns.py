@@ -92,6 +92,7 @@ TABLES = schema(
             *CHANGE.columns(
                 "perplexity divided by the plain model's; accuracy minus the plain model's; on the same items"
             ),
+            *CHANGE.equivalence,
             *RANDOM_CHANGE.columns(
                 "perplexity: the set's divided by the random sets'; accuracy: the set's minus theirs", sets=True
             ),

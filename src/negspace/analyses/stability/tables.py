@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
@@ -13,7 +14,7 @@ from negspace.experiment.agreement import Ranking, correlate, in_common, over_si
 from negspace.experiment.analysis import Book
 from negspace.experiment.changes import CHANGE, Changes, Row
 from negspace.experiment.condition import RANDOM, Condition
-from negspace.experiment.effects import MEAN, Effects, Entry
+from negspace.experiment.effects import MEAN, Effects, Entry, equivalence_margins
 from negspace.neurons.layout import Layout
 from negspace.significance import correct
 
@@ -122,6 +123,7 @@ def _ablations(book: Book) -> pd.DataFrame:
         if one.about.role == RANDOM:
             drawn.setdefault((one.about.share, one.about.facts["part"], one.about.facts["text"]), []).append(one)
     means = {key: effects.mean(members) for key, members in drawn.items()}
+    tops = {(one.about.share, one.about.facts["text"]): one for one in entries if one.about.role == "top"}
     rows: list[Row] = [
         {"set": "plain model", "text": "", "like": "", "score": score, "neurons": 0, **effects.value(plain, score)}
         for score in effects.scores
@@ -129,7 +131,7 @@ def _ablations(book: Book) -> pd.DataFrame:
     shown = [*(one for one in entries if one.about.role != RANDOM), *means.values()]
     for one in (one for share in book.study["shares"] for one in shown if one.about.share == share):
         for score in effects.scores:
-            rows.append({**_about(one), "score": score, **_row(effects, plain, one, means, score)})
+            rows.append({**_about(one), "score": score, **_row(effects, plain, one, tops, means, score)})
     effects.judged(rows, ())
     return TABLES["stability"].of(effects.judged(rows, (), RANDOM_CHANGE))
 
@@ -145,14 +147,30 @@ def _about(one: Entry) -> Row:
     }
 
 
-def _row(effects: Effects, plain: Entry, one: Entry, means: dict[tuple[Any, ...], Entry], score: str) -> Row:
-    """What an ablation does to a score, against the plain model and, where sets were drawn for it, against these."""
+def _row(
+    effects: Effects,
+    plain: Entry,
+    one: Entry,
+    tops: Mapping[tuple[Any, ...], Entry],
+    means: Mapping[tuple[Any, ...], Entry],
+    score: str,
+) -> Row:
+    """What an ablation does to a score, against the plain model and, where sets were drawn for it, against these.
+
+    A part, and random sets as large, are equivalent to the plain model within a share of what the whole loses: the top
+    set by the part's text; of the common part, that by the study's own text.
+    """
     about = one.about
     if score not in one.scores:
         reason = about.facts["reason"]
         return {**_unjudged(CHANGE, reason), **_unjudged(RANDOM_CHANGE, reason)}
-    row = {**effects.value(one, score), **effects.change(plain, one, score)}
-    if one.about.role == MEAN:
+    margins = None
+    if score != "perplexity" and about.role != "top":
+        study, text = effects.book.study, about.facts["text"] or effects.book.part["texts"][0]["name"]
+        top = tops[about.share, text]
+        margins = equivalence_margins(plain, top, score, size=study["margin"], share=study["margin_share"])
+    row = {**effects.value(one, score), **effects.change(plain, one, score, margins=margins)}
+    if about.role == MEAN:
         row["drawn"] = len(one.sets(score))
     elif about.role in ("common", "own"):
         mean = means.get((about.share, about.role, about.facts["text"]))
