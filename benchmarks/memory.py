@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import resource
 import sys
@@ -14,6 +13,7 @@ import torch
 
 from benchmarks.child import call, function
 from benchmarks.place import Place
+from negspace.memory import give_back
 
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
@@ -62,7 +62,7 @@ def measured(target: str, place: dict[str, Any], arguments: list[Any]) -> dict[s
     where = Place(**place)
     work = function(target)(where, *arguments)
     gc.collect()
-    _give_back()
+    give_back()
     given = 0
     if where.on_gpu:
         torch.cuda.synchronize(where.device)
@@ -93,10 +93,3 @@ def _forget_peak() -> None:
     """Let the peak start from now (Linux)."""
     if _CLEAR.exists():
         _CLEAR.write_text("5")
-
-
-def _give_back() -> None:
-    """Return freed memory to the system, which the work would otherwise fill again unseen (glibc)."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)

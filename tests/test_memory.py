@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from negspace.memory import Frugal, fitted, is_out_of_memory
+from negspace.memory import Frugal, fitted, give_back, is_out_of_memory
 
 _REAL = """
 import json, resource, sys
@@ -79,3 +79,20 @@ def test_a_real_shortage(tiny_model_path: Path, tiny_text_path: Path) -> None:
     assert found["notes"]
     assert found["same"]
     assert found["windows"] > 100
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's heap")
+def test_free_memory_goes_back_to_the_system() -> None:
+    def resident() -> int:
+        status = Path("/proc/self/status").read_text()
+        return next(int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmRSS"))
+
+    before = resident()
+    blocks = [bytearray(b"1" * 2**16) for _ in range(3000)]  # below the size at which glibc takes pages for a block
+    kept = blocks[::100]
+    full = resident()
+    del blocks
+    give_back()
+    assert full - before > 150
+    assert resident() - before < 100
+    del kept

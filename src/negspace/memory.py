@@ -1,8 +1,10 @@
-"""Internal: out of memory, halve the batch and try again. Results do not depend on it, so only time is lost."""
+"""Internal: out of memory, halve the batch and try again; and give back what is free. Results depend on neither."""
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import sys
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TypeVar
@@ -27,6 +29,14 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     # The CPU allocator raises a plain RuntimeError; its words are all there is to know it by.
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def give_back() -> None:
+    """Return free memory to the system. glibc keeps the blocks of a pass for later: with a vocabulary of 262,144 words
+    a scan of a 270M model left 1.4 GB with the process, of which 50 MB were in use."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 class Frugal:

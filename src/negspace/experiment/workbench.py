@@ -21,7 +21,7 @@ from negspace.errors import ModelError, PairsError, StudyError, TasksError
 from negspace.experiment.config import Study
 from negspace.experiment.facts import Facts, Survey, TaskFacts
 from negspace.intervention import Intervention, intervene
-from negspace.memory import Frugal
+from negspace.memory import Frugal, give_back
 from negspace.models.load import load
 from negspace.models.model import Model
 from negspace.neurons.layout import Layout
@@ -262,7 +262,10 @@ class Workbench:
             NegspaceError: what computing the cell raises.
         """
         self._check_model(cell)
-        return self.frugal(lambda: self.handlers[cell.kind](self, cell, step), cell.label or cell.kind)
+        try:
+            return self.frugal(lambda: self.handlers[cell.kind](self, cell, step), cell.label or cell.kind)
+        finally:
+            give_back()
 
     def _check_model(self, cell: Cell) -> None:
         """Whoever holds the module may have changed it since, and a worker may hold another."""

@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 from transformers.utils.hub import cached_file
 
 from negspace.errors import ModelError
+from negspace.memory import give_back
 from negspace.models import adapters
 from negspace.models.compiled import uncompiled
 from negspace.models.gguf import names as gguf_names
@@ -116,7 +117,9 @@ def load(
             "dtype": _dtypes(module),
         }
         source = source.model_copy(update=changes)
-    return _finish(module, tokenizer, source)
+    model = _finish(module, tokenizer, source)
+    give_back()  # what files took on their way
+    return model
 
 
 def _base(own: adapters.Adapter, options: dict[str, Any]) -> tuple[Any, Any, ModelSource]:

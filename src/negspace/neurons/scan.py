@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from negspace.errors import RecordError, StatisticsError
 from negspace.files import write_whole
+from negspace.memory import give_back
 from negspace.models.behaviour import behaviour
 from negspace.models.model import Model, ModelSource
 from negspace.neurons import select
@@ -289,9 +290,11 @@ def scan_windows(
     """
     # Before hours of work, and of the model as it is now: with an intervention that is open, with its.
     who = model.identify()
+    give_back()  # what the tokenizer took for the text
     found = measure(
         model, cut, batch=batch, md_pairs=md_pairs, exactly=exact, seed=seed, merged=merged, progress=progress
     )
+    give_back()
     special = int(cut.special.sum())
     info = ScanInfo(
         model=model.source,

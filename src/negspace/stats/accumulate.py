@@ -96,11 +96,19 @@ class Accumulator:
         Raises:
             StatisticsError: an activation was not finite, and no update has said so yet.
         """
-        if self._state is not None:
-            self._refuse(self._state.faults())
-            return self._state.sketch()
-        made = self._sketch
-        return Sketch(self.grid, made.bins.copy(), made.sums.copy(), made.tallies.copy())
+        made = self.take()
+        return made if self._state else Sketch(self.grid, made.bins.copy(), made.sums.copy(), made.tallies.copy())
+
+    def take(self) -> Sketch:
+        """Return the state itself, which no update may follow: without the memory of a second one.
+
+        Raises:
+            StatisticsError: as `sketch`.
+        """
+        if self._state is None:
+            return self._sketch
+        self._refuse(self._state.faults())
+        return self._state.sketch()
 
     def _compiled(
         self,

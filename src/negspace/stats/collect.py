@@ -91,14 +91,14 @@ class Collector:
     def halve(self) -> None:
         """End of what is read of the first half: keep its sketch, if that has not been done."""
         if self._first is None:
-            self._first = self.sketch()
+            self._first = None if self._accumulator is None else self._accumulator.sketch()
         later, self._later = self._later, []
         for a, rows, experts, _ in later:
             self._update(a, rows, experts)
 
-    def sketch(self) -> Sketch | None:
-        """The site's sketch; None if the site was never called."""
-        return None if self._accumulator is None else self._accumulator.sketch()
+    def take(self) -> Sketch | None:
+        """The site's sketch at the end of the pass; None if the site was never called."""
+        return None if self._accumulator is None else self._accumulator.take()
 
     def first_half(self) -> Sketch | None:
         """Sketch of the text's first half, as far as it was read; None if no token of it reached the site."""
@@ -294,7 +294,7 @@ def gather(
                 collector.halve()
     return Gathered(
         chosen,
-        tuple(None if exact else collector.sketch() for collector in collectors),
+        tuple(None if exact else collector.take() for collector in collectors),
         tuple(collector.samples() if exact else None for collector in collectors),
         None if kept is None else kept.rows(),
         middle,
