@@ -31,6 +31,22 @@ def test_the_plan_comes_first_and_stops_there_if_asked(call: Any, given: list[st
     assert not (tmp_path / "run").exists()
 
 
+def test_a_plan_says_what_was_read_and_how(call: Any, given: list[str], tmp_path: Path) -> None:
+    """Before an hour is spent, the reader sees how many pairs, units and tokens there are, and every note on them."""
+    sentences = [f"The {noun} {verb}." for noun in ("dog", "fox", "seal") for verb in ("barks", "bark")]
+    rows = [f"{good},{bad},{good.split()[1]}" for good, bad in zip(sentences[::2], sentences[1::2], strict=True)]
+    content = "\n".join(["good,bad,noun", *rows, *(row.replace(".", "!") for row in rows)])
+    (tmp_path / "mine.csv").write_text(content + "\n")
+    options = [*given, "--preset", "quick", "--pairs", tmp_path / "mine.csv", "--dry-run"]
+    shown = call("run", *options)
+    assert shown.status == 0, shown.err
+    assert "pairs in mine.csv: 2 (paradigms: 1, phenomena: 1)" in shown.out  # two of each paradigm, by --limit
+    assert "to group them by the 3 values of 'noun': --pair-columns paradigm=noun" in shown.err
+    grouped = call("run", *options, "--pair-columns", "paradigm=noun", "--json")
+    assert not any("--pair-columns" in note for note in json.loads(grouped.out)["notes"])
+    assert "--pair-columns" not in grouped.err
+
+
 def test_it_runs_the_analyses_asked_for(call: Any, given: list[str], tmp_path: Path) -> None:
     out = tmp_path / "run"
     options = ["--analysis", "dose", "--set", "dose.shares=[0.1, 0.5]", "--set", "dose.interventions=[zero_negative]"]

@@ -36,6 +36,8 @@ def test_a_mode_replaces_the_default_zero() -> None:
         ({"model": "m", "zero": "upwards"}, "zero: Input should be 'negative', 'positive' or 'both'"),
         ({"model": "m", "protocol": "mine"}, "protocol: Input should be 'paper' or 'lm-eval'"),
         ({"model": "m", "limit": 0}, "limit: Input should be greater than or equal to 1"),
+        ({"model": "m", "by": "beauty"}, "by: Input should be 'wd', 'md', 'negative_share'"),
+        ({"model": "m", "budget": "30"}, "budget: give a time such as 30m, 1h30m or 90s, not '30'"),
         ({"model": "m", "random": "many"}, "random: Input should be a valid integer"),
     ],
 )
@@ -55,6 +57,11 @@ def test_an_unknown_field_lists_those_that_exist() -> None:
 def test_shares_out_of_range(share: Any) -> None:
     with pytest.raises(SelectionError, match="from 0 to 1"):
         configure({"model": "m", "shares": [share]})
+
+
+def test_a_share_of_no_neurons_is_refused_before_anything_is_computed() -> None:
+    with pytest.raises(SelectionError, match="no neurons\nto do: give a fraction above 0"):
+        configure({"model": "m", "shares": [0.1, 0]})
 
 
 def test_reading_a_file(tmp_path: Path) -> None:

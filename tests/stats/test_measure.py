@@ -11,7 +11,8 @@ from test_collect import model_of, windows_of
 
 import zoo
 from negspace.errors import StatisticsError
-from negspace.stats.measure import SCORES, measure
+from negspace.stats.measure import measure
+from negspace.stats.scores import SCORES
 from negspace.text.windows import Windows
 
 

@@ -65,7 +65,12 @@ def test_settings_of_an_analysis_join_those_of_the_preset() -> None:
     ("name", "given", "message"),
     [
         ("papper", {"model": "m"}, "the preset 'papper'\nfound: no such preset\nto do: use: paper, paper-full, quick"),
-        ("paper", {}, "no 'model'"),
+        ("paper", {}, "no 'model'\nto do: negspace run MODEL, or --model, or model: ... in a study file"),
+        (
+            "quick",
+            {"model": "m", "budget": "30"},
+            "asked: the options, on the preset quick\nfound: budget: give a time",
+        ),
         ("quick", {"model": "m", "shars": 3}, "unknown field 'shars'\nto do: did you mean 'shares'"),
         ("quick", {"model": "m", "analyses": {"doze": {}}}, "no such analysis\nto do: did you mean 'dose'"),
         ("quick", {"model": "m", "analyses": {"dose": {"point": 3}}}, "unknown field 'point'\nto do: did you mean"),

@@ -28,6 +28,7 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
         for name, load in plan.loads.items()
     ]
     columns = [("analysis", "left"), ("what", "left"), ("cells", "right"), ("M tokens", "right"), ("about", "right")]
+    console.print(plain(plan.about), soft_wrap=True)
     console.print(rows("Plan", columns, body))
     console.print(plain(" ".join(_sentences(plan))), soft_wrap=True)
 
@@ -44,6 +45,7 @@ def plan_json(plan: Plan) -> str:
         "recorded": plan.recorded,
         "seconds": plan.seconds,
         "tokens_per_second": rate,
+        "notes": list(plan.notes),
     }
     if (budget := plan.budget) is not None:
         contrasts = [

@@ -99,10 +99,14 @@ def run(
         typer.echo(f"note: {sentence}", err=True)
     if out is not None and not dry_run:
         execute(study, out, as_json, Where(engine, ray_address), plan)
-    elif as_json:
-        typer.echo(plan_json(plan_study(study, out=out)))
+        return
+    planned = plan_study(study, out=out)
+    for sentence in planned.notes:
+        typer.echo(f"note: {sentence}", err=True)
+    if as_json:
+        typer.echo(plan_json(planned))
     else:
-        show_plan(plan_study(study, out=out), output())
+        show_plan(planned, output())
 
 
 def _study(

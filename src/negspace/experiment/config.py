@@ -20,8 +20,9 @@ from pydantic import (
     model_validator,
 )
 
-from negspace.errors import StudyError
+from negspace.errors import SelectionError, StudyError
 from negspace.neurons.shares import share as check_share
+from negspace.stats.scores import Statistic
 
 
 def _several(value: Any) -> Any:
@@ -45,7 +46,7 @@ def _time(value: Any) -> Any:
     """A time as hours, minutes and seconds: "1h30m"."""
     if value is None or (isinstance(value, str) and re.fullmatch(r"(\d+(\.\d+)?\s*[hms]\s*)+", value.strip())):
         return value if value is None else "".join(value.split())
-    raise ValueError(f"give a time such as 30m, 1h30m or 90s; got {value!r}")
+    raise ValueError("give a time such as 30m, 1h30m or 90s")
 
 
 Time = Annotated[str, BeforeValidator(_time)]
@@ -145,7 +146,7 @@ class Study(BaseModel):
     with the default batch not at all."""
     shares: Shares = (0.01,)
     """Shares p of each layer's neurons to ablate: 0.01 is 1%."""
-    by: str = "wd"
+    by: Statistic = "wd"
     """Statistic that ranks the neurons."""
     layers: tuple[int, ...] | None = None
     """Layers whose neurons may be chosen, from 0. Default: all."""
@@ -244,13 +245,16 @@ def configure(given: Mapping[str, Any], source: str = "the options") -> Study:
 
     Raises:
         StudyError: an unknown field, a missing one, or an invalid value.
-        SelectionError: a share out of range.
+        SelectionError: a share out of range, or 0.
     """
     settings = dict(given)
     if settings.get("mode") is not None and "zero" not in settings:
         settings["zero"] = None
     for share in _several(settings.get("shares")) or ():
-        check_share(share)
+        if check_share(share) == 0:
+            raise SelectionError(
+                "a share p=0 of the neurons", "no neurons", "give a fraction above 0, such as 0.01 for 1%"
+            )
     try:
         return Study.model_validate(settings)
     except ValidationError as error:
@@ -279,12 +283,13 @@ def explain(error: ValidationError, asked: str, kind: type[BaseModel]) -> StudyE
         hint = f"did you mean {near[0]!r}? " if near else ""
         return StudyError(asked, f"an unknown field {field!r}", f"{hint}use: {', '.join(known.model_fields) or 'none'}")
     if found["type"] == "missing":
-        return StudyError(asked, f"no {field!r}", f"give it (--{field} or {field}: ...)")
+        how = "negspace run MODEL, or" if field == "model" else "give"
+        return StudyError(asked, f"no {field!r}", f"{how} --{field}, or {field}: ... in a study file")
     message = found["msg"].removeprefix("Value error, ") + (f", not {found['input']!r}" if field else "")
     return StudyError(
         asked,
         f"{field}: {message}" if field else message,
-        "correct it; the documentation and --help list the possible values",
+        "correct it: `negspace run --help` and the documentation list the possible values",
     )
 
 

@@ -53,6 +53,22 @@ class Facts:
     """Notes on choices made for the user."""
     paired: Mapping[str, int] = field(default_factory=dict)
     """Kind of pairs -> how many are two sentences each, and not predictions of a suite of SyntaxGym."""
+    groups: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Kind of pairs -> numbers of their paradigms and phenomena, the units of tests."""
+
+    def __str__(self) -> str:
+        """The model and the data in a sentence, as what was read shows them."""
+        parts = [
+            f"{self.source.name}: {self.layout.neurons:,} neurons",
+            f"statistics on {self.tokens['scan']:,.0f} tokens of {self.statistics[0]}",
+            f"perplexity on {self.tokens['perplexity']:,.0f} of {self.perplexity[0]}",
+        ]
+        for kind, (name, _, pairs) in self.pairs.items():
+            paradigms, phenomena = self.groups[kind]
+            parts.append(f"pairs in {name}: {pairs:,} (paradigms: {paradigms:,}, phenomena: {phenomena:,})")
+        if self.tasks is not None:
+            parts.append(f"items of tasks: {self.tasks.items:,}")
+        return "; ".join(parts)
 
 
 @dataclass(frozen=True)

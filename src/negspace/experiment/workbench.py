@@ -212,6 +212,10 @@ class Workbench:
                 *(f"{TITLES[name]}: {note}" for name, made in self.pairs.items() for note in made.notes),
             ),
             paired={name: len(made.pairs) for name, made in self.pairs.items()},
+            groups={
+                name: (len(groups), len(set(groups.values())))
+                for name, groups in ((name, made.paradigms) for name, made in self.pairs.items())
+            },
         )
 
     def _tokens(self) -> dict[str, float]:

@@ -17,7 +17,7 @@ from negspace.errors import SelectionError
 from negspace.neurons.layout import Layout
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.shares import Share, share, size_of
-from negspace.stats.measure import SCORES
+from negspace.stats.scores import SCORES
 
 
 def top(

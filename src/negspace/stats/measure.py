@@ -31,11 +31,6 @@ REGRID_ERROR = 0.02
 """Error bound of a distance from which on its neuron is sketched again, on a grid around its true mean."""
 REGRID_REACH = 6.0
 """Half the width of that grid, in standard deviations: its bound cannot exceed 0.007."""
-SCORES = (
-    "wd", "md", "negative_share", "mean", "std", "skewness", "kurtosis", "bimodality", "fraction_negative",
-    "mean_negative",
-)  # fmt: skip
-"""The table's columns by which neurons can be ranked."""
 _NAMED = 10  # neurons that a warning names before it only counts
 
 

@@ -53,7 +53,7 @@ def from_preset(name: str, given: Mapping[str, Any], *, only: bool = False) -> t
     yields = SIZES if given.get("budget") else ()
     defaults = {field: value for field, value in PRESETS[name].items() if field not in yields}
     own_fields = {field: value for field, value in given.items() if field != "analyses"}
-    wanted = configure(override(defaults, own_fields), f"the preset {name}")
+    wanted = configure(override(defaults, own_fields), f"the options, on the preset {name}")
     own = configure({"model": wanted.model, "analyses": given.get("analyses") or {}}).analyses
     sized = {one: {**wanted.analyses.get(one, {}), **settings} for one, settings in own.items()}
     merged = {**({} if only else wanted.analyses), **sized}

@@ -51,6 +51,10 @@ class Plan:
     """Analysis -> seconds that its load will take, by the trial and by what recorded cells took."""
     budget: Budget | None = None
     """The choice just made for the study's budget, and its power."""
+    about: str = ""
+    """The model and the data, as they were read."""
+    notes: tuple[str, ...] = ()
+    """Notes on choices made for the user in reading them."""
 
     @property
     def cells(self) -> int:
@@ -227,7 +231,7 @@ def _plan(lab: Lab, survey: Survey, *, stocked: bool = True) -> Plan:
     rate = lab.engine.tune() if any(load.tokens for load in loads.values()) else math.nan
     width = lab.engine.width
     times = {name: lab.engine.forecast.whole(work(load)) / width for name, load in loads.items()}
-    return Plan(loads, len(recorded), rate, times)
+    return Plan(loads, len(recorded), rate, times, about=str(survey.facts), notes=survey.facts.notes)
 
 
 def _run(lab: Lab, analyses: Mapping[str, Analysis[Any]], plan: Plan) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from negspace.runs.cell import Cell
 from negspace.runs.engine import Step
 from negspace.score import sweep
 from negspace.score.sweep import plan, sweep_pairs, sweep_perplexity
+from negspace.stats.scores import Statistic
 
 VERSION = 2
 """Version of what a cell of the kind "layers" computes; raise it whenever a spec comes to give another result."""
@@ -50,7 +51,7 @@ class LayersSettings(Settings):
     """Number of groups of consecutive layers, nearly equal in size; with fewer layers, each layer is a group."""
     share: float | None = Field(None, gt=0, le=1)
     """Share p of each site's neurons. Default: the study's first."""
-    by: str | None = None
+    by: Statistic | None = None
     """Statistic that ranks the neurons. Default: the study's."""
     families: tuple[Family, ...] = get_args(Family)
     """Conditions: each group alone, and all groups up to it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import pandas as pd
 from pydantic import Field, model_validator
@@ -20,14 +20,9 @@ from negspace.experiment.plan import PLAIN
 from negspace.experiment.run import Run
 from negspace.experiment.words import percent
 from negspace.figures.figure import Figure
-from negspace.stats.measure import SCORES
+from negspace.stats.scores import Statistic
 
 End = Literal["top", "bottom"]
-Statistic = Literal[
-    "wd", "md", "negative_share", "mean", "std", "skewness", "kurtosis", "bimodality", "fraction_negative",
-    "mean_negative",
-]  # fmt: skip
-assert get_args(Statistic) == SCORES
 
 
 class RankingsSettings(Settings):
