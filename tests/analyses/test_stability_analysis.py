@@ -14,7 +14,6 @@ from negspace.analyses.stability.columns import TABLES
 from negspace.analyses.stability.tables import _ablations
 from negspace.analyses.stability.words import _ablations as _said
 from negspace.errors import SelectionError, StudyError, TextError
-from negspace.experiment.agreement import STABLE
 from negspace.experiment.book import Book
 from negspace.experiment.condition import Condition
 from negspace.experiment.config import configure
@@ -116,13 +115,16 @@ def test_each_part_is_compared_with_random_sets_of_its_size(run: Run) -> None:
 def test_sentences_and_the_claim(run: Run) -> None:
     said = run[1].sentences("stability")
     row = run[1]["stability_overlap"].iloc[0]
-    assert f"{row['common']} of {row['neurons']} neurons in common" in said[1]
+    assert f"{row['common']} of {row['neurons']} neurons, {row['overlap']:.0%} in common" in said[1]
+    assert "depends on" not in said[1]
     parts = [line for line in said if line.startswith("Ablation of the ")]
     assert len(parts) == 3 * 2
     assert all("against random sets of equal size: " in line for line in parts)
     (claim,) = run[1].claims()
-    assert (claim.key, claim.of, claim.answer) == ("corpus", "text.txt and numbers.txt", row["answer"])
-    assert (row["overlap"] >= STABLE) == (row["answer"] == "holds")
+    assert (claim.key, claim.of) == ("corpus", "text.txt and numbers.txt")
+    assert claim.answer == ("undecided" if row["p_holm"] > 0.05 else "holds")
+    assert claim.finding in said[1]
+    assert row["relative"] == pytest.approx(row["halves_between"] / np.sqrt(row["halves_first"] * row["halves_second"]))
 
 
 def test_tables_are_as_documented_and_records_suffice(run: Run, fields: dict[str, Any]) -> None:
@@ -151,10 +153,7 @@ def test_what_cannot_be_judged_has_no_number(fields: dict[str, Any], tmp_path: P
     overlaps = where(made["stability_overlap"], branch="all")
     own = overlaps[overlaps["first"] == "text.txt"]
     assert own["halves_first"].isna().all()
-    for _, row in own.iterrows():
-        if row["overlap"] < STABLE:
-            assert row["answer"] == "cannot be judged"
-            assert row["reason"].startswith("text.txt: the scan has no halves")
+    assert own["relative"].isna().all()
     table = where(made["stability"], score="perplexity")
     small = table[table["set"].isin(["common", "own"]) & (table["neurons"] < 2)]
     assert len(small)
@@ -167,6 +166,7 @@ def test_what_cannot_be_judged_has_no_number(fields: dict[str, Any], tmp_path: P
     said = " ".join(made.sentences("stability"))
     assert "nan" not in said
     assert "a scan has no halves" in said
+    assert "what the number of tokens allows is not known: the scan has no halves" in said
 
 
 def test_texts_that_cannot_be_are_refused_before_any_work(

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from negspace.experiment.agreement import STABLE
 from negspace.experiment.claim import Claim, harmed
 from negspace.neurons import select
+from negspace.neurons.overlap import overlap
 from negspace.neurons.scan import Scan
 from negspace.report.claims import answer, markdown, table
 from negspace.study.tables import Tables
@@ -82,7 +82,9 @@ def test_a_study_answers_for_every_share(tiny_run: Run) -> None:
     common = len(halves[0] & halves[1]) / len(halves[0])
     (claim,) = (claim for claim in found if claim.key == "find" and claim.share == 0.1)
     assert claim.estimate == pytest.approx(common)
-    assert claim.answer == ("holds" if common >= STABLE else "does not hold")
+    p = overlap(*halves).p
+    assert claim.answer == ("holds" if 2 * p <= 0.05 else "undecided")  # two shares, and the other's p is smaller
+    assert claim.finding.startswith(f"{common:.0%} in common, ")
 
 
 def test_the_command_prints_them(tiny_run: Run, call: Any) -> None:

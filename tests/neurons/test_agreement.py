@@ -103,23 +103,53 @@ def test_rank_correlations_stand_beside_what_the_halves_allow() -> None:
 
 
 @pytest.mark.parametrize(
-    ("common", "halves", "answer", "reason"),
+    ("common", "p", "answer"),
     [
-        (15, (0.9, 0.8), "holds", ""),
-        (15, (0.5, 0.5), "holds", ""),
-        (14, (0.9, 0.8), "does not hold", ""),
-        (14, (0.9, 0.7), "does not hold", ""),
-        (14, (0.9, 0.4), "cannot be judged", "the halves of b share 40%"),
-        (14, (0.6, 0.6), "cannot be judged", "halves of both share 83% of what halves of one share"),
-        (14, (np.nan, 0.9), "cannot be judged", "a: the scan has no halves"),
+        (15, 0.001, "holds"),
+        (3, 0.001, "holds"),
+        (15, 0.06, "undecided"),
+        (0, 0.001, "does not hold"),
+        (2, 1.0, "undecided"),
     ],
 )
-def test_answers(common: int, halves: tuple[float, float], answer: str, reason: str) -> None:
-    found = Common(20, common, 2.0, 0.001, *halves, np.nan if np.isnan(halves).any() else 0.5)
-    assert found.answer("a", "b")[0] == answer
-    assert found.answer("a", "b")[1].startswith(reason)
-    assert f"{common} of 20 neurons" in found.sentence("a", "b", 0.1)
-    assert "nan" not in found.sentence("a", "b", 0.1)
+def test_what_is_answered_is_what_was_tested(common: int, p: float, answer: str) -> None:
+    found = Common(20, common, 2.0, 0.001, 0.9, 0.4, 0.3)
+    assert found.beyond_chance(p, 0.05) == answer
+    assert Common(0, 0, 0.0, np.nan, np.nan, np.nan, np.nan).beyond_chance(np.nan, 0.05) == "cannot be judged"
+
+
+def test_overlaps_are_described_beside_chance_and_halves() -> None:
+    found = Common(20, 14, 2.0, 0.001, 0.9, 0.4, 0.3)
+    assert found.relative == pytest.approx(0.3 / 0.6)
+    assert found.sentence("a", "b", 0.1) == (
+        "a and b, top 10%: 14 of 20 neurons, 70% in common, 10.0% by chance; with half the tokens, 90% and 40% within "
+        "a text and 30% between the two"
+    )
+    bare = Common(20, 14, 2.0, 0.001, np.nan, 0.4, np.nan)
+    assert np.isnan(bare.relative)
+    assert "70% in common, 10.0% by chance; what the number of tokens allows is not known: the scan has no halves" in (
+        bare.sentence("a", "b", 0.1)
+    )
+    empty = Common(0, 0, 0.0, np.nan, np.nan, np.nan, np.nan)
+    assert "nan" not in empty.sentence("a", "b", 0.1)
+    assert np.isnan(Common(20, 0, 2.0, 0.001, 0.0, 0.4, 0.0).relative)
+
+
+def test_texts_of_one_truth_share_as_much_as_halves_of_one() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=2 * SIZE)
+
+    def text(shift: float = 0.0) -> Ranking:
+        own = truth + shift * rng.normal(size=2 * SIZE)
+        halves = tuple(own + rng.normal(size=2 * SIZE) * 0.3 for _ in range(2))
+        return Ranking("t", 1000, LAYOUT, (halves[0] + halves[1]) / 2, (halves[0], halves[1]))
+
+    def relative(shift: float) -> float:
+        pairs = [(text(shift), text(shift)) for _ in range(40)]
+        return float(np.mean([in_common(one.choose(0.2), two.choose(0.2)).relative for one, two in pairs]))
+
+    assert relative(0.0) == pytest.approx(1, abs=0.04)
+    assert relative(1.0) < 0.8
 
 
 def test_no_halves_leave_no_figure_of_them() -> None:
@@ -148,7 +178,7 @@ def test_scans_are_compared_as_they_are(tiny_run: tuple[Path, Tables]) -> None:
     assert found.correlations[pair]["rho"] == pytest.approx(1)
     assert found.overlaps[pair].share == 1
     assert found.common == scan.top(0.1)
-    assert any("the texts choose the same neurons" in line for line in found.sentences)
+    assert any("100% in common" in line for line in found.sentences)
     reverse = replace(other, table=other.table.assign(wd=-other.table["wd"]))
     apart = ns.agreement([scan, reverse], 0.1)
     assert (apart.correlations[pair]["rho"], len(apart.common)) == (pytest.approx(-1), 0)

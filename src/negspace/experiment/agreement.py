@@ -22,14 +22,11 @@ from negspace.neurons.shares import Share
 from negspace.significance import Interval, reliability
 from negspace.significance.ranks import spearman
 
-STABLE = 0.75
-"""Share of a top set that another text must choose as well for the selection to be called a fact of the model."""
-STEADY = 0.5
-"""Overlap of a text's own halves below which a difference from other texts is not put down to the text."""
 NO_HALVES = (
     "the scan has no halves (a single window, exact statistics of routed experts, a scan by version 0.1.0, or a "
     "ranking by another statistic than WD): scan two windows or more"
 )
+EMPTY = "the top set is empty: give a larger share"
 Numbers = NDArray[np.float64]
 
 
@@ -132,39 +129,46 @@ class Common:
         """Share of the first top set that is in the second; NaN where the first is empty."""
         return self.common / self.neurons if self.neurons else float("nan")
 
-    def answer(self, first: str, second: str) -> tuple[Answer, str]:
-        """Whether the second text chooses the same neurons, at least `STABLE` of them; and why that cannot be judged.
+    @property
+    def relative(self) -> float:
+        """`between` over the geometric mean of `first` and `second`; NaN without halves, or where these share nothing.
 
-        That it does not is said only where halves of both texts share less than `STABLE` of what halves of one text
-        share, the same tokens on either side: else it may be that the tokens are too few.
+        All have half a text's tokens. 1 where the text makes no difference to the choice.
+        """
+        within = self.first * self.second
+        return float(self.between / np.sqrt(within)) if within > 0 else float("nan")
+
+    def beyond_chance(self, p: float, alpha: float) -> Answer:
+        """The answer to whether the texts choose the same neurons more often than chance.
+
+        Args:
+            p: `p`, corrected for the other comparisons made with it.
+            alpha: level of the test.
         """
         if not self.neurons:
-            return "cannot be judged", "the top set is empty: give a larger share"
-        if self.share >= STABLE:
-            return "holds", ""
-        for text, within in ((first, self.first), (second, self.second)):
-            if np.isnan(within):
-                return "cannot be judged", f"{text}: {NO_HALVES}"
-            if within < STEADY:
-                few = f"the halves of {text} share {within:.0%} of their top neurons, so that its tokens may be too few"
-                return "cannot be judged", f"{few}: scan more of it"
-        if (part := self.between / np.sqrt(self.first * self.second)) >= STABLE:
-            few = f"halves of both share {part:.0%} of what halves of one share, so that the tokens may be too few"
-            return "cannot be judged", f"{few}: scan more of both"
-        return "does not hold", ""
+            return "cannot be judged"
+        if not p <= alpha:
+            return "undecided"
+        return "holds" if self.common > self.chance else "does not hold"
+
+    @property
+    def finding(self) -> str:
+        """The shares in words: "41% in common, 5.1% by chance"; with half the tokens, those of halves."""
+        if not self.neurons:
+            return EMPTY
+        said = f"{self.share:.0%} in common, {self.chance / self.neurons:.1%} by chance"
+        if np.isnan(self.between):
+            return said
+        said += f"; with half the tokens, {self.first:.0%} and {self.second:.0%} within a text and {self.between:.0%} "
+        return f"{said}between the two"
 
     def sentence(self, first: str, second: str, share: float) -> str:
-        """The overlap in words, beside chance and halves."""
-        answer, reason = self.answer(first, second)
+        """The overlap in words: a description, since two halves of each text are too few for a test."""
         said = f"{first} and {second}, top {percent(share)}: "
         if self.neurons:
-            said += f"{self.common:,} of {self.neurons:,} neurons in common ({self.share:.0%}; by chance "
-            said += f"{self.chance / self.neurons:.1%}"
-            if np.isfinite(self.between):
-                said += f"; halves of one text {self.first:.0%} and {self.second:.0%}, of both {self.between:.0%}"
-            said += "); "
-        chosen = {"holds": "the texts choose the same neurons", "does not hold": "the choice depends on the text"}
-        return said + chosen.get(answer, f"whether the choice depends on the text cannot be judged ({reason})")
+            said += f"{self.common:,} of {self.neurons:,} neurons, "
+        unknown = f"; what the number of tokens allows is not known: {NO_HALVES}" if np.isnan(self.between) else ""
+        return f"{said}{self.finding}{unknown}"
 
 
 def correlate(first: Ranking, second: Ranking, rows: slice, level: float = 0.95) -> Correlation:

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from negspace.experiment.agreement import STABLE, Ranking
+from negspace.experiment.agreement import Ranking
 from negspace.experiment.words import percent
 from negspace.neurons.scan import Scan
 from negspace.significance import reliability
 
 SHARE = 0.01
 """Share of the top sets that are compared."""
+ADVISED = 0.75
+"""Overlap of the halves' top sets below which more text is advised: a convention, and no test."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def stability(scan: Scan, share: float = SHARE) -> Stability | None:
 
 
 def said(found: Stability | None) -> list[str]:
-    """Sentences: how reliable the ranking is, and a warning where the text is too short."""
+    """Sentences: how reliable the ranking is, how far the halves agree, and where more text is advised."""
     if found is None:
         return []
     needed = f"{found.needed:,.0f} tokens" if np.isfinite(found.needed) else "no number of such tokens"
@@ -59,9 +61,9 @@ def said(found: Stability | None) -> list[str]:
         f"reliability of the ranking by WD, from both halves of the text: {found.reliability:.2f} (0.9 takes about "
         f"{needed}); the halves' top {percent(found.share)} have {found.overlap:.0%} of their neurons in common"
     ]
-    if found.overlap < STABLE:
+    if found.overlap < ADVISED:
         lines.append(
-            f"note: with {found.tokens:,} tokens the top {percent(found.share)} depends on the text much; scan more of "
-            "it before you call the set a fact about the model"
+            f"note: with {found.tokens:,} tokens that is less than {ADVISED:.0%}; scan more of the text before you "
+            "call the set a fact about the model"
         )
     return lines

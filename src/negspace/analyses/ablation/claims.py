@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 import pandas as pd
 
 from negspace.analyses.ablation.dissociation import verdict
-from negspace.experiment.agreement import NO_HALVES, STABLE, Ranking
+from negspace.experiment.agreement import EMPTY, NO_HALVES, Chosen, Ranking, in_common
 from negspace.experiment.book import Book
 from negspace.experiment.claim import Answer, Claim, harmed
 from negspace.neurons.layout import Layout
+from negspace.significance import correct
 from negspace.text.suites import TITLES
 
 _AGAINST = {
@@ -53,20 +54,19 @@ def _dissociations(tables: Mapping[str, pd.DataFrame]) -> Iterator[Claim]:
 
 
 def _stable(book: Book) -> Iterator[Claim]:
-    """The claim that both halves of the text choose the same neurons."""
-    words = f"Both halves of the text choose the same top neurons, at least {STABLE:.0%} of them"
+    """The claim that both halves of the text choose more of the same neurons than chance would."""
+    words = "Both halves of the text choose the same top neurons more often than chance"
     of = "halves of the text"
     record = book.record(book.manifest["scan"])
     info = record.results["info"]
     ranking = Ranking.of(record.items, Layout.from_rows(info["layout"]), "", info["tokens"], book.study["by"])
-    for share in book.study["shares"]:
-        halves = ranking.choose(share, book.study["layers"]).halves
-        if not halves:
+    halves = {share: ranking.choose(share, book.study["layers"]).halves for share in book.study["shares"]}
+    found = {share: in_common(*(Chosen(half, ()) for half in both)) for share, both in halves.items() if both}
+    p = dict(zip(found, correct([common.p for common in found.values()]).p, strict=True))
+    for share in halves:
+        if share not in found:
             yield Claim("find", words, of, float(share), "cannot be judged", "cannot be judged", reason=NO_HALVES)
             continue
-        one, two = halves
-        both = len(one & two) / max(len(one), 1)
-        chance = sum(len(rows) ** 2 / one.layout.sizes[path] for path, rows in one.indices.items()) / max(len(one), 1)
-        answer: Answer = "holds" if both >= STABLE else "does not hold"
-        finding = f"{both:.0%} in common, {chance:.1%} by chance"
-        yield Claim("find", words, of, float(share), answer, finding, estimate=both)
+        common = found[share]
+        answer, reason = common.beyond_chance(float(p[share]), book.alpha), "" if common.neurons else EMPTY
+        yield Claim("find", words, of, float(share), answer, common.finding, estimate=common.share, reason=reason)

@@ -202,8 +202,8 @@ class StabilityAnalysis(Analysis[StabilitySettings]):
 
     @classmethod
     def claims(cls, book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
-        """Whether another text chooses the same neurons."""
-        return words.claims(tables)
+        """Whether another text chooses more of the same neurons than chance would."""
+        return words.claims(book, tables)
 
     @classmethod
     def figures(cls, run: Run) -> list[Figure]:

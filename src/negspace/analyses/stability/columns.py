@@ -62,8 +62,12 @@ TABLES = schema(
             ),
             Column("halves_second", float, "the same of the second text"),
             Column("halves_between", float, "the same of halves of different texts, mean over the four pairs of them"),
-            Column("answer", str, "whether the texts choose the same neurons: holds, does not hold, cannot be judged"),
-            Column("reason", str, "what cannot be judged, and what to add"),
+            Column(
+                "relative",
+                float,
+                "halves_between over the geometric mean of halves_first and halves_second: 1 where the text makes no "
+                "difference; a description, without a test",
+            ),
         ),
         family="pairs of texts at one share, layer and branch",
     ),

@@ -89,7 +89,6 @@ def _overlap(book: Book, rankings: list[Ranking]) -> pd.DataFrame:
         for (first, one), (second, two) in combinations(chosen, 2):
             for paths, where in places:
                 found = in_common(one, two, paths)
-                answer, reason = found.answer(first, second)
                 rows.append(
                     {
                         "share": share,
@@ -104,8 +103,7 @@ def _overlap(book: Book, rankings: list[Ranking]) -> pd.DataFrame:
                         "halves_first": found.first,
                         "halves_second": found.second,
                         "halves_between": found.between,
-                        "answer": answer,
-                        "reason": reason,
+                        "relative": found.relative,
                     }
                 )
     made = TABLES["stability_overlap"].of(rows)

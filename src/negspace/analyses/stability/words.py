@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
-from negspace.experiment.agreement import STABLE, Common, correlation_sentence
+from negspace.experiment.agreement import EMPTY, Common, correlation_sentence
 from negspace.experiment.analysis import Book
-from negspace.experiment.claim import Answer, Claim
+from negspace.experiment.claim import Claim
 from negspace.experiment.words import change, claim, percent, title, unjudgeable
 
 
@@ -25,15 +25,15 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     return [f"{sentence}." for sentence in [*said, *_ablations(tables["stability"])]]
 
 
-def claims(tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
-    """Whether each other text chooses the same neurons."""
-    words = f"Another text chooses the same top neurons, at least {STABLE:.0%} of them"
+def claims(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
+    """Whether each other text chooses more of the same neurons than chance would."""
+    words = "Another text chooses the same top neurons more often than chance"
     made = []
     for _, row in _whole(tables):
-        answer: Answer = row["answer"]
-        finding = f"{row['overlap']:.0%} in common, {row['chance']:.1%} by chance"
+        found = _overlap(row)
+        answer, reason = found.beyond_chance(row["p_holm"], book.alpha), "" if found.neurons else EMPTY
         of, share = f"{row['first']} and {row['second']}", float(row["share"])
-        made.append(Claim("corpus", words, of, share, answer, finding, estimate=row["overlap"], reason=row["reason"]))
+        made.append(Claim("corpus", words, of, share, answer, found.finding, estimate=row["overlap"], reason=reason))
     return made
 
 
