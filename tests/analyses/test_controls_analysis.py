@@ -13,6 +13,8 @@ from transformers import AutoTokenizer
 
 from negspace import reference
 from negspace.analyses.controls.analysis import Controls
+from negspace.analyses.dose.axis import EQUAL
+from negspace.analyses.dose.figures import figures
 from negspace.controls import residual_change
 from negspace.errors import StudyError
 from negspace.experiment.config import Study, configure
@@ -22,6 +24,7 @@ from negspace.models.model import Model
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.scan import Scan
 from negspace.score.perplexity import perplexity
+from negspace.study.reading import read_run
 from negspace.study.run import run_study
 from negspace.study.tables import Tables
 from zoo import build
@@ -278,7 +281,9 @@ def test_random_sets_of_equal_perplexity(tiny_fields, tmp_path):
     text, sizes = str(reference.text_path()), {"window": 128, "windows": 8, "perplexity_windows": 4, "md_pairs": 0}
     fields = {**tiny_fields, **sizes, "model": str(reference.model_path("gelu")), "text": text, "tse": []}
     fields |= {"shares": [0.05], "zero": "positive", "tolerance": 0.02}
-    study = _configure(fields, ablation=False, controls=["perplexity_random"], matched_sets=3, noop=False)
+    own = {"controls": ["perplexity_random"], "matched_sets": 3, "noop": False}
+    dose = {"shares": [0.02, 0.05], "sets": ["top"], "interventions": []}
+    study = configure({**fields, "analyses": {"controls": own, "dose": dose}})
     folder = tmp_path / "run"
     tables = run_study(study, folder)
     part = json.loads((folder / "run.json").read_text())["analyses"]["controls"]
@@ -307,3 +312,20 @@ def test_random_sets_of_equal_perplexity(tiny_fields, tmp_path):
     assert tables["controls_residual"]["matched"].dropna().all()
     said = tables.sentences("controls")
     assert any(line.startswith("Random, equal perplexity, mean of 3: perplexity matched") for line in said)
+    # On the axis of damage each of them is a point: what it does to grammar over what it does to perplexity.
+    axis = tables["damage_axis"]
+    points = axis[(axis["set"] == EQUAL) & (axis["scale"] == "points")]
+    assert points["dose"].all()
+    assert len(points) == 3
+    with intervene(
+        model, NeuronSet.load(folder / "neurons" / "controls-random-equal-perplexity-seed-0.json"), zero="positive"
+    ):
+        ratio = perplexity(model, text, window=128, windows=4).value
+    assert points["ratio"].iloc[0] == pytest.approx(ratio / perplexity(model, text, window=128, windows=4).value)
+    assert points["change"].mean() == pytest.approx(row["change"])
+    assert (axis.loc[axis["set"] == "top", "dose"]).sum() == 2 * 2
+    (figure,) = (made for made in figures(read_run(folder)) if made.name == "damage_axis")
+    for panel in figure.panels:
+        (drawn_as,) = (line for line in panel.series if line.name == EQUAL)
+        assert (drawn_as.role, len(drawn_as.x), drawn_as.mark) == ("matched", 3, "points")
+    assert "Diamonds" in figure.caption

@@ -33,6 +33,12 @@ class Book:
         """The part's conditions, in their order."""
         return [Condition.model_validate(one) for one in self.part["conditions"]]
 
+    def of_role(self, role: str) -> list[Condition]:
+        """The conditions of a role in all analyses of the run: what one has measured, another can show."""
+        parts = self.manifest["analyses"].values()
+        given = [one for part in parts for one in part.get("conditions", ()) if one["role"] == role]
+        return [Condition.model_validate(one) for one in given]
+
     @property
     def alpha(self) -> float:
         """Level of the study's tests."""

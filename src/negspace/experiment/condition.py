@@ -16,6 +16,8 @@ BASELINE = "baseline"
 """Role of the plain model."""
 RANDOM = "random"
 """Role of a single random set."""
+MATCHED_RANDOM = "perplexity_random"
+"""Role of a random set that is as large as it must be to have the top set's perplexity."""
 LEFT_OUT = "left_out"
 """Fact: how many neurons of the set an intervention on means leaves as they are, having no mean."""
 

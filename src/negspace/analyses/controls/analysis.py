@@ -19,7 +19,7 @@ from negspace.controls.residual_match import first_counts
 from negspace.errors import ModelError, SelectionError, StudyError
 from negspace.experiment.analysis import Analysis, Book, Load, Settings
 from negspace.experiment.claim import Claim
-from negspace.experiment.condition import Condition, written
+from negspace.experiment.condition import MATCHED_RANDOM, Condition, written
 from negspace.experiment.matching import matched_random, matched_set
 from negspace.experiment.plan import PLAIN
 from negspace.experiment.run import Run
@@ -253,7 +253,7 @@ class Controls(Analysis[ControlsSettings]):
             begin = match.share
             about = {"share": self.share, "seed": seed, "found": _ended(match)}
             name = f"random, equal perplexity, seed {seed}"
-            made.append(self.lab.condition(name, "perplexity_random", match.neurons, **about))
+            made.append(self.lab.condition(name, MATCHED_RANDOM, match.neurons, **about))
         if made and missed:
             notes.append(
                 f"controls: {len(missed)} of {len(self._seeds)} random sets cannot be matched on perplexity and are "

@@ -13,14 +13,12 @@ from negspace.controls.residual import root_mean_square
 from negspace.experiment.analysis import Book
 from negspace.experiment.changes import Changes
 from negspace.experiment.claim import Answer, Claim
-from negspace.experiment.condition import RANDOM, Condition
+from negspace.experiment.condition import MATCHED_RANDOM, RANDOM, Condition
 from negspace.experiment.effects import Effects, Entry
 from negspace.experiment.schema import Column, Table, schema
 from negspace.experiment.words import capital, claim, title
 from negspace.significance import mean_interval
 
-MATCHED = "perplexity_random"
-"""Role of a random set of equal perplexity."""
 _CONTROL = (
     Column("control", str, "what was changed, in words; the random sets of equal number are one row, their mean"),
     Column(
@@ -179,7 +177,7 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
         said.append(f"Controls, {title(score)}: {top['control']} against the plain model: {found}.")
         for _, row in rows[rows["role"] != "top"].iterrows():
             outcome = {"harm": "the top set does more harm", "gain": "the top set does less harm"}
-            if row["role"] == MATCHED and score == "perplexity":
+            if row["role"] == MATCHED_RANDOM and score == "perplexity":
                 continue  # it is what they were matched on
             told = {**row, "finding": outcome.get(row["finding"], row["finding"])}
             found = claim(told, "contrast", ("contrast_low", "contrast_high"))
@@ -187,7 +185,7 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     for _, row in tables["controls_residual"].iterrows():
         if row["matched"] is pd.NA:
             continue
-        what = "perplexity" if row["role"] in ("perplexity", MATCHED) else "change of the residual stream"
+        what = "perplexity" if row["role"] in ("perplexity", MATCHED_RANDOM) else "change of the residual stream"
         outcome = "matched" if row["matched"] else "not matched, the nearest is taken"
         said.append(f"{capital(row['control'])}: {what} {outcome} ({row['reason']}).")
     return said + _noop_sentences(book, tables["noop"])
@@ -224,7 +222,7 @@ def _noop_sentences(book: Book, table: pd.DataFrame) -> list[str]:
 def _rows(effects: Effects, conditions: Sequence[Entry]) -> list[Entry]:
     """The conditions in order, the random sets as one."""
     rows: list[Entry] = []
-    called = {RANDOM: "random", MATCHED: "random, equal perplexity"}
+    called = {RANDOM: "random", MATCHED_RANDOM: "random, equal perplexity"}
     for role, some in groupby(conditions, lambda one: one.about.role):
         own = list(some)
         rows += [effects.mean(own, f"{called[role]}, mean of {len(own)}")] if role in called else own

@@ -11,7 +11,7 @@ import pandas as pd
 from negspace.experiment.book import Book
 from negspace.experiment.changes import DIFFERENCE, Row
 from negspace.experiment.claim import Claim, answered
-from negspace.experiment.condition import RANDOM
+from negspace.experiment.condition import MATCHED_RANDOM, RANDOM
 from negspace.experiment.effects import Effects, Entry
 from negspace.experiment.floors import floored
 from negspace.experiment.schema import Column, Table, schema
@@ -29,6 +29,8 @@ from negspace.text.suites import TITLES
 
 FAMILIES = ("top", RANDOM, "bottom")
 """Families of sets, as the tables name them."""
+EQUAL = "random, equal perplexity"
+"""Random sets that the run has matched on the top set's perplexity: points without a curve."""
 _WHERE = (
     Column("score", str, "blimp, tse or pairs"),
     Column("scale", str, "points (accuracy; 0.01 is one point) or nats (margins)"),
@@ -38,7 +40,12 @@ TABLES = schema(
         "damage_axis",
         (
             *_WHERE,
-            Column("set", str, "top, random (mean over one curve per seed) or bottom"),
+            Column(
+                "set",
+                str,
+                f"top, random (mean over one curve per seed), bottom, or {EQUAL} (a point for each set of the analysis "
+                "of controls)",
+            ),
             Column("dose", bool, "true for a measured dose, false for a point of the fitted curve"),
             Column("ratio", float, "perplexity divided by the plain model's"),
             Column("change", float, "change of the score from the plain model at that perplexity"),
@@ -77,6 +84,7 @@ def make(book: Book, effects: Effects, plain: Entry, entries: Sequence[Entry], o
     suites = [score for score in effects.scores if score != "perplexity"]
     if "perplexity" in effects.scores:
         windows = plain.scores["perplexity"].nesting
+        matched = [one for one in effects.read(book.of_role(MATCHED_RANDOM), plain) if one.about.intervention == own]
         for suite in suites:
             items = plain.scores[suite].nesting
             for scale in ("points", "nats"):
@@ -95,6 +103,9 @@ def make(book: Book, effects: Effects, plain: Entry, entries: Sequence[Entry], o
                         {**where, "set": family, "dose": True, "ratio": np.exp(x), "change": y}
                         for x, y in zip(drawn.doses, drawn.changes, strict=True)
                     ]
+                for one in matched if curves else ():
+                    x, y = _moved(plain, one, "perplexity", "log ratio"), _moved(plain, one, suite, scale)
+                    rows.append({**where, "set": EQUAL, "dose": True, "ratio": np.exp(x), "change": y})
                 for against in FAMILIES[1:] if "top" in curves else ():
                     if against not in curves:
                         continue
@@ -139,6 +150,14 @@ def claims(tables: Mapping[str, pd.DataFrame]) -> Iterator[Claim]:
         answer = answered(row["finding"])
         who = f"{of}, against {row['against']} sets"
         yield Claim("damage", words, who, None, answer, row["finding"], row["scale"], value, low, high, row["reason"])
+
+
+def _moved(plain: Entry, entry: Entry, score: str, scale: Scale) -> float:
+    """Mean change of a score from the plain model."""
+    before, after = plain.scores[score].on(scale), entry.scores[score].on(scale)
+    assert before is not None
+    assert after is not None
+    return plain.scores[score].mean(after - before)
 
 
 def _curves(plain: Entry, entries: Sequence[Entry], suite: str, scale: Scale, own: str) -> dict[str, list[Curve]]:

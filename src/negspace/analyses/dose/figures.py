@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from negspace.analyses.dose.axis import EQUAL
 from negspace.experiment import paper
 from negspace.experiment.run import Run
 from negspace.figures.figure import Axis, Figure, Grid, Panel, Reference, Series, numbers
@@ -29,6 +30,13 @@ SETS = (
     ("bottom", "bottom", "bottom"),
 )
 """Set in the tables, what to call it, its role."""
+AXIS = (
+    ("top", "top", "top"),
+    ("random", "random sets", "random mean"),
+    ("bottom", "bottom", "bottom"),
+    (EQUAL, EQUAL, "matched"),
+)
+"""The same on the axis of damage."""
 
 
 def figures(run: Run) -> list[Figure]:
@@ -55,13 +63,14 @@ def _axis(run: Run, table: pd.DataFrame) -> Figure:
         score, scale = map(str, keys)  # type: ignore[arg-type]
         factor = 100.0 if scale == "points" else 1.0
         series = []
-        for family, name, role in (("top", "top", "top"), ("random", "random sets", "random mean"), ("bottom",) * 3):
+        for family, name, role in AXIS:
             rows = here[here["set"] == family]
             curve, doses = rows[~rows["dose"].astype(bool)], rows[rows["dose"].astype(bool)]
             if rows.empty:
                 continue
-            x, y, low, high = (numbers(curve[column]) for column in ("ratio", "change", "low", "high"))
-            series.append(Series(name, role, x, y * factor, low * factor, high * factor, mark="curve"))
+            if len(curve):
+                x, y, low, high = (numbers(curve[column]) for column in ("ratio", "change", "low", "high"))
+                series.append(Series(name, role, x, y * factor, low * factor, high * factor, mark="curve"))
             series.append(Series(name, role, numbers(doses["ratio"]), numbers(doses["change"]) * factor))
         label = "change in % right (points)" if scale == "points" else "change of the margin (nats)"
         panels.append(
@@ -77,6 +86,8 @@ def _axis(run: Run, table: pd.DataFrame) -> Figure:
         f"What sets of several sizes do to grammar against what they do to perplexity, with pointwise {run.level} "
         "intervals: a family that lies lower loses more grammar at the same damage. Dots: the sets measured."
     )
+    if (table["set"] == EQUAL).any():
+        caption += " Diamonds: random sets, each as large as it must be to have the controls' top set's perplexity."
     return Figure("damage_axis", "One axis of damage", caption, tuple(panels), min(len(panels), 2), wide=True)
 
 
