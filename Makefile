@@ -42,8 +42,9 @@ check: $(VENV)/.dev  ## style, types and the direction of imports
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.bench  ## measure against what people would use instead; writes the tables of the README and the docs
+bench: $(VENV)/.bench $(VENV)/.demo  ## measure against what people would use instead; writes the tables of the README and the docs
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --model smollm2
 
 docs: $(VENV)/.dev  ## the documentation into site/, every warning an error
 	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict

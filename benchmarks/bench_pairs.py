@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -61,21 +61,22 @@ def measure(place: Place = HERE) -> list[Row]:
             except FileNotFoundError as error:
                 rows += [failed(name(suite, what), error, target, readme=True) for what, target in targets.items()]
                 continue
-            rows += against(place, suite, pairs)
+            rows += against(place, suite, pairs, targets, model_of(place))
         return rows + memory(place)
     finally:
         logging.disable(before)
 
 
-def against(place: Place, suite: str, pairs: PairSet) -> list[Row]:
-    """One suite: ours first and last, the others between."""
-    model = model_of(place)
+def against(
+    place: Place, suite: str, pairs: PairSet, targets: Mapping[str, tuple[Relation, float]], model: Model
+) -> list[Row]:
+    """One suite: ours first and last, those that have a target between."""
     sentences = [sentence for pair in pairs for sentence in (pair.good, pair.bad)]
     made: list[np.ndarray] = []
     first = seconds_of(lambda: made.append(ours(model, pairs)()), place.device)
     expected = made[0]
     found: dict[str, tuple[float, str] | Exception] = {}
-    for what in TARGETS[suite]:
+    for what in targets:
         try:
             found[what] = _timed(place, what, model, sentences, expected)
         except Exception as error:  # not installed, or not up to this model: the other rows stand
@@ -83,7 +84,7 @@ def against(place: Place, suite: str, pairs: PairSet) -> list[Row]:
     last = seconds_of(ours(model, pairs), place.device)
     mine = (first + last) / 2
     rows = []
-    for what, target in TARGETS[suite].items():
+    for what, target in targets.items():
         got = found[what]
         if isinstance(got, Exception):
             rows.append(failed(name(suite, what), got, target, readme=True))

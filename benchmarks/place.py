@@ -18,6 +18,8 @@ class Place:
     """One of `shapes.SHAPES`."""
     dtype: str | None = None
     """Of the weights; None for the shape's own."""
+    model: str | None = None
+    """A pretrained model, as `negspace.load` takes it; None for the bundled one and random weights."""
 
     @property
     def on_gpu(self) -> bool:

@@ -14,7 +14,15 @@ import numpy as np
 import pytest
 import torch
 from benchmarks import __main__ as suite
-from benchmarks import bench_layers, bench_matching, bench_pairs, bench_scaling, bench_scan, bench_wasserstein
+from benchmarks import (
+    bench_layers,
+    bench_matching,
+    bench_pairs,
+    bench_real,
+    bench_scaling,
+    bench_scan,
+    bench_wasserstein,
+)
 from benchmarks.child import call
 from benchmarks.memory import measured
 from benchmarks.place import HERE, Place
@@ -24,6 +32,7 @@ from benchmarks.timing import in_turn
 from scipy.stats import norm, wasserstein_distance
 from transformers import AutoModelForCausalLM
 
+from negspace.reference import model_path
 from negspace.stats.measure import measure as measure_neurons
 
 TINY = Place(shape="tiny")
@@ -224,6 +233,15 @@ def test_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "BLiMP: minicons / ours" not in measured_ones
 
 
+def test_a_pretrained_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_pairs, "PART", 4)
+    rows = [found.as_json() for found in bench_real.measure(Place(shape="tiny", model=str(model_path())))]
+    check(rows)
+    measured_ones = " ".join(found["name"] for found in rows if found["value"] is not None)
+    for part in ("scan", "peak memory", "plain forward", "BLiMP: lm-evaluation-harness", "tasks"):
+        assert part in measured_ones
+
+
 def test_a_worker_that_never_works_ends_the_warming(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     class Cluster:
         busy: ClassVar[dict[int, str]] = {7: "a cell"}
@@ -252,7 +270,7 @@ def test_the_sketch_is_as_near_as_its_row_says() -> None:
 
 def test_every_module_is_in_the_suite() -> None:
     there = {path.stem for path in Path(suite.__file__).parent.glob("bench_*.py")}
-    assert there <= set(suite.MODULES)
+    assert there <= {*suite.MODULES, *suite.REAL}
 
 
 def test_the_suite_keeps_what_could_be_measured(
@@ -297,6 +315,7 @@ def test_some_modules_replace_their_own_rows_only(monkeypatch: pytest.MonkeyPatc
 def test_results_of_a_gpu_have_a_file_of_their_own() -> None:
     assert suite.results_path(HERE).name == "results.json"
     assert suite.results_path(Place("cuda", "llama-3.1-8b")).name == "results-cuda-llama-3.1-8b.json"
+    assert suite.results_path(Place(model="models/gemma-3.gguf")).name == "results-cpu-gemma-3.json"
 
 
 def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,7 +57,8 @@ def _measured(row: dict[str, Any]) -> list[str]:
 def _machine(machine: dict[str, Any]) -> str:
     """A machine, in a sentence."""
     device = machine.get("device", "cpu")
-    model = f", models of the shape {machine['shape']} in {machine['dtype']}" if machine.get("shape") else ""
+    kind = machine.get("model") or (f"models of the shape {machine['shape']}" if machine.get("shape") else "")
+    model = f", {kind} in {machine['dtype']}" if kind else ""
     where = f"{machine['cores']} cores of {machine['cpu']}"
     on = where if device == "cpu" else f"{machine['gpu']} ({device}) with {where}"
     return f"Measured on {on}, torch {machine['torch']}{model}."

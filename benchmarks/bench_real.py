@@ -1,0 +1,251 @@
+"""A pretrained model (`--model FILE`): scan, forward passes, minimal pairs, tasks and loading, as a user has them.
+
+The other modules use small models or random weights. Here the output layer and the tokenizer weigh as they do in use.
+Sizes are samples that take some minutes on two cores for a model of 135M parameters; ratios are what counts.
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import negspace as ns
+from benchmarks import bench_intervene, bench_pairs
+from benchmarks.bench_scan import forward
+from benchmarks.child import call
+from benchmarks.place import Place
+from benchmarks.row import Relation, Row, failed, row
+from benchmarks.timing import in_turn
+from negspace.models.gguf.cache import cache_folder, converted
+from negspace.models.load import DTYPES, wrap
+from negspace.models.model import Model
+from negspace.neurons import select
+from negspace.neurons.layout import Layout
+from negspace.reference import tasks_path
+from negspace.score.harness import Harness
+from negspace.score.taskfiles import known_tasks
+from negspace.score.tasks import TaskSet, read_tasks
+from negspace.score.tasks import tasks as score_tasks
+from negspace.stats.measure import measure as measure_neurons
+from negspace.text.windows import Windows
+
+WINDOW, WINDOWS, BATCH = 512, 64, 8
+"""Of the scan: 32,768 tokens."""
+PAIRS = {"blimp": 20, "tse": 100}
+"""Suite -> pairs of each paradigm."""
+ITEMS = 20
+"""Items of each task."""
+WIDE = 100_000
+"""Words of a vocabulary from which the output layer is the larger part of a small model's forward pass."""
+TARGETS: dict[str, dict[str, tuple[Relation, float]]] = {
+    "blimp": {"lm-eval": (">=", 2), "minicons": (">=", 2.5), "loop": (">=", 8)},
+    "tse": {"lm-eval": (">=", 5)},
+}
+"""Suite -> peer -> target."""
+
+
+def measure(place: Place) -> list[Row]:
+    """The rows of each part; one that fails leaves its row, and the others as they are."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # the harness tells of every model that it is given
+    parts: dict[str, Callable[[Place, Model], list[Row]]] = {
+        "forward under intervention (1% of neurons) / plain forward": intervention,
+        "minimal pairs": pairs,
+        "tasks under intervention / lm-evaluation-harness on the plain model": tasks,
+        "load / transformers' load of the same weights": loading,
+        "peak memory of load and scan / (1.3 x the weights + 1 GB)": memory,
+        "scan, WD + moments + shape + MD / plain forward with logits": scan,
+    }
+    rows: list[Row] = []
+    try:
+        model = ns.load(str(place.model), device=place.device, dtype=place.dtype or "float32")
+        for name, part in parts.items():
+            gc.collect()
+            try:
+                rows += part(place, model)
+            except Exception as error:  # whatever it is, the other parts are still worth having
+                rows.append(failed(name, error))
+        return rows
+    finally:
+        logging.disable(before)
+
+
+def scan(place: Place, model: Model) -> list[Row]:
+    """The whole scan against the forward that anyone would run, logits included, over the same tokens."""
+    cut = _windows(model, 2 if place.tiny else WINDOWS)
+    batch = min(BATCH, len(cut))
+    times = in_turn(
+        {
+            "plain": lambda: forward(model, cut, batch),
+            "scan": lambda: measure_neurons(model, cut, batch=batch, md_pairs=1024),
+        },
+        place.rounds(2),
+        warm=0,
+        device=place.device,
+    )
+    words = _vocabulary(model)
+    return [
+        row(
+            "scan, WD + moments + shape + MD / plain forward with logits",
+            times.ratio("scan", "plain"),
+            ("<=", 0.6 if words > WIDE else 1.0),
+            f"{times.range('scan', 'plain')} over {cut.tokens.size:,} tokens; plain {times.median('plain'):.1f} s, the "
+            f"scan {times.median('scan'):.1f} s; vocabulary of {words:,}",
+        )
+    ]
+
+
+def memory(place: Place, model: Model) -> list[Row]:
+    """Peak of a process that loads the model and scans, libraries included."""
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in model.module.parameters())
+    peak = call("benchmarks.bench_real:peak_of_scan", place.as_json()) if not place.tiny else peak_of_scan(vars(place))
+    allowed = 1.3 * weights + 1e9
+    return [
+        row(
+            "peak memory of load and scan / (1.3 x the weights + 1 GB)",
+            peak / allowed,
+            ("<=", 1),
+            f"{peak / 1e6:,.0f} MB, Python and libraries included; the weights {weights / 1e6:,.0f} MB",
+        )
+    ]
+
+
+def peak_of_scan(place: dict[str, Any]) -> int:
+    """Bytes of this process at the worst moment of loading the model and scanning 8,192 tokens."""
+    where = Place(**place)
+    model = ns.load(str(where.model), device=where.device, dtype=where.dtype or "float32")
+    measure_neurons(model, _windows(model, 2 if where.tiny else 16), batch=2 if where.tiny else BATCH, md_pairs=1024)
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+
+
+def intervention(place: Place, model: Model) -> list[Row]:
+    """A forward pass with 1% of the neurons clamped, against the plain one and the peers."""
+    ids: Any = torch.from_numpy(_windows(model, 2).tokens).to(model.device)
+    neurons = bench_intervene.chosen(model, 0.01)
+    ours, plain = bench_intervene.ours(model, ids, neurons), bench_intervene.plain(model, ids)
+    times = in_turn({"plain": plain, "ours": ours}, place.rounds(9), device=place.device)
+    name = "forward under intervention (1% of neurons)"
+    rows = [
+        row(
+            f"{name} / plain forward",
+            times.ratio("ours", "plain"),
+            ("<=", 1.02),
+            f"{times.range('ours', 'plain')} of {ids.numel():,} tokens; plain {times.median('plain'):.2f} s",
+        )
+    ]
+    for peer, make in bench_intervene.PEERS.items():
+        gc.collect()
+        try:
+            theirs = make(copy.deepcopy(model.module), model, ids, neurons)
+            off = bench_intervene.compare(theirs(), ours(), plain())
+            times = in_turn({"theirs": theirs, "ours": ours}, place.rounds(5), device=place.device)
+        except Exception as error:  # not installed, or not up to this model
+            rows.append(failed(f"{name}: {peer} / ours", error, (">", 1)))
+            continue
+        detail = f"{times.range('theirs', 'ours')}; logits differ by {off:.1e} of what the intervention does to them"
+        ratio = times.ratio("theirs", "ours")
+        rows.append(row(f"{name}: {peer} / ours", ratio, (">", 1), f"{detail}{bench_intervene.NOTES[peer]}"))
+    return rows
+
+
+def pairs(place: Place, model: Model) -> list[Row]:
+    """A sample of BLiMP and of TSE against the peers, as in `bench_pairs`."""
+    rows: list[Row] = []
+    own = wrap(model.module, copy.deepcopy(model.tokenizer), model.source.name)  # minicons sets a padding token on it
+    for suite, targets in TARGETS.items():
+        try:
+            sample = bench_pairs.read(suite, 2 if place.tiny else PAIRS[suite])
+        except FileNotFoundError as error:
+            rows += [failed(bench_pairs.name(suite, peer), error, target) for peer, target in targets.items()]
+            continue
+        rows += bench_pairs.against(place, suite, sample, targets, own)
+    return rows
+
+
+def tasks(place: Place, model: Model) -> list[Row]:
+    """Tasks on the intervened model by us, against the harness's own pass over them on the plain one."""
+    chosen = _tasks(2 if place.tiny else ITEMS)
+    neurons = select.random(Layout.of(model.sites), 0.01, seed=0)
+    harness = Harness()
+    run: dict[str, Any] = {
+        "task_dict": {"tasks": dict(chosen.loaded), "groups": {}, "group_map": {}},
+        "samples": chosen.limited,
+        "cache_requests": False,
+        "bootstrap_iters": 0,
+    }
+
+    def theirs(batch: int) -> None:
+        from lm_eval.models.huggingface import HFLM
+
+        tokenizer = copy.deepcopy(model.tokenizer)
+        lm = HFLM(pretrained=model.module, tokenizer=tokenizer, max_length=model.context, batch_size=batch)
+        harness.evaluate(lm=lm, **run)
+
+    def ours() -> None:
+        with ns.intervene(model, neurons, zero="negative"):
+            score_tasks(model, chosen)
+
+    works: dict[str, Callable[[], object]] = {"ours": ours}
+    works |= {f"batches of {batch}": lambda batch=batch: theirs(batch) for batch in (8, 32)}
+    times = in_turn(works, 1, warm=0, device=place.device)
+    best = min((name for name in works if name != "ours"), key=times.median)
+    return [
+        row(
+            "tasks under intervention / lm-evaluation-harness on the plain model",
+            times.ratio("ours", best),
+            ("<=", 1.0),
+            f"{len(chosen)} items of {len(chosen.loaded)} tasks; the harness in {best}, its "
+            f"best, {times.median(best):.1f} s, ours {times.median('ours'):.1f} s",
+        )
+    ]
+
+
+def loading(place: Place, model: Model) -> list[Row]:
+    """Load of a file that was converted before, against transformers' load of the converted folder."""
+    path, dtype = Path(str(place.model)), DTYPES[place.dtype or "float32"]
+
+    def plain(folder: Path) -> None:
+        AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+        AutoTokenizer.from_pretrained(folder)
+
+    if path.suffix != ".gguf":
+        return []
+    with converted(path, dtype, cache_folder()) as (folder, _):
+        works = {"plain": lambda: plain(folder), "ours": lambda: ns.load(str(path), device="cpu")}
+        times = in_turn(works, place.rounds(5))
+    return [
+        row(
+            "second load of a GGUF file / transformers' load of the same weights",
+            times.ratio("ours", "plain"),
+            ("<=", 1.3),
+            f"{times.range('ours', 'plain')}; transformers {times.median('plain'):.2f} s, ours "
+            f"{times.median('ours'):.2f} s with the check of all sites",
+        )
+    ]
+
+
+def _tasks(limit: int) -> TaskSet:
+    beside = Path(os.environ.get("NEGSPACE_SHARED", Path(__file__).parents[2] / "shared")) / "data" / "tasks"
+    folder = beside if beside.is_dir() else tasks_path()
+    return read_tasks(known_tasks(folder), folder=folder, limit=limit)
+
+
+def _vocabulary(model: Model) -> int:
+    return int(model.module.config.get_text_config(decoder=True).vocab_size)
+
+
+def _windows(model: Model, count: int) -> Windows:
+    """Windows of random tokens: times do not depend on what a text says."""
+    window = min(WINDOW, model.context or WINDOW)
+    tokens = np.random.default_rng(0).integers(5, _vocabulary(model), (count, window))
+    return Windows(tokens, np.zeros(tokens.shape, bool), window, window, "auto", "random tokens", "none", count)
