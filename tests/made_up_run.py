@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 
 from negspace.analyses.ablation.columns import TABLES
 from negspace.analyses.ablation.dissociation import TABLES as DISSOCIATION
+from negspace.experiment.examples import EXAMPLES
 from negspace.experiment.run import History, Part, Run
 from negspace.neurons.layout import Layout
 from negspace.neurons.neuronset import NeuronSet
@@ -211,6 +213,22 @@ def pairs_part(names: tuple[str, ...], tokens: tuple[str, ...]) -> Part:
     return Part("differentiation", "Differentiation of near inputs", table, PAIRS)
 
 
+def examples_of(names: tuple[str, ...], tokens: tuple[str, ...]) -> pd.DataFrame:
+    """Example tokens of neurons LAYER.INDEX, one of each window, at both ends."""
+    rows: list[dict[str, Any]] = []
+    for name in names:
+        layer, neuron = map(int, name.split("."))
+        key = {"name": name, "layer": layer, "branch": "mlp", "expert": -1, "neuron": neuron}
+        for end, sign in (("lowest", -1), ("highest", 1)):
+            for rank, token in enumerate(tokens, start=1):
+                values = [None, 0.25, sign * 2.0, -0.5]
+                row = {"end": end, "rank": rank, "window": rank, "place": 2, "token": token, "activation": sign * 2.0}
+                context = ["", f"before {token}", token, f"{token} after"]
+                row |= {"context": json.dumps(context), "activations": json.dumps(values), "focus": 2}
+                rows.append({**key, **row})
+    return EXAMPLES.of(rows)
+
+
 def made_up(
     label: str = "made-up",
     *,
@@ -219,8 +237,9 @@ def made_up(
     parts: tuple[Part, ...] = (),
     notes: tuple[str, ...] = (),
     seed: int = 0,
+    examples: pd.DataFrame | None = None,
 ) -> Run:
-    """A run with a scan and the main study, and whatever other analyses are given."""
+    """A run with a scan and the main study, and whatever other analyses and example tokens are given."""
     scan = scan_of(layers, width, seed)
     study = {"model": label, "by": "wd", "zero": "negative", "mode": None, "shares": [0.01], "alpha": 0.05}
     study |= {"draws": 2000, "seed": 0, "protocol": "paper", "matched": True, "analyses": {"ablation": {}}}
@@ -237,4 +256,4 @@ def made_up(
     sets = {one.origin: one for one in (top, scan.random(seed=0, like=top))}
     history = History("2026-01-02T03:04:05+00:00", "2026-01-02T04:04:05+00:00", 1800.0, 12, 1, {"machine": "x86_64"})
     made = {part.name: part for part in (parts or (ablation_part(),))}
-    return Run(label, manifest, made, scan, sets, history)
+    return Run(label, manifest, made, scan, sets, history, examples=examples)

@@ -13,7 +13,9 @@ from typer.testing import CliRunner
 from negspace.cli import app
 from negspace.cli.guard import OUR_ERROR, STOPPED, USER_ERROR
 from negspace.experiment.config import Study
+from negspace.experiment.examples import EXAMPLES
 from negspace.experiment.schema import describe
+from negspace.experiment.schema import schema as schema_of
 from negspace.study.presets import PRESETS
 from negspace.study.registry import OWN, analysis
 
@@ -94,6 +96,7 @@ def tables() -> str:
         "A run's tables are in `RUN/tables`, each as Parquet and as CSV, with this schema in `COLUMNS.md`. "
         "Intervals have the study's level, 1 − `alpha`. p-values are two-sided. A missing value is missing, never 0.",
     ]
+    parts += ["## Every run", describe(schema_of(EXAMPLES)).replace("## ", "### ")]
     for name in OWN:
         kind = analysis(name)
         schema = describe(kind.schema).replace("## ", "### ")

@@ -16,6 +16,7 @@ from typing import Any
 from benchmarks.bench_scaling import PAIR_TOKENS, SCAN
 
 from negspace.experiment.config import Study
+from negspace.experiment.examples import windows_read
 from negspace.experiment.lab import Lab
 from negspace.experiment.plan import Load
 from negspace.experiment.workbench import Facts, TaskFacts
@@ -24,7 +25,7 @@ from negspace.neurons.layout import Layout
 from negspace.runs.store import Store
 from negspace.study.presets import from_preset
 from negspace.study.registry import analysis, sections
-from negspace.text.windows import STATISTICS_TOKENS
+from negspace.text.windows import STATISTICS_TOKENS, WINDOW
 
 GPUS = (1, 8, 64)
 """Numbers of GPUs that are projected."""
@@ -195,13 +196,13 @@ class _Priced(Lab):
 
 
 def _kind(what: str) -> str:
-    return {"blimp": "minimal pairs", "tse": "minimal pairs"}.get(what, what)
+    return {"blimp": "minimal pairs", "tse": "minimal pairs", "examples": "perplexity"}.get(what, what)
 
 
 def plan(shape: Shape, assumed: Assumptions, units: Mapping[str, float]) -> dict[str, tuple[int, float]]:
     """Analysis -> cells and tokens of `--preset paper-full` on a model, beyond those of the analyses before it.
 
-    The scan is under "scan".
+    The scan is under "scan", the example tokens of its neurons under "examples".
 
     Args:
         units: multiples of the tokens, by kind of cell; all 1 for the planner's own count.
@@ -218,7 +219,7 @@ def plan(shape: Shape, assumed: Assumptions, units: Mapping[str, float]) -> dict
     study, _ = from_preset("paper-full", given)
     lab = _Priced(study, _facts(shape, assumed), Store(Path()), None)  # type: ignore[arg-type]
     lab.units = units
-    loads = {"scan": Load({("scan", ""): lab.cost("scan")})}
+    loads = {name: Load({(name, ""): lab.cost(name)}) for name in ("scan", "examples")}
     for name, settings in sections(study).items():
         read = _read(study, name, settings, shape, assumed, units)
         loads[name] = analysis(name)(settings, lab, read).load().beyond(loads.values())
@@ -238,6 +239,7 @@ def _facts(shape: Shape, assumed: Assumptions) -> Facts:
         perplexity=("", ""),
         tokens={
             "scan": SCAN * STATISTICS_TOKENS,
+            "examples": float(WINDOW * len(windows_read(STATISTICS_TOKENS // WINDOW, WINDOW, WINDOW // 2))),
             "perplexity": assumed.predicted.value,
             **{name: PAIR_TOKENS * number for name, (_, _, number) in pairs.items()},
             "tasks": assumed.tasks.value,

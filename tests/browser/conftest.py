@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tools.axe import SCRIPT, VERSION
 
-from made_up_run import HOSTILE, TABLED, ablation_part, made_up, pairs_part
+from made_up_run import HOSTILE, TABLED, ablation_part, examples_of, made_up, pairs_part
 from negspace.experiment.run import Run
 from negspace.report.page import write_report
 
@@ -122,7 +122,11 @@ def hostile_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report in which every text from data is hostile."""
     pairs = pairs_part(("2.7",), TABLED)
     parts = (ablation_part(groups=TABLED, name=HOSTILE[0]), pairs)
-    runs = [made_up(HOSTILE[1], parts=parts, notes=HOSTILE), made_up(HOSTILE[2], parts=parts, seed=1)]
+    examples = examples_of(("1.5",), TABLED)
+    runs = [
+        made_up(HOSTILE[1], parts=parts, notes=HOSTILE, examples=examples),
+        made_up(HOSTILE[2], parts=parts, seed=1),
+    ]
     return write_report(runs, tmp_path_factory.mktemp("report") / "hostile.html")
 
 

@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 from playwright.sync_api import expect
 
-from made_up_run import HOSTILE, NOT_LETTERS, TABLED, ablation_part, dissociated, made_up
+from made_up_run import HOSTILE, NOT_LETTERS, TABLED, ablation_part, dissociated, examples_of, made_up
+from negspace.report.neurons import EXAMPLED, NO_EXAMPLES
 from negspace.report.page import write_report
 from negspace.report.sections import figures_of
 from negspace.report.text import visible
@@ -226,6 +227,25 @@ def test_a_neuron_that_no_analysis_looked_at_has_its_distribution(open_report: C
     assert "come with the atlas analysis" in page.locator("#explorer").inner_text()
 
 
+def test_a_run_of_any_analysis_shows_example_tokens(open_report: Callable) -> None:
+    opened = open_report(made_up(examples=examples_of(("1.5",), (" cat", " dog"))), at="neuron=1.5")
+    page = opened.page
+    assert page.locator("#explorer .context").count() == 4
+    assert page.locator("#explorer .here").all_inner_texts() == [" cat", " dog"] * 2
+    assert page.locator("#explorer .here").first.get_attribute("title") == "−2"
+    assert "neg" in str(page.locator("#explorer .here").first.get_attribute("class"))
+    assert EXAMPLED in page.locator("#explorer").inner_text()
+    opened.turn("neuron=1.6")
+    assert page.locator("#explorer .context").count() == 0
+
+
+def test_a_run_of_an_earlier_version_says_how_to_get_example_tokens(open_report: Callable, plain_report: Path) -> None:
+    opened = open_report(path=plain_report, at="neuron=1.5")
+    assert NO_EXAMPLES in opened.page.locator("#explorer").inner_text()
+    opened.turn("neuron=2.7")
+    assert NO_EXAMPLES in opened.page.locator("#explorer").inner_text()
+
+
 def test_the_distribution_of_a_neuron_is_the_one_that_the_scan_keeps(open_report: Callable) -> None:
     run = made_up(layers=4, width=2000)
     assert run.scan is not None
@@ -275,6 +295,12 @@ def test_hostile_text_is_shown_and_does_nothing(open_report: Callable, hostile_r
     contexts = page.locator("#explorer .context").all_inner_texts()
     assert all(visible(text) in shown for text in HOSTILE)
     assert all(any(visible(text) in context for context in contexts) for text in TABLED)
+    opened.go("neuron=1.5")
+    for group, sign in (("The lowest pre-activations", "-"), ("The highest pre-activations", "+")):
+        heading = page.locator("#explorer h4", has_text=group)
+        contexts = heading.locator("xpath=following-sibling::div").all_inner_texts()[: len(TABLED)]
+        wanted = [f"{sign}2.00before {text}{text}{text} after" for text in map(visible, TABLED)]
+        assert [context.replace("\n", "") for context in contexts] == wanted
     assert page.evaluate("window.hit") is None
     assert page.locator("#main img, #main script, #explorer img, #explorer script").count() == 0
     content = page.content()

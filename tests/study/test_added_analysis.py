@@ -109,6 +109,19 @@ def test_tables_of_one_name_are_refused(install: Install, tiny_fields: dict[str,
 
 
 @pytest.mark.usefixtures("depth")
+def test_a_table_of_the_name_of_one_that_every_run_has_is_refused(
+    install: Install, tiny_fields: dict[str, Any]
+) -> None:
+    source = (
+        "import negspace_depth\n\n\nclass Mine(negspace_depth.Depth):\n    name = 'mine'\n"
+        "    schema = {'examples': negspace_depth.TABLE}\n"
+    )
+    install("mine", source, {"mine": "mine:Mine"})
+    with pytest.raises(StudyError, match="a table 'examples', as every run has one of its own"):
+        sections(configure({**tiny_fields, "analyses": ["mine"]}))
+
+
+@pytest.mark.usefixtures("depth")
 def test_two_ways_to_compute_one_kind_of_cell_are_refused(install: Install) -> None:
     source = (
         "import negspace_depth\n\n\nclass Other(negspace_depth.Depth):\n    name = 'other_residual'\n"

@@ -41,7 +41,7 @@ def test_a_plan_counts_what_analyses_share_once(tiny_fields: dict[str, Any], tmp
     assert plan.cells == len(list((tmp_path / "run" / "cells").iterdir()))
     # Of the twelve conditions of dose, four were ablation's: the plain model, the top set and two random ones.
     assert plan.loads["dose"].cells == 3 * (12 - 4)
-    assert set(announced[0].loads) == {"scan", *ANALYSES}
+    assert set(announced[0].loads) == {"scan", "examples", *ANALYSES}
     # At every moment the run knows what remains.
     assert all(now.computed + now.left == plan.cells for now in seen)
     assert seen[-1].ahead == 0
@@ -65,6 +65,7 @@ def test_costs_are_the_tokens_that_the_model_reads(tiny_fields: dict[str, Any]) 
         handle.remove()
     assert facts.tokens["perplexity"] == bench.windows.tokens.size
     assert facts.tokens["scan"] == 8 * 64
+    assert facts.tokens["examples"] == 4 * 64
 
 
 def _tokens(kwargs: dict[str, Any]) -> int:

@@ -9,13 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from negspace.analyses.ablation.columns import TABLES
+from negspace.analyses.ablation import columns
 from negspace.errors import RecordError
+from negspace.experiment.examples import EXAMPLES
 from negspace.runs.store import Store
 from negspace.significance import Nesting, compare, correct
 from negspace.study.tables import Tables
 
 Run = tuple[Path, Tables]
+TABLES = {**columns.TABLES, EXAMPLES.name: EXAMPLES}
 
 
 def _items(run: Run, condition: str, kind: str) -> pd.DataFrame:

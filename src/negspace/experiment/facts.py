@@ -43,8 +43,9 @@ class Facts:
     perplexity: tuple[str, str]
     """Name of the text for perplexity, and hash of the windows' tokens."""
     tokens: Mapping[str, float]
-    """"scan", "perplexity", each kind of pairs, "tasks" -> tokens that the model reads for it: of pairs those that are
-    left when what sentences begin with in common is read once, of tasks an estimate from some of their requests."""
+    """"scan", "examples", "perplexity", each kind of pairs, "tasks" -> tokens that the model reads for it: of pairs
+    those that are left when what sentences begin with in common is read once, of tasks an estimate from some of their
+    requests."""
     pairs: Mapping[str, tuple[str, str, int]]
     """Kind of pairs -> their name, hash and number."""
     tasks: TaskFacts | None

@@ -1,8 +1,9 @@
-"""Handlers that compute cells on a workbench: scans whole and in parts, perplexity, minimal pairs, tasks."""
+"""Handlers that compute cells on a workbench: scans whole and in parts, perplexity, pairs, tasks, example tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from negspace.experiment.cells import CUT_BY
+from negspace.experiment.examples import examples, windows_read
 from negspace.experiment.workbench import Handler, Workbench
 from negspace.neurons.scan import scan_windows
 from negspace.runs.cell import Cell
@@ -19,6 +21,9 @@ from negspace.score.perplexity import perplexity
 from negspace.score.tasks import tasks
 from negspace.stats.pair_rows import PairSample
 from negspace.stats.parts import bounds, gather_part, grids_to_table, part_to_table, pilot
+from negspace.stats.readings import batches_of, readings
+from negspace.text.alignment import window_offsets
+from negspace.text.names import partial_tokens, pieces, token_names
 from negspace.text.windows import Windows, make_windows
 
 Results = tuple[Mapping[str, Any], pd.DataFrame]
@@ -134,6 +139,28 @@ def _tasks(bench: Workbench, cell: Cell, step: Step) -> Results:
     return results, made.items
 
 
+def _examples(bench: Workbench, cell: Cell, step: Step) -> Results:
+    """Example tokens, from some windows of the scan."""
+    model, cut = bench.model, windows_of(bench, cell.spec)
+    windows = windows_read(len(cut), cut.window, cut.stride)
+    ids, special = cut.tokens[windows], cut.special[windows]
+    # It has no text before it, and models treat it unlike any other, whichever token it is.
+    special[:, 0] = True
+    # In a layer that a pass runs several times, a neuron has several values at a token.
+    once = {site.path for site in model.sites if site.passes == 1}
+    chosen = {path: flat for path, flat in cell.inputs["chosen"].indices.items() if path in once}
+    batches = batches_of(replace(cut, tokens=ids, special=special))
+    names, partial = token_names(model.tokenizer, np.unique(ids)), {}
+    start = end = np.zeros_like(ids)
+    if model.tokenizer.is_fast:  # a slow one does not say of which character a token is a part
+        partial = partial_tokens(model.tokenizer, np.unique(ids))
+        start, end = window_offsets(bench.statistics, cut, model.tokenizer, windows)
+    texts = pieces(bench.statistics.text, ids, start, end, names, partial)
+    called = [names[token] for token in ids.ravel().tolist()]
+    made = examples(readings(model, batches, chosen, progress=step), called, texts, windows)
+    return {"windows": len(windows), "window": cut.window}, made
+
+
 HANDLERS: Mapping[str, Handler] = {
     "scan": _scan,
     "scan_grids": _grids,
@@ -141,5 +168,6 @@ HANDLERS: Mapping[str, Handler] = {
     "perplexity": _perplexity,
     "pairs": _pairs,
     "tasks": _tasks,
+    "examples": _examples,
 }
 """Kind of cell -> what computes it."""

@@ -94,6 +94,29 @@ class Lab:
         histograms = Histograms.from_json(record.results["histograms"])
         return Scan(record.items, info, tuple(record.results["warnings"]), histograms)
 
+    @cached_property
+    def examples(self) -> Record | None:
+        """Example tokens of the neurons whose distributions the scan keeps, computed when first asked for; None if it
+        keeps none."""
+        cell = self._examples_cell
+        return None if cell is None else self.run([cell])[0]
+
+    @property
+    def unscored(self) -> frozenset[str]:
+        """Keys of the cells that score nothing and that every study has, as far as they are known before any work."""
+        cell = self._examples_cell if self._recorded(self.scan_cell) else None
+        return frozenset({self.scan_cell.key} | (set() if cell is None else {cell.key}))
+
+    @property
+    def _examples_cell(self) -> Cell | None:
+        kept = self.scan.histograms
+        if kept is None or not len(kept):
+            return None
+        chosen = NeuronSet.from_rows(kept.rows, self.facts.layout, "neurons whose distributions are kept")
+        options = {name: self.scan_cell.spec[name] for name in ("text", *CUT_BY)} | {"chosen": chosen.key}
+        version, cost = VERSIONS["examples"], self.cost("examples")
+        return self.cell("examples", version, options, "example tokens", cost, chosen=chosen)
+
     def condition(
         self,
         name: str,
@@ -201,7 +224,7 @@ class Lab:
         self.saved.add(neurons.save(folder / f"{file}.json").name)
 
     def cost(self, what: str) -> float:
-        """Tokens that the model reads for "scan", "perplexity", a suite, or "tasks"."""
+        """Tokens that the model reads for "scan", "examples", "perplexity", a suite, or "tasks"."""
         return self.facts.tokens[what]
 
     def _scan_in_parts(self) -> Part:

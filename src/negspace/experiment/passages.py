@@ -21,7 +21,7 @@ from negspace.runs.cell import Cell, digest
 from negspace.runs.engine import Step
 from negspace.text.alignment import align, token_offsets
 from negspace.text.content import is_conllu
-from negspace.text.names import partial_tokens, token_names
+from negspace.text.names import partial_tokens, pieces, token_names
 from negspace.text.source import Source, Text, read_text
 from negspace.text.tagged import Tagged, tag_text
 from negspace.text.windows import Bos, Windows, make_windows
@@ -134,7 +134,7 @@ def make_passages(
             "at": chosen[spot.ravel()],
             "token": ids.ravel(),
             "name": [names[int(token)] for token in ids.ravel()],
-            "text": _pieces(stream.text, ids, aligned.start[chosen], aligned.end[chosen], names, partial),
+            "text": pieces(stream.text, ids, aligned.start[chosen], aligned.end[chosen], names, partial),
             "special": cut.special[chosen].ravel(),
             "frequency": frequency[ids.ravel()],
             "upos": aligned.upos[chosen].ravel(),
@@ -228,33 +228,6 @@ def _tag(text: Text, cut: Windows, chosen: np.ndarray, model: Model, tagger: Any
     span = np.searchsorted(offsets, words.start, side="right") - 1
     shift = np.array([begin for begin, _ in spans])[span] - offsets[span]
     return replace(words, text=text, start=words.start + shift, end=words.end + shift)
-
-
-def _pieces(
-    text: str,
-    ids: np.ndarray,
-    start: np.ndarray,
-    end: np.ndarray,
-    names: Mapping[int, str],
-    partial: Mapping[int, str],
-) -> list[str]:
-    """Return the data of each token; all arrays are [windows, window]."""
-    pieces = []
-    for tokens, starts, ends in zip(ids.tolist(), start.tolist(), end.tolist(), strict=True):
-        before = None
-        for token, *span in zip(tokens, starts, ends, strict=True):
-            if token in partial:
-                pieces.append("" if span == before else _with(partial[token], text[span[0] : span[1]]))
-                before = span
-            else:
-                pieces.append(names[token])
-                before = None
-    return pieces
-
-
-def _with(before: str, characters: str) -> str:
-    """Characters with the text that comes before them in a token; offsets leave white space out, and only that."""
-    return characters if characters.startswith(before) else before + characters
 
 
 def _widened(text: str, begin: int, stop: int) -> tuple[int, int]:

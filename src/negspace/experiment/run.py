@@ -66,6 +66,8 @@ class Run:
     """When and where."""
     claims: Sequence[Claim] = ()
     """Its answers to the paper's claims."""
+    examples: pd.DataFrame | None = None
+    """Example tokens of neurons (`examples.EXAMPLES`); None in a run that an earlier version finished."""
 
     @property
     def study(self) -> Mapping[str, Any]:

@@ -19,6 +19,7 @@ import torch
 from negspace.controls import rectifies
 from negspace.errors import ModelError, PairsError, StudyError, TasksError
 from negspace.experiment.config import Study
+from negspace.experiment.examples import windows_read
 from negspace.experiment.facts import Facts, Survey, TaskFacts
 from negspace.intervention import Intervention, intervene
 from negspace.memory import Frugal, give_back
@@ -35,10 +36,10 @@ from negspace.score.tasks import TaskSet, read_tasks
 from negspace.text.pairs import PairSet, read_pairs
 from negspace.text.source import Text, read_text
 from negspace.text.suites import SUITES, TITLES
-from negspace.text.windows import Windows, make_windows, statistics_tokens
+from negspace.text.windows import Windows, make_windows, statistics_windows
 from negspace.threads import candidates, choose, warm_rate
 
-_OWN = frozenset({"scan", "scan_grids", "scan_part", "perplexity", "pairs", "tasks"})
+_OWN = frozenset({"scan", "scan_grids", "scan_part", "perplexity", "pairs", "tasks", "examples"})
 """Kinds of cells that are about the workbench's own model, and no other."""
 _AT_ONCE = 16
 """Most windows that a trial of the model's speed reads."""
@@ -221,10 +222,11 @@ class Workbench:
     def _tokens(self) -> dict[str, float]:
         """Return the number of tokens that the model reads for each score."""
         model, windows, s = self.model, self.windows, self.study
-        scanned = statistics_tokens(
+        count, size, stride = statistics_windows(
             self.statistics, model.tokenizer, window=s.window, stride=s.stride, windows=s.windows, context=model.context
         )
-        made = {"scan": float(scanned), "perplexity": float(windows.tokens.size)}
+        made = {"scan": float(count * size), "examples": float(len(windows_read(count, size, stride)) * size)}
+        made["perplexity"] = float(windows.tokens.size)
         made |= {name: float(tokens_of(prepared.forest)) for name, prepared in self.prepared.items()}
         if self.tasks is not None:
             made["tasks"] = self.tasks.tokens(model.tokenizer)

@@ -85,10 +85,11 @@ def _ablation(tables: Tables, console: Console, detail: bool) -> None:
 
 
 def to_json(tables: Tables) -> str:
-    """The manifest, all tables and the verdict as one JSON object; missing numbers are null."""
+    """The manifest, the tables of all analyses and the verdict as one JSON object; missing numbers are null."""
+    of_analyses = [one for made in tables.by_analysis.values() for one in made.items()]
     content = {
         "run": tables.manifest,
-        "tables": {name: json.loads(table.to_json(orient="records")) for name, table in tables.all.items()},
+        "tables": {name: json.loads(table.to_json(orient="records")) for name, table in of_analyses},
         "verdict": tables.verdict,
     }
     return json.dumps(content, indent=1, ensure_ascii=False)

@@ -143,7 +143,7 @@ def choose(study: Study, model: Model | None = None) -> tuple[Budget, Model]:
             raise StudyError(
                 f"a study in {study.budget}",
                 f"{_duration(costs.exactly(least) / rate)} at {rate:,.0f} tokens per second for the least that can be "
-                f"judged ({_named(least)}), of which the scan takes {_duration(costs.scan / rate)}",
+                f"judged ({_named(least)}), of which the scan takes {_duration(costs.shared['scan'] / rate)}",
                 "give more time, fewer shares or analyses, or fewer windows of the scan (windows)",
             )
         best = min(fitting, key=lambda sizes: costs.merit(sizes, rate))
@@ -173,7 +173,7 @@ class _Costs:
         self.pairs: Mapping[str, PairSet] = whole.pairs
         self.tasks = {name: len(rows) for name, rows in whole.tasks.indices.items()} if whole.tasks else {}
         self.item = whole.tasks.tokens(bench.model.tokenizer) / len(whole.tasks) if whole.tasks else 0.0
-        self.scan = survey.facts.tokens["scan"]
+        self.shared = {name: survey.facts.tokens[name] for name in ("scan", "examples")}
         self.window = bench.windows.window
         self.available = bench.windows.available
         self.groups = {
@@ -195,7 +195,7 @@ class _Costs:
     def tokens(self, sizes: Mapping[str, int]) -> dict[str, float]:
         """Score -> tokens that the model reads for it under one condition."""
         limit, windows = self._size(sizes, "limit"), self._size(sizes, "perplexity_windows")
-        read = {"scan": self.scan, "perplexity": float(min(windows or self.available, self.available) * self.window)}
+        read = {**self.shared, "perplexity": float(min(windows or self.available, self.available) * self.window)}
         read |= {suite: self._pair_tokens(suite, limit) for suite in self.pairs}
         if self.tasks:
             read["tasks"] = self.item * sum(min(limit or items, items) for items in self.tasks.values())
@@ -205,12 +205,12 @@ class _Costs:
         """Tokens that a study of these sizes reads, by the price of each score."""
         random = self._size(sizes, "random") or 0
         if random not in self._priced:
-            names = [name for name in self.tokens(sizes) if name != "scan"]
-            nothing = {**dict.fromkeys(names, 0.0), "scan": self.scan}
+            names = [name for name in self.tokens(sizes) if name not in self.shared]
+            nothing = {**dict.fromkeys(names, 0.0), **self.shared}
             fixed = self._read(random, nothing)
             self._priced[random] = fixed, {name: self._read(random, {**nothing, name: 1.0}) - fixed for name in names}
         fixed, prices = self._priced[random]
-        return fixed + sum(prices[name] * read for name, read in self.tokens(sizes).items() if name != "scan")
+        return fixed + sum(prices[name] * read for name, read in self.tokens(sizes).items() if name in prices)
 
     def exactly(self, sizes: Mapping[str, int]) -> float:
         """The same by its own plan, with the tokens of its own pairs counted."""
@@ -282,7 +282,7 @@ class _Costs:
         lab = Lab(study, replace(self.survey.facts, tokens=tokens), store, engine)
         chosen = sections(study)
         loads = [analysis(name)(chosen[name], lab, read).load() for name, read in self.survey.read.items()]
-        return tokens["scan"] + sum(read for _, read in work(union(loads)).values())
+        return sum(self.shared.values()) + sum(read for _, read in work(union(loads)).values())
 
     def _size(self, sizes: Mapping[str, int], name: str) -> int | None:
         return sizes[name] if name in sizes else getattr(self.study, name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ _FREE = ("resources", "batch", "device", "budget")
 """Fields of a study that change no result, and so are no departure."""
 
 
-def lock(store: Store, file: str | Path | None, study: Study, facts: Facts, scan: str) -> dict[str, Any] | None:
+def lock(
+    store: Store, file: str | Path | None, study: Study, facts: Facts, unscored: Collection[str]
+) -> dict[str, Any] | None:
     """Lock a plan, or compare a study with the one that was locked.
 
     A file that is not there is written; one that is there is the plan. The run folder keeps a copy, with the number of
@@ -29,7 +31,7 @@ def lock(store: Store, file: str | Path | None, study: Study, facts: Facts, scan
         store: the run folder, held by this process.
         file: of the plan; None: that of the run folder, if it has any.
         study, facts: what is about to be done, and on what.
-        scan: key of the scan's cell, which is no score.
+        unscored: keys of cells that are no scores.
 
     Returns:
         For the manifest: sha256 of the plan, how many scores there were before, and the departures in words. None
@@ -57,7 +59,7 @@ def lock(store: Store, file: str | Path | None, study: Study, facts: Facts, scan
                 "give the plan that was locked there, or a new folder with --out",
             )
         if held is None:
-            scored = sum(cell.stem != scan for cell in (store.folder / "cells").glob("*.parquet"))
+            scored = sum(cell.stem not in unscored for cell in (store.folder / "cells").glob("*.parquet"))
             held = {"plan": given, "scored_before": scored}
             store.write_file(PLAN_FILE, _bytes(held))
     if held is None:

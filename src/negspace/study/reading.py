@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from negspace.errors import RecordError
+from negspace.experiment.examples import EXAMPLES
 from negspace.experiment.run import History, Part, Run
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.scan import Scan
@@ -45,7 +46,8 @@ def read_run(folder: str | Path) -> Run:
     label = _label(tables.manifest["model"])
     origins = {path.origin: path for path in sets}
     history, claims = read_history(store.folder), tuple(tables.claims())
-    return Run(label, tables.manifest, parts, scan, origins, history, claims)
+    examples = tables.all.get(EXAMPLES.name)
+    return Run(label, tables.manifest, parts, scan, origins, history, claims, examples)
 
 
 def read_runs(folders: Sequence[str | Path]) -> list[Run]:

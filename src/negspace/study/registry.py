@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from negspace.errors import StudyError
 from negspace.experiment.analysis import Analysis, Settings
 from negspace.experiment.config import Study, explain
+from negspace.experiment.examples import EXAMPLES
 from negspace.experiment.workbench import Handler
 
 GROUP = "negspace.analyses"
@@ -83,6 +84,9 @@ def sections(study: Study) -> dict[str, Settings]:
             except ValidationError as error:
                 raise explain(error, f"the analysis {name!r}", kinds[name].section) from error
             for table in kinds[name].schema:
+                if table == EXAMPLES.name:
+                    asked, said = f"the analysis {name!r}", f"a table {table!r}, as every run has one of its own"
+                    raise StudyError(asked, said, "rename the table")
                 if owner.setdefault(table, name) != name:
                     asked = f"the analyses {owner[table]!r} and {name!r} in one study"
                     raise StudyError(asked, f"a table {table!r} in both", "run them as two studies")

@@ -42,7 +42,7 @@ class Plan:
 
     loads: Mapping[str, Load]
     """Analysis -> its cells and tokens beyond those of the analyses before it and beyond what is recorded; the scan,
-    which all share, is under "scan"."""
+    which all share, is under "scan", and the tokens that the report shows of its neurons under "examples"."""
     recorded: int
     """Cells that are recorded already and cost nothing more."""
     rate: float
@@ -153,7 +153,7 @@ def run_study(
         with _engine(store, source, make_engine, progress, note) as engine:
             engine.tuner = source.rate
             lab = Lab(study, facts, store, engine)
-            locked = lock(store, plan, study, facts, lab.scan_cell.key)
+            locked = lock(store, plan, study, facts, lab.unscored)
             forecast = _plan(lab, survey)
             if announce:
                 announce(replace(forecast, budget=budget))
@@ -221,6 +221,7 @@ def _plan(lab: Lab, survey: Survey, *, stocked: bool = True) -> Plan:
     cells, how = (1, "") if parts == 1 else (parts + 2, f", in {parts} parts")
     parts_of_it = {("scan_part", str(number)): lab.cost("scan") / (cells - 1) for number in range(1, cells)}
     loads = {"scan": Load(parts_of_it | {("scan", ""): 0.0 if parts_of_it else lab.cost("scan")}, f"every neuron{how}")}
+    loads["examples"] = Load({("examples", ""): lab.cost("examples")}, "lowest and highest tokens of some neurons")
     for name, one in _analyses(lab, survey).items():
         loads[name] = one.load().beyond(loads.values())
     recorded: Sequence[Cell] = ()
@@ -238,8 +239,10 @@ def _run(lab: Lab, analyses: Mapping[str, Analysis[Any]], plan: Plan) -> dict[st
     """Run the analyses one after the other; what the run consists of."""
     whole = [one.load() for one in analyses.values()]
     left = [plan.loads[name] for name in analyses]
-    lab.expect_later([], left)
+    lab.expect_later([], [plan.loads["examples"], *left])
     made = lab.scan
+    lab.expect_later([], left)
+    examples = lab.examples
     parts = {}
     for number, (name, one) in enumerate(analyses.items()):
         lab.expect_later(whole[:number], left[number + 1 :])
@@ -260,6 +263,7 @@ def _run(lab: Lab, analyses: Mapping[str, Analysis[Any]], plan: Plan) -> dict[st
         "neurons": f.layout.neurons,
         "data": data,
         "scan": lab.scan_cell.key,
+        **({} if examples is None else {"examples": examples.key}),
         "analyses": parts,
         "notes": notes + [note for part in parts.values() for note in part.get("notes", [])],
     }

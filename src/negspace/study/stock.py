@@ -77,7 +77,7 @@ class Stock:
     recorded: Sequence[Cell]
     """Cells that are recorded."""
     left: Mapping[str, Load]
-    """Analysis, or "scan" -> what is left of its plan."""
+    """Analysis, "scan" or "examples" -> what is left of its plan."""
 
 
 def take_stock(lab: Lab, loads: Mapping[str, Load], make: Callable[[Lab], Mapping[str, Analysis[Any]]]) -> Stock:
@@ -88,7 +88,7 @@ def take_stock(lab: Lab, loads: Mapping[str, Load], make: Callable[[Lab], Mappin
 
     Args:
         lab: the study's.
-        loads: analysis, or "scan" -> what it takes beyond those before it.
+        loads: analysis, "scan" or "examples" -> what it takes beyond those before it.
         make: makes the analyses on another lab, by name.
 
     Raises:
@@ -98,7 +98,7 @@ def take_stock(lab: Lab, loads: Mapping[str, Load], make: Callable[[Lab], Mappin
     left = dict(loads)
     if not lab.store.cells.is_dir():
         return Stock((), left)
-    steps: dict[str, Callable[[], object]] = {"scan": lambda: looking.scan}
+    steps: dict[str, Callable[[], object]] = {"scan": lambda: looking.scan, "examples": lambda: looking.examples}
     steps |= {name: one.run for name, one in make(looking).items()}
     recorded = looking.counting.recorded
     for name, step in steps.items():

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from negspace.experiment.analysis import Book
 from negspace.experiment.claim import Claim
 from negspace.experiment.config import stored
-from negspace.experiment.schema import describe
+from negspace.experiment.examples import EXAMPLES
+from negspace.experiment.schema import describe, schema
 from negspace.runs.store import Store
 from negspace.study.registry import analysis
 
@@ -41,6 +42,9 @@ class Tables(Mapping[str, pd.DataFrame]):
             self.books[name] = Book(stored(self.manifest["study"]), part, self.manifest, store.require)
             self.by_analysis[name] = analysis(name).tabulate(self.books[name])
         self.all = {name: table for made in self.by_analysis.values() for name, table in made.items()}
+        # A run that an earlier version finished has none.
+        if key := self.manifest.get(EXAMPLES.name):
+            self.all[EXAMPLES.name] = EXAMPLES.of(store.require(key).items)
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         return self.all[name]
@@ -69,7 +73,8 @@ class Tables(Mapping[str, pd.DataFrame]):
     def describe(self) -> str:
         """The schema of the tables as a page of Markdown."""
         kinds = [analysis(name) for name in self.books]
-        return "\n".join([_PAGE, *(describe(kind.schema) for kind in kinds)])
+        common = schema(EXAMPLES) if EXAMPLES.name in self.all else {}
+        return "\n".join([_PAGE, *(describe(kind.schema) for kind in kinds), describe(common)])
 
     def write(self, store: Store) -> None:
         """Write every table as parquet and CSV into `tables/` of the run, and what their columns mean.

@@ -68,7 +68,7 @@ def align(tagged: Tagged, windows: Windows, tokenizer: PreTrainedTokenizerBase) 
         TextError: the tokenizer is a slow one, which knows no offsets; or the windows are not of this text and
             tokenizer.
     """
-    start, end = _window_offsets(tagged.text, windows, tokenizer)
+    start, end = window_offsets(tagged.text, windows, tokenizer)
     return Aligned(tagged, windows, start, end, words_of(tagged, start, end))
 
 
@@ -80,7 +80,7 @@ def reach(text: Text, windows: Windows, tokenizer: PreTrainedTokenizerBase) -> i
     """
     if len(windows) == windows.available:
         return len(text.text)
-    return int(_window_offsets(text, windows, tokenizer)[1].max())
+    return int(window_offsets(text, windows, tokenizer)[1].max())
 
 
 def words_of(tagged: Tagged, start: np.ndarray, end: np.ndarray) -> np.ndarray:
@@ -132,21 +132,34 @@ def token_offsets(
     return made.ids, start, end
 
 
-def _window_offsets(text: Text, windows: Windows, tokenizer: PreTrainedTokenizerBase) -> tuple[np.ndarray, np.ndarray]:
-    """Offsets [windows, window] of the windows' tokens; special tokens stand for no characters."""
+def window_offsets(
+    text: Text, windows: Windows, tokenizer: PreTrainedTokenizerBase, chosen: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """First character of each token of the windows, and one past its last; special tokens stand for no characters.
+
+    Args:
+        chosen: numbers of the windows to look at; None: all.
+
+    Returns:
+        Two int64 arrays [windows looked at, window].
+
+    Raises:
+        TextError: as `align`.
+    """
+    numbers = np.arange(len(windows)) if chosen is None else chosen
     lead = int(windows.bos == "always")
     ids, start, end = token_offsets(text.text, tokenizer, special=not lead)
     if lead and len(ids) and ids[0] == tokenizer.bos_token_id:  # written out in the text, and left out of the windows
         ids, start, end = ids[1:], start[1:], end[1:]
-    cells = (np.arange(len(windows)) * windows.stride)[:, None] + np.arange(windows.window - lead)
-    if int(cells.max()) >= len(ids) or (ids[cells] != windows.tokens[:, lead:]).any():
+    cells = (numbers * windows.stride)[:, None] + np.arange(windows.window - lead)
+    if int(cells.max()) >= len(ids) or (ids[cells] != windows.tokens[numbers, lead:]).any():
         raise TextError(
             f"the words of the tokens of {windows.text_name}",
             f"windows whose tokens are not those of {text.name} under this tokenizer",
             "make the windows from the tagged text itself, with the model's own tokenizer",
         )
     start, end = np.pad(start[cells], ((0, 0), (lead, 0))), np.pad(end[cells], ((0, 0), (lead, 0)))
-    return start, np.where(windows.special, start, end)
+    return start, np.where(windows.special[numbers], start, end)
 
 
 def _trimmed(text: str, start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
     from transformers import PreTrainedTokenizerBase
 
 _SPACE = "▁"
@@ -43,6 +44,41 @@ def partial_tokens(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> di
     """
     texts = {token: _entry_and_text(tokenizer, token)[1] for token in {int(token) for token in ids}}
     return {token: text.partition(_UNKNOWN)[0] for token, text in texts.items() if _UNKNOWN in text}
+
+
+def pieces(
+    text: str,
+    ids: np.ndarray,
+    start: np.ndarray,
+    end: np.ndarray,
+    names: Mapping[int, str],
+    partial: Mapping[int, str],
+) -> list[str]:
+    """Return what each token adds to its window: its name, but for a part of a character the whole of it, or nothing if
+    the token before it has that already.
+
+    Args:
+        text: the text that the tokens are of.
+        ids: int64 [windows, window] the tokens.
+        start, end: int64 [windows, window] the characters that each stands for, as `window_offsets` gives them.
+        names, partial: what `token_names` and `partial_tokens` give for these ids.
+    """
+    made = []
+    for tokens, starts, ends in zip(ids.tolist(), start.tolist(), end.tolist(), strict=True):
+        before = None
+        for token, *span in zip(tokens, starts, ends, strict=True):
+            if token in partial:
+                made.append("" if span == before else _with(partial[token], text[span[0] : span[1]]))
+                before = span
+            else:
+                made.append(names[token])
+                before = None
+    return made
+
+
+def _with(before: str, characters: str) -> str:
+    """Characters with the text that comes before them in a token; offsets leave white space out, and only that."""
+    return characters if characters.startswith(before) else before + characters
 
 
 def _entry_and_text(tokenizer: PreTrainedTokenizerBase, token: int) -> tuple[str, str]:

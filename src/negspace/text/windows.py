@@ -126,7 +126,7 @@ def make_windows(
     return Windows(tokens, flags, size, stride, bos, text.name, text.hash, available, tuple(notes))
 
 
-def statistics_tokens(
+def statistics_windows(
     text: Text,
     tokenizer: PreTrainedTokenizerBase,
     *,
@@ -134,18 +134,21 @@ def statistics_tokens(
     stride: int | None = None,
     windows: int | None = None,
     context: int | None = None,
-) -> int:
-    """About how many tokens all windows for statistics hold, from the beginning of the text alone.
+) -> tuple[int, int, int]:
+    """About what windows for statistics there will be, from the beginning of the text alone.
 
     Args:
         window, stride, windows, context: as for `make_windows`.
+
+    Returns:
+        Number of windows, tokens of a window, and tokens from the start of one to the start of the next.
     """
     head = text.text[:_HEAD]
     tokens = len(encoded(head, tokenizer, special=False).ids) / len(head) * len(text.text)
     size = window or min(WINDOW, context or WINDOW, int(tokens))
     step = stride or max(1, size // 2)
     available = max(1, int(tokens - size) // step + 1)
-    return size * min(windows or max(1, STATISTICS_TOKENS // size), available)
+    return min(windows or max(1, STATISTICS_TOKENS // size), available), size, step
 
 
 def default_window(requested: int | None, context: int | None, tokens: int, *, name: str = "the text") -> int:

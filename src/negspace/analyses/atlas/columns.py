@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from negspace.experiment.chosen import KEY_COLUMNS
+from negspace.experiment.examples import AROUND, NUMBERS, PLACED
 from negspace.experiment.schema import Column, Table, schema
 
 _GROUP = (
@@ -11,7 +12,6 @@ _GROUP = (
     Column("paradigms", int, "paradigms in it"),
     Column("pairs", int, "pairs in it"),
 )
-_JSON = "as a JSON list, numbers to four digits after the point"
 
 TABLES = schema(
     Table(
@@ -46,9 +46,9 @@ TABLES = schema(
             ),
             Column("peaks", int, "peaks of the mixture's density, ripples of less than 15% left out"),
             Column("bic_gain", float, "BIC of one Gaussian minus that of the mixture"),
-            Column("mode_weights", str, f"weights of the components, in order of their means, {_JSON}"),
-            Column("mode_means", str, f"their means, {_JSON}"),
-            Column("mode_stds", str, f"their standard deviations, {_JSON}"),
+            Column("mode_weights", str, f"weights of the components, in order of their means, {NUMBERS}"),
+            Column("mode_means", str, f"their means, {NUMBERS}"),
+            Column("mode_stds", str, f"their standard deviations, {NUMBERS}"),
             Column(
                 "summary",
                 str,
@@ -116,14 +116,10 @@ TABLES = schema(
             Column("mode", int, "number of the mode, from 1"),
             Column("rank", int, "from the lowest pre-activation in the mode upwards"),
             Column("window", int, "number of the passage"),
-            Column("place", int, "place of the token in it, from 0"),
-            Column("token", str, "the token"),
-            Column("activation", float, "the neuron's pre-activation at it"),
+            *PLACED,
             Column("upos", str, 'part of speech of its word, "" without one'),
             Column("dep", str, 'dependency label of its word, "" without one'),
-            Column("context", str, "the token and those around it, as a JSON list of strings"),
-            Column("activations", str, f"the neuron's pre-activations at these, {_JSON}; null where there is none"),
-            Column("focus", int, "place of the token in these lists, from 0"),
+            *AROUND,
         ),
     ),
     Table(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from scipy import stats
 from negspace.analyses.atlas.columns import TABLES
 from negspace.experiment.analysis import Book
 from negspace.experiment.chosen import KEYS, names_of
+from negspace.experiment.examples import as_json, in_context
 from negspace.experiment.floors import floored
 from negspace.experiment.scored import scored
 from negspace.significance import compare, correct, describe
@@ -22,8 +22,6 @@ from negspace.stats.modes import Mixture
 from negspace.stats.wasserstein import negative_excess
 from negspace.text.suites import SUITES
 
-CONTEXT = 12
-"""Tokens shown on either side of an example."""
 BINS = 64
 """Bins of a histogram, about."""
 _REACH = 6.0
@@ -133,7 +131,7 @@ def _neurons(
                 "modes": len(made),
                 "peaks": made.peaks,
                 "bic_gain": made.bic[0] - min(made.bic) if made.bic else 0.0,
-                **{f"mode_{what}": _json(getattr(made, what)) for what in ("weights", "means", "stds")},
+                **{f"mode_{what}": as_json(getattr(made, what)) for what in ("weights", "means", "stds")},
                 "summary": "; ".join(
                     f"mode {mode}: {words}"
                     for mode in range(1, len(made) + 1)
@@ -184,24 +182,9 @@ def _examples(
             mine = mine[np.argsort(values[mine], kind="stable")]
             for rank, at in enumerate(_spread_out(passage[mine], min(wanted, len(mine))), start=1):
                 token = int(mine[at])
-                begin = token // window * window
-                some = slice(max(begin, token - CONTEXT), min(begin + window, token + CONTEXT + 1))
-                rows.append(
-                    {
-                        "name": name,
-                        "mode": mode + 1,
-                        "rank": rank,
-                        "window": passage[token],
-                        "place": token - begin,
-                        "token": names[token],
-                        "activation": values[token],
-                        "upos": tokens["upos"].iat[token],
-                        "dep": tokens["dep"].iat[token],
-                        "context": json.dumps(texts[some].tolist(), ensure_ascii=False),
-                        "activations": _json(values[some]),
-                        "focus": token - some.start,
-                    }
-                )
+                about = {"name": name, "mode": mode + 1, "rank": rank, "window": passage[token]}
+                about |= {"upos": tokens["upos"].iat[token], "dep": tokens["dep"].iat[token]}
+                rows.append(about | in_context(token, values, names, texts, window))
     return pd.DataFrame(rows)
 
 
@@ -334,11 +317,6 @@ def _histograms(mixtures: Mapping[str, Mixture], activations: pd.DataFrame) -> p
 def _values(activations: pd.DataFrame, name: str) -> NDArray[np.float64]:
     values = activations[name].to_numpy(np.float64)
     return values[np.isfinite(values)]
-
-
-def _json(values: NDArray[np.float64]) -> str:
-    """JSON of numbers, to four digits after the point; null where there is none."""
-    return json.dumps([round(float(value), 4) if np.isfinite(value) else None for value in values])
 
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:

@@ -1,14 +1,17 @@
 // A neuron's page: its statistics, distribution, modes, tokens in context, pairs, and what its ablation alone does.
 function neuronPage(explorer, neurons, row) {
   const id = neurons.id(row), detail = neurons.detail(id);
-  const known = detail.histogram || neurons.histogram(row);
+  const kept = neurons.histogram(row), known = detail.histogram || kept;
   const sets = neurons.sets.slice(0, neurons.chips).filter((_, place) => neurons.inSet(place, row)).map((one) => element("span", { class: "chip" }, one.name));
   const page = element("div", { class: "neuron" }, explorer.pager(neurons, row),
     element("div", { class: "head" }, element("h2", {}, `Neuron ${id}`), element("span", {}, ...sets)), cards(neurons, row));
   if (known) page.append(...histogram(id, known, neurons, row));
   else if (neurons.spec.histograms) page.append(element("p", { class: "small" }, neurons.spec.unknown));
   for (const text of detail.texts || []) page.append(element("p", {}, text));
+  const exampled = element("p", { class: "small" }, neurons.spec.exampled);
   if (detail.contexts && detail.contexts.length) page.append(...contexts(detail.contexts));
+  else if (neurons.examples(id).length) page.append(...contexts(neurons.examples(id), exampled));
+  else if (kept && !neurons.spec.examples) page.append(exampled);
   if (detail.pairs && detail.pairs.length) page.append(...pairs(detail.pairs));
   for (const table of detail.tables || []) {
     page.append(element("h3", {}, table.title));
@@ -105,8 +108,8 @@ function tokenKey() {
   return element("p", { class: "key" }, "Shaded by pre-activation: ", token("negative", -1, 2), " (blue, double underline) · ", token("positive", 1, 2), " (orange, single underline); the stronger the further from zero. The token that the example is about is framed.");
 }
 
-function contexts(all) {
-  const made = [element("h3", {}, "Tokens in context"), tokenKey()];
+function contexts(all, about) {
+  const made = [element("h3", {}, "Tokens in context"), about, tokenKey()].filter(Boolean);
   const scale = Math.max(1e-9, ...all.flatMap((one) => one.values.map((value) => Math.abs(value ?? 0))));
   for (const group of [...new Set(all.map((one) => one.group))]) {
     if (group) made.push(element("h4", {}, group));

@@ -40,6 +40,24 @@ class Neurons {
 
   detail(id) { return this.spec.details[id] || {}; }
 
+  // The run's example tokens of a neuron, in the form of an analysis's contexts; none where it has none.
+  examples(id) {
+    const spec = this.spec.examples, own = spec && spec.of[id];
+    if (!own) return [];
+    const values = unpack("f4", own.values), width = values.length / own.at.length, reach = (width - 1) / 2;
+    return own.at.map(([end, window, place], number) => {
+      const around = values.subarray(number * width, (number + 1) * width), texts = spec.texts[window];
+      const there = [...around.keys()].filter((step) => typeof texts[place - reach + step] === "string");
+      return {
+        group: `The ${spec.ends[end]} pre-activations`,
+        note: `${around[reach] > 0 ? "+" : ""}${formatFixed(around[reach], 2)}`,
+        tokens: there.map((step) => texts[place - reach + step]),
+        values: there.map((step) => (Number.isNaN(around[step]) ? null : around[step])),
+        at: there.indexOf(reach),
+      };
+    });
+  }
+
   // The histogram that the scan keeps of a neuron: edges, densities, and the share of tokens beyond them; null if none.
   histogram(row) {
     if (!this.spec.histograms) return null;
