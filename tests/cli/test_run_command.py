@@ -94,7 +94,7 @@ def test_a_plan_for_a_program(call: Any, given: list[str]) -> None:
     shown = call("run", *given, "--preset", "quick", "--dry-run", "--json")
     assert shown.status == 0, shown.err
     content = json.loads(shown.out)
-    assert list(content["plan"]) == ["scan", "ablation"]
+    assert list(content["plan"]) == ["scan", "examples", "ablation"]
     assert content["cells"] == sum(load["cells"] for load in content["plan"].values())
     tokens = sum(load["tokens"] for load in content["plan"].values())
     assert content["seconds"] == pytest.approx(tokens / content["tokens_per_second"])
@@ -106,12 +106,12 @@ def test_what_is_recorded_costs_nothing_in_a_plan(call: Any, given: list[str], t
     assert call("run", *options, "--random", "1").status == 0
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     plan = json.loads(call("run", *options, "--random", "1", "--dry-run", "--json").out)
-    assert (plan["cells"], plan["seconds"], plan["recorded"]) == (0, 0, 7)
+    assert (plan["cells"], plan["seconds"], plan["recorded"]) == (0, 0, 8)
     assert plan["tokens_per_second"] is None
     more = json.loads(call("run", *options, "--random", "3", "--dry-run", "--json").out)
-    assert (more["cells"], more["recorded"]) == (4, 7)
+    assert (more["cells"], more["recorded"]) == (4, 8)
     shown = call("run", *options, "--random", "3", "--dry-run")
-    assert "7 cells are already recorded" in shown.out
+    assert "8 cells are already recorded" in shown.out
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
 
 

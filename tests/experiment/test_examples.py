@@ -208,7 +208,12 @@ def test_layers_that_a_pass_runs_several_times_have_none(fields: dict[str, Any],
 
 
 def test_a_slow_tokenizer_has_its_tokens_by_name(fields: dict[str, Any], tmp_path: Path) -> None:
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 12}
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 12,
+    }
     torch.manual_seed(0)
     config = GPTNeoXConfig(vocab_size=384, max_position_embeddings=64, **sizes)
     tokenizer = ByT5Tokenizer()
