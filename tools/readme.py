@@ -82,7 +82,7 @@ def demo() -> str:
             ]
         )
     head = ["ablated", "neurons", "perplexity", "x baseline [95%]", "pairs right", "points [95%]"]
-    return "\n".join([_table(head, rows), "", *(f"- {sentence}" for sentence in record["verdict"])])
+    return "\n".join([_table(head, rows), "", _table(["claim", "of", "answer"], record["claims"])])
 
 
 def study(analysis: str) -> str:
@@ -262,13 +262,15 @@ def pages() -> list[Path]:
 
 
 def record_demo(run: Path) -> None:
-    """Keep the summary and the verdict of a run of the demo; the rest names folders of one machine."""
+    """Keep the summary and the answers to the claims of a run of the demo; the rest names folders of one machine."""
+    from negspace.report.claims import table
     from negspace.report.tables import to_json
     from negspace.runs.store import Store
     from negspace.study.tables import Tables
 
-    made = json.loads(to_json(Tables(Store(run))))
-    kept = {"tables": {"summary": made["tables"]["summary"]}, "verdict": made["verdict"]}
+    tables = Tables(Store(run))
+    made = json.loads(to_json(tables))
+    kept = {"tables": {"summary": made["tables"]["summary"]}, "claims": table({"": tables.claims()})[1]}
     (ROOT / "docs" / "records" / "demo.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 

@@ -143,7 +143,7 @@ def test_demo_prints_a_first_verdict_then_all_shares_and_names_the_report(call: 
     assert "top 1%" in first
     assert "top 5%" not in first
     assert all(f"top {share}%" in rest for share in (1, 5, 20))
-    assert "Detectable with probability 0.8" in rest
+    assert "finds with probability 0.8" in rest
     assert str(tmp_path / "demo" / "report.html") in shown.out.replace("\n", "")
     assert (tmp_path / "demo" / "report.html").is_file()
     assert "not installed" not in shown.err
@@ -160,8 +160,8 @@ def test_what_the_demo_could_have_seen_is_said_for_every_control() -> None:
         }
     )
     said = detectable(rows)
-    assert "2.8 points of BLiMP (top 1% against random sets)" in said
-    assert "3.1% of perplexity (top 1% against the matched set)" in said
+    assert "- top 1% against random sets: 2.8 points of BLiMP" in said
+    assert "- top 1% against the matched set: 3.1% of perplexity" in said
     assert "5%" not in said
 
 

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from negspace.experiment.analysis import Book
+from negspace.analyses.ablation.claims import _contrasts as contrast_claims
+from negspace.experiment.book import Book
 from negspace.report.tables import plain, rows, show, to_json
 from negspace.study.tables import Tables
 
@@ -81,6 +82,8 @@ def _tables(name: str = "top 1%", phenomenon: str = "agreement") -> Any:
     tables.books = {"ablation": Book(manifest["study"], part, manifest, lambda key: pytest.fail(key))}
     tables.by_analysis = {"ablation": made}
     tables.all = made
+    # The claim about the halves of the text needs a scan, which is not made up here.
+    tables.claims_of = lambda name: list(contrast_claims(made["contrasts"]))
     return tables
 
 
@@ -100,17 +103,39 @@ def test_summary_has_conditions_figures_and_verdict() -> None:
         "[19, 21]",
         "70.00",
         "-10.00",
-        "0.020",
         "-0.300",
     ):
         assert expected in text
-    assert "BLiMP: harm, -10.0 points [-20.0, -5.0], margins -0.300 nats [-0.400, -0.200] (harm) of 80.0% right" in text
-    assert "against 3 random sets of equal size: cannot be judged (too few)" in text
-    assert "agreement" not in text
+    assert "holds: harm, -10.0 points [-20.0, -5.0]" in text
+    assert "holds: harm, -0.300 nats [-0.400, -0.200]" in text
+    assert "cannot be judged (too few)" in text
+    # A line per claim; the rest on demand.
+    for more in _DETAIL:
+        assert more not in text
 
 
-def test_detail_adds_the_phenomena() -> None:
-    assert "agreement" in _printed(_tables(), detail=True)
+_DETAIL = (
+    "agreement",
+    "Contrasts on the same items",
+    "0.020",
+    "- Zeroing the negative pre-activations of the top 1%",
+    "BLiMP: harm, -10.0 points [-20.0, -5.0], margins -0.300 nats [-0.400, -0.200] (harm) of 80.0% right",
+    "against 3 random sets of equal size: cannot be judged (too few)",
+)
+
+
+def test_detail_adds_contrasts_phenomena_and_sentences() -> None:
+    text = _printed(_tables(), detail=True)
+    for more in _DETAIL:
+        assert more in text
+
+
+def test_an_interval_that_excludes_no_change_beside_undecided_is_explained() -> None:
+    explained = "intervals are not widened for the number of tests"
+    assert explained not in _printed(_tables())
+    tables = _tables()
+    tables.all["contrasts"].loc[0, "finding"] = "undecided"  # corrected for many tests, although its interval is < 0
+    assert explained in " ".join(_printed(tables).split())
 
 
 def test_foreign_text_is_neither_markup_nor_terminal_codes() -> None:

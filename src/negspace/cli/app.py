@@ -81,7 +81,9 @@ def report(
         Path | None,
         typer.Option(metavar="FILE", help="HTML file to write instead of printing: figures, tables, neurons."),
     ] = None,
-    detail: Annotated[bool, typer.Option("--detail", help="Also print every phenomenon and construction.")] = False,
+    detail: Annotated[
+        bool, typer.Option("--detail", help="Also print every contrast and phenomenon, and all findings in sentences.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Print a finished run's tables, or write an HTML report. Both are made from the records, without the model."""

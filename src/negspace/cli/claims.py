@@ -21,7 +21,7 @@ def claims(
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown instead of a table.")] = False,
 ) -> None:
     """Say which of the paper's claims hold in these runs. Each holds, does not hold, or is undecided."""
-    from negspace.report.claims import markdown, table
+    from negspace.report.claims import markdown, table, uncorrected
     from negspace.report.tables import rows
     from negspace.study.claims import read_answers, to_json
 
@@ -34,3 +34,5 @@ def claims(
     else:
         headings, body = table(by_run)
         output().print(rows("Claims of the paper", [(heading, "left") for heading in headings], body))
+        if sentence := uncorrected([claim for claims in by_run.values() for claim in claims]):
+            output().print(sentence, markup=False)

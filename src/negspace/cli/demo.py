@@ -46,6 +46,7 @@ def demo(
     """Run the main study on SmolLM2-135M, in minutes. The top 1% and 5% against random and perplexity-matched sets."""
     from negspace.experiment.config import configure
     from negspace.reference import pairs_path, text_path
+    from negspace.report.tables import show_claims
 
     fields = {**_model(bundled), "text": str(text_path()), "blimp": [str(pairs_path())]}
     if limit is not None:
@@ -54,12 +55,15 @@ def demo(
     alone = {"shares": fields["shares"][:1], "random": 0, "matched": False}
     first = configure({**fields, **alone}, "the demo")
     whole = configure(fields, "the demo")
+    typer.echo(
+        f"The main study on {Path(fields['model']).name}, in two steps: the first verdict, then the controls. Ctrl-C "
+        "stops it, the same command resumes.",
+        err=True,
+    )
     tables = running.compute(first, out, running.Where())
     if not as_json:
         output().print(f"First verdict, at the top {first.shares[0]:.0%}:", markup=False)
-        for sentence in tables.verdict:
-            output().print(f"- {sentence}", markup=False, soft_wrap=True)
-        output().print()
+        show_claims(tables.claims(), output())
     tables = running.compute(whole, out, running.Where())
     running.show(tables, False, as_json)
     if not as_json:
@@ -87,8 +91,9 @@ def detectable(contrasts: pd.DataFrame) -> str:
             for _, row in rows.dropna(subset="detectable").iterrows()
         ]
         if sizes:
-            lines.append(f"{' and '.join(sizes)} (top {percent(share)} against {AGAINST[against]})")
-    return f"Detectable with probability 0.8 at these sizes, before correction: {'; '.join(lines) or 'unknown'}."
+            lines.append(f"- top {percent(share)} against {AGAINST[against]}: {', '.join(sizes)}")
+    head = "Smallest effects that a run of these sizes finds with probability 0.8, before correction:"
+    return "\n".join([head, *(lines or ["- unknown"])])
 
 
 def _model(bundled: bool) -> dict[str, Any]:

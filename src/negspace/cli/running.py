@@ -207,8 +207,8 @@ def execute(study: Study, out: Path, as_json: bool, where: Where, plan: Path | N
     show(compute(study, out, where, show_plan, plan), False, as_json)
     if not as_json:
         output().print(
-            f"\ntables: {out}/tables  all rows: negspace report {out} --detail"
-            f"  to view: negspace report {out} --out report.html",
+            f"\ntables: {out}/tables\nevery contrast, and all findings in sentences: negspace report {out} --detail\n"
+            f"figures, tables and neurons in one HTML file: negspace report {out} --out report.html",
             markup=False,
             soft_wrap=True,
         )

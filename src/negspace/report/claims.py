@@ -33,6 +33,18 @@ def table(runs: Mapping[str, Sequence[Claim]]) -> tuple[list[str], list[list[str
     return [*HEADINGS, *runs], rows
 
 
+def uncorrected(claims: Sequence[Claim]) -> str:
+    """Return a sentence that explains intervals beside "undecided" that exclude no change; "" if there are none."""
+    for claim in claims:
+        nothing = 1.0 if claim.scale == "ratio" else 0.0
+        if claim.answer == "undecided" and (claim.low > nothing or claim.high < nothing):
+            return (
+                'Beside "undecided" an interval can exclude no change: intervals are not widened for the number of '
+                "tests, answers are corrected for it."
+            )
+    return ""
+
+
 def answer(claim: Claim) -> str:
     """An answer with what it rests on: "holds: harm, -3.1 points [-5.0, -1.2]"."""
     if claim.answer == "cannot be judged":

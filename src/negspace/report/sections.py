@@ -50,6 +50,8 @@ class Section:
     """The verdict in a line."""
     claims: Sequence[Sequence[str]] = ()
     """Claims of the paper: the claim, what it was tried on, the answer."""
+    aside: str = ""
+    """A sentence under the claims; empty if none is needed."""
     facts: Sequence[tuple[str, Rows]] = ()
     """Titled lists of names and values."""
     findings: Sequence[tuple[str, Sequence[str]]] = ()
@@ -118,6 +120,7 @@ def _overview(run: Run, figures: Mapping[str, Sequence[Figure]]) -> Section:
         "Overview",
         headline(run),
         claims=claims.table({run.label: run.claims})[1],
+        aside=claims.uncorrected(run.claims),
         facts=[("What was asked, and with what", asked(run))],
         findings=[(part.title, _first(part)) for part in run.parts.values() if part.sentences],
         figures=main,

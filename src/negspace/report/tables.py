@@ -14,7 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from negspace.analyses.ablation.dissociation import verdict
+from negspace.experiment.claim import Claim
 from negspace.experiment.words import ratio
+from negspace.report.claims import table as claims_table
+from negspace.report.claims import uncorrected
 from negspace.study.locked import followed
 from negspace.study.registry import analysis
 from negspace.study.tables import Tables
@@ -30,10 +33,10 @@ def plain(value: Any) -> Text:
 
 
 def show(tables: Tables, console: Console, *, detail: bool = False) -> None:
-    """Print what was run, its summary, how the top sets stand to their controls, and the verdict in sentences.
+    """Print what was run, its summary, and the verdict: a line per claim; an analysis without claims in sentences.
 
     Args:
-        detail: also every phenomenon and construction, and every task by itself.
+        detail: also every contrast, phenomenon and construction, every task by itself, and all findings in sentences.
     """
     manifest, study = tables.manifest, tables.manifest["study"]
     model, data = manifest["model"], manifest["data"]
@@ -52,12 +55,26 @@ def show(tables: Tables, console: Console, *, detail: bool = False) -> None:
         console.print(plain(f"note: {note}"))
     if "ablation" in tables.books:
         _ablation(tables, console, detail)
+    claims = {name: tables.claims_of(name) for name in tables.books}
+    show_claims([claim for several in claims.values() for claim in several], console)
     for name in tables.books:
+        if claims[name] and not detail:
+            continue
         if len(tables.books) > 1:
             console.print()
             console.print(plain(analysis(name).title))
         for sentence in tables.sentences(name):
             console.print(plain(f"- {sentence}"), soft_wrap=not console.is_terminal)
+
+
+def show_claims(claims: Sequence[Claim], console: Console) -> None:
+    """Print the verdict on the paper's claims: one line each, with finding, effect and interval."""
+    if not claims:
+        return
+    _, body = claims_table({"": claims})
+    console.print(rows("Verdict on the paper's claims", [(name, "left") for name in ("claim", "of", "answer")], body))
+    if sentence := uncorrected(claims):
+        console.print(plain(sentence), soft_wrap=not console.is_terminal)
 
 
 def _ablation(tables: Tables, console: Console, detail: bool) -> None:
@@ -73,7 +90,7 @@ def _ablation(tables: Tables, console: Console, detail: bool) -> None:
     for kind in kinds:
         name, _, pairs = data[kind]
         console.print(_accuracy(summary, kind, f"{TITLES[kind]}: {name}, {pairs:,} pairs"))
-    if len(tables["contrasts"]):
+    if detail and len(tables["contrasts"]):
         console.print(_contrasts(tables["contrasts"]))
     if "tasks_by_task" in tables:
         console.print(_tasks(tables["tasks_by_task"], detail))

@@ -59,11 +59,13 @@ class Tables(Mapping[str, pd.DataFrame]):
         """Return the findings of an analysis in plain sentences."""
         return analysis(name).sentences(self.books[name], self.by_analysis[name])
 
+    def claims_of(self, name: str) -> list[Claim]:
+        """The answers of an analysis to the paper's claims."""
+        return analysis(name).claims(self.books[name], self.by_analysis[name])
+
     def claims(self) -> list[Claim]:
         """The answers of all analyses to the paper's claims, in order."""
-        return [
-            claim for name, book in self.books.items() for claim in analysis(name).claims(book, self.by_analysis[name])
-        ]
+        return [claim for name in self.books for claim in self.claims_of(name)]
 
     @property
     def verdict(self) -> list[str]:
