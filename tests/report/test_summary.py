@@ -13,6 +13,8 @@ from negspace.experiment.run import Part, Run
 from negspace.report.sections import figures_of
 from negspace.report.summary import headline, main_share
 
+TEXT = "At the top 1%: perplexity harm against the plain model and random sets"
+
 
 def _with(findings: dict[str, str] | None = None, **manifest: Any) -> Run:
     """A run in which the top set has other findings on BLiMP than harm, by what it is compared with."""
@@ -26,12 +28,12 @@ def _with(findings: dict[str, str] | None = None, **manifest: Any) -> Run:
 
 
 def test_findings_are_said_against_what_they_are() -> None:
-    assert headline(_with()) == ("At the top 1%: BLiMP harm against the plain model, random sets and the matched set.")
+    assert headline(_with()) == (f"{TEXT}; BLiMP harm against the plain model, random sets and the matched set.")
     assert headline(_with({"matched": "undecided"})) == (
-        "At the top 1%: BLiMP harm against the plain model and random sets, undecided against the matched set."
+        f"{TEXT}; BLiMP harm against the plain model and random sets, undecided against the matched set."
     )
     assert headline(_with({"random": "cannot be judged", "plain": "gain"})) == (
-        "At the top 1%: BLiMP gain against the plain model, cannot be judged against random sets, harm against the "
+        f"{TEXT}; BLiMP gain against the plain model, cannot be judged against random sets, harm against the "
         "matched set."
     )
 

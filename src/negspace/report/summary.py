@@ -16,7 +16,7 @@ _CLAIM = 0.01
 
 
 def headline(run: Run) -> str:
-    """The findings on grammar at the share of the claim, and the dissociation; empty without a main study."""
+    """The findings on text and grammar at the share of the claim, and the dissociation; empty without a main study."""
     contrasts, summary, share = run.table("contrasts"), run.table("summary"), main_share(run)
     if contrasts is None or summary is None or share is None:
         return ""
@@ -33,7 +33,10 @@ def headline(run: Run) -> str:
     if not suites:
         row = here[here["against"] == "plain"].iloc[0]
         return f"{where}, perplexity is multiplied by {ratio(row['difference'])}; no grammar was measured."
-    said = f"{where}: " + "; ".join(f"{TITLES[suite]} {_findings(here[here['score'] == suite])}" for suite in suites)
+    # Perplexity against the matched set is left out: the two are chosen to be equal.
+    text = here[(here["score"] == "perplexity") & (here["against"] != "matched")]
+    parts = [("perplexity", text), *((TITLES[suite], here[here["score"] == suite]) for suite in suites)]
+    said = f"{where}: " + "; ".join(f"{name} {_findings(rows)}" for name, rows in parts if len(rows))
     table = run.table("dissociation")
     if table is not None and len(rows := table[table["share"] == share]):
         said += f". Double dissociation: {_several(list(dict.fromkeys(verdict(row) for _, row in rows.iterrows())))}"
