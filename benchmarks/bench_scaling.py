@@ -79,7 +79,7 @@ def measure(rounds: int = 2) -> list[Row]:
 
 def best(timings: Sequence[Timing], workers: int) -> Timing:
     """The run of so many workers whose cells took least."""
-    return min((one for one in timings if one.workers == workers), key=lambda one: one.cells)
+    return min((timing for timing in timings if timing.workers == workers), key=lambda one: one.cells)
 
 
 def study_times(counts: Sequence[int], rounds: int = 2, limit: int = 10) -> list[Timing]:

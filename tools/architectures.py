@@ -104,7 +104,7 @@ def page() -> str:
 def table(head: list[str], rows: list[list[str]]) -> str:
     """A Markdown table."""
     lines = ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |"]
-    return "\n".join([*lines, *("| " + " | ".join(one) + " |" for one in rows)])
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
 def main(arguments: list[str]) -> int:

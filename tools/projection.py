@@ -305,12 +305,12 @@ def hours(works: Sequence[Work], gpus: int, measured: Measured) -> dict[str, flo
         GPUs, with the share that the second worker here did not shorten never shortened.
     """
     # Every GPU opens every model: it has a part in each study.
-    units = [unit for one in works for unit in (*one.units, Unit(one.shape.name, one.opening, gpus))]
-    whole = sum(one.seconds for one in works)
+    units = [unit for work in works for unit in (*work.units, Unit(work.shape.name, work.opening, gpus))]
+    whole = sum(work.seconds for work in works)
     if gpus == 1:
         return {"work": whole / 3600, "low": whole / 3600, "high": whole / 3600}
     serial = measured.serial
-    after = sum(one.opening + (one.seconds - one.opening) * (serial + (1 - serial) / gpus) for one in works)
+    after = sum(work.opening + (work.seconds - work.opening) * (serial + (1 - serial) / gpus) for work in works)
     # Where sharing costs more than it saves, one GPU does it all.
     low = min(whole, longest_first(units, gpus) / measured.efficiency)
     return {"work": whole / 3600, "low": low / 3600, "high": after / 3600}

@@ -181,8 +181,8 @@ def scaling(part: str) -> str:
     found, made = record["measured"], record["projection"]
     if part == "measured":
         runs = [
-            [str(one["workers"]), f"{one['cells']:.1f}", f"{one['whole']:.1f}", f"{one['start']:.1f}"]
-            for one in sorted(found["workers"], key=lambda one: one["workers"])
+            [str(worker["workers"]), f"{worker['cells']:.1f}", f"{worker['whole']:.1f}", f"{worker['start']:.1f}"]
+            for worker in sorted(found["workers"], key=lambda worker: worker["workers"])
         ]
         head = ["workers", "cells, s", "whole study, s", "start-up before it, s"]
         machine = found["machine"]
@@ -203,27 +203,28 @@ def scaling(part: str) -> str:
         return "\n\n".join([_table(head, rows), where])
     if part == "assumptions":
         rows = [
-            [f"`{name}`", f"{one['value']:,.6g}", one["unit"], one["why"]] for name, one in made["assumptions"].items()
+            [f"`{name}`", f"{assumption['value']:,.6g}", assumption["unit"], assumption["why"]]
+            for name, assumption in made["assumptions"].items()
         ]
         return _table(["name", "value", "unit", "reason"], rows)
     if part == "hours":
         rows = [
-            [dtype, gpus, _hours(one["low"]), _hours(one["high"])]
+            [dtype, gpus, _hours(hours["low"]), _hours(hours["high"])]
             for dtype, by_gpus in made["hours"].items()
-            for gpus, one in by_gpus.items()
+            for gpus, hours in by_gpus.items()
         ]
         head = ["weights", "GPUs", "projected hours, longest units first", "projected hours, study after study"]
         return _table(head, rows)
     rows = [
         [
-            one["name"],
-            f"{one['parameters'] / 1e9:.3g}",
-            str(one["checkpoints"] or ""),
-            f"{one['cells']:,}",
-            f"{one['tokens'] / 1e9:.2f}",
-            *map(_hours, one["hours"].values()),
+            model["name"],
+            f"{model['parameters'] / 1e9:.3g}",
+            str(model["checkpoints"] or ""),
+            f"{model['cells']:,}",
+            f"{model['tokens'] / 1e9:.2f}",
+            *map(_hours, model["hours"].values()),
         ]
-        for one in made["models"]
+        for model in made["models"]
     ]
     dtypes = [f"projected GPU hours, {dtype}" for dtype in made["hours"]]
     head = ["model", "parameters, 10⁹", "checkpoints", "cells", "tokens, 10⁹", *dtypes]

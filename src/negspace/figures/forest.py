@@ -48,27 +48,27 @@ def forest(
         zero: where the line of no effect stands; None: no line.
     """
     places = {row: float(place) for place, row in enumerate(rows)}
-    lanes = [number for number, one in enumerate(series) if not one.small]
+    lanes = [number for number, drawn in enumerate(series) if not drawn.small]
     offsets = (np.arange(len(lanes)) - (len(lanes) - 1) / 2) * min(0.24, 0.66 / max(1, len(lanes) - 1))
     made, lane = [], 0.0
-    for number, one in enumerate(series):
-        if not one.small:
+    for number, drawn in enumerate(series):
+        if not drawn.small:
             lane = float(offsets[lanes.index(number)])
-        shown = [row for row in rows if row in one.values and np.isfinite(one.values[row][0])]
+        shown = [row for row in rows if row in drawn.values and np.isfinite(drawn.values[row][0])]
         if not shown:
             continue
-        values = np.array([one.values[row] for row in shown], np.float64)
+        values = np.array([drawn.values[row] for row in shown], np.float64)
         made.append(
             Series(
-                one.name,
-                one.role,
+                drawn.name,
+                drawn.role,
                 values[:, 0],
                 np.array([places[row] for row in shown]) + lane,
                 values[:, 1] if np.isfinite(values[:, 1:]).any() else None,
                 values[:, 2] if np.isfinite(values[:, 1:]).any() else None,
                 along="x",
-                mark="dots" if one.small else "points",
-                labels=tuple(f"{row}{': ' + one.labels[row] if one.labels.get(row) else ''}" for row in shown),
+                mark="dots" if drawn.small else "points",
+                labels=tuple(f"{row}{': ' + drawn.labels[row] if drawn.labels.get(row) else ''}" for row in shown),
             )
         )
     lines = [Reference(zero, "x")] if zero is not None else []

@@ -161,8 +161,8 @@ def attach(module: PreTrainedModel, adapters: Sequence[Adapter]) -> PreTrainedMo
         with quiet():
             wrapped: Any = PeftModel.from_pretrained(module, str(adapters[0].folder))
             names = ["default", *(f"adapter_{number}" for number in range(2, len(adapters) + 1))]
-            for name, one in zip(names[1:], adapters[1:], strict=True):
-                wrapped.load_adapter(str(one.folder), adapter_name=name)
+            for name, adapter_folder in zip(names[1:], adapters[1:], strict=True):
+                wrapped.load_adapter(str(adapter_folder.folder), adapter_name=name)
             if len(names) > 1:
                 wrapped.base_model.set_adapter(names)
     except Exception as error:

@@ -109,9 +109,9 @@ def digest(tensor: torch.Tensor) -> str:
 
 def _build(module: PreTrainedModel) -> PreTrainedModel | None:
     config = copy.deepcopy(module.config)
-    for one in _configs(config).values():
+    for part in _configs(config).values():
         # Left open, transformers fills in what it takes by itself.
-        one._attn_implementation_internal = one._experts_implementation_internal = None
+        part._attn_implementation_internal = part._experts_implementation_internal = None
     try:
         with quiet(), torch.device("meta"), no_init_weights():
             return type(module)._from_config(config, dtype=module.dtype).eval()

@@ -102,7 +102,7 @@ class Identifier:
         if self._twin is None or config != self._config:
             self._twin, self._config = Twin(self._module), config
         tensors = (*self._module.named_parameters(), *self._module.named_buffers())
-        return config, alterations(self._module, self._twin), tuple((name, *_mark(one)) for name, one in tensors)
+        return config, alterations(self._module, self._twin), tuple((name, *_mark(tensor)) for name, tensor in tensors)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ def steady_length(config: Any) -> float:
     for rope in _ropes(getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None)):
         if str(rope.get("rope_type", rope.get("type", "default"))).startswith(_STRETCHED):
             known = (rope.get("original_max_position_embeddings"), *(getattr(text, name, None) for name in _LIMITS))
-            found.append(min((float(one) for one in known if one), default=0.0))
+            found.append(min((float(length) for length in known if length), default=0.0))
     return min(found)
 
 

@@ -138,8 +138,8 @@ def find(
         )
     found: dict[tuple[str, str | None], Place] = {}
     notes: list[str] = []
-    for number, one in enumerate(given):
-        several, places = _expand(one, model)
+    for number, source in enumerate(given):
+        several, places = _expand(source, model)
         for folder, revision in places:
             path = revision if revision is not None else folder
             told = steps[number] if steps is not None and not several else step_of(path)
@@ -155,11 +155,11 @@ def find(
             key = (str(Path(folder).resolve()) if revision is None else folder, revision)
             found.setdefault(key, Place(name=_name(path, told), step=told, model=folder, revision=revision))
     places = tuple(sorted(found.values(), key=lambda place: place.step))
-    for one, other in pairwise(places):
-        if one.step == other.step:
+    for earlier, other in pairwise(places):
+        if earlier.step == other.step:
             raise ModelError(
-                f"the checkpoints {one.path} and {other.path}",
-                f"the same training step, {one.step}",
+                f"the checkpoints {earlier.path} and {other.path}",
+                f"the same training step, {earlier.step}",
                 "name the checkpoints of one run, each once, or give their steps (steps: [0, 1000, ...])",
             )
     if len(places) < 2:
@@ -205,7 +205,7 @@ def screen(places: Sequence[Place], held: Sequence[Contents]) -> list[Duplicate]
                 break
         else:
             sound.append(number)
-    return sorted(found, key=lambda one: one.place.step)
+    return sorted(found, key=lambda checkpoint: checkpoint.place.step)
 
 
 def _expand(given: str, model: str) -> tuple[bool, list[tuple[str, str | None]]]:

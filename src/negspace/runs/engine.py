@@ -172,11 +172,11 @@ class Engine(ABC):
             return
         f = self.forecast
         ahead = f.whole(self._expected)
-        for one in self._missing.values():
-            if one.key == cell.key:
-                ahead += f.cell(kind_of(one), one.cost, part, elapsed)
-            elif one.cost:
-                ahead += f.seconds(kind_of(one), one.cost)
+        for missing in self._missing.values():
+            if missing.key == cell.key:
+                ahead += f.cell(kind_of(missing), missing.cost, part, elapsed)
+            elif missing.cost:
+                ahead += f.seconds(kind_of(missing), missing.cost)
         spent = time.perf_counter() - self._began
         progress = Progress(self._computed, self._reused, self._waiting, spent, ahead / self.width, cell.label)
         self._progress(progress)

@@ -166,8 +166,8 @@ def _regions(
         cuts = (first, stop) if metric == "sum" else tuple(range(first, stop + 1))
         if first == 0 and metric != "sum":
             cuts = cuts[1:]  # nothing precedes the first token: it has no surprisal
-        one = Region(tokens, cuts, first, stop)
-        if number != ALL and (one.scored == 0 and (content or metric != "sum")):
+        measured = Region(tokens, cuts, first, stop)
+        if number != ALL and (measured.scored == 0 and (content or metric != "sum")):
             what = "no token of its own" if first == stop else "nothing before its only token"
             raise ScoreError(
                 asked,
@@ -176,7 +176,7 @@ def _regions(
                 if first < stop
                 else "use a tokenizer that keeps the regions apart, or leave the suite out",
             )
-        made.append(one)
+        made.append(measured)
     if number == ALL and metric != "sum":
-        made = [one for one in made if one.scored]
+        made = [region for region in made if region.scored]
     return tuple(made)

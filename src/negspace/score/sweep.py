@@ -210,10 +210,10 @@ def sweep_perplexity(
     nll = np.empty((len(conditions), len(windows), windows.window - 1))
     with torch.no_grad():
         done = 0
-        for one in nll_batches(model, windows, batch=batch):
-            for number, values in sweep.run(one):
-                nll[number][one.rows] = values
-            done += one.done
+        for part in nll_batches(model, windows, batch=batch):
+            for number, values in sweep.run(part):
+                nll[number][part.rows] = values
+            done += part.done
             if progress:
                 progress(done, len(windows), "perplexity")
     scores = []

@@ -85,12 +85,12 @@ def _right(task: Any, doc: Any, choices: list[str], sample: Mapping[str, Any]) -
     """Return the right choices, bool [choices]."""
     gold = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
     places = []
-    for one in gold if isinstance(gold, list) else [gold]:
-        place = choices.index(one) if isinstance(one, str) and one in choices else one
+    for answer in gold if isinstance(gold, list) else [gold]:
+        place = choices.index(answer) if isinstance(answer, str) and answer in choices else answer
         if not isinstance(place, int) or not 0 <= place < len(choices):
             raise TasksError(
                 f"item {sample['doc_id']} of {task.task_name}",
-                f"the right answer {one!r} is none of its {len(choices)} choices",
+                f"the right answer {answer!r} is none of its {len(choices)} choices",
                 "use a split whose answers are published, or correct the item",
             )
         places.append(place)

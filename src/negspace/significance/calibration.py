@@ -27,12 +27,12 @@ def study(shares: list[Drawn], alpha: float = ALPHA) -> Claims:
     sets", "blimp dissociation", and the same for tse.
     """
     claims: Claims = {}
-    for share, one in enumerate(shares):
+    for share, scores in enumerate(shares):
         claims[share, "perplexity vs sets"] = compare_with_sets(
-            one.nll[1], one.nll[3:], one.windows, scale="log ratio", alpha=alpha
+            scores.nll[1], scores.nll[3:], scores.windows, scale="log ratio", alpha=alpha
         )
-        for name, suite in one.suites.items():
-            margins, nest = one.margins[name], suite.nesting
+        for name, suite in scores.suites.items():
+            margins, nest = scores.margins[name], suite.nesting
             right = (margins > 0).astype(np.float64)
             claims[share, f"{name} vs control"] = compare(right[1], right[2], nest, scale="points", alpha=alpha)
             claims[share, f"{name} vs sets"] = compare_with_sets(right[1], right[3:], nest, scale="points", alpha=alpha)
@@ -43,7 +43,7 @@ def study(shares: list[Drawn], alpha: float = ALPHA) -> Claims:
             claims[share, f"{name} intact under sets"] = compare_sets(
                 right[3:], right[0], nest, scale="points", alpha=alpha, margin=margin
             )
-            claims[share, f"{name} dissociation"] = dissociate(suite, one.tasks, one.doses, alpha=alpha)
+            claims[share, f"{name} dissociation"] = dissociate(suite, scores.tasks, scores.doses, alpha=alpha)
     return judge_together(claims)
 
 

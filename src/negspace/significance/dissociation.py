@@ -246,7 +246,7 @@ def dissociate(grammar: Suite, other: Suite, doses: Doses | None, *, alpha: floa
     return judged(made, made.interaction.p, made.p_cross, 1)
 
 
-def judged(one: Dissociation, p: float, p_cross: float, tests: int) -> Dissociation:
+def judged(dissociation: Dissociation, p: float, p_cross: float, tests: int) -> Dissociation:
     """The same dissociation with corrected p-values and the verdict that they bear.
 
     Args:
@@ -255,11 +255,11 @@ def judged(one: Dissociation, p: float, p_cross: float, tests: int) -> Dissociat
         tests: claims judged together: what a side's own p-value is multiplied by before it is said to carry an
             interaction.
     """
-    if one.sides is None:
-        return one
-    alpha = one.interaction.alpha
-    factor, factor_cross = (_factor(*pair, tests) for pair in ((p, one.p), (p_cross, one.p_cross)))
-    verdict, carried_by = _verdict(one.sides, p, p_cross, tests, alpha)
+    if dissociation.sides is None:
+        return dissociation
+    alpha = dissociation.interaction.alpha
+    factor, factor_cross = (_factor(*pair, tests) for pair in ((p, dissociation.p), (p_cross, dissociation.p_cross)))
+    verdict, carried_by = _verdict(dissociation.sides, p, p_cross, tests, alpha)
     without = tuple(
         replace(w, verdict="not testable: too few units")
         if w.sides is None
@@ -267,16 +267,16 @@ def judged(one: Dissociation, p: float, p_cross: float, tests: int) -> Dissociat
             w,
             verdict=_verdict(w.sides, w.sides.p * factor, w.sides.p_cross * factor_cross, tests, alpha)[0],
         )
-        for w in one.without
+        for w in dissociation.without
     )
     shown = verdict != "not established"
-    direction = ("as claimed" if one.sides.interaction.value > 0 else "against the claim") if shown else ""
+    direction = ("as claimed" if dissociation.sides.interaction.value > 0 else "against the claim") if shown else ""
     return replace(
-        one,
+        dissociation,
         verdict=verdict,
         direction=direction,
         carried_by=carried_by,
-        interaction=adjusted(one.interaction, p, NAN),
+        interaction=adjusted(dissociation.interaction, p, NAN),
         p_cross_adjusted=p_cross,
         without=without,
     )
@@ -320,7 +320,7 @@ class _Part:
         self.chance = found.chance[found.above]
         self.odds = _logit(self.top, self.nesting) - _logit(self.control, self.nesting)
         if suite.random is not None:
-            self.random = np.stack([_outcomes(one, suite) for one in np.atleast_2d(np.asarray(suite.random))])
+            self.random = np.stack([_outcomes(outcomes, suite) for outcomes in np.atleast_2d(np.asarray(suite.random))])
             self.random = self.random[:, self.items]
 
     def estimate(self, keep: NDArray[np.bool_] | None = None) -> Estimate | Shortfall:
@@ -374,8 +374,10 @@ def _sides(grammar: _Part | _Rest, other: _Part | _Rest) -> Sides | Shortfall:
     return Sides(one, two, total([two, one], [1, -1]), _difference(on[1], on[0]).agree, all(own.agree for own in on))
 
 
-def _difference(one: OnScales, two: OnScales) -> OnScales:
-    return OnScales(one.points - two.points, one.chance_corrected - two.chance_corrected, one.log_odds - two.log_odds)
+def _difference(first: OnScales, second: OnScales) -> OnScales:
+    return OnScales(
+        first.points - second.points, first.chance_corrected - second.chance_corrected, first.log_odds - second.log_odds
+    )
 
 
 def _among_random(parts: list[_Part], alpha: float) -> Contrast:

@@ -26,16 +26,16 @@ def judge_together(claims: Mapping[Key, Contrast | Dissociation]) -> dict[Key, C
     Args:
         claims: name -> contrast or dissociation, as first judged; those of another call are corrected anew.
     """
-    differ = {key: one.p for key, one in claims.items()}
-    equal = {key: one.p_equivalent for key, one in claims.items() if isinstance(one, Contrast)}
-    cross = {key: one.p_cross if isinstance(one, Dissociation) else one.p for key, one in claims.items()}
+    differ = {key: claim.p for key, claim in claims.items()}
+    equal = {key: claim.p_equivalent for key, claim in claims.items() if isinstance(claim, Contrast)}
+    cross = {key: claim.p_cross if isinstance(claim, Dissociation) else claim.p for key, claim in claims.items()}
     p, p_equal, p_cross = (_holm(family) for family in (differ, equal, cross))
     tests = sum(value == value for value in differ.values())
     return {
-        key: judged(one, p[key], p_cross[key], tests)
-        if isinstance(one, Dissociation)
-        else adjusted(one, p[key], p_equal[key])
-        for key, one in claims.items()
+        key: judged(claim, p[key], p_cross[key], tests)
+        if isinstance(claim, Dissociation)
+        else adjusted(claim, p[key], p_equal[key])
+        for key, claim in claims.items()
     }
 
 

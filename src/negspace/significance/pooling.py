@@ -85,8 +85,10 @@ def pool(effects: Mapping[str, ModelEffect], *, alpha: float = 0.05) -> Pooled:
         JudgementError: contrasts on other items or another scale, or two checkpoints of one run.
     """
     _check(effects)
-    judged = {name: one.contrast for name, one in effects.items() if one.contrast.finding != "cannot be judged"}
-    left_out = {name: one.contrast.reason for name, one in effects.items() if name not in judged}
+    judged = {
+        name: effect.contrast for name, effect in effects.items() if effect.contrast.finding != "cannot be judged"
+    }
+    left_out = {name: effect.contrast.reason for name, effect in effects.items() if name not in judged}
     scale = next(iter(judged.values())).scale if judged else None
     y = np.array([contrast.estimate for contrast in judged.values()])
     v = np.array([contrast.se**2 for contrast in judged.values()])
@@ -139,8 +141,8 @@ def pool(effects: Mapping[str, ModelEffect], *, alpha: float = 0.05) -> Pooled:
 
 def _check(effects: Mapping[str, ModelEffect]) -> None:
     for what, values in (
-        ("items", {name: one.items for name, one in effects.items()}),
-        ("scales", {name: one.contrast.scale for name, one in effects.items()}),
+        ("items", {name: effect.items for name, effect in effects.items()}),
+        ("scales", {name: effect.contrast.scale for name, effect in effects.items()}),
     ):
         if len(set(values.values())) > 1:
             first = next(iter(values))

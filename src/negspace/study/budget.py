@@ -177,7 +177,7 @@ class _Costs:
         self.window = bench.windows.window
         self.available = bench.windows.available
         self.groups = {
-            suite: {name: sum(one.paradigm == name for one in some) for name in some.paradigms}
+            suite: {name: sum(pair.paradigm == name for pair in some) for name in some.paradigms}
             for suite, some in self.pairs.items()
         }
         self._counted: dict[tuple[str, int], float] = {}

@@ -55,17 +55,17 @@ def from_preset(name: str, given: Mapping[str, Any], *, only: bool = False) -> t
     own_fields = {field: value for field, value in given.items() if field != "analyses"}
     wanted = configure(override(defaults, own_fields), f"the options, on the preset {name}")
     own = configure({"model": wanted.model, "analyses": given.get("analyses") or {}}).analyses
-    sized = {one: {**wanted.analyses.get(one, {}), **settings} for one, settings in own.items()}
+    sized = {chosen: {**wanted.analyses.get(chosen, {}), **settings} for chosen, settings in own.items()}
     merged = {**({} if only else wanted.analyses), **sized}
     study = wanted.model_copy(update={"analyses": merged})
     kept, left_out = {}, []
-    for one, settings in sections(study).items():
-        kind = analysis(one)
+    for chosen, settings in sections(study).items():
+        kind = analysis(chosen)
         missing = kind.lacks(settings, study)
         if missing is None:
-            kept[one] = study.analyses[one]
-        elif one in own:
-            raise StudyError(f"the analysis {one!r}", f"no {missing}", "give what is missing, or leave it out")
+            kept[chosen] = study.analyses[chosen]
+        elif chosen in own:
+            raise StudyError(f"the analysis {chosen!r}", f"no {missing}", "give what is missing, or leave it out")
         else:
             left_out.append(f"{kind.title} is left out: no {missing}")
     if not kept:

@@ -39,7 +39,7 @@ def read_run(folder: str | Path) -> Run:
             analysis(name).schema,
             tuple(tables.sentences(name)),
         )
-        for name, made in sorted(tables.by_analysis.items(), key=lambda one: order.index(one[0]))
+        for name, made in sorted(tables.by_analysis.items(), key=lambda entry: order.index(entry[0]))
     }
     scan = Scan.load(store.folder / SCAN_FILE) if (store.folder / SCAN_FILE).exists() else None
     sets = [NeuronSet.load(path) for path in sorted((store.folder / "neurons").glob("*.json"))]

@@ -222,8 +222,8 @@ def _plan(lab: Lab, survey: Survey, *, stocked: bool = True) -> Plan:
     parts_of_it = {("scan_part", str(number)): lab.cost("scan") / (cells - 1) for number in range(1, cells)}
     loads = {"scan": Load(parts_of_it | {("scan", ""): 0.0 if parts_of_it else lab.cost("scan")}, f"every neuron{how}")}
     loads["examples"] = Load({("examples", ""): lab.cost("examples")}, "lowest and highest tokens of some neurons")
-    for name, one in _analyses(lab, survey).items():
-        loads[name] = one.load().beyond(loads.values())
+    for name, planned in _analyses(lab, survey).items():
+        loads[name] = planned.load().beyond(loads.values())
     recorded: Sequence[Cell] = ()
     if stocked:
         stock = take_stock(lab, loads, lambda other: _analyses(other, survey))
@@ -237,16 +237,16 @@ def _plan(lab: Lab, survey: Survey, *, stocked: bool = True) -> Plan:
 
 def _run(lab: Lab, analyses: Mapping[str, Analysis[Any]], plan: Plan) -> dict[str, Any]:
     """Run the analyses one after the other; what the run consists of."""
-    whole = [one.load() for one in analyses.values()]
+    whole = [analysis.load() for analysis in analyses.values()]
     left = [plan.loads[name] for name in analyses]
     lab.expect_later([], [plan.loads["examples"], *left])
     made = lab.scan
     lab.expect_later([], left)
     examples = lab.examples
     parts = {}
-    for number, (name, one) in enumerate(analyses.items()):
+    for number, (name, planned) in enumerate(analyses.items()):
         lab.expect_later(whole[:number], left[number + 1 :])
-        parts[name] = one.run()
+        parts[name] = planned.run()
     lab.store.keep_only("neurons", lab.saved)
     made.save(lab.store.folder / SCAN_FILE)
     f: Facts = lab.facts

@@ -99,7 +99,7 @@ def take_stock(lab: Lab, loads: Mapping[str, Load], make: Callable[[Lab], Mappin
     if not lab.store.cells.is_dir():
         return Stock((), left)
     steps: dict[str, Callable[[], object]] = {"scan": lambda: looking.scan, "examples": lambda: looking.examples}
-    steps |= {name: one.run for name, one in make(looking).items()}
+    steps |= {name: planned.run for name, planned in make(looking).items()}
     recorded = looking.counting.recorded
     for name, step in steps.items():
         known = set(recorded)

@@ -49,7 +49,7 @@ def places(source: PairSource, columns: Mapping[str, str] | None) -> tuple[str, 
         if not source:
             raise PairsError("minimal pairs from a list", "an empty list", "give at least one file, folder or pair")
         names = " + ".join(_name(place) for place in source)
-        return names, (place for one in source for place in _named(one, columns))
+        return names, (place for part in source for place in _named(part, columns))
     name, place = _object(source, columns)
     return name, iter([place])
 

@@ -232,7 +232,7 @@ class _Gathered:
                 pairs += [
                     Pair(row.good, row.bad, called, phenomenon, index, row.language) for index, row in enumerate(mine)
                 ]
-        predictions = sorted(self.predictions, key=lambda one: (one.paradigm, one.index))
+        predictions = sorted(self.predictions, key=lambda prediction: (prediction.paradigm, prediction.index))
         return PairSet(self.name, kind, tuple(pairs), tuple(predictions), tuple(self._notes()))
 
     def _notes(self) -> Iterator[str]:

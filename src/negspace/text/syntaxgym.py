@@ -78,7 +78,9 @@ class Prediction:
     @property
     def key(self) -> list[Any]:
         """All that its outcome depends on, and its place, as JSON."""
-        sentences = {name: [list(region) for region in one.regions] for name, one in sorted(self.sentences.items())}
+        sentences = {
+            name: [list(region) for region in sentence.regions] for name, sentence in sorted(self.sentences.items())
+        }
         return [self.paradigm, self.phenomenon, self.index, self.formula.text, self.metric, sentences]
 
 

@@ -22,7 +22,7 @@ class Scene(NamedTuple):
 def _pairs() -> tuple[tuple[Scene, Scene], ...]:
     lines = (Path(__file__).parent / "scenes.txt").read_text(encoding="utf-8").splitlines()
     parts = (line.split("|") for line in lines)
-    return tuple((Scene(first, one), Scene(second, other)) for first, second, one, other in parts)
+    return tuple((Scene(first, part), Scene(second, other)) for first, second, part, other in parts)
 
 
 SCENES = _pairs()

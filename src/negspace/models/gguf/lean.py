@@ -69,7 +69,7 @@ def _reader(header: Header) -> Any:
 def _field(value: Any) -> Any:
     """A value with its type, as parts and the numbers of those that are the value."""
     if isinstance(value, list | np.ndarray):
-        inner = [_part(one) for one in (value if isinstance(value, np.ndarray) else value[:1])]
+        inner = [_part(element) for element in (value if isinstance(value, np.ndarray) else value[:1])]
         # Of texts only the first: their number counts here, and the vocabulary is read by the tokenizer's own code.
         data = list(range(len(inner))) if isinstance(value, np.ndarray) else [0] * len(value)
         return SimpleNamespace(
