@@ -1,4 +1,4 @@
-"""Every `negspace` command in the documentation runs, at small sizes, page by page, in one folder of small material.
+"""Every command and every Python example in the documentation runs, small, page by page, in one folder of material.
 
 The pages name files (`blimp/`, `mine.csv`, `model.gguf`, ...). A folder holds small ones under the same names, and the
 commands run in it. `STANDS_FOR` says what replaces a name that is not a file, `SIZES` and `SETTINGS` are appended to
@@ -186,6 +186,45 @@ def test_the_commands_of_a_page_run(page: str, call: Any) -> None:
         assert call(words).strip() or words[0] == "figures", command
         if "--out" in words and "--dry-run" not in words:
             assert os.path.exists(words[words.index("--out") + 1]), command
+
+
+IN_PYTHON: Mapping[str, str] = {
+    '"EleutherAI/pythia-1.4b")': '"MODEL")',
+    '"EleutherAI/pythia-160m")': '"MODEL")',
+    '"wikitext-2"': '"story.txt"',
+    '"path/to/blimp"': '"blimp/"',
+}
+"""Words of a Python example -> what stands for them here."""
+PYTHON_NOT_RUN: Mapping[str, str] = {
+    "interop.md": "tests/interop/test_docs_interop.py runs it",
+    "adding_an_analysis.md": "tests/study/test_added_analysis.py runs it as a package",
+    "ns.transformer_lens_hooks": "its objects are those of interop.md",
+    "push_to_hub": "tests/neurons/test_sharing.py runs it against a server",
+}
+"""Part of a page's name or of an example -> why it is not run here."""
+
+
+def examples() -> list[tuple[str, list[str]]]:
+    """Page and its Python examples, those that are run."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    found = []
+    for page in pages:
+        blocks = re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+        run = [block for block in blocks if not any(part in page.name or part in block for part in PYTHON_NOT_RUN)]
+        if run:
+            found.append((page.relative_to(ROOT).as_posix(), run))
+    return found
+
+
+@pytest.mark.parametrize(("page", "blocks"), examples(), ids=[page for page, _ in examples()])
+def test_the_python_of_a_page_runs(page: str, blocks: list[str], call: Any) -> None:
+    prepare([], call)
+    shutil.copy("RUN/scan.parquet", "scan.parquet")
+    names: dict[str, Any] = {}
+    for block in blocks:
+        for words, instead in IN_PYTHON.items():
+            block = block.replace(words, instead)
+        exec(compile(block, page, "exec"), names)
 
 
 def test_what_is_not_run_is_documented_and_what_is_replaced_as_well() -> None:
