@@ -144,7 +144,7 @@ def _examples(bench: Workbench, cell: Cell, step: Step) -> Results:
     model, cut = bench.model, windows_of(bench, cell.spec)
     windows = windows_read(len(cut), cut.window, cut.stride)
     ids, special = cut.tokens[windows], cut.special[windows]
-    # It has no text before it, and models treat it unlike any other, whichever token it is.
+    # The first token of a window has no text before it, and models treat it unlike any other, whichever it is.
     special[:, 0] = True
     # In a layer that a pass runs several times, a neuron has several values at a token.
     once = {site.path for site in model.sites if site.passes == 1}
