@@ -142,6 +142,24 @@ class Changes:
         return said
 
 
+SCORE = Column("score", str, "perplexity, blimp, tse or pairs")
+"""The column that names a score."""
+
+
+def value(ends: tuple[str, str] = ("value_low", "value_high")) -> tuple[Column, ...]:
+    """The columns of a score's value and its interval, filled by `Effects.value`.
+
+    Args:
+        ends: the columns of the interval's ends.
+    """
+    meaning = "perplexity, or accuracy as the mean over paradigms (ties not right, identical pairs left out)"
+    return (
+        Column("value", float, meaning),
+        Column(ends[0], float, "lower end of its interval"),
+        Column(ends[1], float, "upper end of its interval"),
+    )
+
+
 CHANGE = Changes()
 """A change against the plain model: change, change_low, change_high, p, ..."""
 GROUP = Changes(ends=("low", "high"))

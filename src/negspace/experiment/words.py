@@ -67,9 +67,13 @@ def unjudgeable(reason: str) -> str:
     return reason if reason.startswith("cannot be judged") else f"cannot be judged ({reason})"
 
 
-def percent(share: float) -> str:
-    """A share as per cent, to four digits: "0.316%"."""
-    return f"{share * 100:.4g}%"
+def percent(share: Any) -> str:
+    """A share as per cent, to four digits: "0.316%".
+
+    Args:
+        share: a number, also one that pandas gives as the key of a group, whose type it does not know.
+    """
+    return f"{float(share) * 100:.4g}%"
 
 
 def title(score: str) -> str:

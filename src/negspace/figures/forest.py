@@ -88,11 +88,6 @@ def shorten(text: str) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
-def percent(share: float) -> str:
-    """A share in words: 0.01 is "1%"."""
-    return f"{share * 100:.4g}%"
-
-
 def points(values: Numbers) -> Numbers:
     """Shares as percentage points."""
     return values * 100

@@ -10,8 +10,9 @@ import pandas as pd
 from negspace.analyses.ablation.dissociation import verdict
 from negspace.analyses.dose import figures as dose
 from negspace.experiment.run import Run
+from negspace.experiment.words import percent
 from negspace.figures.figure import Axis, Figure, Panel, Series, numbers
-from negspace.figures.forest import Dots, forest, percent
+from negspace.figures.forest import Dots, forest
 from negspace.figures.scores import SCORES
 from negspace.figures.style import nth
 from negspace.text.suites import TITLES

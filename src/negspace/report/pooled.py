@@ -75,7 +75,7 @@ def words(row: Mapping[str, object] | pd.Series) -> list[str]:
     form = {"points": points, "nats": nats}.get(scale, ratio)
     unit = {"points": " points", "nats": " nats"}.get(scale, "")
     name = TITLES.get(score, score)
-    where = percent(float(row["share"]))  # type: ignore[arg-type]
+    where = percent(row["share"])
     if row["reason"]:
         return [
             str(row["contrast"]),

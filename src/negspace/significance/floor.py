@@ -107,7 +107,9 @@ def above(
     """
     if len(nesting.labels) == 1:
         return bool(floors(values, nesting, chance, alpha=alpha).above[0])
-    found = mean(grouped(np.asarray(values, np.float64) - chance, nesting, outcomes=True), within=within)
+    found = mean(
+        grouped(np.asarray(values, np.float64) - np.asarray(chance, np.float64), nesting, outcomes=True), within=within
+    )
     return isinstance(found, Shortfall) or found.p_above(0.0) <= alpha
 
 

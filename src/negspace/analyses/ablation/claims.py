@@ -39,7 +39,7 @@ def _contrasts(contrasts: pd.DataFrame) -> Iterator[Claim]:
         if found is not None:
             key, words = found
             of = "text" if text else TITLES[row["score"]]
-            yield from harmed(key, words, of, float(row["share"]), row, intact=row["set"] == "matched")
+            yield from harmed(key, words, of, float(row["share"]), dict(row), intact=row["set"] == "matched")
 
 
 def _dissociations(tables: Mapping[str, pd.DataFrame]) -> Iterator[Claim]:
@@ -61,7 +61,7 @@ def _stable(book: Book) -> Iterator[Claim]:
     info = record.results["info"]
     ranking = Ranking.of(record.items, Layout.from_rows(info["layout"]), "", info["tokens"], book.study["by"])
     halves = {share: ranking.choose(share, book.study["layers"]).halves for share in book.study["shares"]}
-    found = {share: in_common(*(Chosen(half, ()) for half in both)) for share, both in halves.items() if both}
+    found = {share: in_common(Chosen(both[0], ()), Chosen(both[1], ())) for share, both in halves.items() if both}
     p = dict(zip(found, correct([common.p for common in found.values()]).p, strict=True))
     for share in halves:
         if share not in found:

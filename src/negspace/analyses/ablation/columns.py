@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from negspace.experiment.changes import CHANGE, DIFFERENCE
+from negspace.experiment.changes import CHANGE, DIFFERENCE, SCORE
 from negspace.experiment.schema import Column, Table, schema
 
 CONDITION = (
@@ -44,7 +44,7 @@ _SUITE = (
 )
 _CONTRAST = (
     Column("share", float, "share p of the top set"),
-    Column("score", str, "perplexity, blimp, tse or pairs"),
+    SCORE,
     Column("set", str, "set that is compared: top, matched, or random (the distribution of the random sets)"),
     Column("against", str, "reference: plain (the plain model), random or matched"),
 )

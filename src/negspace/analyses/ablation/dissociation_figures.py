@@ -9,8 +9,9 @@ import pandas as pd
 from negspace.analyses.ablation.dissociation import verdict
 from negspace.experiment import paper
 from negspace.experiment.run import Run
+from negspace.experiment.words import percent
 from negspace.figures.figure import Axis, Figure, Panel, Reference, Series, numbers
-from negspace.figures.forest import Dots, forest, percent
+from negspace.figures.forest import Dots, forest
 from negspace.figures.style import nth
 from negspace.text.suites import TITLES
 
@@ -81,7 +82,7 @@ def _contrasts(run: Run, table: pd.DataFrame) -> Figure:
             }
             labels = dict.fromkeys(values, verdict(row))
             series.append(Dots(TITLES[str(row["suite"])], nth(number), values, labels))
-        title = f"p = {percent(float(share))}"  # type: ignore[arg-type]
+        title = f"p = {percent(share)}"
         panels.append(forest(list(lines.values()), series, "top set minus control (points)", title=title, zero=0.0))
     caption = (
         f"Top set minus matched control, with {run.level} intervals. The claim: grammar left of the line, the tasks "
@@ -101,7 +102,7 @@ def _without(run: Run, table: pd.DataFrame, without: pd.DataFrame) -> Figure:
         values |= {str(row["left_out"]): (row["interaction"] * 100, nan, nan) for _, row in here.iterrows()}
         labels = {str(row["left_out"]): str(row["verdict"]) for _, row in here.iterrows()}
         series = [Dots("interaction", "top", values, {"nothing": verdict(whole), **labels})]
-        title = f"p = {percent(float(share))}, {TITLES[str(suite)]}"  # type: ignore[arg-type]
+        title = f"p = {percent(share)}, {TITLES[str(suite)]}"
         panels.append(forest(list(values), series, "interaction (points)", title=title, zero=0.0))
     caption = "The interaction with one phenomenon or task left out at a time: does the verdict hang on a single one?"
     columns = min(len(panels), 2)

@@ -8,8 +8,9 @@ import pandas as pd
 
 from negspace.experiment import paper
 from negspace.experiment.run import Run
+from negspace.experiment.words import percent
 from negspace.figures.figure import Axis, Figure, Panel, Reference, Series, numbers
-from negspace.figures.forest import Dots, forest, percent
+from negspace.figures.forest import Dots, forest
 from negspace.text.suites import SUITES, TITLES, by_group
 
 
@@ -181,13 +182,13 @@ def _search(run: Run, table: pd.DataFrame) -> Figure:
         if len(ended):
             word = "matched" if bool(ended["matched"].iloc[0]) else "nearest"
             series.append(Series(word, "matched", numbers(ended["m"]) * 100, numbers(ended["perplexity"])))
-        target = Reference(float(part["target"].iloc[0]), "y", f"top {percent(float(share))}")  # type: ignore[arg-type]
+        target = Reference(float(part["target"].iloc[0]), "y", f"top {percent(share)}")
         panels.append(
             Panel(
                 Axis("lowest-ranked neurons ablated (%)"),
                 Axis("perplexity"),
                 tuple(series),
-                f"matching the top {percent(float(share))}",  # type: ignore[arg-type]
+                f"matching the top {percent(share)}",
                 (target, *paper.matching(run, float(share))),  # type: ignore[arg-type]
             )
         )

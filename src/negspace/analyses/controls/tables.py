@@ -11,7 +11,7 @@ import pandas as pd
 
 from negspace.controls.residual import root_mean_square
 from negspace.experiment.analysis import Book
-from negspace.experiment.changes import Changes
+from negspace.experiment.changes import SCORE, Changes, value
 from negspace.experiment.claim import Answer, Claim
 from negspace.experiment.condition import MATCHED_RANDOM, RANDOM, Condition
 from negspace.experiment.effects import Effects, Entry
@@ -46,10 +46,8 @@ TABLES = schema(
             ),
             Column("neurons", int, "neurons changed in one set (mean over random ones)"),
             Column("of_sets", int, "sets of which the row is the mean"),
-            Column("score", str, "perplexity, blimp, tse or pairs"),
-            Column("value", float, "perplexity, or the accuracy as the mean over paradigms"),
-            Column("low", float, "lower end of its interval"),
-            Column("high", float, "upper end of its interval"),
+            SCORE,
+            *value(("low", "high")),
             *_AGAINST_PLAIN.columns(f"change against the plain model ({_CHANGE})"),
             *_CONTRAST.columns(
                 f"the top set against this control, {_CHANGE}; above 1 or below 0: the top set does more harm",

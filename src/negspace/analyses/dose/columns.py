@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from negspace.experiment.changes import CHANGE, DIFFERENCE, GROUP
+from negspace.experiment.changes import CHANGE, DIFFERENCE, GROUP, SCORE, value
 from negspace.experiment.schema import Column, Table, schema
 
 PLAIN = "plain model"
@@ -45,7 +45,7 @@ TABLES = schema(
             *_SET,
             Column("seed", int, "seed of a random set"),
             Column("sets", int, "sets in a random mean"),
-            Column("score", str, "perplexity, blimp, tse or pairs"),
+            SCORE,
             Column("neurons", int, "number of neurons changed: ceil(p (D - 1)) at a site of D"),
             Column(
                 "left_out",
@@ -57,13 +57,7 @@ TABLES = schema(
                 float,
                 "smallest share that gives the same set; if below `share`, the row repeats that share's result",
             ),
-            Column(
-                "value",
-                float,
-                "perplexity, or accuracy as the mean over paradigms (ties not right, identical pairs left out)",
-            ),
-            Column("value_low", float, "lower end of its interval"),
-            Column("value_high", float, "upper end of its interval"),
+            *value(),
             Column("sd", float, "standard deviation over the sets of a random mean"),
             *CHANGE.columns(
                 "perplexity divided by the plain model's; accuracy minus the plain model's; on the same items"
@@ -76,7 +70,7 @@ TABLES = schema(
         (
             Column("share", float, "share p of each site's neurons"),
             Column("intervention", str, "intervention on the neurons"),
-            Column("score", str, "perplexity, blimp, tse or pairs"),
+            SCORE,
             Column("against", str, "reference: random (the random sets) or bottom"),
             Column("neurons", int, "number of neurons in the top set"),
             Column(
@@ -115,7 +109,7 @@ TABLES = schema(
         "dose_thresholds",
         (
             *_SET[1:],
-            Column("score", str, "perplexity, blimp, tse or pairs"),
+            SCORE,
             Column("first_harm", float, "smallest share at which harm is shown; missing if none"),
             Column("neurons", int, "number of neurons at that share"),
             Column(
@@ -133,7 +127,7 @@ TABLES = schema(
         (
             Column("share", float, "share p of each site's neurons"),
             Column("set", str, "top, or random mean as the reference"),
-            Column("score", str, "perplexity, blimp, tse or pairs"),
+            SCORE,
             Column("question", str, "question that the contrast answers"),
             Column("first", str, "first intervention"),
             Column("second", str, "second intervention, or the plain model"),
@@ -148,7 +142,7 @@ TABLES = schema(
         (
             Column("share", float, "share p of each site's neurons"),
             Column("set", str, "top, or random mean as the reference"),
-            Column("score", str, "perplexity, blimp, tse or pairs"),
+            SCORE,
             Column("negative_part", str, "finding for zero_negative against the plain model"),
             Column("sign", str, "finding for sign_flip against the plain model: act(a) -> -act(a) where negative"),
             Column(

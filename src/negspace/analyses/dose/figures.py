@@ -8,8 +8,9 @@ import pandas as pd
 from negspace.analyses.dose.axis import EQUAL
 from negspace.experiment import paper
 from negspace.experiment.run import Run
+from negspace.experiment.words import percent
 from negspace.figures.figure import Axis, Figure, Grid, Panel, Reference, Series, numbers
-from negspace.figures.forest import Dots, forest, percent
+from negspace.figures.forest import Dots, forest
 from negspace.figures.scores import (
     INTERVENTIONS,
     LOST,
@@ -155,7 +156,7 @@ def _by_group(table: pd.DataFrame) -> list[Figure]:
                 matrix=True,
                 limits=(-most, most),
             )
-            shares = tuple((float(n), percent(float(s))) for n, s in enumerate(wide.columns))
+            shares = tuple((float(n), percent(s)) for n, s in enumerate(wide.columns))
             groups = tuple((float(n), str(group)) for n, group in enumerate(wide.index))
             panels.append(
                 Panel(
@@ -199,7 +200,7 @@ def _interventions(run: Run, table: pd.DataFrame) -> list[Figure]:
             ]
             rows_ = [INTERVENTIONS[name] for name in names]
             panels.append(forest(rows_, series, change_label(score), title=SCORES[score], zero=zero(score)))
-        p = percent(float(share))  # type: ignore[arg-type]
+        p = percent(share)
         caption = (
             f"Every intervention on the same neurons, against the plain model, with {run.level} intervals. Sign flip "
             "keeps the magnitude and loses the sign; the mean of the negatives keeps the sign and loses the magnitude."

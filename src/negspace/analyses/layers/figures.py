@@ -9,8 +9,8 @@ import pandas as pd
 
 from negspace.experiment import paper
 from negspace.experiment.run import Run
+from negspace.experiment.words import percent
 from negspace.figures.figure import Axis, Figure, Grid, Panel, Reference, Series, numbers
-from negspace.figures.forest import percent
 from negspace.figures.scores import LOST, SCORES, beside, change_label, scaled, scores_of, unit, zero
 from negspace.text.suites import SUITES
 

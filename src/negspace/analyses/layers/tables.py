@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from negspace.experiment.analysis import Book
-from negspace.experiment.changes import CHANGE, DIFFERENCE, GROUP, Changes
+from negspace.experiment.changes import CHANGE, DIFFERENCE, GROUP, SCORE, Changes, value
 from negspace.experiment.condition import RANDOM, Condition
 from negspace.experiment.effects import Effects, Entry
 from negspace.experiment.floors import floored
@@ -37,15 +37,9 @@ TABLES = schema(
             *_SET,
             Column("seed", int, "seed of a random set"),
             Column("sets", int, "sets in a random mean"),
-            Column("score", str, "perplexity, blimp, tse or pairs"),
+            SCORE,
             Column("neurons", int, "number of neurons changed"),
-            Column(
-                "value",
-                float,
-                "perplexity, or accuracy as the mean over paradigms (ties not right, identical pairs left out)",
-            ),
-            Column("value_low", float, "lower end of its interval"),
-            Column("value_high", float, "upper end of its interval"),
+            *value(),
             Column("sd", float, "standard deviation over the sets of a random mean"),
             *CHANGE.columns(
                 "perplexity divided by the plain model's; accuracy minus the plain model's; on the same items"
@@ -57,7 +51,7 @@ TABLES = schema(
         "layers_contrasts",
         (
             *_WHERE,
-            Column("score", str, "perplexity, blimp, tse or pairs"),
+            SCORE,
             Column(
                 "against",
                 str,
@@ -91,7 +85,7 @@ TABLES = schema(
     Table(
         "layers_additivity",
         (
-            Column("score", str, "perplexity, blimp, tse or pairs"),
+            SCORE,
             Column("scale", str, "log ratio (of perplexities), points (accuracy), or nats (margins)"),
             Column("groups", int, "groups of layers"),
             Column("joint", float, "change with the top set in all groups, against the plain model"),

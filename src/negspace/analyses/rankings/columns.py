@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from negspace.experiment.changes import CHANGE, DIFFERENCE
+from negspace.experiment.changes import CHANGE, DIFFERENCE, SCORE, value
 from negspace.experiment.schema import Column, Table, schema
 
 CORRELATED = (
@@ -29,7 +29,7 @@ _WHERE = (
         "leave of WD's ranks at a site; random mean: over the random sets, item by item",
     ),
     Column("within", str, "statistic to whose sites the set is restricted, if not all sites have it; empty: all sites"),
-    Column("score", str, "perplexity, blimp, tse or pairs"),
+    SCORE,
     Column("neurons", int, "number of neurons changed"),
 )
 _PLACE = (
@@ -42,13 +42,7 @@ TABLES = schema(
         (
             *_WHERE,
             Column("sets", int, "sets in a random mean"),
-            Column(
-                "value",
-                float,
-                "perplexity, or accuracy as the mean over paradigms (ties not right, identical pairs left out)",
-            ),
-            Column("value_low", float, "lower end of its interval"),
-            Column("value_high", float, "upper end of its interval"),
+            *value(),
             Column("sd", float, "standard deviation over the sets of a random mean"),
             *CHANGE.columns(
                 "perplexity divided by the plain model's; accuracy minus the plain model's; on the same items"

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from negspace.experiment.run import Run
+from negspace.experiment.words import percent
 from negspace.figures.figure import Axis, Figure, Grid, Panel, Reference, Series, numbers
-from negspace.figures.forest import Dots, forest, percent
+from negspace.figures.forest import Dots, forest
 from negspace.figures.scores import SCORES, beside, change_label, estimates, layer_axis, scores_of, unit, zero
 from negspace.figures.style import nth
 
@@ -71,7 +72,7 @@ def _ablations(run: Run, table: pd.DataFrame) -> list[Figure]:
                 values = estimates(random, "name", "change", ends, unit(score))
                 series.append(Dots("random sets", "random mean", values))
             panels.append(forest(rows, series, change_label(score), title=SCORES[score], zero=zero(score)))
-        p = percent(float(share))  # type: ignore[arg-type]
+        p = percent(share)
         caption = (
             f"What the ablation of the same number of neurons does, chosen by each statistic, with {run.level} "
             "intervals against the plain model."
@@ -93,7 +94,7 @@ def _overlaps(table: pd.DataFrame) -> list[Figure]:
         for _, row in here.iterrows():
             a, b = names.index(str(row["first"])), names.index(str(row["second"]))
             values[a, b] = values[b, a] = row["jaccard"]
-        p = percent(float(share))  # type: ignore[arg-type]
+        p = percent(share)
         panels.append(_matrix(names, values, "Jaccard index", (0.0, 1.0), f"top {p}"))
     if not panels:
         return []

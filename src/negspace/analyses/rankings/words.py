@@ -51,7 +51,7 @@ def _overlaps(table: pd.DataFrame) -> list[str]:
             if np.isfinite(row["jaccard"])
         ]
         if parts:
-            said.append(f"Neurons in common with the {end} {percent(float(share))} by WD: {', '.join(parts)}.")  # type: ignore[arg-type]
+            said.append(f"Neurons in common with the {end} {percent(share)} by WD: {', '.join(parts)}.")
     return said
 
 
@@ -63,7 +63,7 @@ def _ablations(book: Book, table: pd.DataFrame, contrasts: pd.DataFrame) -> list
             share, end, within = keys  # type: ignore[misc]
             where = f" (sites that have {_called(str(within))})" if within else ""
             head = f"{title(score).capitalize() if score == 'perplexity' else title(score)}, {end} "
-            head += f"{percent(float(share))}{where}"  # type: ignore[arg-type]
+            head += f"{percent(share)}{where}"
             changes = [f"{_called(row['by'])} {change(row)}" for _, row in part.iterrows()]
             said.append(f"{head}, against the plain model: {'; '.join(changes)}.")
             here = (contrasts[["share", "end", "within"]] == list(keys)).all(axis=1) & (contrasts["score"] == score)

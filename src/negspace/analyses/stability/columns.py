@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from negspace.experiment.changes import CHANGE, Changes
+from negspace.experiment.changes import CHANGE, SCORE, Changes, value
 from negspace.experiment.schema import Column, Table, schema
 
 RANDOM_CHANGE = Changes("difference", prefix="random_", ends=("random_low", "random_high"))
@@ -83,15 +83,9 @@ TABLES = schema(
             ),
             Column("text", str, "the text that chose a top or own set; empty: all texts"),
             Column("like", str, "the set that random sets are as large as, at each site: common or own"),
-            Column("score", str, "perplexity, blimp, tse or pairs"),
+            SCORE,
             Column("neurons", int, "how many neurons are changed; sets of fewer than two are not ablated"),
-            Column(
-                "value",
-                float,
-                "perplexity, or accuracy as the mean over paradigms (ties not right, identical pairs left out)",
-            ),
-            Column("value_low", float, "lower end of its interval"),
-            Column("value_high", float, "upper end of its interval"),
+            *value(),
             Column("drawn", int, "sets in a random mean"),
             *CHANGE.columns(
                 "perplexity divided by the plain model's; accuracy minus the plain model's; on the same items"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from negspace.experiment.run import Run
+from negspace.experiment.words import percent
 from negspace.figures.figure import Figure, numbers
-from negspace.figures.forest import Dots, forest, percent
+from negspace.figures.forest import Dots, forest
 from negspace.figures.scores import SCORES, change_label, estimates, scores_of, unit, zero
 
 _SHOWN = (
@@ -40,7 +41,7 @@ def _overlaps(table: pd.DataFrame) -> Figure:
             for column, name, role in _SHOWN
             for values in [list(zip(here["pair"], numbers(here[column]) * 100, strict=True))]
         ]
-        p = percent(float(share))  # type: ignore[arg-type]
+        p = percent(share)
         label = "neurons in common (%)"
         panels.append(forest(list(here["pair"]), series, label, title=f"top {p}", zero=None, limits=(0, 100)))
     caption = (
@@ -81,7 +82,7 @@ def _ablations(run: Run, table: pd.DataFrame) -> Figure:
         ]
         rows = ["all texts", *dict.fromkeys(here.loc[here["set"] == "top", "name"])]
         panels.append(forest(rows, series, change_label(score), title=SCORES[score], zero=zero(score)))
-    p = percent(float(table["share"].iloc[0]))
+    p = percent(table["share"].iloc[0])
     caption = (
         "What ablating the neurons that all texts choose, those that one text alone chooses, and each text's whole "
         f"top set does, with {run.level} intervals against the plain model. The sets differ in size; random sets are "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from negspace.experiment.changes import CHANGE, Changes
+from negspace.experiment.changes import CHANGE, SCORE, Changes, value
 from negspace.experiment.schema import Column, Table, schema
 
 _WHERE = (
@@ -31,10 +31,8 @@ TABLES = schema(
                 int,
                 "neurons of the set that an intervention on means leaves alone: no token reached their experts",
             ),
-            Column("score", str, "perplexity, blimp, tse or pairs"),
-            Column("value", float, "perplexity, or accuracy as the mean over paradigms"),
-            Column("low", float, "lower end of its interval"),
-            Column("high", float, "upper end of its interval"),
+            SCORE,
+            *value(("low", "high")),
             *CHANGE.columns("perplexity: divided by this checkpoint's baseline; accuracy: minus it; on the same items"),
             *AGAINST_RANDOM.columns(
                 "for the two cohorts, the same against the random sets instead of the baseline", sets=True
