@@ -42,9 +42,29 @@ def test_a_plan_says_what_was_read_and_how(call: Any, given: list[str], tmp_path
     assert shown.status == 0, shown.err
     assert "pairs in mine.csv: 2 (paradigms: 1, phenomena: 1)" in shown.out  # two of each paradigm, by --limit
     assert "to group them by the 3 values of 'noun': --pair-columns paradigm=noun" in shown.err
+    assert "Pairs: no change can be judged (1 phenomenon with 1 paradigm cannot stand for more" in shown.out
     grouped = call("run", *options, "--pair-columns", "paradigm=noun", "--json")
     assert not any("--pair-columns" in note for note in json.loads(grouped.out)["notes"])
     assert "--pair-columns" not in grouped.err
+
+
+def test_windows_that_do_not_fit_the_model_leave_no_folder(call: Any, given: list[str], tmp_path: Path) -> None:
+    """The scan's windows are checked with those of perplexity, before anything is written or computed."""
+    options = [
+        *given,
+        "--preset",
+        "quick",
+        "--set",
+        "window=256",
+        "--perplexity-window",
+        "64",
+        "--out",
+        tmp_path / "run",
+    ]
+    shown = call("run", *options)
+    assert shown.status == 2
+    assert "windows of 256 tokens\nfound: the model takes at most 128 tokens" in shown.err
+    assert not (tmp_path / "run").exists()
 
 
 def test_it_runs_the_analyses_asked_for(call: Any, given: list[str], tmp_path: Path) -> None:

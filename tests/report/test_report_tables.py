@@ -138,6 +138,14 @@ def test_an_interval_that_excludes_no_change_beside_undecided_is_explained() -> 
     assert explained in " ".join(_printed(tables).split())
 
 
+def test_a_control_that_cannot_be_matched_is_said_beside_the_claims() -> None:
+    tables = _tables()
+    match = {"share": 0.01, "matched": False, "m": None, "reason": "no damage to match", "evaluations": 1}
+    tables.books["ablation"].part["matches"].append(match)
+    said = "Perplexity-matched control for the top 1%: cannot be matched (no damage to match; 1 evaluation)."
+    assert said in _printed(tables)
+
+
 def test_foreign_text_is_neither_markup_nor_terminal_codes() -> None:
     text = _printed(_tables(name="[red]x[/red]", phenomenon="[link=evil]\x1b[31mp"), detail=True)
     assert "[red]x[/red]" in text

@@ -72,7 +72,7 @@ def test_the_example_is_found_run_and_shown(tiny_fields: dict[str, Any], tmp_pat
     (section,) = (one for one in report_sections([read_run(tmp_path / "run")]) if one.key == "depth")
     assert [figure.name for figure in section.figures] == ["depth"]
     assert list(section.findings[0][1]) == tables.sentences("depth")
-    assert tables.sentences("depth")[0].startswith(f"Layer {table['ratio'].idxmax()} alone matters most")
+    assert tables.sentences("depth")[0].startswith(f"Layer {table['ratio'].idxmax()} has the largest ratio")
 
 
 @pytest.mark.usefixtures("depth")

@@ -168,7 +168,7 @@ def test_pairs_that_stand_twice_and_white_space_are_noted():
 def test_pairs_of_two_equal_sentences_are_noted():
     made = read_pairs([*BOTH, (GOOD[0], GOOD[0]), (BAD[1], BAD[1])])
     assert len(made) == len(BOTH) + 2
-    assert made.notes == (f"pairs of two equal sentences, which are never right: 2, such as {GOOD[0]!r}",)
+    assert made.notes == (f"pairs of two equal sentences, which are not scored: 2, such as {GOOD[0]!r}",)
 
 
 def test_a_column_that_could_group_the_pairs_is_pointed_out(tmp_path):

@@ -29,6 +29,8 @@ def show_plan(plan: Plan, console: Console | None = None) -> None:
     ]
     columns = [("analysis", "left"), ("what", "left"), ("cells", "right"), ("M tokens", "right"), ("about", "right")]
     console.print(plain(plan.about), soft_wrap=True)
+    for sentence in plan.shortfalls:
+        console.print(plain(f"note: {sentence}"), soft_wrap=True)
     console.print(rows("Plan", columns, body))
     console.print(plain(" ".join(_sentences(plan))), soft_wrap=True)
 
@@ -45,7 +47,7 @@ def plan_json(plan: Plan) -> str:
         "recorded": plan.recorded,
         "seconds": plan.seconds,
         "tokens_per_second": rate,
-        "notes": list(plan.notes),
+        "notes": [*plan.notes, *plan.shortfalls],
     }
     if (budget := plan.budget) is not None:
         contrasts = [

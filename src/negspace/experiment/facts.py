@@ -56,6 +56,8 @@ class Facts:
     """Kind of pairs -> how many are two sentences each, and not predictions of a suite of SyntaxGym."""
     groups: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Kind of pairs -> numbers of their paradigms and phenomena, the units of tests."""
+    shortfalls: tuple[str, ...] = ()
+    """Scores on which no change can be judged for want of units, and what to add; a sentence each."""
 
     def __str__(self) -> str:
         """The model and the data in a sentence, as what was read shows them."""

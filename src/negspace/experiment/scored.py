@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from negspace.runs.cell import Record
 from negspace.significance import Nesting, Scale
@@ -66,6 +66,15 @@ class Scored:
         return self.margins if scale == "nats" else self.values
 
 
+def nesting_of(suite: str, paradigm: ArrayLike, phenomenon: ArrayLike) -> Nesting:
+    """The units of a suite's pairs.
+
+    Args:
+        paradigm, phenomenon: [pairs] of TSE the construction and its family.
+    """
+    return (Nesting.constructions if suite == "tse" else Nesting.pairs)(paradigm, phenomenon)
+
+
 def scored(score: str, record: Record, like: Scored | None = None) -> Scored:
     """The items of a record of "perplexity" or of a suite of minimal pairs.
 
@@ -83,8 +92,7 @@ def scored(score: str, record: Record, like: Scored | None = None) -> Scored:
     if like is not None:
         return replace(like, values=right, margins=whole)
     paradigm, phenomenon = (kept[name].to_numpy(object) for name in ("paradigm", "phenomenon"))
-    nest = Nesting.constructions if score == "tse" else Nesting.pairs
     # Of predictions that compare more than two numbers nobody knows how often a guess is right.
     chance = math.nan if np.isnan(margins).any() else _GUESS
     groups = kept[SUITES[score].column].to_numpy(object)
-    return Scored(score, right, whole, nest(paradigm, phenomenon), groups, chance)
+    return Scored(score, right, whole, nesting_of(score, paradigm, phenomenon), groups, chance)

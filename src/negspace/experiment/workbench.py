@@ -6,7 +6,7 @@ import gc
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
@@ -21,6 +21,7 @@ from negspace.errors import ModelError, PairsError, StudyError, TasksError
 from negspace.experiment.config import Study
 from negspace.experiment.examples import windows_read
 from negspace.experiment.facts import Facts, Survey, TaskFacts
+from negspace.experiment.scored import nesting_of
 from negspace.intervention import Intervention, intervene
 from negspace.memory import Frugal, give_back
 from negspace.models.load import load
@@ -33,6 +34,7 @@ from negspace.score.pairs import Prepared, prepare
 from negspace.score.perplexity import token_nll
 from negspace.score.taskfiles import known_tasks
 from negspace.score.tasks import TaskSet, read_tasks
+from negspace.significance.nesting import Nesting, Shortfall
 from negspace.text.pairs import PairSet, read_pairs
 from negspace.text.source import Text, read_text
 from negspace.text.suites import SUITES, TITLES
@@ -217,7 +219,18 @@ class Workbench:
                 name: (len(groups), len(set(groups.values())))
                 for name, groups in ((name, made.paradigms) for name, made in self.pairs.items())
             },
+            shortfalls=tuple(self._shortfalls()),
         )
+
+    def _shortfalls(self) -> Iterator[str]:
+        """Say before anything is computed what will be "cannot be judged"."""
+        nestings = {"perplexity": Nesting.windows(len(self.windows))}
+        for name, made in self.pairs.items():
+            paradigms, phenomena = zip(*((pair.paradigm, pair.phenomenon) for pair in made), strict=True)
+            nestings[TITLES[name]] = nesting_of(name, paradigms, phenomena)
+        for name, nesting in nestings.items():
+            if isinstance(level := nesting.level(), Shortfall):
+                yield f"{name}: no change can be judged ({level})"
 
     def _tokens(self) -> dict[str, float]:
         """Return the number of tokens that the model reads for each score."""

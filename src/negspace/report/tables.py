@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from negspace.analyses.ablation.dissociation import verdict
+from negspace.analyses.ablation.words import matching
 from negspace.experiment.claim import Claim
 from negspace.experiment.words import ratio
 from negspace.report.claims import table as claims_table
@@ -90,6 +91,9 @@ def _ablation(tables: Tables, console: Console, detail: bool) -> None:
     for kind in kinds:
         name, _, pairs = data[kind]
         console.print(_accuracy(summary, kind, f"{TITLES[kind]}: {name}, {pairs:,} pairs"))
+    for match in tables.books["ablation"].part["matches"]:
+        if not match["matched"] and not detail:  # a result, which no claim tells
+            console.print(plain(matching(tables.books["ablation"].part, match["share"])))
     if detail and len(tables["contrasts"]):
         console.print(_contrasts(tables["contrasts"]))
     if "tasks_by_task" in tables:

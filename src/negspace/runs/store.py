@@ -206,8 +206,10 @@ class Store:
             raise RecordError(asked, "no such folder", "give the folder that was written with --out")
         path = self.folder / MANIFEST
         if not path.exists():
-            found = "a run that has not finished" if self._is_run() else f"no {MANIFEST} in it"
-            raise RecordError(asked, found, "give the folder that `negspace run` wrote, or run the study again")
+            if self._is_run():
+                todo = "repeat the command that began it: what is recorded is not computed again"
+                raise RecordError(asked, "a run that has not finished", todo)
+            raise RecordError(asked, f"no {MANIFEST} in it", "give the folder that `negspace run` wrote with --out")
         todo = "run the study again with the same --out: its records are kept"
         try:
             manifest = json.loads(read_bytes(path, "a manifest"))

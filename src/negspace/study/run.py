@@ -55,6 +55,8 @@ class Plan:
     """The model and the data, as they were read."""
     notes: tuple[str, ...] = ()
     """Notes on choices made for the user in reading them."""
+    shortfalls: tuple[str, ...] = ()
+    """Scores on which no change can be judged for want of units, and what to add."""
 
     @property
     def cells(self) -> int:
@@ -230,9 +232,9 @@ def _plan(lab: Lab, survey: Survey, *, stocked: bool = True) -> Plan:
         recorded, loads = stock.recorded, dict(stock.left)
         lab.engine.recall(recorded)
     rate = lab.engine.tune() if any(load.tokens for load in loads.values()) else math.nan
-    width = lab.engine.width
+    width, facts = lab.engine.width, survey.facts
     times = {name: lab.engine.forecast.whole(work(load)) / width for name, load in loads.items()}
-    return Plan(loads, len(recorded), rate, times, about=str(survey.facts), notes=survey.facts.notes)
+    return Plan(loads, len(recorded), rate, times, about=str(facts), notes=facts.notes, shortfalls=facts.shortfalls)
 
 
 def _run(lab: Lab, analyses: Mapping[str, Analysis[Any]], plan: Plan) -> dict[str, Any]:

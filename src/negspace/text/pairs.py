@@ -239,7 +239,7 @@ class _Gathered:
         yield from self.said
         if self.equal:
             some = f"{len(self.equal)}, such as {self.equal[0][:60]!r}"
-            yield f"pairs of two equal sentences, which are never right: {some}"
+            yield f"pairs of two equal sentences, which are not scored: {some}"
         if self.twice:
             yield f"{self.twice} pairs occur more than once in their paradigm and are read once"
         if self.turned:

@@ -142,9 +142,15 @@ def statistics_windows(
 
     Returns:
         Number of windows, tokens of a window, and tokens from the start of one to the start of the next.
+
+    Raises:
+        TextError: the window exceeds the context, or the text is short and holds not one.
     """
     head = text.text[:_HEAD]
     tokens = len(encoded(head, tokenizer, special=False).ids) / len(head) * len(text.text)
+    # Of a long text the number is an estimate, by which no window is refused.
+    enough = window or WINDOW * FEW
+    default_window(window, context, int(tokens) + 2 if len(head) == len(text.text) else enough, name=text.name)
     size = window or min(WINDOW, context or WINDOW, int(tokens))
     step = stride or max(1, size // 2)
     available = max(1, int(tokens - size) // step + 1)

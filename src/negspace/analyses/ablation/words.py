@@ -45,7 +45,7 @@ def verdicts(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
             done = f"Top {percent(share)}"
         sentences += _intact(here)
         if study["matched"]:
-            sentences.append(_matched(book.part, share))
+            sentences.append(matching(book.part, share))
     if book.manifest.get("rectifies") and book.part["intervention"] == "zero_negative":
         sentences.append(_noop(summary))
     return sentences + dissociation_tables.sentences(book, tables)
@@ -96,7 +96,7 @@ def _accuracies(summary: pd.DataFrame) -> list[str]:
     return [f"{kind}_accuracy" for kind in TITLES if f"{kind}_accuracy" in summary.columns]
 
 
-def _matched(part: Mapping[str, Any], share: float) -> str:
+def matching(part: Mapping[str, Any], share: float) -> str:
     match = next(match for match in part["matches"] if match["share"] == share)
     label = f"Perplexity-matched control for the top {percent(share)}"
     effort = f"{match['evaluations']} evaluation{'s' if match['evaluations'] != 1 else ''}"
