@@ -9,16 +9,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 import negspace as ns
-from negspace.analyses.ablation.dissociation import ALL, TABLES, sentences, verdict
+from negspace.analyses.ablation.dissociation import ALL, TABLES, DissociationTables, sentences, verdict
 from negspace.cli.app import app
 from negspace.errors import StudyError, TasksError
+from negspace.experiment.book import Book
+from negspace.experiment.condition import Condition
 from negspace.experiment.config import Study, configure
 from negspace.experiment.workbench import Workbench, split_tasks
+from negspace.runs.cell import Record
 from negspace.runs.engine import LocalEngine
 from negspace.runs.store import Store
 from negspace.score.tasks import tasks
@@ -90,6 +94,35 @@ def test_accuracies_equal_plain_calls(made: Run, study: Study, task_files: Path)
             scores.by_task["value"].tolist()
         )
     assert table.loc[("top 30%", ALL), "change"] == pytest.approx(after.accuracy - before.accuracy)
+
+
+def test_a_task_at_chance_has_nothing_to_lose() -> None:
+    task, number = np.repeat(["easy", "guessed", "open"], 40), np.tile(np.arange(40), 3)
+    choices = np.where(task == "open", 0, 4)
+
+    def record(right: dict[str, int]) -> Record:
+        value = (number < np.array([right[name] for name in task])).astype(float)
+        columns = {"task": task, "choices": choices, "value": value, "metric": "acc", "cut": False}
+        return Record("key", "kind", {}, {}, pd.DataFrame({**columns, "outcome": "right"}), {})
+
+    records = {
+        "plain": record({"easy": 36, "guessed": 12, "open": 6}),
+        "top": record({"easy": 18, "guessed": 4, "open": 6}),
+    }
+    conditions = [
+        Condition(name="baseline", cells={"tasks": "plain"}),
+        Condition(name="top", role="top", share=0.1, cells={"tasks": "top"}),
+    ]
+    part = {"conditions": [one.model_dump(mode="json") for one in conditions]}
+    tables = DissociationTables(Book({"alpha": 0.05}, part, {"data": {"tasks": {}}}, records.__getitem__)).make({})
+    found = tables["tasks_by_task"].set_index(["role", "task"]).loc["top"]
+    assert found.loc["easy", "finding"] == "harm"
+    # 12 of 40 with four choices is no more than guessing; a fall to 4 of 40 is none of what the model can do.
+    assert found.loc["guessed", "finding"] == "cannot be judged"
+    assert found.loc["guessed", "reason"].startswith("the plain model's accuracy of 30.0% is not above chance")
+    assert found.loc["guessed", "change"] == pytest.approx(-0.2)
+    # What is written out is never right by chance.
+    assert found.loc["open", "finding"] == "undecided"
 
 
 def test_the_dissociation_is_that_of_the_records(made: Run, study: Study) -> None:
