@@ -129,7 +129,7 @@ def test_a_set_that_two_shares_give_is_computed_once_and_said_to_repeat(run: Run
     study = configure(fields)
     lab = Lab(study, Workbench(study).describe(), Store(run[0]), None)  # type: ignore[arg-type]
     load = Dose(DoseSettings(**SETTINGS), lab, {}).load()
-    assert load.cells == len(list((run[0] / "cells").iterdir())) - 1  # the scan's
+    assert load.cells == len(list((run[0] / "cells").iterdir())) - 2  # the scan's, and the example tokens'
     assert "3 shares" in load.detail
 
 

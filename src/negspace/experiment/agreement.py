@@ -215,9 +215,9 @@ def in_common(first: Chosen, second: Chosen, paths: Sequence[str] | None = None)
 
     def shared(pairs: Iterable[Sequence[NeuronSet]]) -> float:
         each = [
-            sum(len(np.intersect1d(one.at(path), two.at(path))) for path in paths)
-            / max(1, sum(len(one.at(path)) for path in paths))
-            for one, two in pairs
+            sum(len(np.intersect1d(left.at(path), right.at(path))) for path in paths)
+            / max(1, sum(len(left.at(path)) for path in paths))
+            for left, right in pairs
         ]
         return float(np.mean(each)) if each else float("nan")
 
@@ -301,7 +301,7 @@ def agreement(scans: Sequence[Scan], share: Share = 0.01) -> Agreement:
     asked = f"what {len(scans)} scan{'s' if len(scans) != 1 else ''} agree on"
     if len(scans) < 2:
         raise SelectionError(asked, "fewer than two", "give scans of two texts or more")
-    infos = [one.info for one in scans]
+    infos = [scan.info for scan in scans]
     for info in infos[1:]:
         if (info.layout, info.fingerprint) != (infos[0].layout, infos[0].fingerprint):
             found = f"{info.text} was scanned with other weights or sites than {infos[0].text}"
@@ -312,7 +312,7 @@ def agreement(scans: Sequence[Scan], share: Share = 0.01) -> Agreement:
         for name, scan in zip(names, scans, strict=True)
     ]
     layout = infos[0].layout
-    chosen = [one.choose(share) for one in rankings]
+    chosen = [ranking.choose(share) for ranking in rankings]
     correlations, overlaps = {}, {}
     for one, two in combinations(range(len(rankings)), 2):
         first, second = rankings[one], rankings[two]
@@ -332,7 +332,7 @@ def distinct(texts: Sequence[tuple[str, ...]], asked: str) -> list[str]:
     names: list[str] = []
     for place, (name, *hashes) in enumerate(texts):
         for before, (_, *others) in enumerate(texts[:place]):
-            if any(one == other for one, other in zip(hashes, others, strict=True)):
+            if any(digest == other for digest, other in zip(hashes, others, strict=True)):
                 found = f"{name} is the very text of {names[before]}, or begins with it as far as it is read"
                 raise SelectionError(asked, found, "give texts of different sources; halves of one are compared anyway")
         count = 2

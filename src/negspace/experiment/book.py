@@ -31,13 +31,13 @@ class Book:
     @property
     def conditions(self) -> list[Condition]:
         """The part's conditions, in their order."""
-        return [Condition.model_validate(one) for one in self.part["conditions"]]
+        return [Condition.model_validate(condition) for condition in self.part["conditions"]]
 
     def of_role(self, role: str) -> list[Condition]:
         """The conditions of a role in all analyses of the run: what one has measured, another can show."""
         parts = self.manifest["analyses"].values()
-        given = [one for part in parts for one in part.get("conditions", ()) if one["role"] == role]
-        return [Condition.model_validate(one) for one in given]
+        given = [condition for part in parts for condition in part.get("conditions", ()) if condition["role"] == role]
+        return [Condition.model_validate(condition) for condition in given]
 
     @property
     def alpha(self) -> float:

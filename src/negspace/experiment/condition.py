@@ -99,13 +99,13 @@ def with_means(neurons: NeuronSet, scan: Scan) -> NeuronSet:
 def left_out(analysis: str, conditions: Iterable[Condition]) -> list[str]:
     """A note for each condition some of whose neurons stay as they are."""
     return [
-        f"{analysis}: {one.name}: {one.facts[LEFT_OUT]:,} neurons have no mean (no token of the statistics reached "
-        "their experts) and stay as they are"
-        for one in conditions
-        if LEFT_OUT in one.facts
+        f"{analysis}: {condition.name}: {condition.facts[LEFT_OUT]:,} neurons have no mean (no token of the "
+        "statistics reached their experts) and stay as they are"
+        for condition in conditions
+        if LEFT_OUT in condition.facts
     ]
 
 
 def written(conditions: Sequence[Condition]) -> list[dict[str, Any]]:
     """Conditions as a manifest has them."""
-    return [one.model_dump(mode="json") for one in conditions]
+    return [condition.model_dump(mode="json") for condition in conditions]

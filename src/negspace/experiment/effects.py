@@ -117,10 +117,10 @@ class Effects:
         for score in self.scores:
             have = [member.scores[score] for member in members if score in member.scores]
             if have:
-                margins = [one.margins for one in have if one.margins is not None]
+                margins = [entry.margins for entry in have if entry.margins is not None]
                 means[score] = replace(
                     have[0],
-                    values=np.mean([one.values for one in have], axis=0),
+                    values=np.mean([entry.values for entry in have], axis=0),
                     margins=np.mean(margins, axis=0) if len(margins) == len(have) else None,
                 )
         return Entry(first.model_copy(update=update), means, members[0].plain, tuple(members))
@@ -294,7 +294,7 @@ def equivalence_margins(
 def together(claims: Iterable[Mapping[Any, Contrast | Dissociation]]) -> list[dict[Any, Any]]:
     """Several rows' claims, judged as one family."""
     several = list(claims)
-    judged = judge_together({(n, key): one for n, row in enumerate(several) for key, one in row.items()})
+    judged = judge_together({(n, key): claim for n, row in enumerate(several) for key, claim in row.items()})
     return [{key: judged[n, key] for key in row} for n, row in enumerate(several)]
 
 

@@ -155,11 +155,11 @@ class Lab:
         Returns:
             The same conditions with the keys of their records.
         """
-        wanted = [{what: self.score(what, one) for what in scores or self.scores} for one in conditions]
+        wanted = [{what: self.score(what, condition) for what in scores or self.scores} for condition in conditions]
         self.run(list({cell.key: cell for cells in wanted for cell in cells.values()}.values()))
         return [
-            one.scored({what: cell.key for what, cell in cells.items()})
-            for one, cells in zip(conditions, wanted, strict=True)
+            condition.scored({what: cell.key for what, cell in cells.items()})
+            for condition, cells in zip(conditions, wanted, strict=True)
         ]
 
     def score(self, what: str, under: Condition) -> Cell:

@@ -50,7 +50,7 @@ def _main(run: Run, summary: pd.DataFrame) -> Figure:
 
 
 def _effects(
-    summary: pd.DataFrame, shares: list[float], column: str, scale: float, label: str, title: str, one: float
+    summary: pd.DataFrame, shares: list[float], column: str, scale: float, label: str, title: str, entry: float
 ) -> Panel:
     def values(role: str) -> dict[str, tuple[float, float, float]]:
         rows = summary[summary["role"] == role]
@@ -74,7 +74,7 @@ def _effects(
         Dots("matched", "matched", values("matched"), _names(summary)),
     ]
     rows = [f"p = {percent(share)}" for share in shares]
-    return forest(rows, [one_ for one_ in series if one_.values], label, title=title, zero=one)
+    return forest(rows, [one_ for one_ in series if one_.values], label, title=title, zero=entry)
 
 
 def _names(summary: pd.DataFrame) -> dict[str, str]:

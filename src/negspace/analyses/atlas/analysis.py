@@ -117,7 +117,7 @@ def fit_and_drive(
                 table = part.reshape(windows, -1)
                 made = [_of_text(kind, table, *given, fewest, options) for kind, given in labels.items()]
                 made += [_of_pairs(name, fitted[name], items, suite, options) for suite, items in critical.items()]
-                parts += [one.assign(name=name) for one in made if len(one)]
+                parts += [frame.assign(name=name) for frame in made if len(frame)]
         if progress is not None:
             progress(number, len(activations.columns), "drivers")
     columns = ["name", "mode", "kind", "value", "tokens", "count", "base", "lift", "low", "high", "p"]

@@ -101,9 +101,9 @@ def critical_tokens(
     return pd.concat([frame, values.iloc[source].reset_index(drop=True)], axis=1)
 
 
-def _differing(one: Encoded, two: Encoded) -> tuple[list[int], list[int]]:
+def _differing(good: Encoded, bad: Encoded) -> tuple[list[int], list[int]]:
     """Places in both sentences of the tokens in which they differ, at least one in each."""
-    a, b = one.tokens, two.tokens
+    a, b = good.tokens, bad.tokens
     short = min(len(a), len(b))
     head = next((at for at in range(short) if a[at] != b[at]), short)
     tail = next((at for at in range(short - head) if a[-1 - at] != b[-1 - at]), short - head)

@@ -309,26 +309,30 @@ class Controls(Analysis[ControlsSettings]):
         """Score conditions and measure their change of the residual stream."""
         wanted = get_args(Where) if any(c.startswith("residual") for c in self.settings.controls) else ()
         scored = self.lab.measure(conditions, self.scores)
-        cells = [{where: self._residual(one, where) for where in wanted if one.chosen is not None} for one in scored]
+        cells = [
+            {where: self._residual(condition, where) for where in wanted if condition.chosen is not None}
+            for condition in scored
+        ]
         self.lab.run([cell for own in cells for cell in own.values()])
         return [
-            one.scored({where: cell.key for where, cell in own.items()}) for one, own in zip(scored, cells, strict=True)
+            condition.scored({where: cell.key for where, cell in own.items()})
+            for condition, own in zip(scored, cells, strict=True)
         ]
 
-    def _by_layer(self, one: Condition) -> Condition:
+    def _by_layer(self, condition: Condition) -> Condition:
         """With the neurons of each layer, and the share of their values that are changed on the scanned text."""
         rows: dict[int, dict[str, Any]] = {}
-        if one.chosen is not None:
-            below, layout = self.lab.scan.table["fraction_negative"].to_numpy(np.float64), one.chosen.layout
+        if condition.chosen is not None:
+            below, layout = self.lab.scan.table["fraction_negative"].to_numpy(np.float64), condition.chosen.layout
             for site in layout:
                 row = rows.setdefault(site.layer, {"layer": site.layer, "neurons": 0, "of": 0, "touched": 0.0})
-                here = below[layout.rows[site.path]][one.chosen.at(site.path)]
+                here = below[layout.rows[site.path]][condition.chosen.at(site.path)]
                 row["neurons"] += len(here)
                 row["of"] += site.size
-                row["touched"] += float(np.nan_to_num(_touched(str(one.intervention), here)).sum())
+                row["touched"] += float(np.nan_to_num(_touched(str(condition.intervention), here)).sum())
         for row in rows.values():
             row["touched"] = row["touched"] / row["neurons"] if row["neurons"] else None
-        return one.model_copy(update={"facts": {"found": {}, **one.facts, "layers": list(rows.values())}})
+        return condition.model_copy(update={"facts": {"found": {}, **condition.facts, "layers": list(rows.values())}})
 
     def _noop(self, conditions: Sequence[Condition]) -> dict[str, Any] | None:
         """The check that zeroing negatives changes nothing on a ReLU model: this one, or another."""

@@ -66,7 +66,7 @@ def _layers(table: pd.DataFrame) -> Figure:
     used = 0
     for name, rows in table.groupby("control", sort=False):
         role = _ROLES.get(str(rows["role"].iloc[0]))
-        if role is None or any(one.role == role for one in series):
+        if role is None or any(dots.role == role for dots in series):
             role, used = nth(used + 5), used + 1
         rows = rows.sort_values("layer")
         series.append(Series(shorten(str(name)), role, numbers(rows["layer"]), numbers(rows["residual"]), mark="line"))

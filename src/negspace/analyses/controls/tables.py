@@ -128,20 +128,20 @@ TABLES = schema(
 """The tables, by name."""
 
 
-def _about(one: Entry) -> dict[str, Any]:
+def _about(entry: Entry) -> dict[str, Any]:
     """The columns that say what a row is about."""
-    role = one.members[0].about.role if one.members else one.about.role
-    return {"control": one.about.name, "role": role, "intervention": one.about.intervention}
+    role = entry.members[0].about.role if entry.members else entry.about.role
+    return {"control": entry.about.name, "role": role, "intervention": entry.about.intervention}
 
 
-def _each(one: Entry) -> Sequence[Condition]:
+def _each(entry: Entry) -> Sequence[Condition]:
     """The conditions behind a row: one, or the random ones."""
-    return [member.about for member in one.members] or [one.about]
+    return [member.about for member in entry.members] or [entry.about]
 
 
-def _size(one: Entry) -> int:
+def _size(entry: Entry) -> int:
     """Neurons of a set; of several, their mean."""
-    return round(float(np.mean([each.neurons for each in _each(one)])))
+    return round(float(np.mean([each.neurons for each in _each(entry)])))
 
 
 def _total(counts: Sequence[int | None]) -> int | None:
@@ -221,7 +221,7 @@ def _rows(effects: Effects, conditions: Sequence[Entry]) -> list[Entry]:
     """The conditions in order, the random sets as one."""
     rows: list[Entry] = []
     called = {RANDOM: "random", MATCHED_RANDOM: "random, equal perplexity"}
-    for role, some in groupby(conditions, lambda one: one.about.role):
+    for role, some in groupby(conditions, lambda condition: condition.about.role):
         own = list(some)
         rows += [effects.mean(own, f"{called[role]}, mean of {len(own)}")] if role in called else own
     return rows
@@ -230,18 +230,18 @@ def _rows(effects: Effects, conditions: Sequence[Entry]) -> list[Entry]:
 def _controls(effects: Effects, plain: Entry, rows: Sequence[Entry]) -> pd.DataFrame:
     found: list[dict[str, Any]] = []
     for score in effects.scores:
-        for one in rows:
+        for entry in rows:
             row = {
-                **_about(one),
-                "matched": one.about.facts["found"].get("matched"),
-                "neurons": _size(one),
-                "of_sets": max(1, len(one.members)),
+                **_about(entry),
+                "matched": entry.about.facts["found"].get("matched"),
+                "neurons": _size(entry),
+                "of_sets": max(1, len(entry.members)),
                 "score": score,
-                **effects.value(one, score, ends=("low", "high")),
-                **effects.change(plain, one, score, _AGAINST_PLAIN),
+                **effects.value(entry, score, ends=("low", "high")),
+                **effects.change(plain, entry, score, _AGAINST_PLAIN),
             }
-            if one is not rows[0]:
-                row |= effects.change(one, rows[0], score, _CONTRAST)
+            if entry is not rows[0]:
+                row |= effects.change(entry, rows[0], score, _CONTRAST)
             found.append(row)
     effects.judged(found, (), _AGAINST_PLAIN)
     effects.judged(found, (), _CONTRAST)
@@ -259,7 +259,9 @@ def _layers(book: Book, rows: Sequence[Entry]) -> pd.DataFrame:
             sizes = [member.facts["layers"][number]["neurons"] for member in _each(row)]
             touched = [member.facts["layers"][number]["touched"] for member in _each(row)]
             residual, norm = (
-                float(np.mean([one[here][at] for one in measured])) if all(here in one for one in measured) else np.nan
+                float(np.mean([facts[here][at] for facts in measured]))
+                if all(here in facts for facts in measured)
+                else np.nan
                 for at in (0, 1)
             )
             if row is rows[0]:
@@ -300,16 +302,16 @@ def _residual(book: Book, rows: Sequence[Entry]) -> pd.DataFrame:
             **_about(row),
             "neurons": _size(row),
             "matched": found.get("matched"),
-            "evaluations": _total([one.facts["found"].get("evaluations") for one in _each(row)]),
+            "evaluations": _total([condition.facts["found"].get("evaluations") for condition in _each(row)]),
             "reason": found.get("reason"),
         }
         if "end" in _each(row)[0].cells:
             items = [book.record(member.cells["end"]).items for member in _each(row)]
             # Windows hold equally many tokens but for special ones, and weigh the same; so do sets.
-            squares = np.mean([one["squared"] / one["tokens"] for one in items], axis=0)
+            squares = np.mean([item["squared"] / item["tokens"] for item in items], axis=0)
             made_of = mean_interval(squares, **book.bootstrap)
             end = np.sqrt([made_of.estimate, made_of.low, made_of.high])
-            norm = float(np.mean([one["norm"].sum() / one["tokens"].sum() for one in items]))
+            norm = float(np.mean([item["norm"].sum() / item["tokens"].sum() for item in items]))
             line |= {"end": end[0], "end_low": end[1], "end_high": end[2], "end_norm": norm, "windows": len(squares)}
         made.append(line)
     table = TABLES["controls_residual"].of(made)

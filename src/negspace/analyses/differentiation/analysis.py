@@ -216,9 +216,9 @@ def _overlaps(forms: NDArray[Any], first: NDArray[np.int64], second: NDArray[np.
     found = np.empty(len(first), np.int64)
     for at, pair in enumerate(zip(forms[first].tolist(), forms[second].tolist(), strict=True)):
         if pair not in known:
-            one, two = pair
-            common = sum(1 for _ in takewhile(lambda both: both[0] == both[1], zip(one, two, strict=False)))
-            known[pair] = 2 if one == two else int(common >= _STEM * max(len(one), len(two)))
+            neurons, two = pair
+            common = sum(1 for _ in takewhile(lambda both: both[0] == both[1], zip(neurons, two, strict=False)))
+            known[pair] = 2 if neurons == two else int(common >= _STEM * max(len(neurons), len(two)))
         found[at] = known[pair]
     return found
 
@@ -286,12 +286,12 @@ class DifferentiationAnalysis(Analysis[DifferentiationSettings]):
             # Neurons of the whole top set are no controls for some of it.
             whole = scan.top(self.share, by=s.by, layers=s.layers)
             drawn = [scan.random(like=top, seed=seed, exclude=whole) for seed in seeds]
-            sets += [("random", seed, one) for seed, one in zip(seeds, drawn, strict=True)]
+            sets += [("random", seed, chosen) for seed, chosen in zip(seeds, drawn, strict=True)]
         if settings.bottom:
             sets.append(("bottom", None, bottom_like(scan, top, s.by)))
         union = top
-        for _, _, one in sets[1:]:
-            union = union | one
+        for _, _, chosen in sets[1:]:
+            union = union | chosen
         tokens = passages_cell(self.lab, self.facts, settings)
         options = {"passages": self.facts["hash"], "chosen": union.key, "pairs": settings.pairs,
                    "neighbours": settings.neighbours, "nearest": settings.nearest}  # fmt: skip
@@ -305,8 +305,8 @@ class DifferentiationAnalysis(Analysis[DifferentiationSettings]):
             "passages": {**self.facts, "record": tokens.key},
             "record": cell.key,
             "sets": [
-                {"set": role, "seed": seed, "key": one.key, "neurons": rows_of(scan, one)["name"].tolist()}
-                for role, seed, one in sets
+                {"set": role, "seed": seed, "key": chosen.key, "neurons": rows_of(scan, chosen)["name"].tolist()}
+                for role, seed, chosen in sets
             ],
         }
 

@@ -84,7 +84,9 @@ def make(book: Book, effects: Effects, plain: Entry, entries: Sequence[Entry], o
     suites = [score for score in effects.scores if score != "perplexity"]
     if "perplexity" in effects.scores:
         windows = plain.scores["perplexity"].nesting
-        matched = [one for one in effects.read(book.of_role(MATCHED_RANDOM), plain) if one.about.intervention == own]
+        matched = [
+            entry for entry in effects.read(book.of_role(MATCHED_RANDOM), plain) if entry.about.intervention == own
+        ]
         for suite in suites:
             items = plain.scores[suite].nesting
             for scale in ("points", "nats"):
@@ -103,8 +105,8 @@ def make(book: Book, effects: Effects, plain: Entry, entries: Sequence[Entry], o
                         {**where, "set": family, "dose": True, "ratio": np.exp(x), "change": y}
                         for x, y in zip(drawn.doses, drawn.changes, strict=True)
                     ]
-                for one in matched if curves else ():
-                    x, y = _moved(plain, one, "perplexity", "log ratio"), _moved(plain, one, suite, scale)
+                for entry in matched if curves else ():
+                    x, y = _moved(plain, entry, "perplexity", "log ratio"), _moved(plain, entry, suite, scale)
                     rows.append({**where, "set": EQUAL, "dose": True, "ratio": np.exp(x), "change": y})
                 for against in FAMILIES[1:] if "top" in curves else ():
                     if against not in curves:

@@ -55,9 +55,9 @@ def _entries(effects: Effects, conditions: Sequence[Condition], plain: Entry) ->
     ]
     made = effects.read(told, plain)
     groups: dict[tuple[Any, ...], list[Entry]] = {}
-    for one in made:
-        if one.about.role == RANDOM:
-            groups.setdefault((one.about.intervention, one.about.share), []).append(one)
+    for entry in made:
+        if entry.about.role == RANDOM:
+            groups.setdefault((entry.about.intervention, entry.about.share), []).append(entry)
     for members in groups.values():
         # A mean repeats another share's where all of its sets do.
         mean = effects.mean(members, first_share=max(map(_first_share, members)))
@@ -65,17 +65,17 @@ def _entries(effects: Effects, conditions: Sequence[Condition], plain: Entry) ->
     return made
 
 
-def _same(one: Condition) -> tuple[Any, ...]:
+def _same(condition: Condition) -> tuple[Any, ...]:
     """Return the key by which two shares with the same set are recognised."""
-    return one.role, one.seed, one.intervention, one.key
+    return condition.role, condition.seed, condition.intervention, condition.key
 
 
-def _first_share(one: Entry) -> float:
-    return one.about.facts["first_share"]
+def _first_share(entry: Entry) -> float:
+    return entry.about.facts["first_share"]
 
 
-def _where(one: Entry) -> dict[str, Any]:
-    return {"share": one.about.share, "set": one.about.role, "intervention": one.about.intervention}
+def _where(entry: Entry) -> dict[str, Any]:
+    return {"share": entry.about.share, "set": entry.about.role, "intervention": entry.about.intervention}
 
 
 def _dose(effects: Effects, plain: Entry, entries: Sequence[Entry]) -> pd.DataFrame:
@@ -126,9 +126,11 @@ def _contrasts(effects: Effects, entries: Sequence[Entry]) -> pd.DataFrame:
 
 def _by_group(effects: Effects, plain: Entry, entries: Sequence[Entry]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
-    for one in (entry for entry in entries if entry.about.role != RANDOM and entry.about.share == _first_share(entry)):
+    for shown in (
+        entry for entry in entries if entry.about.role != RANDOM and entry.about.share == _first_share(entry)
+    ):
         for score in effects.scores:
-            rows += [{**_where(one), **row} for row in effects.by_group(plain, one, score)]
+            rows += [{**_where(shown), **row} for row in effects.by_group(plain, shown, score)]
     return TABLES["dose_by_group"].of(effects.judged(rows, ("share", "set", "intervention", "score"), GROUP))
 
 
@@ -157,9 +159,9 @@ def _thresholds(book: Book, plain: Entry, entries: Sequence[Entry], dose: pd.Dat
     return TABLES["dose_thresholds"].of(rows)
 
 
-def _share(one: Entry) -> float:
-    assert one.about.share is not None
-    return one.about.share
+def _share(entry: Entry) -> float:
+    assert entry.about.share is not None
+    return entry.about.share
 
 
 def doubling(

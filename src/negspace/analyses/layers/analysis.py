@@ -167,7 +167,7 @@ class LayersAnalysis(Analysis[LayersSettings]):
         sets += self.lab.random(f"random {percent(self.share)}", top, self.seeds, share=self.share)
         baseline = Condition(name="plain model")
         plain = {score: self.lab.score(score, baseline) for score in self.scores}
-        cells = [{score: self._cell(score, one) for score in self.scores} for one in sets]
+        cells = [{score: self._cell(score, condition) for score in self.scores} for condition in sets]
         records = self.lab.run([*plain.values(), *(cell for own in cells for cell in own.values())])
         notes = left_out("layers", sets)
         notes += [f"layers: {note}" for record in records[len(plain) :] for note in record.results["notes"]]
@@ -179,21 +179,21 @@ class LayersAnalysis(Analysis[LayersSettings]):
             "baseline": written([baseline.scored(_keys(plain))])[0],
             "conditions": written(
                 [
-                    self._in_layers(one, place).scored(_keys(own))
+                    self._in_layers(condition, place).scored(_keys(own))
                     for place in range(len(self.conditions))
-                    for one, own in zip(sets, cells, strict=True)
+                    for condition, own in zip(sets, cells, strict=True)
                 ]
             ),
         }
 
-    def _in_layers(self, one: Condition, place: int) -> Condition:
+    def _in_layers(self, condition: Condition, place: int) -> Condition:
         """A set in the layers of one condition; `place` is its number in the sets' cells."""
-        assert one.chosen is not None
+        assert condition.chosen is not None
         family, layers = self.conditions[place]
-        facts = {**one.facts, "family": family, "layers": list(layers), "place": place}
-        name = f"{one.name}, {family}: layers {', '.join(map(str, layers))}"
-        return one.model_copy(
-            update={"name": name, "neurons": len(one.chosen.restrict(layers)), "facts": facts, "chosen": None}
+        facts = {**condition.facts, "family": family, "layers": list(layers), "place": place}
+        name = f"{condition.name}, {family}: layers {', '.join(map(str, layers))}"
+        return condition.model_copy(
+            update={"name": name, "neurons": len(condition.chosen.restrict(layers)), "facts": facts, "chosen": None}
         )
 
     def _cell(self, score: str, under: Condition) -> Cell:

@@ -116,24 +116,24 @@ def _entries(effects: Effects, conditions: Sequence[Condition], plain: Entry) ->
     found: list[Entry] = []
     for _, here in groupby(effects.read(conditions, plain), _place):
         own = list(here)
-        drawn = [one for one in own if one.about.role == RANDOM]
+        drawn = [entry for entry in own if entry.about.role == RANDOM]
         found += [*own, *([effects.mean(drawn)] if drawn else [])]
     return found
 
 
-def _place(one: Entry) -> int:
-    return one.about.facts["place"]
+def _place(entry: Entry) -> int:
+    return entry.about.facts["place"]
 
 
-def _where(one: Entry) -> dict[str, Any]:
-    layers = one.about.facts["layers"]
+def _where(entry: Entry) -> dict[str, Any]:
+    layers = entry.about.facts["layers"]
     first, last = layers[0], layers[-1]
     return {
-        "family": one.about.facts["family"],
+        "family": entry.about.facts["family"],
         "layers": str(first) if first == last else f"{first}-{last}",
         "first_layer": first,
         "last_layer": last,
-        "share": one.about.share,
+        "share": entry.about.share,
     }
 
 
@@ -161,25 +161,25 @@ def _contrasts(effects: Effects, entries: Sequence[Entry]) -> pd.DataFrame:
     """The top set in some layers against random sets there, and against itself in others."""
     rows: list[dict[str, Any]] = []
     tops = [entry for entry in entries if entry.about.role == "top"]
-    for position, one in enumerate(tops):
-        name = one.about.facts["family"]
+    for position, top in enumerate(tops):
+        name = top.about.facts["family"]
         family = [other for other in tops if other.about.facts["family"] == name]
         against = {
-            RANDOM_SETS: [other for other in entries if other.members and _place(other) == _place(one)],
-            FIRST: family[:1] if name == "alone" and family[0] is not one else [],
-            BEFORE: [tops[position - 1]] if name == "cumulative" and family[0] is not one else [],
+            RANDOM_SETS: [other for other in entries if other.members and _place(other) == _place(top)],
+            FIRST: family[:1] if name == "alone" and family[0] is not top else [],
+            BEFORE: [tops[position - 1]] if name == "cumulative" and family[0] is not top else [],
         }
         for words, others in against.items():
             for other in others:
                 for score in effects.scores:
                     rows.append(
                         {
-                            **_where(one),
+                            **_where(top),
                             "score": score,
                             "against": words,
-                            "value": effects.level(one, score),
+                            "value": effects.level(top, score),
                             "reference": effects.level(other, score),
-                            **effects.change(other, one, score, DIFFERENCE),
+                            **effects.change(other, top, score, DIFFERENCE),
                         }
                     )
     return TABLES["layers_contrasts"].of(effects.judged(rows, ("family", "score", "against"), DIFFERENCE))
@@ -187,10 +187,10 @@ def _contrasts(effects: Effects, entries: Sequence[Entry]) -> pd.DataFrame:
 
 def _by_group(effects: Effects, plain: Entry, entries: Sequence[Entry]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
-    for one in (entry for entry in entries if entry.about.role != RANDOM):
+    for shown in (entry for entry in entries if entry.about.role != RANDOM):
         for score in effects.scores:
-            about = {**_where(one), "set": one.about.role}
-            rows += [{**about, **row} for row in effects.by_group(plain, one, score)]
+            about = {**_where(shown), "set": shown.about.role}
+            rows += [{**about, **row} for row in effects.by_group(plain, shown, score)]
     return TABLES["layers_by_group"].of(effects.judged(rows, ("family", "set", "score"), GROUP))
 
 

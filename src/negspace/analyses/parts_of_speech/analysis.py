@@ -129,7 +129,9 @@ class PartsOfSpeechAnalysis(Analysis[PartsOfSpeechSettings]):
             "tagger": self.facts["tagger"],
             "words": self.facts["words"],
             "windows": [self.facts["windows"], self.facts["window"]],
-            "conditions": written([one.scored({KIND: cell.key}) for one, cell in zip(conditions, cells, strict=True)]),
+            "conditions": written(
+                [condition.scored({KIND: cell.key}) for condition, cell in zip(conditions, cells, strict=True)]
+            ),
             "notes": notes,
         }
 

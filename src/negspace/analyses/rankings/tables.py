@@ -115,7 +115,7 @@ def _rankings(effects: Effects, plain: Entry, grounds: Sequence[_Ground]) -> pd.
         for score in effects.scores
     ]
     for ground in grounds:
-        for by, one in {**ground.sets, MEAN: ground.random}.items():
+        for by, entry in {**ground.sets, MEAN: ground.random}.items():
             for score in effects.scores:
                 rows.append(
                     {
@@ -123,9 +123,9 @@ def _rankings(effects: Effects, plain: Entry, grounds: Sequence[_Ground]) -> pd.
                         "by": by,
                         "neurons": ground.sets["wd" if by == MEAN else by].about.neurons,
                         "score": score,
-                        **effects.value(one, score),
-                        **effects.change(plain, one, score),
-                        **effects.spread(one, score),
+                        **effects.value(entry, score),
+                        **effects.change(plain, entry, score),
+                        **effects.spread(entry, score),
                     }
                 )
     family = ("share", "end", "score", "within")
@@ -138,7 +138,7 @@ def _contrasts(
     rows: list[dict[str, Any]] = []
     for ground in grounds:
         place = (ground.share, ground.end, ground.within)
-        for by, one in ground.sets.items():
+        for by, entry in ground.sets.items():
             common = len(chosen[*place, by] & chosen[*place, "wd"])
             for against, other in (("wd", ground.sets["wd"]), ("random", ground.random)):
                 if by == against:
@@ -148,13 +148,13 @@ def _contrasts(
                         {
                             **ground.where,
                             "by": by,
-                            "neurons": one.about.neurons,
+                            "neurons": entry.about.neurons,
                             "score": score,
                             "against": against,
                             "common": common,
-                            "value": effects.level(one, score),
+                            "value": effects.level(entry, score),
                             "reference": effects.level(other, score),
-                            **effects.change(other, one, score, DIFFERENCE),
+                            **effects.change(other, entry, score, DIFFERENCE),
                         }
                     )
     return TABLES["rankings_contrasts"].of(
@@ -271,11 +271,11 @@ def _by_place(
     for place in places:
         found.append(function(place.rows))
         counts.append(int((~np.isnan([name[place.rows] for name in needed]).any(axis=0)).sum()))
-    estimates = np.array([one.estimate for one in found])
+    estimates = np.array([estimate.estimate for estimate in found])
     estimates = estimates[~np.isnan(estimates)]
     nothing = Interval(float("nan"), float("nan"), float("nan"), 1 - book.study["alpha"], "none: at no site")
     overall = mean_interval(estimates, **book.bootstrap) if len(estimates) else nothing
-    each = [(place, one, count, None) for place, one, count in zip(places, found, counts, strict=True)]
+    each = [(place, estimate, count, None) for place, estimate, count in zip(places, found, counts, strict=True)]
     return [(None, overall, sum(counts), len(estimates)), *each]
 
 

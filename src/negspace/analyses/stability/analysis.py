@@ -115,7 +115,7 @@ class StabilityAnalysis(Analysis[StabilitySettings]):
     def _planned(self) -> tuple[Planned, Planned]:
         """The scans, and what comes after them."""
         s, plan, others = self.lab.study, self.lab.plan, self.facts["texts"]
-        texts = ["", *(one["hash"] for one in others)]
+        texts = ["", *(other["hash"] for other in others)]
         whole, short = [PLAIN], []
         for share in s.shares:
             top = plan.sets("top", share)
@@ -124,20 +124,22 @@ class StabilityAnalysis(Analysis[StabilitySettings]):
                 whole += [f"{part} {top}", *(f"random as {part} {top}, seed {seed}" for seed in s.seeds)]
                 short += [f"random as {part} {top}, seed {seed}" for seed in s.more_seeds]
         scores = {**plan.scores(whole, self.scores), **plan.scores(short, ["perplexity"])}
-        return {(_KIND, one["hash"]): one["tokens"] for one in others}, scores
+        return {(_KIND, other["hash"]): other["tokens"] for other in others}, scores
 
     def run(self) -> dict[str, Any]:
         """Scan the other texts, choose the sets, score them."""
         lab, s = self.lab, self.lab.study
-        cells = [self._cell(one) for one in self.facts["texts"]]
+        cells = [self._cell(text) for text in self.facts["texts"]]
         lab.expect(Load(self._planned()[1]))
         records = lab.run(cells)
         first = Ranking.of(lab.scan.table, lab.scan.info.layout, self.facts["own"], lab.scan.info.tokens, s.by)
         rankings = [first]
-        for one, record in zip(self.facts["texts"], records, strict=True):
-            rankings.append(Ranking.of(record.items, first.layout, one["name"], record.results["info"]["tokens"], s.by))
+        for text, record in zip(self.facts["texts"], records, strict=True):
+            rankings.append(
+                Ranking.of(record.items, first.layout, text["name"], record.results["info"]["tokens"], s.by)
+            )
         ablated, small, more = self._conditions(rankings)
-        lab.expect(Load(lab.plan.scores([one.name for one in more], ["perplexity"])))
+        lab.expect(Load(lab.plan.scores([condition.name for condition in more], ["perplexity"])))
         plain, *ablated = lab.measure([Condition(name="plain model"), *ablated], self.scores)
         lab.expect(Load())
         ablated += lab.measure(more, ["perplexity"])
@@ -168,10 +170,10 @@ class StabilityAnalysis(Analysis[StabilitySettings]):
         more: list[Condition] = []
         for share in s.shares:
             top = f"top {percent(share)}"
-            tops = [one.choose(share, s.layers).top for one in rankings]
+            tops = [ranking.choose(share, s.layers).top for ranking in rankings]
             found += [
-                lab.condition(f"{top} by {one.text}", "top", chosen, share=share, text=one.text)
-                for one, chosen in zip(rankings, tops, strict=True)
+                lab.condition(f"{top} by {ranking.text}", "top", chosen, share=share, text=ranking.text)
+                for ranking, chosen in zip(rankings, tops, strict=True)
             ]
             common, own = split(tops)
             parts = [("common", "", f"{top} by all texts", common)]

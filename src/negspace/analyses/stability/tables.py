@@ -60,22 +60,22 @@ def _correlation(book: Book, rankings: list[Ranking]) -> pd.DataFrame:
                 "reliability_first": medians["first"],
                 "reliability_second": medians["second"],
                 "ceiling": medians["ceiling"],
-                "neurons": sum(one.neurons for one in found),
+                "neurons": sum(agreed.neurons for agreed in found),
             }
         )
         rows += [
             {
                 **pair,
                 **where,
-                "rho": one.rho.estimate,
-                "low": one.rho.low,
-                "high": one.rho.high,
-                "reliability_first": one.first,
-                "reliability_second": one.second,
-                "ceiling": one.ceiling,
-                "neurons": one.neurons,
+                "rho": agreed.rho.estimate,
+                "low": agreed.rho.low,
+                "high": agreed.rho.high,
+                "reliability_first": agreed.first,
+                "reliability_second": agreed.second,
+                "ceiling": agreed.ceiling,
+                "neurons": agreed.neurons,
             }
-            for one, (_, where) in zip(found, sites, strict=True)
+            for agreed, (_, where) in zip(found, sites, strict=True)
         ]
     return TABLES["stability_correlation"].of(rows)
 
@@ -85,7 +85,7 @@ def _overlap(book: Book, rankings: list[Ranking]) -> pd.DataFrame:
     sites = _sites(book, rankings[0])
     places = [([path for path, _ in sites], {"branch": "all"}), *(([path], where) for path, where in sites)]
     for share in book.study["shares"]:
-        chosen = [(one.text, one.choose(share, book.part["layers"])) for one in rankings]
+        chosen = [(ranking.text, ranking.choose(share, book.part["layers"])) for ranking in rankings]
         for (first, one), (second, two) in combinations(chosen, 2):
             for paths, where in places:
                 found = in_common(one, two, paths)
@@ -121,12 +121,12 @@ def _ablations(book: Book) -> pd.DataFrame:
         if one.about.role == RANDOM:
             drawn.setdefault((one.about.share, one.about.facts["part"], one.about.facts["text"]), []).append(one)
     means = {key: effects.mean(members) for key, members in drawn.items()}
-    tops = {(one.about.share, one.about.facts["text"]): one for one in entries if one.about.role == "top"}
+    tops = {(entry.about.share, entry.about.facts["text"]): entry for entry in entries if entry.about.role == "top"}
     rows: list[Row] = [
         {"set": "plain model", "text": "", "like": "", "score": score, "neurons": 0, **effects.value(plain, score)}
         for score in effects.scores
     ]
-    shown = [*(one for one in entries if one.about.role != RANDOM), *means.values()]
+    shown = [*(entry for entry in entries if entry.about.role != RANDOM), *means.values()]
     for one in (one for share in book.study["shares"] for one in shown if one.about.share == share):
         for score in effects.scores:
             rows.append({**_about(one), "score": score, **_row(effects, plain, one, tops, means, score)})
@@ -134,8 +134,8 @@ def _ablations(book: Book) -> pd.DataFrame:
     return TABLES["stability"].of(effects.judged(rows, (), RANDOM_CHANGE))
 
 
-def _about(one: Entry) -> Row:
-    about = one.about
+def _about(entry: Entry) -> Row:
+    about = entry.about
     return {
         "share": about.share,
         "set": about.role,
@@ -148,7 +148,7 @@ def _about(one: Entry) -> Row:
 def _row(
     effects: Effects,
     plain: Entry,
-    one: Entry,
+    entry: Entry,
     tops: Mapping[tuple[Any, ...], Entry],
     means: Mapping[tuple[Any, ...], Entry],
     score: str,
@@ -158,8 +158,8 @@ def _row(
     A part, and random sets as large, are equivalent to the plain model within a share of what the whole loses: the top
     set by the part's text; of the common part, that by the study's own text.
     """
-    about = one.about
-    if score not in one.scores:
+    about = entry.about
+    if score not in entry.scores:
         reason = about.facts["reason"]
         return {**_unjudged(CHANGE, reason), **_unjudged(RANDOM_CHANGE, reason)}
     margins = None
@@ -167,12 +167,12 @@ def _row(
         study, text = effects.book.study, about.facts["text"] or effects.book.part["texts"][0]["name"]
         top = tops[about.share, text]
         margins = equivalence_margins(plain, top, score, size=study["margin"], share=study["margin_share"])
-    row = {**effects.value(one, score), **effects.change(plain, one, score, margins=margins)}
+    row = {**effects.value(entry, score), **effects.change(plain, entry, score, margins=margins)}
     if about.role == MEAN:
-        row["drawn"] = len(one.sets(score))
+        row["drawn"] = len(entry.sets(score))
     elif about.role in ("common", "own"):
         mean = means.get((about.share, about.role, about.facts["text"]))
-        row |= _unjudged(RANDOM_CHANGE, NO_SETS) if mean is None else effects.change(mean, one, score, RANDOM_CHANGE)
+        row |= _unjudged(RANDOM_CHANGE, NO_SETS) if mean is None else effects.change(mean, entry, score, RANDOM_CHANGE)
     return row
 
 

@@ -337,11 +337,13 @@ class Training(Analysis[TrainingSettings]):
     def _scored(self, points: Sequence[_Point], sets: Mapping[str, NeuronSet]) -> list[dict[str, Any]]:
         """Score each plain checkpoint and all its conditions."""
         conditions = [(point, one) for point in points for one in self._conditions(point, sets)]
-        wanted = [{score: self._score(point, score, one) for score in self.scores} for point, one in conditions]
+        wanted = [
+            {score: self._score(point, score, condition) for score in self.scores} for point, condition in conditions
+        ]
         self.lab.run(list({cell.key: cell for cells in wanted for cell in cells.values()}.values()))
         scored = [
-            (point, one.scored({score: cell.key for score, cell in cells.items()}))
-            for (point, one), cells in zip(conditions, wanted, strict=True)
+            (point, condition.scored({score: cell.key for score, cell in cells.items()}))
+            for (point, condition), cells in zip(conditions, wanted, strict=True)
         ]
         return [
             {
@@ -421,8 +423,8 @@ class Training(Analysis[TrainingSettings]):
         return figures.figures(run)
 
 
-def _checkpoint(one: Mapping[str, Any]) -> Checkpoint:
-    return Checkpoint(Place.model_validate(one["place"]), Contents.model_validate(one["contents"]))
+def _checkpoint(checkpoint: Mapping[str, Any]) -> Checkpoint:
+    return Checkpoint(Place.model_validate(checkpoint["place"]), Contents.model_validate(checkpoint["contents"]))
 
 
 def _is_own(place: Place, held: Contents, source: ModelSource) -> bool:

@@ -47,8 +47,8 @@ class _Series:
         """Input weights of neurons at several checkpoints, each given with its fingerprint."""
         missing = [key for key in wanted if (key[0], neurons.key) not in self._rows]
         # The open one first: it may have to give way to another.
-        for fingerprint, one in sorted(missing, key=lambda pair: pair[1] != self.checkpoints.current):
-            self._rows[fingerprint, neurons.key] = input_weights(self.model(bench, one), neurons.indices)
+        for fingerprint, checkpoint in sorted(missing, key=lambda pair: pair[1] != self.checkpoints.current):
+            self._rows[fingerprint, neurons.key] = input_weights(self.model(bench, checkpoint), neurons.indices)
         for fingerprint, _ in wanted:
             self._rows.move_to_end((fingerprint, neurons.key))
         found = [self._rows[fingerprint, neurons.key] for fingerprint, _ in wanted]
@@ -65,11 +65,11 @@ def series(bench: Workbench) -> _Series:
     return _SERIES.setdefault(bench, _Series(bench.study))
 
 
-def _load(study: Study, one: Checkpoint) -> Model:
+def _load(study: Study, checkpoint: Checkpoint) -> Model:
     return load(
-        one.place.model,
+        checkpoint.place.model,
         # The commit whose hashes were read, should the branch have moved on meanwhile.
-        revision=one.contents.commit or one.place.revision,
+        revision=checkpoint.contents.commit or checkpoint.place.revision,
         dtype=study.dtype,
         device=study.device,
         device_map=study.device_map,

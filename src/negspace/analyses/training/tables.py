@@ -26,7 +26,7 @@ def make(book: Book) -> dict[str, pd.DataFrame]:
     training = _training(book)
     wd, inside, values = _wd(book)
     made = {"training": training, "training_wd": wd, "training_drift": _drift(book)}
-    trend = Trend([one["step"] for one in book.part["checkpoints"]], inside, values, training, wd)
+    trend = Trend([checkpoint["step"] for checkpoint in book.part["checkpoints"]], inside, values, training, wd)
     made["training_summary"] = TABLES["training_summary"].of(
         summarise(trend, book.part["scores"], alpha=book.study["alpha"], **book.bootstrap)
     )
@@ -41,7 +41,7 @@ def _training(book: Book) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for point in book.part["checkpoints"]:
         where = {"step": point["step"], "checkpoint": point["name"]}
-        entries = effects.read([Condition.model_validate(one) for one in point["conditions"]])
+        entries = effects.read([Condition.model_validate(condition) for condition in point["conditions"]])
         rows += [{**where, **row} for score in effects.scores for row in _scores(effects, entries, score)]
     # One random set or the mean of several, never both in a family.
     effects.judged(rows, ("score", "condition"))
