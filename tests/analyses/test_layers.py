@@ -222,7 +222,7 @@ def test_the_load_is_what_the_run_then_has(run: Run, fields: dict[str, Any], mod
     study = configure(fields)
     lab = Lab(study, Workbench(study, model=model).describe(), Store(run[0]), None)  # type: ignore[arg-type]
     load = LayersAnalysis(LayersSettings(), lab, {}).load()
-    assert load.cells == len(list((run[0] / "cells").iterdir())) - 1  # the scan's
+    assert load.cells == len(list((run[0] / "cells").iterdir())) - 2  # the scan's, and the example tokens'
     assert "8 conditions (alone, cumulative) of 3 sets in 4.8 passes a set instead of 8" in load.detail
 
 
