@@ -1,4 +1,4 @@
-"""`python -m negspace`: the command line, where the command `negspace` is not on the path."""
+"""Internal: `python -m negspace`: the command line, where the command `negspace` is not on the path."""
 
 from negspace.cli import main
 
