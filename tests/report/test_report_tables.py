@@ -13,6 +13,7 @@ from rich.console import Console
 
 from negspace.analyses.ablation.claims import _contrasts as contrast_claims
 from negspace.experiment.book import Book
+from negspace.report.claims import footnotes
 from negspace.report.tables import plain, rows, show, to_json
 from negspace.study.tables import Tables
 
@@ -136,6 +137,13 @@ def test_an_interval_that_excludes_no_change_beside_undecided_is_explained() -> 
     tables = _tables()
     tables.all["contrasts"].loc[0, "finding"] = "undecided"  # corrected for many tests, although its interval is < 0
     assert explained in " ".join(_printed(tables).split())
+
+
+def test_a_reason_in_several_cells_is_a_note() -> None:
+    few, once = "cannot be judged (few pairs (of 2); add 3)", "cannot be judged (no scan)"
+    body, notes = footnotes([["a", few], ["b", "holds"], ["c", few], ["d", once]])
+    assert body == [["a", "cannot be judged [1]"], ["b", "holds"], ["c", "cannot be judged [1]"], ["d", once]]
+    assert notes == ["[1] few pairs (of 2); add 3."]
 
 
 def test_a_control_that_cannot_be_matched_is_said_beside_the_claims() -> None:

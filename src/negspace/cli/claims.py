@@ -22,7 +22,7 @@ def claims(
 ) -> None:
     """Say which of the paper's claims hold in these runs. Each holds, does not hold, or is undecided."""
     from negspace.report.claims import markdown, table, uncorrected
-    from negspace.report.tables import rows
+    from negspace.report.tables import show_answers
     from negspace.study.claims import read_answers, to_json
 
     answers = read_answers(runs)
@@ -33,6 +33,6 @@ def claims(
         typer.echo(markdown(by_run))
     else:
         headings, body = table(by_run)
-        output().print(rows("Claims of the paper", [(heading, "left") for heading in headings], body))
+        show_answers("Claims of the paper", headings, body, output())
         if sentence := uncorrected([claim for claims in by_run.values() for claim in claims]):
             output().print(sentence, markup=False)

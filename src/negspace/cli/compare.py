@@ -21,7 +21,7 @@ def compare(
     from negspace.errors import StudyError
     from negspace.report.claims import table
     from negspace.report.pooled import HEADINGS, pooled, words
-    from negspace.report.tables import rows
+    from negspace.report.tables import show_answers
     from negspace.study.reading import read_runs
 
     if len(runs) < 2:
@@ -34,6 +34,6 @@ def compare(
         typer.echo(json.dumps({**content, "pooled": json.loads(together.to_json(orient="records"))}, indent=1))
         return
     console = output()
-    console.print(rows("Claims of the paper", [(heading, "left") for heading in headings], body))
+    show_answers("Claims of the paper", headings, body, console)
     cells = [words(row) for _, row in together.iterrows()]
-    console.print(rows("Pooled over models", [(heading, "left") for heading in HEADINGS], cells))
+    show_answers("Pooled over models", HEADINGS, cells, console)

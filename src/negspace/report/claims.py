@@ -8,6 +8,7 @@ from negspace.experiment.claim import Claim
 from negspace.experiment.words import percent, unjudgeable
 
 HEADINGS = ("claim", "of")
+_UNJUDGED = "cannot be judged ("
 
 
 def table(runs: Mapping[str, Sequence[Claim]]) -> tuple[list[str], list[list[str]]]:
@@ -31,6 +32,17 @@ def table(runs: Mapping[str, Sequence[Claim]]) -> tuple[list[str], list[list[str
             cells.append(answer(found[0]) if found else "not asked")
         rows.append([keys[key].claim, where.removeprefix(", "), *cells])
     return [*HEADINGS, *runs], rows
+
+
+def footnotes(rows: Sequence[Sequence[str]]) -> tuple[list[list[str]], list[str]]:
+    """Rows in which a reason that stands in several cells is replaced by the number of a note, and the notes."""
+    cells = [cell for row in rows for cell in row if cell.startswith(_UNJUDGED)]
+    repeated = [cell for cell in dict.fromkeys(cells) if cells.count(cell) > 1]
+    marks = {cell: f"cannot be judged [{number}]" for number, cell in enumerate(repeated, start=1)}
+    notes = [
+        f"[{number}] {cell.removeprefix(_UNJUDGED).removesuffix(')')}." for number, cell in enumerate(marks, start=1)
+    ]
+    return [[marks.get(cell, cell) for cell in row] for row in rows], notes
 
 
 def uncorrected(claims: Sequence[Claim]) -> str:

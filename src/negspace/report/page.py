@@ -78,7 +78,7 @@ def _shell(section: Section) -> dict[str, Any]:
         "title": section.title,
         "headline": section.headline,
         "claims": [list(row) for row in section.claims],
-        "aside": section.aside,
+        "asides": list(section.asides),
         "facts": [{"title": title, "rows": list(rows)} for title, rows in section.facts],
         "findings": [{"title": title, "sentences": list(said)} for title, said in section.findings],
         "figures": [

@@ -50,8 +50,8 @@ class Section:
     """The verdict in a line."""
     claims: Sequence[Sequence[str]] = ()
     """Claims of the paper: the claim, what it was tried on, the answer."""
-    aside: str = ""
-    """A sentence under the claims; empty if none is needed."""
+    asides: Sequence[str] = ()
+    """Sentences under the claims."""
     facts: Sequence[tuple[str, Rows]] = ()
     """Titled lists of names and values."""
     findings: Sequence[tuple[str, Sequence[str]]] = ()
@@ -115,12 +115,14 @@ def _of_run(run: Run) -> list[Section]:
 def _overview(run: Run, figures: Mapping[str, Sequence[Figure]]) -> Section:
     every = [figure for several in figures.values() for figure in several]
     main = [figure for name in _FIRST for figure in every if figure.name == name]
+    answers, notes = claims.footnotes(claims.table({run.label: run.claims})[1])
+    explained = claims.uncorrected(run.claims)
     return Section(
         "overview",
         "Overview",
         headline(run),
-        claims=claims.table({run.label: run.claims})[1],
-        aside=claims.uncorrected(run.claims),
+        claims=answers,
+        asides=[*notes, *([explained] if explained else [])],
         facts=[("What was asked, and with what", asked(run))],
         findings=[(part.title, _first(part)) for part in run.parts.values() if part.sentences],
         figures=main,

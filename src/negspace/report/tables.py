@@ -17,8 +17,8 @@ from negspace.analyses.ablation.dissociation import verdict
 from negspace.analyses.ablation.words import matching
 from negspace.experiment.claim import Claim
 from negspace.experiment.words import ratio
+from negspace.report.claims import footnotes, uncorrected
 from negspace.report.claims import table as claims_table
-from negspace.report.claims import uncorrected
 from negspace.study.locked import followed
 from negspace.study.registry import analysis
 from negspace.study.tables import Tables
@@ -73,9 +73,17 @@ def show_claims(claims: Sequence[Claim], console: Console) -> None:
     if not claims:
         return
     _, body = claims_table({"": claims})
-    console.print(rows("Verdict on the paper's claims", [(name, "left") for name in ("claim", "of", "answer")], body))
+    show_answers("Verdict on the paper's claims", ("claim", "of", "answer"), body, console)
     if sentence := uncorrected(claims):
         console.print(plain(sentence), soft_wrap=not console.is_terminal)
+
+
+def show_answers(title: str, headings: Sequence[str], body: Sequence[Sequence[str]], console: Console) -> None:
+    """Print a table of answers; a reason that stands in several cells is a note under it."""
+    body, notes = footnotes(body)
+    console.print(rows(title, [(heading, "left") for heading in headings], body))
+    for note in notes:
+        console.print(plain(note), soft_wrap=not console.is_terminal)
 
 
 def _ablation(tables: Tables, console: Console, detail: bool) -> None:

@@ -37,10 +37,10 @@ def _main(run: Run, summary: pd.DataFrame) -> Figure:
     """Rows are shares; series are what was ablated."""
     suites = [suite for suite in TITLES if f"{suite}_change" in summary.columns]
     shares = list(dict.fromkeys(summary["share"].dropna()))
-    panels = [_effects(summary, shares, "ratio", 1.0, "perplexity / the plain model's", "Perplexity", one=1.0)]
+    panels = [_effects(summary, shares, "ratio", 1.0, "perplexity / the plain model's", "Perplexity", 1.0)]
     for suite in suites:
         change = f"{suite}_change"
-        panels.append(_effects(summary, shares, change, 100.0, "change in % right (points)", TITLES[suite], one=0.0))
+        panels.append(_effects(summary, shares, change, 100.0, "change in % right (points)", TITLES[suite], 0.0))
     caption = (
         f"Each share p of every layer's neurons. Bars: {run.level} intervals, paired with the plain model on the same "
         "items. Small squares: single random sets, large ones their mean."
@@ -50,7 +50,7 @@ def _main(run: Run, summary: pd.DataFrame) -> Figure:
 
 
 def _effects(
-    summary: pd.DataFrame, shares: list[float], column: str, scale: float, label: str, title: str, entry: float
+    summary: pd.DataFrame, shares: list[float], column: str, scale: float, label: str, title: str, unchanged: float
 ) -> Panel:
     def values(role: str) -> dict[str, tuple[float, float, float]]:
         rows = summary[summary["role"] == role]
@@ -74,7 +74,7 @@ def _effects(
         Dots("matched", "matched", values("matched"), _names(summary)),
     ]
     rows = [f"p = {percent(share)}" for share in shares]
-    return forest(rows, [one_ for one_ in series if one_.values], label, title=title, zero=entry)
+    return forest(rows, [dots for dots in series if dots.values], label, title=title, zero=unchanged)
 
 
 def _names(summary: pd.DataFrame) -> dict[str, str]:
