@@ -145,7 +145,7 @@ def claims(part: str) -> str:
         each.run: [claim for claim in each.claims if part != "short" or (claim.key in _SHORT and claim.share == 0.01)]
         for each in read_answers([ROOT / "docs" / "records" / "claims.json"])
     }
-    return markdown(runs)
+    return markdown({run: kept for run, kept in runs.items() if kept})
 
 
 _SHORT = ("ablate", "random", "matched", "tasks")
