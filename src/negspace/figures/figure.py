@@ -138,7 +138,8 @@ def numbers(values: Sequence[float] | object) -> Numbers:
 
 
 def log_ticks(panel: Panel, direction: Direction) -> tuple[tuple[float, str], ...]:
-    """Ticks at 1, 2 and 5 times powers of ten for a logarithmic axis, at the powers alone where they are many."""
+    """Ticks for a logarithmic axis: at 1, 2 and 5 times powers of ten, at the powers alone where they are many; at equal
+    steps where the largest value is less than 1.5 times the smallest."""
     parts = [
         part
         for line in panel.series
@@ -152,7 +153,13 @@ def log_ticks(panel: Panel, direction: Direction) -> tuple[tuple[float, str], ..
     values = values[np.isfinite(values) & (values > 0)]
     if not len(values):
         return ()
-    low, high = float(values.min()) * 0.9, float(values.max()) * 1.1
+    low, high = float(values.min()), float(values.max())
+    if low < high < 1.5 * low:
+        power = 10.0 ** np.floor(np.log10((high - low) / 2))
+        step = next(times * power for times in (5, 2, 1) if (high - low) / (times * power) >= 2)
+        places = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
+        return tuple((float(value), f"{value:,.6g}") for value in places)
+    low, high = low * 0.9, high * 1.1
     powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     steps = (1, 2, 5) if np.log10(high / low) <= 4 else (1,)
     if np.log10(high / low) < 0.6:

@@ -46,7 +46,7 @@ def read_answers(sources: Sequence[str | Path]) -> list[Answers]:
     for source in sources:
         if source in folders:
             run = next(runs)
-            answers.append(Answers(run.label, run.manifest["identity"]["fingerprint"], run.claims))
+            answers.append(Answers(run.label, run.manifest["identity"]["fingerprint"], tuple(run.claims)))
         else:
             answers += _read(Path(source))
     labels = [each.run for each in answers]
