@@ -182,7 +182,7 @@ def test_log_axes_have_round_ticks_within_the_data() -> None:
     close = Series("s", "top", np.array([1.0, 1.012, 1.031]), np.array([1.0, 1.1, 1.4]))
     near = Panel(panel.x, panel.y, (close,))
     assert [text for _, text in log_ticks(near, "x")] == ["1", "1.01", "1.02", "1.03"]
-    assert [text for _, text in log_ticks(near, "y")] == ["1", "1.2", "1.4"]
+    assert [text for _, text in log_ticks(near, "y")] == ["1", "1.1", "1.2", "1.3", "1.4"]
 
 
 def test_step_zero_has_a_place_on_a_logarithmic_axis() -> None:

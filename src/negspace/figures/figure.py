@@ -157,7 +157,7 @@ def log_ticks(panel: Panel, direction: Direction) -> tuple[tuple[float, str], ..
     if low < high < 1.5 * low:
         power = 10.0 ** np.floor(np.log10((high - low) / 2))
         step = next(times * power for times in (5, 2, 1) if (high - low) / (times * power) >= 2)
-        places = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
+        places = np.arange(np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9) + 1) * step  # 1.4 / 0.1 is below 14
         return tuple((float(value), f"{value:,.6g}") for value in places)
     low, high = low * 0.9, high * 1.1
     powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
