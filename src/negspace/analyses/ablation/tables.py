@@ -169,7 +169,9 @@ class AblationTables:
     def _random(self, share: float | None) -> Entry:
         sets = self._with(share, RANDOM)
         assert share is not None
-        return self.effects.mean(sets, f"random {share * 100:.4g}%, mean of {len(sets)}")
+        whole = sum(bool(entry.scores.keys() - {"perplexity"}) for entry in sets)
+        count = f"{len(sets)}" if whole in (0, len(sets)) else f"{len(sets)} (perplexity), {whole} (the rest)"
+        return self.effects.mean(sets, f"random {share * 100:.4g}%, mean of {count}")
 
     def _with(self, share: float | None, role: str) -> list[Entry]:
         return [entry for entry in self.entries if (entry.about.share, entry.about.role) == (share, role)]
