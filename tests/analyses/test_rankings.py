@@ -161,9 +161,8 @@ def test_tables_are_as_documented(run: Run, fields: dict[str, Any]) -> None:
     study = configure(fields)
     lab = Lab(study, Workbench(study).describe(), Store(run[0]), None)  # type: ignore[arg-type]
     load = Rankings(RankingsSettings(**SETTINGS), lab, {}).load()
-    assert (
-        load.cells == len(list((run[0] / "cells").iterdir())) - 2
-    )  # the scan's and the examples'; no two of these sets coincide
+    # Without the cells of the scan and of the examples; no two of these sets coincide.
+    assert load.cells == len(list((run[0] / "cells").iterdir())) - 2
     said = run[1].sentences("rankings")
     assert said[0].startswith("Rank correlation with WD, mean over sites: MD ")
     assert sum("against the set by WD" in sentence for sentence in said) == 2 * 3

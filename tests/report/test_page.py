@@ -91,7 +91,7 @@ def test_what_was_asked_and_with_what_is_said() -> None:
         "x86_64",
     ):
         assert said in html, said
-    assert "At the top 1%: BLiMP harm against the plain model, random sets and the matched set." in html
+    assert "At the top 1%: perplexity harm against the plain model and random sets; BLiMP harm against" in html
 
 
 def test_neurons_are_packed_without_loss() -> None:
