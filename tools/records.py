@@ -38,8 +38,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 """Analysis -> its settings, where the documentation does with less than the default."""
 SHOWN = {
     "study": (
-        "main_result", "dissociation", "controls", "dose", "damage_axis", "rankings_5pct", "parts_of_speech_upos", "layers_5pct",
-        "differentiation", "atlas_distributions",
+        "main_result", "dissociation", "controls", "dose", "damage_axis", "rankings_5pct", "parts_of_speech_upos",
+        "layers_5pct", "differentiation", "atlas_distributions",
     ),
     "training": ("training_wd", "training_harm"),
     "stability": ("stability_5pct",),

@@ -138,8 +138,8 @@ def numbers(values: Sequence[float] | object) -> Numbers:
 
 
 def log_ticks(panel: Panel, direction: Direction) -> tuple[tuple[float, str], ...]:
-    """Ticks for a logarithmic axis: at 1, 2 and 5 times powers of ten, at the powers alone where they are many; at equal
-    steps where the largest value is less than 1.5 times the smallest."""
+    """Return a logarithmic axis's ticks: at 1, 2 and 5 times powers of ten, or at the powers alone where they are many;
+    at equal steps where the largest value is less than 1.5 times the smallest."""
     parts = [
         part
         for line in panel.series
