@@ -100,6 +100,19 @@ def test_what_cannot_be_matched_is_said(tiny_run: Run) -> None:
     assert any(
         "cannot be matched (even the largest share stays below; nearest: the bottom 90%" in line for line in sentences
     )
+    share = part["matches"][0]["share"]
+    tables = {name: table.copy() for name, table in tiny_run[1].all.items()}
+    of_matched = (tables["contrasts"][["set", "against"]] == "matched").any(axis=1)
+    tables["contrasts"] = tables["contrasts"][~((tables["contrasts"]["share"] == share) & of_matched)]
+    answers = [
+        claim
+        for claim in claims(replace(tiny_run[1].books["ablation"], part=part), tables)
+        if claim.share == share and claim.key in ("matched", "intact")
+    ]
+    assert {claim.of for claim in answers} == {"BLiMP", "BLiMP, margins", "TSE", "TSE, margins"}
+    assert len(answers) == 8
+    assert {claim.answer for claim in answers} == {"cannot be judged"}
+    assert {claim.reason for claim in answers} == {"no matched control: even the largest share stays below"}
 
 
 def test_a_relu_model_is_said_to_be_one_and_its_scores_are_compared(tiny_run: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import pandas as pd
 
@@ -24,12 +25,14 @@ _TEXT = {
     ("top", "plain"): ("perplexity", "Zeroing the top set's negatives raises perplexity"),
     ("top", "random"): ("perplexity random", "It raises perplexity more than random sets of equal size do"),
 }
+UNJUDGED: Answer = "cannot be judged"
 _VERDICTS: Mapping[str, Answer] = {"established": "holds", "reversed": "does not hold"}
 
 
 def claims(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
     """All claims that the study bears on, share by share."""
-    return [*_stable(book), *_contrasts(tables["contrasts"]), *_dissociations(tables)]
+    contrasts = tables["contrasts"]
+    return [*_stable(book), *_contrasts(contrasts), *_unmatched(book, contrasts), *_dissociations(tables)]
 
 
 def _contrasts(contrasts: pd.DataFrame) -> Iterator[Claim]:
@@ -42,11 +45,22 @@ def _contrasts(contrasts: pd.DataFrame) -> Iterator[Claim]:
             yield from harmed(key, words, of, float(row["share"]), dict(row), intact=row["set"] == "matched")
 
 
+def _unmatched(book: Book, contrasts: pd.DataFrame) -> Iterator[Claim]:
+    """The claims that a matched control would bear on, of shares where there is none."""
+    suites = [suite for suite in TITLES if suite in set(contrasts["score"])]
+    for match in (match for match in book.part["matches"] if not match["matched"]):
+        for suite in suites:
+            for key, words in (_AGAINST["top", "matched"], _AGAINST["matched", "plain"]):
+                reason = f"no matched control: {match['reason']}"
+                unjudged = Claim(key, words, TITLES[suite], float(match["share"]), UNJUDGED, UNJUDGED, reason=reason)
+                yield from (unjudged, replace(unjudged, of=f"{TITLES[suite]}, margins"))
+
+
 def _dissociations(tables: Mapping[str, pd.DataFrame]) -> Iterator[Claim]:
     words = "Grammar and other abilities dissociate: grammar loses more under the top set, they under the control"
     for _, row in tables.get("dissociation", pd.DataFrame()).iterrows():
         untestable = str(row["verdict"]).startswith("not testable")
-        answer: Answer = "cannot be judged" if untestable else _VERDICTS.get(row["verdict"], "undecided")
+        answer: Answer = UNJUDGED if untestable else _VERDICTS.get(row["verdict"], "undecided")
         value, low, high = (float(row[name]) for name in ("interaction", "low", "high"))
         of = f"{TITLES[row['suite']]} and tasks"
         reason = str(row["reason"]) if untestable else ""
@@ -65,7 +79,7 @@ def _stable(book: Book) -> Iterator[Claim]:
     p = dict(zip(found, correct([common.p for common in found.values()]).p, strict=True))
     for share in halves:
         if share not in found:
-            yield Claim("find", words, of, float(share), "cannot be judged", "cannot be judged", reason=NO_HALVES)
+            yield Claim("find", words, of, float(share), UNJUDGED, UNJUDGED, reason=NO_HALVES)
             continue
         common = found[share]
         answer, reason = common.beyond_chance(float(p[share]), book.alpha), "" if common.neurons else EMPTY
