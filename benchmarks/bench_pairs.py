@@ -38,8 +38,8 @@ TRIED = 512
 PART = 16
 """minicons and the loop run every so many-th pair, and the plain forward every so many-th of its batches; their time is
 taken times this, since they gain nothing from more of them. The harness, which sorts its requests, and we have all."""
-TOLERANCE = 2e-3
-"""Nats by which two scores of a sentence may differ, in float32."""
+TOLERANCE = 5e-3
+"""Nats by which two scores of a sentence may differ, in float32: padding and batches round sums of some fifty nats."""
 
 TARGETS: dict[str, dict[str, tuple[Relation, float]]] = {
     "blimp": {"lm-eval": (">=", 1.9), "minicons": (">=", 2.4), "loop": (">=", 3), "forward": ("<=", 0.70)},

@@ -161,7 +161,9 @@ def intervention(place: Place, model: Model) -> list[Row]:
 def pairs(place: Place, model: Model) -> list[Row]:
     """A sample of BLiMP and of TSE against the peers, as in `bench_pairs`."""
     rows: list[Row] = []
-    own = wrap(model.module, copy.deepcopy(model.tokenizer), model.source.name)  # minicons sets a padding token on it
+    own = wrap(
+        model.module, copy.deepcopy(model.tokenizer), Path(str(place.model)).name
+    )  # minicons sets a padding token
     for suite, targets in TARGETS.items():
         try:
             sample = bench_pairs.read(suite, 2 if place.tiny else PAIRS[suite])
@@ -222,7 +224,7 @@ def loading(place: Place, model: Model) -> list[Row]:
         return []
     with converted(path, dtype, cache_folder()) as (folder, _):
         works = {"plain": lambda: plain(folder), "ours": lambda: ns.load(str(path), device="cpu")}
-        times = in_turn(works, place.rounds(5))
+        times = in_turn(works, place.rounds(5), warm=1)
     return [
         row(
             "second load of a GGUF file / transformers' load of the same weights",
