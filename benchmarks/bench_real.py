@@ -224,7 +224,7 @@ def loading(place: Place, model: Model) -> list[Row]:
         return []
     with converted(path, dtype, cache_folder()) as (folder, _):
         works = {"plain": lambda: plain(folder), "ours": lambda: ns.load(str(path), device="cpu")}
-        times = in_turn(works, place.rounds(5), warm=1)
+        times = in_turn(works, place.rounds(5))
     return [
         row(
             "second load of a GGUF file / transformers' load of the same weights",
