@@ -87,12 +87,10 @@ def test_free_memory_goes_back_to_the_system() -> None:
         status = Path("/proc/self/status").read_text()
         return next(int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmRSS"))
 
-    before = resident()
     blocks = [bytearray(b"1" * 2**16) for _ in range(3000)]  # below the size at which glibc takes pages for a block
     kept = blocks[::100]
     full = resident()
     del blocks
     give_back()
-    assert full - before > 150
-    assert resident() - before < 100
+    assert full - resident() > 100
     del kept

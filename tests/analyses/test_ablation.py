@@ -245,7 +245,7 @@ def test_without_pairs_or_controls(tiny_fields: dict[str, Any], tmp_path: Path) 
     assert list(tables["summary"]["role"]) == ["baseline", "top"]
     assert tables["contrasts"][["score", "set", "against"]].values.tolist() == [["perplexity", "top", "plain"]]
     assert tables["matching"].empty
-    assert set(tables.all) == {"summary", "contrasts", "matching"}
+    assert set(tables.all) == {"summary", "contrasts", "matching", "examples"}
 
 
 @pytest.mark.shared

@@ -87,7 +87,7 @@ def test_a_plan_names_cells_and_writes_nothing(
     monkeypatch.chdir(tmp_path)
     study = configure({**tiny_fields, "matched": False})
     plan = plan_study(study)
-    assert list(plan.loads) == ["scan", "ablation"]
+    assert list(plan.loads) == ["scan", "examples", "ablation"]
     # Baseline, and for each of two shares the top set and five random ones; perplexity, BLiMP and TSE of each; and
     # perplexity under 14 more random sets.
     assert plan.loads["ablation"].cells == (1 + 2 * 6) * 3 + 2 * 14

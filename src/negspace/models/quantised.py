@@ -84,6 +84,7 @@ def check_apart(name: str, module: Any) -> None:
         if _package(part) != "bitsandbytes":
             continue
         logging.getLogger("bitsandbytes.autograd._functions").addFilter(_quietly)
+        _as_stored(part)
         threshold = getattr(getattr(part, "state", None), "threshold", 0)
         if threshold:
             raise ModelError(
@@ -102,6 +103,17 @@ def check_apart(name: str, module: Any) -> None:
             "tokens, as where layers round their inputs in steps that are chosen for a whole batch",
             todo="quantise the weights alone, or the inputs of each token by themselves (dynamic, per token)",
         )
+
+
+def _as_stored(part: Any) -> None:
+    """Let a layer of 4 bits compute with its weights as they are stored, on every CPU.
+
+    On CPUs with AVX512-BF16 bitsandbytes 0.50 packs them anew in the first pass and rounds their scales to bfloat16:
+    the pass would change the weights, and scores would depend on the processor.
+    """
+    if getattr(part, "support_avx512bf16_for_cpu", False):
+        part.support_avx512bf16_for_cpu = False
+        part.state_dict()  # unpacks what an earlier pass has packed
 
 
 def crosstalk(module: Any) -> float:
