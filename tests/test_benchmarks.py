@@ -96,8 +96,9 @@ def hold(place: Place, megabytes: int) -> Callable[[], object]:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak is told by Linux's kernel")
 def test_peak_of_memory_is_what_the_work_takes() -> None:
     small, large = (measured(f"{__name__}:hold", TINY.as_json(), [size]) for size in (50, 200))
-    assert 48e6 <= small["host"] < 75e6
-    assert 198e6 <= large["host"] < 225e6
+    # The kernel keeps the count per core and sums it now and then: some megabytes may be missing.
+    assert 44e6 <= small["host"] < 75e6
+    assert 190e6 <= large["host"] < 225e6
     assert large["device"] == 0
 
 
