@@ -11,6 +11,7 @@ import gc
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,15 @@ from negspace.score.taskfiles import known_tasks
 from negspace.score.tasks import TaskSet, read_tasks
 from negspace.score.tasks import tasks as score_tasks
 from negspace.stats.measure import measure as measure_neurons
+from negspace.text.pairs import PairSet
 from negspace.text.windows import Windows
 
 WINDOW, WINDOWS, BATCH = 512, 64, 8
 """Of the scan: 32,768 tokens."""
-PAIRS = {"blimp": 20, "tse": 100}
-"""Suite -> pairs of each paradigm."""
+PAIRS = {"blimp": 100, "tse": 400}
+"""Suite -> its first pairs of each paradigm in the sample: a whole suite shares more beginnings of sentences yet."""
+EVERY = 5
+"""The sample has every so many-th paradigm."""
 ITEMS = 20
 """Items of each task."""
 WIDE = 100_000
@@ -166,12 +170,20 @@ def pairs(place: Place, model: Model) -> list[Row]:
     )  # minicons sets a padding token
     for suite, targets in TARGETS.items():
         try:
-            sample = bench_pairs.read(suite, 2 if place.tiny else PAIRS[suite])
+            sample = first(bench_pairs.read(suite, None), 2 if place.tiny else PAIRS[suite])
         except FileNotFoundError as error:
             rows += [failed(bench_pairs.name(suite, peer), error, target) for peer, target in targets.items()]
             continue
         rows += bench_pairs.against(place, suite, sample, targets, own)
     return rows
+
+
+def first(pairs: PairSet, count: int) -> PairSet:
+    """The first pairs of every fifth paradigm."""
+    paradigms, kept = list(pairs.paradigms)[::EVERY], []
+    for paradigm in paradigms:
+        kept += [pair for pair in pairs.pairs if pair.paradigm == paradigm][:count]
+    return replace(pairs, pairs=tuple(kept))
 
 
 def tasks(place: Place, model: Model) -> list[Row]:

@@ -43,9 +43,19 @@ def test_packs_take_every_row_once_largest_first(sequences: list[list[int]], siz
     in_order = sorted(zip(packs.starts.tolist(), packs.stops.tolist(), packs.nodes.tolist(), strict=True))
     for start, stop, nodes in in_order:
         room = max(size, int(forest.read[start]))
-        assert nodes <= room
+        assert nodes <= max(room, 4 * size)
         if stop < len(forest.lengths):
-            assert nodes + forest.fresh[stop] > room, "the next row would not have fitted"
+            more = nodes + forest.fresh[stop]
+            assert more > room, "the next row would not have fitted"
+            assert forest.shared[stop] < size / 4 or more > 4 * size, "what it repeats is short, or the pack is full"
+
+
+def test_a_long_prefix_is_not_repeated() -> None:
+    """Four endings of 30 tokens after a context of 60: one pack instead of four of 90."""
+    endings = [[*range(1, 61), *range(100 * n, 100 * n + 30)] for n in range(1, 5)]
+    assert cut(build_forest(endings), 96).nodes.tolist() == [60 + 4 * 29]
+    short = [[1, 2, 3, *range(100 * n, 100 * n + 40)] for n in range(1, 5)]
+    assert cut(build_forest(short), 96).nodes.tolist() == [3 + 2 * 39, 3 + 2 * 39]
 
 
 def test_rows_that_share_more_than_a_pack_are_one_pack() -> None:
@@ -55,16 +65,20 @@ def test_rows_that_share_more_than_a_pack_are_one_pack() -> None:
     assert lay_out(forest, packs.starts, packs.stops).used.sum() == 150
 
 
-@given(_SEQUENCES, st.integers(1, 30))
+@given(_SEQUENCES, st.integers(1, 30), st.data())
 @settings(max_examples=200, deadline=None)
-def test_a_layout_holds_every_prefix_once_with_true_ancestors_and_paths(sequences: list[list[int]], size: int) -> None:
-    forest = build_forest(sequences)
+def test_a_layout_holds_every_prefix_once_with_true_ancestors_and_paths(
+    sequences: list[list[int]], size: int, data: st.DataObject
+) -> None:
+    first = {tuple(s): data.draw(st.integers(1, len(s))) for s in sequences}
+    forest = build_forest(sequences, [first[tuple(s)] for s in sequences])
     packs = cut(forest, size)
     made = lay_out(forest, packs.starts, packs.stops)
     # The last row of a pack may end where another pack's goes on; there the cut counts one node too many.
     assert np.all(made.used.sum(1) <= packs.nodes)
-    lines = np.nonzero(made.used)[0]
-    slot = np.nonzero(made.used)[1]
+    lines, slot = np.nonzero(made.scored)
+    assert not np.any(made.scored & ~made.used)
+    assert set(made.source.tolist()) == set(range(len(slot))), "each scored slot predicts something"
     for line, (start, stop) in enumerate(zip(packs.starts, packs.stops, strict=True)):
         own = [forest.tokens[row, : forest.lengths[row]].tolist() for row in range(start, stop)]
         prefixes = [_prefix(made, line, node) for node in range(int(made.used[line].sum()))]
@@ -74,9 +88,11 @@ def test_a_layout_holds_every_prefix_once_with_true_ancestors_and_paths(sequence
                 assert made.end[line, column] == column + 1
     for place, row in enumerate(made.rows):
         path = [edge for edge in made.path[:, place] if edge < len(made.target)]
-        assert len(path) == forest.lengths[row] - 1
         whole = forest.tokens[row, : forest.lengths[row]].tolist()
-        for step, edge in enumerate(path):
+        start = first[tuple(whole)]
+        assert len(path) == len(whole) - start
+        assert not np.any(made.path[: start - 1, place] < len(made.target)), "context has no probability"
+        for step, edge in enumerate(path, start - 1):
             source = made.source[edge]
             assert _prefix(made, lines[source], slot[source]) == tuple(whole[: step + 1])
             assert made.target[edge] == whole[step + 1]

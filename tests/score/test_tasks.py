@@ -286,9 +286,13 @@ def test_a_limit_spreads_over_the_task(tiny: Model, folder: Path, plain: TaskSco
 def test_progress_counts_every_request(tiny: Model, folder: Path) -> None:
     seen: list[tuple[int, int, str]] = []
     chosen = read_tasks(["arc_easy", "piqa"], folder=folder, limit=3)
-    tasks(tiny, chosen, progress=lambda *step: seen.append(step))
+    tasks(tiny, chosen, batch=1, progress=lambda *step: seen.append(step))
     assert chosen.requests == 3 * 4 + 3 * 2
-    assert seen == [(n, 18, "tasks") for n in range(1, 19)]
+    done = [step[0] for step in seen]
+    assert done == sorted(set(done))
+    assert len(done) > 1
+    assert {step[1:] for step in seen} == {(18, "tasks")}
+    assert done[-1] == 18
 
 
 def test_the_hash_is_of_the_content(folder: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from negspace.runs.cell import Cell
 from negspace.runs.engine import Step
 from negspace.score.pairs import score_prepared
 from negspace.score.perplexity import perplexity
-from negspace.score.tasks import tasks
+from negspace.score.tasks import score_tasks
 from negspace.stats.pair_rows import PairSample
 from negspace.stats.parts import bounds, gather_part, grids_to_table, part_to_table, pilot
 from negspace.stats.readings import batches_of, readings
@@ -111,8 +111,8 @@ def _perplexity(bench: Workbench, cell: Cell, step: Step) -> Results:
 
 
 def _pairs(bench: Workbench, cell: Cell, step: Step) -> Results:
-    with bench.changed(cell):
-        made = score_prepared(bench.model, bench.prepared[cell.spec["kind"]], step)
+    prepared = bench.prepared[cell.spec["kind"]]
+    made = score_prepared(bench.model, prepared, step, change=lambda: bench.changed(cell), ways=bench.ways)
     results = {
         "accuracy": made.accuracy,
         "pairs": len(made.items),
@@ -127,8 +127,14 @@ def _pairs(bench: Workbench, cell: Cell, step: Step) -> Results:
 def _tasks(bench: Workbench, cell: Cell, step: Step) -> Results:
     chosen = bench.tasks
     assert chosen is not None
-    with bench.changed(cell):
-        made = tasks(bench.model, chosen, batch=bench.study.batch, progress=step)
+    made = score_tasks(
+        bench.model,
+        chosen,
+        batch=bench.study.batch,
+        progress=step,
+        change=lambda: bench.changed(cell),
+        ways=bench.ways,
+    )
     results = {
         "accuracy": made.accuracy,
         "items": len(made.items),

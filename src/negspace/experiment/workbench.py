@@ -29,7 +29,7 @@ from negspace.models.model import Model
 from negspace.neurons.layout import Layout
 from negspace.runs.cell import Cell
 from negspace.runs.engine import Step
-from negspace.score.logprobs import tokens_of
+from negspace.score.logprobs import Way, tokens_of
 from negspace.score.pairs import Prepared, prepare
 from negspace.score.perplexity import token_nll
 from negspace.score.taskfiles import known_tasks
@@ -75,6 +75,8 @@ class Workbench:
         self.readers = dict(readers or {})
         self.frugal = Frugal()
         self.handlers: dict[str, Handler] = dict(handlers or {})
+        self.ways: dict[bytes, Way] = {}
+        """How the model is run on each set of sequences, settled once for all conditions, on the plain model."""
         self._described: Mapping[str, Any] | None = None
         self._leave: Callable[[], None] | None = None
         self._given = model is not None

@@ -54,12 +54,9 @@ def sequence(module: Any, tokens: int = TOKENS) -> torch.Tensor:
     return torch.tensor(free, device=embedding.device)[None]
 
 
-def run(module: Any, *, other_end: bool = False) -> torch.Tensor:
-    """Logits [1, TOKENS, vocabulary] of the probing sequence, or of one that differs in its last token only."""
-    ids = sequence(module)
-    if other_end:
-        ids[0, -1] = ids[0, 1]
-    return forward(module, ids)
+def run(module: Any) -> torch.Tensor:
+    """Logits [1, TOKENS, vocabulary] of the probing sequence."""
+    return forward(module, sequence(module))
 
 
 def forward(module: Any, ids: torch.Tensor) -> torch.Tensor:
@@ -86,7 +83,10 @@ def forward(module: Any, ids: torch.Tensor) -> torch.Tensor:
 
 def is_causal(module: Any) -> bool:
     """Return True if no logit depends on a later token, as a left-to-right language model promises."""
-    one, other = run(module)[:, :-1].float(), run(module, other_end=True)[:, :-1].float()
+    ids = sequence(module).repeat(2, 1)
+    ids[1, -1] = ids[0, 1]
+    # One pass: to read a large model's weights takes longer than a few tokens do.
+    one, other = forward(module, ids)[:, :-1].float()
     scale = one.abs().max().clamp_min(torch.finfo(torch.float32).tiny)
     dtype = module.get_input_embeddings().weight.dtype
     # Written so that logits that are not finite pass: they are refused where that can be said clearly.

@@ -9,8 +9,8 @@ import logging
 import os
 import random
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from negspace.errors import TasksError
 from negspace.memory import fitted
-from negspace.score.logprobs import Progress
+from negspace.score.answers import answers
+from negspace.score.logprobs import LogProbs, Progress, Way
 from negspace.score.taskdefinitions import read_definition
 from negspace.score.taskfiles import read_rows
 
@@ -40,10 +41,6 @@ _FOLDERS = {
     "winogrande": "winogrande",
 }
 """The harness's folders of well-known tasks; a task that has moved is found by reading everything."""
-_LOGITS = 1 << 26
-"""Logits of one forward pass: 256 MiB in float32, unless a single request gives more."""
-_BATCH = 64
-"""Most requests of one forward pass; more gain nothing."""
 
 
 class Harness:
@@ -76,27 +73,43 @@ class Harness:
                 return known
         return _index(self._manager, None)
 
-    def model(self, model: Model, batch: int | None, progress: Progress | None) -> Any:
-        """The harness's wrapper of a live model: float32 softmax, `progress` for its bars, cut prompts noted."""
-        vocabulary = int(model.module.config.get_text_config(decoder=True).vocab_size)
+    def model(
+        self,
+        model: Model,
+        batch: int | None,
+        progress: Progress | None,
+        change: Callable[[], AbstractContextManager[object]] = nullcontext,
+        ways: dict[bytes, Way] | None = None,
+    ) -> Any:
+        """The harness's wrapper of a live model: answers scored by our kernel, `progress` for its bars, cuts noted.
+
+        Args:
+            model: the model.
+            batch: most requests in one forward pass, by the longest of them.
+            progress: called with (requests done, requests in all, "tasks").
+            change: opens the condition under which the model is run.
+            ways: see `LogProbs`.
+        """
 
         class Live(self._hflm):
             def __init__(self) -> None:
                 super().__init__(
                     pretrained=model.module,
                     tokenizer=deepcopy(model.tokenizer),  # the harness sets a padding token on it
-                    softmax_dtype="float32",
                     max_length=model.context,
                     batch_size=fitted(batch or 1),
                 )
                 self.cut: set[tuple[str, str]] = set()
-                self.cache_hook = self  # nothing is cached; its call after each answer counts
+                self.cache_hook = self  # nothing is cached; its call after each generated text counts
                 self._done = self._whole = 0
 
             def add_partial(self, *_: Any) -> None:
-                self._done += 1
-                if progress:
-                    progress(self._done, max(self._done, self._whole), "tasks")
+                self._tell(self._done + 1)
+
+            def _tell(self, done: int) -> None:
+                news, self._done = done > self._done, done
+                if progress and news:
+                    progress(done, max(done, self._whole), "tasks")
 
             def loglikelihood(self, requests: Any, disable_tqdm: bool = True) -> Any:
                 self._whole += len(requests)
@@ -108,17 +121,25 @@ class Harness:
 
             def generate_until(self, requests: Any, disable_tqdm: bool = True) -> Any:
                 self._whole += len(requests)
-                return super().generate_until(requests, disable_tqdm=True)
+                with change():
+                    return super().generate_until(requests, disable_tqdm=True)
 
             def _loglikelihood_tokens(self, requests: Any, disable_tqdm: bool = True, override_bs: Any = None) -> Any:
+                most, before = self.max_length, self._done
                 lengths = [len(context) + len(answer) for _, context, answer in requests]
-                allowed = self.max_length + 1
-                pairs = (texts for (texts, _, _), n in zip(requests, lengths, strict=True) if n > allowed)
+                pairs = (texts for (texts, _, _), n in zip(requests, lengths, strict=True) if n > most + 1)
                 self.cut.update(texts for texts in pairs if texts is not None)
-                if batch is None:
-                    widest = min(allowed, max(lengths, default=1)) * vocabulary
-                    self.batch_size_per_gpu = fitted(min(_BATCH, _LOGITS // widest))
-                return super()._loglikelihood_tokens(requests, disable_tqdm=True, override_bs=override_bs)
+                tokens = batch and batch * min(most, max(lengths, default=1))
+                scorer = LogProbs(model.module, batch_tokens=tokens, ways=ways)
+                totals, greedy = answers(
+                    scorer,
+                    [(context, answer) for _, context, answer in requests],
+                    most,
+                    change,
+                    lambda share: self._tell(before + int(share * len(requests))),
+                )
+                self._tell(before + len(requests))
+                return list(zip(totals.tolist(), greedy.tolist(), strict=True))
 
         return Live()
 

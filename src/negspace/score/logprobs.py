@@ -33,7 +33,11 @@ Method = Literal["auto", "tree", "buckets"]
 _PACK = 96
 """Nodes of a tree. Attention costs the square of it; shorter packs repeat more prefixes."""
 _LOGIT_BYTES = 1 << 25
-"""Memory for one batch of float32 logits."""
+"""Memory for one batch of float32 logits, unless that is fewer tokens than `_WORTH`."""
+_WORTH = 1024
+"""Tokens of a batch beyond which a large network gains nothing: it reads its weights once for all of them."""
+_MOST_LOGIT_BYTES = 1 << 27
+"""Memory that float32 logits may take so that a batch is `_WORTH` tokens; 256 tokens are allowed in any case."""
 _CHUNK = {True: 1 << 20, False: 1 << 28}
 """Bytes of float32 logits that are summed at once: on the CPU, elsewhere."""
 _PROOF = 24
@@ -53,7 +57,7 @@ class Scored:
     total: np.ndarray
     """float64 [sequences]: sum over t >= 1 of log p(token t | tokens before it), in nats; 0 for a single token."""
     count: np.ndarray
-    """int64 [sequences]: number of predicted tokens, the length less one."""
+    """int64 [sequences]: number of tokens that count."""
     method: Literal["tree", "buckets"]
     """The way in which the network was run."""
 
@@ -75,15 +79,24 @@ class LogProbs:
         module: a causal language model of transformers, in evaluation mode; hooks set on it by others take effect.
         method: "tree" shares prefixes, "buckets" batches sequences of equal length, "auto" takes the tree where it
             reproduces plain passes over some of the given sequences.
-        batch_tokens: most tokens in one forward pass; by default as many as keep the logits within 32 MiB.
+        batch_tokens: most tokens in one forward pass; by default as many as keep the logits within 32 MiB, or within
+            128 MiB where that allows fewer than 1,024 tokens, and 256 at least.
+        ways: key of a forest -> the way settled for it, kept by the caller for more than one scorer of this module.
     """
 
-    def __init__(self, module: PreTrainedModel, *, method: Method = "auto", batch_tokens: int | None = None) -> None:
+    def __init__(
+        self,
+        module: PreTrainedModel,
+        *,
+        method: Method = "auto",
+        batch_tokens: int | None = None,
+        ways: dict[bytes, Way] | None = None,
+    ) -> None:
         self.module = module
         self.method: Method = method
         self.batch_tokens = fitted(batch_tokens or self._default_batch_tokens())
         self._steady = steady_length(module.config)
-        self._settled: tuple[Forest, Way] | None = None
+        self._ways: dict[bytes, Way] = {} if ways is None else ways
 
     def score(self, sequences: Sequence[Sequence[int]], progress: Progress | None = None) -> Scored:
         """Sum the log-probabilities of the tokens of each sequence, given the tokens before them.
@@ -104,17 +117,27 @@ class LogProbs:
         return self.score_forest(forest_of(sequences), progress)
 
     def score_forest(self, forest: Forest, progress: Progress | None = None) -> Scored:
-        """Like `score`, for sequences that are already sorted."""
-        totals = np.zeros(len(forest.lengths))
+        """Like `score`, for sequences that are already sorted; those before a row's start do not count."""
+        return self.scored(forest, self.values(forest, progress)[0])
+
+    def values(
+        self, forest: Forest, progress: Progress | None = None, *, greedy: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the totals of a forest's rows, float64 [distinct], finite or not; and whether each is greedy.
+
+        Args:
+            forest: the sequences.
+            progress: called with (tokens done, tokens in all, "sequences").
+            greedy: find for each row whether every token that counts is the one that the model holds most probable,
+                bool [distinct]; otherwise all are False.
+        """
         # Not inference mode, which some tensors of quantised weights do not know.
         with torch.no_grad():
-            batches, done, whole = self.batches(forest), 0, self.tokens(forest)
-            for batch in batches:
-                totals[batch.rows] = batch.read(batch.forward())
-                done = min(whole, done + batch.done)
-                if progress:
-                    progress(done, whole, "sequences")
-        return self.scored(forest, self.finite(forest, totals))
+            way, whole = self.way(forest), self.tokens(forest)
+            batches = self._trees(forest) if way.method == "tree" else self._buckets(forest, way.to_end)
+            report = progress and (lambda done: progress(min(done, whole), whole, "sequences"))
+            totals, best = self._run(forest, batches, greedy, report)
+            return self.finite(forest, totals, best if greedy else None), best
 
     def batches(self, forest: Forest) -> Iterator[Batch]:
         """The forward passes that a forest takes; each reads the totals of some of its rows, float64 [rows].
@@ -128,22 +151,27 @@ class LogProbs:
         """Tokens of all its batches, less those that packs of a tree repeat and those that predict nothing."""
         return forest.nodes if self.way(forest).method == "tree" else int((forest.lengths - 1).sum())
 
-    def finite(self, forest: Forest, totals: np.ndarray) -> np.ndarray:
+    def finite(self, forest: Forest, totals: np.ndarray, greedy: np.ndarray | None = None) -> np.ndarray:
         """The totals of a forest's rows, those that are not finite scored again apart from each other.
 
         What is not finite in one sequence reaches all that share its pack: zero times NaN is NaN. To be called under
         the hooks under which the totals came about.
+
+        Args:
+            forest: the sequences.
+            totals: float64 [distinct].
+            greedy: bool [distinct], found again for the same rows, in place.
         """
         bad = np.flatnonzero(~np.isfinite(totals))
         if len(bad) == 0 or self.way(forest).method == "buckets":
             return totals
-        alone = forest_of([forest.tokens[row, : forest.lengths[row]].tolist() for row in bad])
-        again = np.zeros(len(alone.lengths))
+        alone = forest.some(bad)
         with torch.no_grad():
-            for batch in self._buckets(alone, to_end=False):
-                again[batch.rows] = batch.read(batch.forward())
+            again, best = self._run(alone, self._buckets(alone, to_end=False), greedy is not None)
         made = totals.copy()
         made[bad] = again[alone.where]
+        if greedy is not None:
+            greedy[bad] = best[alone.where]
         return made
 
     def scored(self, forest: Forest, totals: np.ndarray) -> Scored:
@@ -161,11 +189,13 @@ class LogProbs:
                 "check the model's weights and dtype: float16 overflows where float32 or bfloat16 do not",
                 index,
             )
-        return Scored(totals[forest.where], (forest.lengths - 1)[forest.where], self.way(forest).method)
+        counts = forest.lengths - forest.starts
+        return Scored(totals[forest.where], counts[forest.where], self.way(forest).method)
 
     def _default_batch_tokens(self) -> int:
         vocabulary = int(self.module.config.get_text_config(decoder=True).vocab_size)
-        return max(256, min(16_384, _LOGIT_BYTES // (4 * vocabulary)))
+        usual, most = (size // (4 * vocabulary) for size in (_LOGIT_BYTES, _MOST_LOGIT_BYTES))
+        return max(256, min(16_384, usual), min(_WORTH, most))
 
     def way(self, forest: Forest) -> Way:
         """Return the way to run the network on these sequences; "auto" is a tree only if that passes its check.
@@ -180,10 +210,12 @@ class LogProbs:
                 "may give other numbers with it, or end the process",
                 "use method='auto', or load the model with attn_implementation='sdpa' or 'eager'",
             )
-        if self._settled is None or self._settled[0] is not forest:
-            made = self._prove(forest) if self.method == "auto" else Way(self.method, to_end=False)
-            self._settled = forest, made
-        return self._settled[1]
+        if self.method != "auto":
+            return Way(self.method, to_end=False)
+        if forest.key not in self._ways:
+            with torch.no_grad():
+                self._ways[forest.key] = self._prove(forest)
+        return self._ways[forest.key]
 
     def _prove(self, forest: Forest) -> Way:
         """Compare the ways with plain passes on sequences spread over the forest, in twos, and on the longest."""
@@ -192,13 +224,13 @@ class LogProbs:
         longest = np.argsort(forest.lengths, kind="stable")[-_LONGEST:]
         ones = np.concatenate([spread, np.maximum(longest - 1, 0), longest])
         rows = np.unique(np.concatenate([ones, np.minimum(spread + 1, count - 1)]))
-        sample = build_forest([forest.tokens[row, : forest.lengths[row]].tolist() for row in rows])
-        plain = self._totals(sample, self._buckets(sample, to_end=True))
+        sample = forest.some(rows)
+        plain, _ = self._run(sample, self._buckets(sample, to_end=True))
         dtype = next(self.module.parameters()).dtype
         allowed = _PROOF_TOLERANCE.get(dtype, 0.05 * sample.lengths)
 
         def same(batches: Iterator[Batch]) -> bool:
-            return bool(np.all(np.abs(self._totals(sample, batches) - plain) <= allowed))
+            return bool(np.all(np.abs(self._run(sample, batches)[0] - plain) <= allowed))
 
         # Frequencies that follow the longest sequence of a batch would follow it for all of a tree. A kernel that may
         # end the process over a mask (flex_attention on the CPU) is not tried.
@@ -213,11 +245,26 @@ class LogProbs:
                     raise
         return Way("buckets", to_end=not same(self._buckets(sample, to_end=False)))
 
-    def _totals(self, forest: Forest, batches: Iterator[Batch]) -> np.ndarray:
-        totals = np.zeros(len(forest.lengths))
+    def _run(
+        self,
+        forest: Forest,
+        batches: Iterator[Batch],
+        greedy: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Totals of the rows, and whether each is greedy (False where that is not asked for)."""
+        # A single token predicts nothing: its total stays 0, and no choice of it was another.
+        totals, best, done = np.zeros(len(forest.lengths)), np.full(len(forest.lengths), greedy), 0
         for batch in batches:
-            totals[batch.rows] = batch.read(batch.forward())
-        return totals
+            logits = batch.forward()
+            totals[batch.rows] = batch.read(logits)
+            if greedy and batch.greedy:
+                best[batch.rows] = batch.greedy(logits)
+            del logits
+            done += batch.done
+            if progress:
+                progress(done)
+        return totals, best
 
     # -- the two ways to run the network --------------------------------------------------------------------------
 
@@ -230,24 +277,32 @@ class LogProbs:
             step = max(1, self.batch_tokens // run)
             for start in range(0, len(members), step):
                 rows = members[start : start + step]
-                yield self._bucket(rows, torch.from_numpy(forest.tokens[rows, :length].astype(np.int64)), run)
+                ids = torch.from_numpy(forest.tokens[rows, :length].astype(np.int64))
+                yield self._bucket(rows, ids, torch.from_numpy(forest.starts[rows]), run)
 
-    def _bucket(self, rows: np.ndarray, ids: torch.Tensor, run: int) -> Batch:
-        """Sequences [rows, length], their first `run` tokens run."""
-        device = _input_device(self.module)
-        keep = torch.ones((len(rows), run), dtype=torch.bool)
-        keep[:, ids.shape[1] - 1 :] = False
-        targets = ids[:, 1:].reshape(-1)
+    def _bucket(self, rows: np.ndarray, ids: torch.Tensor, starts: torch.Tensor, run: int) -> Batch:
+        """Sequences [rows, length], their first `run` tokens run, those from each row's start on scored."""
+        device, length = _input_device(self.module), ids.shape[1]
+        counts = torch.arange(1, length) >= starts[:, None]
+        keep = torch.zeros((len(rows), run), dtype=torch.bool)
+        keep[:, : length - 1] = counts
+        targets = ids[:, 1:][counts]
 
         def forward(lines: int | None = None) -> torch.Tensor:
             return self._logits(keep[:lines], input_ids=ids[:lines, :run].to(device))
 
         def read(logits: torch.Tensor) -> np.ndarray:
-            values = _log_probabilities(logits, torch.arange(len(targets)), targets)
-            return values.view(len(rows), -1).double().sum(1).numpy()
+            values = torch.zeros(counts.shape, dtype=torch.float64)
+            values[counts] = _log_probabilities(logits, torch.arange(len(targets)), targets).double()
+            return values.sum(1).numpy()
+
+        def greedy(logits: torch.Tensor) -> np.ndarray:
+            best = torch.ones(counts.shape, dtype=torch.bool)
+            best[counts] = _first_choices(logits).eq(targets)
+            return best.all(1).numpy()
 
         lines = max(1, _FEW // run)
-        return Batch(forward, lambda: forward(lines), read, rows, len(targets))
+        return Batch(forward, lambda: forward(lines), read, rows, ids[:, 1:].numel(), greedy)
 
     def _trees(self, forest: Forest) -> Iterator[Batch]:
         """Packs of shared prefixes, those of about one size side by side."""
@@ -265,7 +320,7 @@ class LogProbs:
         slots, ends = torch.arange(width), torch.from_numpy(made.end)
         sees = (slots[None, None, :] <= slots[None, :, None]) & (slots[None, :, None] < ends[:, None, :])
         mask = torch.zeros(sees.shape, dtype=dtype).masked_fill_(~sees, torch.finfo(dtype).min)
-        used = torch.from_numpy(made.used)
+        scored = torch.from_numpy(made.scored)
         inputs = {
             "input_ids": torch.from_numpy(made.tokens).to(device),
             "position_ids": torch.from_numpy(made.depth).to(device),
@@ -273,7 +328,7 @@ class LogProbs:
         }
 
         def forward(lines: int | None = None) -> torch.Tensor:
-            return self._logits(used[:lines], **{name: value[:lines] for name, value in inputs.items()})
+            return self._logits(scored[:lines], **{name: value[:lines] for name, value in inputs.items()})
 
         def read(logits: torch.Tensor) -> np.ndarray:
             values = _log_probabilities(logits, torch.from_numpy(made.source), torch.from_numpy(made.target))
@@ -281,8 +336,12 @@ class LogProbs:
             steps = np.append(values.double().numpy(), 0.0)[made.path]
             return np.add.accumulate(np.vstack([np.zeros(len(made.rows)), steps]), axis=0)[-1]
 
+        def greedy(logits: torch.Tensor) -> np.ndarray:
+            best = _first_choices(logits)[made.source].eq(torch.from_numpy(made.target)).numpy()
+            return np.append(best, True)[made.path].all(axis=0)
+
         lines = max(1, _FEW // width)
-        return Batch(forward, lambda: forward(lines), read, made.rows, int(made.used.sum()))
+        return Batch(forward, lambda: forward(lines), read, made.rows, int(made.used.sum()), greedy)
 
     def _logits(self, keep: torch.Tensor, **inputs: Any) -> torch.Tensor:
         """Logits [kept positions, vocabulary] of one forward pass, the output layer run at the kept positions only."""
@@ -320,6 +379,11 @@ def _log_probabilities(logits: torch.Tensor, rows: torch.Tensor, targets: torch.
     step = max(1, _CHUNK[logits.device.type == "cpu"] // (4 * logits.shape[-1]))
     norms = torch.cat([torch.logsumexp(some.float(), dim=-1) for some in logits.split(step)])
     return (chosen - norms[rows]).cpu()
+
+
+def _first_choices(logits: torch.Tensor) -> torch.Tensor:
+    """The token of the largest logit in each row, int64 [rows] on the CPU; the first of several equal ones."""
+    return logits.argmax(dim=-1).cpu()
 
 
 def _input_device(module: PreTrainedModel) -> torch.device:

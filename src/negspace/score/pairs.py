@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
@@ -12,7 +13,7 @@ import pandas as pd
 from transformers import PreTrainedTokenizerBase
 
 from negspace.errors import NonFiniteScore, ScoreError
-from negspace.score.logprobs import LogProbs, Progress, Scored, forest_of
+from negspace.score.logprobs import LogProbs, Progress, Scored, Way, forest_of
 from negspace.score.predictions import Measurable, measurable
 from negspace.score.prefixes import Forest
 from negspace.text.pair_rows import Kind
@@ -152,11 +153,29 @@ def minimal_pairs(
     )
 
 
-def score_prepared(model: Model, prepared: Prepared, progress: Progress | None = None) -> PairScores:
-    """Score pairs that were encoded before; see `minimal_pairs`."""
+def score_prepared(
+    model: Model,
+    prepared: Prepared,
+    progress: Progress | None = None,
+    *,
+    change: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ways: dict[bytes, Way] | None = None,
+) -> PairScores:
+    """Score pairs that were encoded before; see `minimal_pairs`.
+
+    Args:
+        model: the model.
+        prepared: the pairs.
+        progress: see `minimal_pairs`.
+        change: opens the condition to score under; how the network is run is settled outside of it.
+        ways: see `LogProbs`.
+    """
     report = (lambda done, whole, _: progress(done, whole, prepared.pairs.name)) if progress else None
+    scorer = LogProbs(model.module, ways=ways)
+    scorer.way(prepared.forest)
     try:
-        scored = LogProbs(model.module).score_forest(prepared.forest, report)
+        with change():
+            scored = scorer.score_forest(prepared.forest, report)
     except NonFiniteScore as error:
         raise prepared.blame(error) from error
     return prepared.scores(scored)

@@ -8,6 +8,7 @@ cut into packs of a bounded number of such nodes; inside a pack, node `a` is an 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,9 +17,11 @@ from itertools import chain
 import numpy as np
 
 _PAD = -1
+_LONG = 4
+"""A shared prefix of at least a pack's size divided by this is not repeated: the pack grows, to this many sizes."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Forest:
     """The distinct sequences in sorted order and the nodes that they share."""
 
@@ -30,6 +33,8 @@ class Forest:
     """int64 [distinct]: leading tokens that a row has in common with the row before it."""
     where: np.ndarray
     """int64 [sequences]: the row that holds each of the given sequences."""
+    starts: np.ndarray
+    """int64 [distinct]: first token of a row whose probability counts, 1 or later; what is before it is context."""
 
     @cached_property
     def read(self) -> np.ndarray:
@@ -42,6 +47,19 @@ class Forest:
     def fresh(self) -> np.ndarray:
         """int64 [distinct]: those of them that no row before it has."""
         return self.read - self.shared
+
+    @cached_property
+    def key(self) -> bytes:
+        """Digest of the rows: equal for forests of equal sequences."""
+        digest = hashlib.blake2b(digest_size=16)
+        for part in (self.tokens, self.lengths, self.starts):
+            digest.update(repr(part.shape).encode("ascii") + np.ascontiguousarray(part).tobytes())
+        return digest.digest()
+
+    def some(self, rows: np.ndarray) -> Forest:
+        """The forest of some of the rows, int64 [chosen]; its `where` is about these."""
+        chosen = [self.tokens[row, : self.lengths[row]].tolist() for row in rows]
+        return build_forest(chosen, self.starts[rows].tolist())
 
     @property
     def nodes(self) -> int:
@@ -76,19 +94,23 @@ class Layout:
     """int64 [packs, widest]: one past the last node of the line that has this one among its ancestors, or is it."""
     used: np.ndarray
     """bool [packs, widest]: which slots hold nodes."""
+    scored: np.ndarray
+    """bool [packs, widest]: which of them predict a token that counts."""
     source: np.ndarray
-    """int64 [edges]: the node, counted over the used slots, that predicts a token."""
+    """int64 [edges]: the node, counted over the scored slots, that predicts a token."""
     target: np.ndarray
     """int64 [edges]: that token."""
     path: np.ndarray
-    """int64 [longest - 1, rows]: the edges from the first token of each row to its last; len(target) beyond it."""
+    """int64 [longest - 1, rows]: the edges to the tokens of each row that count; len(target) elsewhere."""
 
 
-def build_forest(sequences: Sequence[Sequence[int]]) -> Forest:
+def build_forest(sequences: Sequence[Sequence[int]], starts: Sequence[int] | None = None) -> Forest:
     """Sort the distinct sequences and find what each shares with its predecessor.
 
     Args:
         sequences: token ids, each sequence of length 1 or more.
+        starts: the first token of each whose probability counts, 1 or later; 1 by default. Equal sequences have equal
+            starts.
     """
     lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
     table = np.full((len(sequences), int(lengths.max())), _PAD, np.int32)
@@ -104,11 +126,12 @@ def build_forest(sequences: Sequence[Sequence[int]]) -> Forest:
     if len(rows) > 1:
         # Distinct rows differ somewhere; where one begins the other, at its padding.
         shared[1:] = np.argmin((rows[1:] == rows[:-1]) & (rows[1:] != _PAD), axis=1)
-    return Forest(rows, lengths, shared, where.astype(np.int64).ravel())
+    begin = np.ones(len(rows), np.int64) if starts is None else np.asarray(starts, np.int64)[first]
+    return Forest(rows, lengths, shared, where.astype(np.int64).ravel(), begin)
 
 
 def cut(forest: Forest, size: int) -> Cut:
-    """Cut a forest into packs of at most `size` nodes (more only where a single row is longer).
+    """Cut a forest into packs of at most `size` nodes; more where a row is longer or rows share a long prefix.
 
     A row that opens a pack brings its whole prefix along, so that no pack depends on another.
     """
@@ -120,6 +143,9 @@ def cut(forest: Forest, size: int) -> Cut:
         # A row that is longer than a pack has one to itself, and takes along all that adds nothing to it.
         room = max(size, int(forest.read[start])) - repeated + int(before[start])
         stop = int(np.searchsorted(before, room, side="right")) - 1
+        most = _LONG * size - repeated + int(before[start])
+        while stop < rows and forest.shared[stop] * _LONG >= size and before[stop + 1] <= most:
+            stop += 1
         starts.append(start)
         stops.append(stop)
         nodes.append(int(before[stop] - before[start]) + repeated)
@@ -163,7 +189,16 @@ def lay_out(forest: Forest, starts: np.ndarray, stops: np.ndarray) -> Layout:
 
     edge = fresh[:, 1:]
     number = np.where(edge, np.cumsum(edge).reshape(edge.shape) - 1, 0)
-    path = np.where(inside[:, 1:], np.take_along_axis(number, origin[:, 1:], axis=0), edge.sum())
+    counts = inside[:, 1:] & (column[1:] >= forest.starts[rows][:, None])
+    path = np.take_along_axis(number, origin[:, 1:], axis=0)
+
+    # Context predicts tokens as well, but nobody asks for their probabilities.
+    wanted = np.zeros(int(edge.sum()), bool)
+    wanted[path[counts]] = True
+    path = np.where(counts, (np.cumsum(wanted) - 1)[path] if len(wanted) else 0, wanted.sum())
+    source = node[:, :-1][edge][wanted]
+    predicts = np.zeros(len(row), bool)
+    predicts[source] = True
 
     used = np.arange(max(1, int(count.max(initial=0)))) < count[:, None]
 
@@ -172,6 +207,8 @@ def lay_out(forest: Forest, starts: np.ndarray, stops: np.ndarray) -> Layout:
         made[used] = values
         return made
 
+    scored = np.zeros_like(used)
+    scored[used] = predicts
     return Layout(
         rows=rows,
         tokens=spread(tokens[read]),
@@ -179,7 +216,8 @@ def lay_out(forest: Forest, starts: np.ndarray, stops: np.ndarray) -> Layout:
         # A slot beyond a pack's nodes sees itself alone, so that its softmax is defined; nobody sees it.
         end=spread(end - begin[line[row]], np.arange(1, used.shape[1] + 1)),
         used=used,
-        source=node[:, :-1][edge],
-        target=tokens[:, 1:][edge].astype(np.int64),
+        scored=scored,
+        source=(np.cumsum(predicts) - 1)[source],
+        target=tokens[:, 1:][edge][wanted].astype(np.int64),
         path=np.ascontiguousarray(path.T),
     )

@@ -20,7 +20,7 @@ import torch
 from negspace.errors import NonFiniteScore, ScoreError
 from negspace.models.resume import Layers
 from negspace.score.batch import Batch
-from negspace.score.logprobs import LogProbs, Progress
+from negspace.score.logprobs import LogProbs, Progress, Way
 from negspace.score.pairs import PairScores, Prepared
 from negspace.score.perplexity import Perplexity, nll_batches, perplexity_of
 from negspace.text.windows import Windows
@@ -226,7 +226,12 @@ def sweep_perplexity(
 
 
 def sweep_pairs(
-    model: Model, prepared: Prepared, conditions: Sequence[Condition], *, progress: Progress | None = None
+    model: Model,
+    prepared: Prepared,
+    conditions: Sequence[Condition],
+    *,
+    progress: Progress | None = None,
+    ways: dict[bytes, Way] | None = None,
 ) -> Swept[PairScores]:
     """Scores of minimal pairs under each condition: `minimal_pairs` of each alone, bit for bit, in fewer layers.
 
@@ -235,11 +240,12 @@ def sweep_pairs(
     Args:
         prepared: the pairs, as `prepare` encodes them.
         progress: called with (tokens done, tokens in all, name of the set).
+        ways: see `LogProbs`.
 
     Raises:
         ScoreError: a score that is not finite, naming the condition; or conditions of another number of layers.
     """
-    sweep, scorer = Sweep(model.module, conditions), LogProbs(model.module)
+    sweep, scorer = Sweep(model.module, conditions), LogProbs(model.module, ways=ways)
     forest = prepared.forest
     totals = np.zeros((len(conditions), len(forest.lengths)))
     with torch.no_grad():

@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from transformers import PreTrainedTokenizerBase
 
 from negspace.errors import ScoreError, TasksError
 from negspace.score.harness import Harness, check_task, choose_metric, load_tasks, quiet, request_lines
-from negspace.score.logprobs import Progress
+from negspace.score.logprobs import Progress, Way
 from negspace.score.taskoutcomes import judge
 from negspace.text.specials import encode
 
@@ -160,7 +161,7 @@ def tasks(
         tasks: harness tasks by name; or a set read before, with which the arguments up to `metrics` and the seed are
             fixed.
         folder, limit, fewshot, metrics, seed: see `read_tasks`.
-        batch: requests in one forward pass; by default as many as keep the logits within 256 MiB, at most 64.
+        batch: most requests in one forward pass, by the longest of them; by default as many as memory allows.
         progress: called with (requests done, requests in all, "tasks").
 
     Raises:
@@ -174,9 +175,31 @@ def tasks(
         if isinstance(tasks, TaskSet)
         else read_tasks(tasks, folder=folder, limit=limit, fewshot=fewshot, metrics=metrics, seed=seed)
     )
+    return score_tasks(model, chosen, batch=batch, progress=progress)
+
+
+def score_tasks(
+    model: Model,
+    chosen: TaskSet,
+    *,
+    batch: int | None = None,
+    progress: Progress | None = None,
+    change: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ways: dict[bytes, Way] | None = None,
+) -> TaskScores:
+    """Score tasks that were read before; see `tasks`.
+
+    Args:
+        model: the model.
+        chosen: the tasks.
+        batch: see `tasks`.
+        progress: see `tasks`.
+        change: opens the condition to score under; how the network is run is settled outside of it.
+        ways: see `LogProbs`.
+    """
     harness = Harness()
     with quiet():
-        lm = harness.model(model, batch, progress)
+        lm = harness.model(model, batch, progress, change, ways)
         for task in chosen.loaded.values():
             task.set_fewshot_seed(seed=chosen.seed)  # building the prompts draws from it: the same ones every time
         result = harness.evaluate(

@@ -100,7 +100,7 @@ def _sweep(bench: Workbench, cell: Cell, step: Step) -> tuple[Mapping[str, Any],
         values, notes, share = [score.value for score in texts.scores], texts.notes, texts.share
         parts = [pd.DataFrame({"window": np.arange(score.windows), "nll": score.nll}) for score in texts.scores]
     else:
-        pairs = sweep_pairs(model, bench.prepared[spec["score"]], conditions, progress=step)
+        pairs = sweep_pairs(model, bench.prepared[spec["score"]], conditions, progress=step, ways=bench.ways)
         values, notes, share = [score.accuracy for score in pairs.scores], pairs.notes, pairs.share
         kept = ["paradigm", "phenomenon", "index", "good", "bad", "outcome"]
         parts = [score.items[kept].astype({"outcome": str}) for score in pairs.scores]

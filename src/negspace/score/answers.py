@@ -1,0 +1,67 @@
+"""Log-likelihoods of answers after their contexts, as benchmark tasks ask for them, by the kernel of minimal pairs.
+
+Requests that share a context run it once, and the output layer sees only positions that predict an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+
+from negspace.score.logprobs import LogProbs, Progress
+from negspace.score.prefixes import build_forest
+
+Request = tuple[Sequence[int], Sequence[int]]
+"""Tokens of a context, one at least, and of the answer after it, one at least."""
+
+
+def answers(
+    scorer: LogProbs,
+    requests: Sequence[Request],
+    most: int,
+    change: Callable[[], AbstractContextManager[object]] = nullcontext,
+    progress: Callable[[float], None] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Score answers: (log-likelihoods, float64 [requests], in nats; whether each is greedy, bool [requests]).
+
+    An answer is greedy if each of its tokens is the one that the model holds most probable there. Log-likelihoods may
+    be other than finite.
+
+    Args:
+        scorer: scores with the model.
+        requests: contexts and answers.
+        most: tokens that the model can read; what is longer loses its beginning (the last token is not read).
+        change: opens the condition to score under; how the network is run is settled outside of it.
+        progress: called with the share that is done, 0 to 1.
+    """
+    totals, greedy = np.zeros(len(requests)), np.zeros(len(requests), bool)
+    # One sequence may be cut into context and answer in several ways; a forest holds it once.
+    rounds: list[dict[tuple[int, ...], tuple[int, list[int]]]] = []
+    for place, (context, answer) in enumerate(requests):
+        tokens = (*context, *answer)[-(most + 1) :]
+        start = len(tokens) - len(answer)
+        for taken in rounds:
+            known = taken.setdefault(tokens, (start, []))
+            if known[0] == start:
+                known[1].append(place)
+                break
+        else:
+            rounds.append({tokens: (start, [place])})
+    whole, before = sum(map(len, rounds)), 0
+    for taken in rounds:
+        forest = build_forest(list(taken), [start for start, _ in taken.values()])
+        scorer.way(forest)
+        report = progress and _part(progress, before / whole, len(taken) / whole)
+        with change():
+            values, best = scorer.values(forest, report, greedy=True)
+        for row, (_, places) in zip(forest.where, taken.values(), strict=True):
+            totals[places], greedy[places] = values[row], best[row]
+        before += len(taken)
+    return totals, greedy
+
+
+def _part(progress: Callable[[float], None], begin: float, share: float) -> Progress:
+    """Progress of a round that begins at some share of the whole and makes up another."""
+    return lambda done, whole, _: progress(begin + share * done / max(1, whole))

@@ -1,0 +1,140 @@
+"""Log-likelihoods of answers against one plain forward pass a request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, MambaConfig, MambaForCausalLM, PreTrainedModel
+
+from negspace.score import logprobs
+from negspace.score.answers import Request, answers
+from negspace.score.logprobs import LogProbs
+
+
+@pytest.fixture(scope="module")
+def model() -> PreTrainedModel:
+    torch.manual_seed(0)
+    config = GPTNeoXConfig(
+        vocab_size=23,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=96,
+    )
+    return _lively(GPTNeoXForCausalLM(config))
+
+
+def _lively(model: PreTrainedModel) -> PreTrainedModel:
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(8)
+    return model.eval()
+
+
+def _requests(contexts: int = 30) -> list[Request]:
+    """Contexts of 1 to 70 tokens with four answers each of 1 to 5 tokens, some of them the model's likely words."""
+    generator = np.random.default_rng(0)
+    made: list[Request] = []
+    for _ in range(contexts):
+        context = generator.integers(0, 23, generator.integers(1, 70)).tolist()
+        made += [(context, generator.integers(0, 23, generator.integers(1, 6)).tolist()) for _ in range(4)]
+    return made
+
+
+def _plain(model: PreTrainedModel, request: Request, most: int) -> tuple[float, bool]:
+    """The harness's rule: cut at the left, the last token not read; the answer's probability and first choices."""
+    context, answer = request
+    ids = torch.tensor([[*context, *answer][-(most + 1) :]])
+    with torch.no_grad():
+        table = model(input_ids=ids[:, :-1]).logits[0].double().log_softmax(-1)[-len(answer) :]
+    own = table.gather(1, torch.tensor(answer)[:, None])
+    return float(own.sum()), table.argmax(-1).tolist() == list(answer)
+
+
+@pytest.mark.parametrize("method", ["tree", "buckets", "auto"])
+def test_an_answer_is_scored_as_by_itself(model: PreTrainedModel, method: logprobs.Method) -> None:
+    requests = _requests()
+    for context, _ in requests[::8]:  # the model's own first choices, of one and of two tokens
+        with torch.no_grad():
+            first = int(model(input_ids=torch.tensor([context])).logits[0, -1].argmax())
+            second = int(model(input_ids=torch.tensor([[*context, first]])).logits[0, -1].argmax())
+        requests += [(context, [first]), (context, [first, second])]
+    seen: list[float] = []
+    totals, greedy = answers(LogProbs(model, method=method), requests, 60, progress=seen.append)
+    expected = [_plain(model, request, 60) for request in requests]
+    np.testing.assert_allclose(totals, [value for value, _ in expected], atol=1e-4, rtol=0)
+    assert greedy.tolist() == [best for _, best in expected]
+    assert greedy.any()
+    assert not greedy.all()
+    assert seen == sorted(seen)
+    assert seen[-1] == 1
+
+
+def test_one_sequence_may_be_cut_in_several_ways(model: PreTrainedModel) -> None:
+    requests: list[Request] = [([1, 2, 3], [4, 5]), ([1, 2], [3, 4, 5]), ([1, 2, 3], [4, 5]), ([1], [2, 3, 4, 5])]
+    totals, greedy = answers(LogProbs(model), requests, 96)
+    expected = [_plain(model, request, 96) for request in requests]
+    np.testing.assert_allclose(totals, [value for value, _ in expected], atol=1e-5, rtol=0)
+    assert greedy.tolist() == [best for _, best in expected]
+
+
+def test_a_context_runs_once(model: PreTrainedModel) -> None:
+    """Four answers of 5 tokens after 60: 60 + 4 x 4 tokens are read, and 4 x 5 logits are made less those in common."""
+    seen: list[torch.Size] = []
+    scorer = LogProbs(model, method="tree")
+    hook = model.get_output_embeddings().register_forward_hook(lambda *hooked: seen.append(hooked[2].shape))
+    requests: list[Request] = [(list(range(20)) * 3, [n, 7, 8, 9, 10]) for n in range(4)]
+    try:
+        answers(scorer, requests, 96)
+    finally:
+        hook.remove()
+    assert [tuple(shape) for shape in seen] == [(1, 1 + 4 * 4, 23)]
+
+
+def test_the_way_is_settled_outside_the_condition(model: PreTrainedModel) -> None:
+    """What a condition breaks is its scores, not the way to make them; they come back as they are."""
+    weight, opened = model.get_output_embeddings().weight, []
+
+    @contextmanager
+    def broken() -> Iterator[None]:
+        opened.append(True)
+        before = weight.detach().clone()
+        with torch.no_grad():
+            weight[3] = float("nan")
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                weight.copy_(before)
+
+    ways: dict[bytes, logprobs.Way] = {}
+    requests = _requests(5)
+    totals, greedy = answers(LogProbs(model, ways=ways), requests, 96, broken)
+    assert opened == [True]
+    assert [way.method for way in ways.values()] == ["tree"]
+    assert np.isnan(totals).all()
+    again, _ = answers(LogProbs(model, ways=ways), requests, 96)
+    np.testing.assert_allclose(again, [_plain(model, request, 96)[0] for request in requests], atol=1e-4, rtol=0)
+    assert len(greedy) == len(requests)
+
+
+def test_a_recurrent_model_is_scored_too() -> None:
+    torch.manual_seed(0)
+    config = MambaConfig(vocab_size=23, hidden_size=32, num_hidden_layers=2, state_size=4)
+    mamba = _lively(MambaForCausalLM(config))
+    requests = _requests(4)
+    totals, greedy = answers(LogProbs(mamba), requests, 96)
+    expected = [_plain(mamba, request, 96) for request in requests]
+    np.testing.assert_allclose(totals, [value for value, _ in expected], atol=1e-3, rtol=0)
+    assert greedy.tolist() == [best for _, best in expected]
+
+
+def test_no_request_has_no_answer(model: PreTrainedModel) -> None:
+    totals, greedy = answers(LogProbs(model), [], 96)
+    assert len(totals) == len(greedy) == 0
