@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from negspace import memory
 from negspace.memory import Frugal, fitted, give_back, is_out_of_memory
 
 _REAL = """
@@ -94,3 +96,40 @@ def test_free_memory_goes_back_to_the_system() -> None:
     give_back()
     assert full - resident() > 100
     del kept
+
+
+def test_arrays_that_stay_are_zeros_of_their_own() -> None:
+    for shape in ((3,), (5, 700), (0, 4)):
+        made = memory.apart(shape, np.int64)
+        assert made.shape == shape
+        assert made.dtype == np.int64
+        assert not made.any()
+        made += 1
+        assert made.sum() == made.size
+    values = np.arange(3000.0)
+    copy = memory.moved(values)
+    values[:] = 0
+    assert copy.tolist() == list(range(3000))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="resident memory is told by Linux's kernel")
+def test_what_stays_does_not_hold_the_heap_around_it() -> None:
+    """Tensors of 12 MB come and go, and between them small objects stay: the process does not grow by the tensors."""
+    grown = subprocess.run([sys.executable, "-c", _BETWEEN], check=True, capture_output=True, text=True).stdout
+    assert float(grown) < 40
+
+
+_BETWEEN = """
+import torch
+from negspace.memory import returned_at_once
+torch.set_num_threads(1)
+def resident(): return int(open("/proc/self/statm").read().split()[1]) * 4096 / 1e6
+for size in (1 << 20, 1 << 22, 1 << 22): torch.ones(size)  # glibc learns that such blocks come and go
+before, stay = resident(), []
+with returned_at_once():
+    for layer in range(30):
+        blocks = [torch.ones(3_000_000) for part in range(3)]
+        stay += [bytearray(3000) for _ in range(20)]
+        del blocks
+print(resident() - before)
+"""

@@ -30,7 +30,7 @@ process."""
 _SHORT = 16
 """Tokens of the shortest pass."""
 _ROUNDS = 2
-_LONG = 1.5
+_LONG = 0.75
 """Seconds of a pass by which speed is judged: one that takes so long is large enough for its tokens to share the
 reading of the weights, as those of real passes do."""
 _WORTH = 1.05

@@ -11,6 +11,7 @@ from pathlib import Path
 import numba
 import pytest
 
+from negspace import errors, memory
 from negspace.stats import kernel, sketch, transpose
 
 
@@ -65,7 +66,8 @@ def test_a_change_of_any_file_behind_the_machine_code_is_seen(tmp_path: Path, fi
     folder.mkdir(parents=True)
     for module in (kernel, transpose, sketch):
         shutil.copy(module.__file__, folder)
-    shutil.copy(Path(kernel.__file__).parents[1] / "errors.py", folder.parent)
+    for module in (errors, memory):
+        shutil.copy(module.__file__, folder.parent)
     for package in (folder.parent, folder):
         (package / "__init__.py").touch()
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from negspace.errors import StatisticsError
+from negspace.memory import apart, moved
 from negspace.stats.sketch import UNDEFINED, Grid, Sketch, check_room
 from negspace.stats.torch_kernel import TorchState
 
@@ -43,9 +44,9 @@ class Accumulator:
         self.name = name
         self._tokens = self._updates = 0
         self._state = None if self.device.type == "cpu" else state_on(self.device, grid)
-        self._per_unit = 1.0 / grid.unit
+        self._per_unit = moved(1.0 / grid.unit)
         self._sketch = Sketch.empty(grid)
-        self._marks = np.zeros(grid.size, np.int32)
+        self._marks = apart((grid.size,), np.int32)
 
     def update(
         self,
@@ -97,7 +98,7 @@ class Accumulator:
             StatisticsError: an activation was not finite, and no update has said so yet.
         """
         made = self.take()
-        return made if self._state else Sketch(self.grid, made.bins.copy(), made.sums.copy(), made.tallies.copy())
+        return made if self._state else made.copy()
 
     def take(self) -> Sketch:
         """Return the state itself, which no update may follow: without the memory of a second one.

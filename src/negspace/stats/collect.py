@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from negspace.memory import fitted
+from negspace.memory import fitted, returned_at_once
 from negspace.models.model import Model
 from negspace.models.site import Site
 from negspace.models.taps import tap
@@ -280,7 +280,8 @@ def gather(
                     second = np.repeat(np.arange(start, stop) >= middle, window)
                 if kept is not None:
                     kept.turn(start * window, stop * window)
-                run(torch.from_numpy(windows.tokens[start:stop]).to(model.device))
+                with returned_at_once() if start == begin else nullcontext():
+                    run(torch.from_numpy(windows.tokens[start:stop]).to(model.device))
                 if start == begin:
                     for collector in collectors:
                         collector.settle()

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from negspace.memory import apart
 from negspace.models.site import Site
 from negspace.stats.difficulty import Difficulty, difficulty, draw_pairs
 from negspace.text.windows import Windows
@@ -104,7 +105,11 @@ class RowKeeper:
         if len(self._rows) == 0:
             return
         flat = values.detach().reshape(-1, values.shape[-1])
-        self._held.append(((what, site.path), flat[self._rows.to(flat.device)].float()))
+        chosen = flat[self._rows.to(flat.device)].float()
+        if chosen.device.type == "cpu" and site.passes == 1:
+            self._put((what, site.path), chosen)
+        else:
+            self._held.append(((what, site.path), chosen))
 
     def rows(self) -> PairRows:
         """All that was kept, once the pass is over."""
@@ -117,8 +122,11 @@ class RowKeeper:
         for key, values in self._held:
             calls.setdefault(key, []).append(values)
         for key, passes in calls.items():
-            values = torch.cat(passes, dim=1) if len(passes) > 1 else passes[0]
-            if key not in self._kept:
-                self._kept[key] = np.empty((len(self._sample.slots), values.shape[1]), np.float32)
-            self._kept[key][self._at : self._at + len(values)] = values.cpu().numpy()
+            self._put(key, torch.cat(passes, dim=1) if len(passes) > 1 else passes[0])
         self._held.clear()
+
+    def _put(self, key: tuple[What, str], values: torch.Tensor) -> None:
+        """Store the rows of a whole forward pass."""
+        if key not in self._kept:
+            self._kept[key] = apart((len(self._sample.slots), values.shape[1]), np.float32)
+        self._kept[key][self._at : self._at + len(values)] = values.cpu().numpy()

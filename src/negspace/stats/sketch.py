@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negspace.errors import StatisticsError
+from negspace.memory import apart, moved
 
 BINS = 512
 """Bins of a neuron's grid."""
@@ -93,7 +94,7 @@ class Grid:
         origin = (np.floor((mean - reach * spread) / step) * step).astype(np.float32)
         # A pivot that float32 can hold makes a neuron that never varies come out with a variance of exactly zero.
         pivot = mean.astype(np.float32).astype(np.float64)
-        return cls(origin, scale, pivot, np.exp2(np.ceil(np.log2(spread))))
+        return cls(*map(moved, (origin, scale, pivot, np.exp2(np.ceil(np.log2(spread))))))
 
     def same(self, other: Grid) -> bool:
         """Return True if the two grids are equal bit for bit."""
@@ -128,10 +129,14 @@ class Sketch:
         size = grid.size
         return cls(
             grid,
-            np.zeros((size, BINS), np.int64),
-            np.zeros((size, len(SUMS), len(WORDS)), np.int64),
-            np.zeros((size, len(TALLIES)), np.int64),
+            apart((size, BINS), np.int64),
+            apart((size, len(SUMS), len(WORDS)), np.int64),
+            apart((size, len(TALLIES)), np.int64),
         )
+
+    def copy(self) -> Sketch:
+        """A sketch of the same sample that later updates do not change."""
+        return Sketch(self.grid, moved(self.bins), moved(self.sums), moved(self.tallies))
 
     def merge(self, other: Sketch) -> Sketch:
         """Sketch of both samples together; associative and commutative to the bit.

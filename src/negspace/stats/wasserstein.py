@@ -6,9 +6,11 @@ how far it may be off. Both also give the negative share, the part of the integr
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import cumulative_trapezoid
 from scipy.special import ndtr, ndtri
@@ -114,11 +116,15 @@ def from_sketch(sketch: Sketch, moments: Moments | None = None) -> Distances:
     moments = moments_of_sketch(sketch) if moments is None else moments
     varying = np.flatnonzero(moments.variance > 0)
     result = Distances(*(np.full(sketch.size, np.nan) for _ in range(3)))
-    for begin in range(0, len(varying), _CHUNK):
+
+    def fill(begin: int) -> None:
         chosen = varying[begin : begin + _CHUNK]
         part = _chunk(sketch.take(chosen), moments.mean[chosen], moments.std[chosen], moments.fraction_negative[chosen],
                       moments.mean_negative[chosen])  # fmt: skip
         result.wd[chosen], result.error[chosen], result.negative_share[chosen] = part
+
+    with ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="negspace-wd") as threads:
+        list(threads.map(fill, range(0, len(varying), _CHUNK)))
     return result
 
 
