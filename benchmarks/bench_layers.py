@@ -20,12 +20,12 @@ from negspace.neurons import select
 from negspace.neurons.layout import Layout
 from negspace.neurons.neuronset import NeuronSet
 from negspace.score.logprobs import LogProbs
-from negspace.score.pairs import PairScores, prepare
+from negspace.score.pairs import PairScores, Prepared, prepare
 from negspace.score.perplexity import perplexity
 from negspace.score.sweep import Condition, Sweep, sweep_pairs, sweep_perplexity
 from negspace.text.pairs import Pair, PairSet
 from negspace.text.source import Text, read_text
-from negspace.text.windows import make_windows
+from negspace.text.windows import Windows, make_windows
 
 Score = TypeVar("Score")
 
@@ -49,42 +49,49 @@ def measure(repeats: int = 4) -> list[Row]:
     rows = []
     for shape, (vocabulary, hidden, layers, windows, pairs) in SHAPES.items():
         model = _model(vocabulary, hidden, layers)
-        conditions = _conditions(model)
         text = make_windows(_text(vocabulary, windows * 256), model.tokenizer, window=256)
         sentences = prepare(model, _pairs(vocabulary, pairs))
-        sequences = sentences.sequences
-        alone = LogProbs(model.module, method=LogProbs(model.module).score(sequences).method)
-        works: dict[str, tuple[Callable[[], Sequence[object]], Callable[[], Sequence[object]]]] = {
-            "perplexity": (
-                lambda model=model, text=text, conditions=conditions: [
-                    score.nll for score in sweep_perplexity(model, text, conditions).scores
-                ],
-                lambda model=model, text=text, conditions=conditions: [
-                    score.nll for score in _each(conditions, lambda: perplexity(model, text))
-                ],
-            ),
-            "minimal pairs": (
-                lambda model=model, sentences=sentences, conditions=conditions: [
-                    _values(score) for score in sweep_pairs(model, sentences, conditions).scores
-                ],
-                lambda alone=alone, sequences=sequences, sentences=sentences, conditions=conditions: [
-                    _values(score) for score in _each(conditions, lambda: sentences.scores(alone.score(sequences)))
-                ],
-            ),
-        }
-        least = _least(model, conditions)
-        for work, (sweep, whole) in works.items():
-            rows.append(_row(f"{work}, {shape}", sweep, whole, repeats, least))
+        rows += sweeps(model, text, sentences, shape, repeats)
     return rows
+
+
+def sweeps(model: Model, text: Windows, sentences: Prepared, name: str, repeats: int) -> list[Row]:
+    """Perplexity and minimal pairs of one model, swept and one by one.
+
+    Args:
+        model: the model.
+        text: for perplexity.
+        sentences: the pairs.
+        name: what the model is called in the rows.
+        repeats: rounds in turn.
+    """
+    conditions, sequences = _conditions(model), sentences.sequences
+    alone = LogProbs(model.module, method=LogProbs(model.module).score(sequences).method)
+
+    def whole_pairs() -> list[np.ndarray]:
+        return [_values(score) for score in _each(conditions, lambda: sentences.scores(alone.score(sequences)))]
+
+    works: dict[str, tuple[Callable[[], Sequence[object]], Callable[[], Sequence[object]]]] = {
+        "perplexity": (
+            lambda: [score.nll for score in sweep_perplexity(model, text, conditions).scores],
+            lambda: [score.nll for score in _each(conditions, lambda: perplexity(model, text))],
+        ),
+        "minimal pairs": (
+            lambda: [_values(score) for score in sweep_pairs(model, sentences, conditions).scores],
+            whole_pairs,
+        ),
+    }
+    least = _least(model, conditions)
+    return [_row(f"{work}, {name}", sweep, whole, repeats, least) for work, (sweep, whole) in works.items()]
 
 
 def _least(model: Model, conditions: Sequence[Condition]) -> tuple[float, str]:
     """About what a sweep of exact scores cannot fall below, and why: each condition needs logits of its own at every
     token. Counted in the multiplications of the projections, which all but make up a pass over short sequences.
     """
-    config = model.module.config
-    layers = config.num_hidden_layers * (4 * config.hidden_size + 2 * config.intermediate_size) * config.hidden_size
-    output = config.hidden_size * config.vocab_size
+    head = model.module.get_output_embeddings()
+    projections = [part for part in model.module.modules() if isinstance(part, torch.nn.Linear) and part is not head]
+    layers, output = sum(part.weight.numel() for part in projections), head.weight.numel()
     least = (Sweep(model.module, conditions).share * layers + output) / (layers + output)
     return least, (
         f"{output / (layers + output):.0%} of a token's multiplications are the output layer's, which every condition "

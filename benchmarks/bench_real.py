@@ -10,6 +10,7 @@ import copy
 import gc
 import logging
 import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,25 +21,32 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import negspace as ns
-from benchmarks import bench_intervene, bench_pairs
+from benchmarks import bench_intervene, bench_layers, bench_matching, bench_pairs
 from benchmarks.bench_scan import forward
 from benchmarks.child import call
 from benchmarks.place import Place
 from benchmarks.row import Relation, Row, failed, row
 from benchmarks.timing import in_turn, seconds_of
+from negspace.controls.perplexity import EVALUATIONS, TOLERANCE
+from negspace.experiment.tagging import tagged_text
 from negspace.models.gguf.cache import cache_folder, converted
 from negspace.models.load import DTYPES, wrap
 from negspace.models.model import Model
 from negspace.neurons import select
 from negspace.neurons.layout import Layout
-from negspace.reference import tasks_path
+from negspace.reference import pairs_path, tasks_path, text_path
 from negspace.score.harness import Harness
+from negspace.score.pairs import prepare
+from negspace.score.perplexity import perplexity
+from negspace.score.surprisal import surprisal
 from negspace.score.taskfiles import known_tasks
 from negspace.score.tasks import TaskSet, read_tasks
 from negspace.score.tasks import tasks as score_tasks
 from negspace.stats.measure import measure as measure_neurons
-from negspace.text.pairs import PairSet
-from negspace.text.windows import Windows
+from negspace.text.alignment import align, reach
+from negspace.text.pairs import PairSet, read_pairs
+from negspace.text.source import read_text
+from negspace.text.windows import Windows, make_windows
 
 WINDOW, WINDOWS, BATCH = 512, 256, 8
 """Of the scan: 131,072 tokens, as a study's."""
@@ -69,6 +77,9 @@ def measure(place: Place) -> list[Row]:
         "forward under intervention (1% of neurons) / plain forward": intervention,
         "minimal pairs": pairs,
         "tasks under intervention / lm-evaluation-harness on the plain model": tasks,
+        "layer sweep": layers,
+        "perplexity-matched control: evaluations of the search": matched,
+        "parts of speech, surprisal under intervention / plain forward with logits": parts_of_speech,
         "load / transformers' load of the same weights": loading,
         "peak memory of load and scan / (1.3 x the weights + 1 GB)": memory,
         "scan, WD + moments + shape + MD / plain forward with logits": scan,
@@ -227,6 +238,54 @@ def tasks(place: Place, model: Model) -> list[Row]:
     ]
 
 
+def layers(place: Place, model: Model) -> list[Row]:
+    """The sweep over groups of layers against one evaluation for each, as in `bench_layers`."""
+    text = _text(model, 1)
+    sentences = prepare(model, read_pairs(pairs_path(), limit=1))
+    return bench_layers.sweeps(model, text, sentences, _name(place), place.rounds(2))
+
+
+def matched(place: Place, model: Model) -> list[Row]:
+    """Evaluations until a bottom set does the damage of the top 1%, negatives zeroed."""
+    cut = _text(model, 1 if place.tiny else 4)
+    found = ns.scan(model, str(text_path()), windows=2 if place.tiny else 32, md_pairs=0)
+    began = time.perf_counter()
+    match, counted = bench_matching.search(model, found, cut, perplexity(model, cut).value, "negative", 0.01, TOLERANCE)
+    spent = time.perf_counter() - began
+    return [
+        row(
+            "perplexity-matched control: evaluations of the search",
+            counted if match.matched else float("nan"),
+            ("<=", EVALUATIONS),
+            f"top 1%, {cut.tokens.size:,} tokens, {spent:.1f} s: "
+            + (f"bottom {match.share:.1%}" if match.matched else str(match.reason)),
+        )
+    ]
+
+
+def parts_of_speech(place: Place, model: Model) -> list[Row]:
+    """Surprisal of tagged tokens under intervention against the plain forward over the same tokens."""
+    cut = _text(model, 1 if place.tiny else 4)
+    tagged = tagged_text(str(text_path()), None, lambda text: reach(text, cut, model.tokenizer))
+    words, neurons = align(tagged, cut, model.tokenizer), bench_intervene.chosen(model, 0.01)
+
+    def ours() -> None:
+        with ns.intervene(model, neurons, zero="negative"):
+            surprisal(model, words)
+
+    works = {"plain": lambda: forward(model, cut, min(BATCH, len(cut))), "ours": ours}
+    times = in_turn(works, place.rounds(5), device=place.device)
+    return [
+        row(
+            "parts of speech, surprisal under intervention / plain forward with logits",
+            times.ratio("ours", "plain"),
+            ("<=", 1.15),
+            f"{times.range('ours', 'plain')} of {cut.tokens.size:,} tokens; plain {times.median('plain'):.2f} s; "
+            "tags are made once for all conditions",
+        )
+    ]
+
+
 def loading(place: Place, model: Model) -> list[Row]:
     """Load of a file that was converted before, against transformers' load of the converted folder."""
     path, dtype = Path(str(place.model)), DTYPES[place.dtype or "float32"]
@@ -249,6 +308,17 @@ def loading(place: Place, model: Model) -> list[Row]:
             f"{times.median('ours'):.2f} s with the check of all sites",
         )
     ]
+
+
+def _name(place: Place) -> str:
+    return Path(str(place.model)).stem
+
+
+def _text(model: Model, windows: int) -> Windows:
+    """The beginning of the bundled text."""
+    window = min(WINDOW, model.context or WINDOW)
+    read = read_text(str(text_path()), role="perplexity")
+    return make_windows(read, model.tokenizer, window=window, windows=windows, context=model.context)
 
 
 def _tasks(limit: int) -> TaskSet:

@@ -239,7 +239,15 @@ def test_a_pretrained_model(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [found.as_json() for found in bench_real.measure(Place(shape="tiny", model=str(model_path())))]
     check(rows)
     measured_ones = " ".join(found["name"] for found in rows if found["value"] is not None)
-    for part in ("scan", "peak memory", "plain forward", "BLiMP: lm-evaluation-harness", "tasks"):
+    for part in (
+        "scan",
+        "peak memory",
+        "plain forward",
+        "BLiMP: lm-evaluation-harness",
+        "tasks",
+        "layer sweep",
+        "parts of",
+    ):
         assert part in measured_ones
 
 
