@@ -13,6 +13,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import psutil
 import torch
 
 import negspace as ns
@@ -25,6 +26,7 @@ from negspace.models.model import Model
 from negspace.runs.engine import LocalEngine, Progress
 from negspace.runs.ray_cluster import RayCluster
 from negspace.runs.store import Store
+from negspace.stats.collect import default_batch
 from negspace.study.run import run_study, workbench
 from negspace.text.source import read_text
 from negspace.text.windows import Windows, make_windows
@@ -36,6 +38,8 @@ ANALYSES = {"ablation": {}, "dose": {"points": 5, "random": 2}}
 SHARE = 0.05
 WINDOW, WINDOWS = 128, 128
 """Windows of the scan, and of the plain pass that costs are compared with."""
+REAL = {"window": 512, "windows": 16}
+"""The same of a pretrained model."""
 WARMING = 600.0
 """Seconds in which every worker must have been seen at work, before the study that is timed."""
 SCAN, PAIR_TOKENS = 1.5, 12
@@ -59,6 +63,8 @@ class Timing:
     """Seconds of the study, with planning, recording and tables; without the start."""
     count: int
     """Cells."""
+    memory: float
+    """MB of a worker's memory, the least of them: pages that several processes share count in part for each (PSS)."""
 
 
 def measure(rounds: int = 2) -> list[Row]:
@@ -82,18 +88,19 @@ def best(timings: Sequence[Timing], workers: int) -> Timing:
     return min((timing for timing in timings if timing.workers == workers), key=lambda one: one.cells)
 
 
-def study_times(counts: Sequence[int], rounds: int = 2, limit: int = 10) -> list[Timing]:
-    """Times of one study of the bundled model for each number of workers, in turn, round after round.
+def study_times(counts: Sequence[int], rounds: int = 2, limit: int = 10, real: str | None = None) -> list[Timing]:
+    """Times of one study for each number of workers, in turn, round after round.
 
     Args:
         counts: numbers of workers.
         rounds: runs of each.
-        limit: pairs of each paradigm; four times as many windows of perplexity.
+        limit: pairs of each paradigm; four times as many windows of perplexity, or as many of a pretrained model.
+        real: a pretrained model, instead of the bundled one.
     """
-    return [_study_time(workers, limit) for _ in range(rounds) for workers in counts]
+    return [_study_time(workers, limit, real) for _ in range(rounds) for workers in counts]
 
 
-def unit_costs(rounds: int = 3, limit: int = 10) -> dict[str, Any]:
+def unit_costs(rounds: int = 3, limit: int = 10, real: str | None = None) -> dict[str, Any]:
     """What a token that the planner counts costs in each kind of cell, as a multiple of one of a plain forward pass.
 
     The plain pass computes the logits of whole batches, as anyone's would; a second pass over the same windows is
@@ -102,13 +109,15 @@ def unit_costs(rounds: int = 3, limit: int = 10) -> dict[str, Any]:
     Args:
         rounds: interleaved runs, of which medians are taken.
         limit: pairs of each paradigm and items of each task.
+        real: a pretrained model, instead of the bundled one.
 
     Returns:
-        "forward_tokens_per_second"; "load_seconds" of the bundled model; and "units": kind -> the multiple.
+        "forward_tokens_per_second"; "load_seconds" of the model; and "units": kind -> the multiple.
     """
-    study = _study(limit, window=WINDOW, windows=WINDOWS)
+    size = REAL if real else {"window": WINDOW, "windows": WINDOWS}
+    study = _study(limit, real, **size, perplexity_windows=2 * limit if real else None)
     bench = workbench(study)
-    windows = _windows(bench.model)
+    windows = _windows(bench.model, **size)
     with TemporaryDirectory() as folder:
         store = Store(Path(folder))
         lab = Lab(study, bench.survey().facts, store, LocalEngine(store, bench.compute))
@@ -131,15 +140,20 @@ def unit_costs(rounds: int = 3, limit: int = 10) -> dict[str, Any]:
     }
 
 
-def _study(limit: int, **fields: Any) -> Study:
-    where = {"model": ns.reference.model_path(), "text": ns.reference.text_path(), "blimp": ns.reference.pairs_path()}
+def _study(limit: int, real: str | None = None, **fields: Any) -> Study:
+    where = {
+        "model": real or ns.reference.model_path(),
+        "text": ns.reference.text_path(),
+        "blimp": ns.reference.pairs_path(),
+    }
     given = {**{name: str(path) for name, path in where.items()}, "tasks": str(ns.reference.tasks_path())}
     small = {"shares": [SHARE], "random": 3, "tolerance": 0.001, "draws": 100, "limit": limit}
     return configure({**given, **small, "analyses": ANALYSES, **fields})
 
 
-def _study_time(workers: int, limit: int) -> Timing:
-    study = _study(limit, perplexity_windows=4 * limit, tasks=(), resources={"workers": workers, "cpus": 1})
+def _study_time(workers: int, limit: int, real: str | None = None) -> Timing:
+    fields: dict[str, Any] = {"resources": {"workers": workers, "cpus": 1}, "tasks": (), **(REAL if real else {})}
+    study = _study(limit, real, perplexity_windows=limit if real else 4 * limit, **fields)
     with TemporaryDirectory() as folder:
         began = time.perf_counter()
         with RayCluster(partial(workbench, study), study.resources) as cluster:
@@ -150,7 +164,15 @@ def _study_time(workers: int, limit: int) -> Timing:
                 began = time.perf_counter()
                 run_study(study, Path(folder) / "run", cluster=cluster)
                 whole = time.perf_counter() - began
-    return Timing(workers, start, sum(seconds for seconds, _ in spent), whole, sum(cells for _, cells in spent))
+            named = [process for process in psutil.process_iter() if process.name().startswith("ray::")]
+            memory = min(map(_shared_out, named), default=float("nan"))
+    return Timing(workers, start, sum(seconds for seconds, _ in spent), whole, sum(cells for _, cells in spent), memory)
+
+
+def _shared_out(process: psutil.Process) -> float:
+    """MB of a process; on Linux with the pages that others share counted in part."""
+    used = process.memory_full_info()
+    return float(getattr(used, "pss", used.rss)) / 1e6
 
 
 def _warm(cluster: RayCluster, study: Study, folder: Path, workers: int) -> None:
@@ -193,12 +215,13 @@ def _clock(cluster: RayCluster) -> Iterator[list[tuple[float, int]]]:
         cluster.work = work  # type: ignore[method-assign]
 
 
-def _windows(model: Model) -> Windows:
+def _windows(model: Model, window: int, windows: int) -> Windows:
     text = read_text(ns.reference.text_path(), role="statistics")
-    return make_windows(text, model.tokenizer, window=WINDOW, windows=WINDOWS, context=model.context)
+    return make_windows(text, model.tokenizer, window=window, windows=windows, context=model.context)
 
 
-def _forward(model: Model, windows: Windows, batch: int = 16) -> None:
+def _forward(model: Model, windows: Windows) -> None:
+    batch = default_batch(windows.window)
     with torch.inference_mode():
         for begin in range(0, len(windows), batch):
             ids: Any = torch.from_numpy(windows.tokens[begin : begin + batch])

@@ -175,6 +175,19 @@ def figure(name: str) -> str:
     return f"*The bundled model: MD against WD. Rank correlation by layer, from the first: {shown}.*"
 
 
+def _real_workers(real: dict[str, Any] | None) -> list[str]:
+    """What was measured of a pretrained model on one worker and on two."""
+    if real is None:
+        return []
+    one, two = real["workers"]
+    return [
+        f"{real['model']}, the same study with the least there is to score ({one['count']} cells, one run of each): "
+        f"{one['cells']:.0f} s on one worker, {two['cells']:.0f} s on two, {one['cells'] / two['cells']:.2f} times as "
+        f"fast. Workers of a node map the weights from the same file: where one worker takes {one['memory']:,.0f} MB, "
+        f"each of two takes {two['memory']:,.0f} MB, shared pages divided between them (PSS)."
+    ]
+
+
 def scaling(part: str) -> str:
     """A part of the page on scaling: what was measured, what is assumed, or what is projected."""
     record = _record("scaling")
@@ -194,13 +207,16 @@ def scaling(part: str) -> str:
         gain = (
             f"Two workers do {2 * found['efficiency']:.2f} times what one does: efficiency {found['efficiency']:.2f}."
         )
-        return "\n\n".join([_table(head, runs), where, gain])
+        return "\n\n".join([_table(head, runs), where, gain, *_real_workers(found.get("real"))])
     if part == "units":
-        rows = [[name, f"{value:.2f}"] for name, value in found["units"].items()]
-        head = ["cells of", "cost of a planned token / token of a plain forward pass"]
-        rate, load = found["forward_tokens_per_second"], found["load_seconds"]
-        where = f"The plain pass reads {rate:,.0f} tokens per second on one core; the model loads in {load:.2f} s."
-        return "\n\n".join([_table(head, rows), where])
+        models = {"the bundled model": found, **({found["real"]["model"]: found["real"]} if "real" in found else {})}
+        rows = [[name, *(f"{costs['units'][name]:.2f}" for costs in models.values())] for name in found["units"]]
+        speeds = [
+            f"{name[0].upper()}{name[1:]}: the plain pass reads {costs['forward_tokens_per_second']:,.0f} tokens per "
+            f"second on one core; the model loads in {costs['load_seconds']:.2f} s."
+            for name, costs in models.items()
+        ]
+        return "\n\n".join([_table(["cells of", *models], rows), *speeds])
     if part == "assumptions":
         rows = [
             [f"`{name}`", f"{assumption['value']:,.6g}", assumption["unit"], assumption["why"]]

@@ -1,9 +1,11 @@
 """Measure how a study scales over workers and what its cells cost, and project the paper's full grid: `python
-tools/scaling.py [--project] [--rounds N] [--limit PAIRS]`.
+tools/scaling.py [--project] [--real FILE] [--rounds N] [--limit PAIRS]`.
 
 Writes docs/records/scaling.json and docs/figures/scaling.svg; `python tools/readme.py` then writes the numbers into the
 page. Takes a few minutes on a machine that should do nothing else meanwhile. With `--project` nothing is measured: the
-projection is made anew from the measured figures of the record, for a change of the planner or of an assumption.
+projection is made anew from the measured figures of the record, for a change of the planner or of an assumption. With
+`--real FILE` a pretrained model is measured, and what the record says of the bundled one stays; from then on the
+projection takes its costs.
 """
 
 from __future__ import annotations
@@ -56,10 +58,27 @@ def measure(rounds: int, limit: int) -> dict[str, Any]:
     }
 
 
+def measure_real(file: str) -> dict[str, Any]:
+    """The same of a pretrained model, with the least there is to score, in one round."""
+    import torch
+    from benchmarks.bench_scaling import study_times, unit_costs
+
+    torch.set_num_threads(1)
+    costs = unit_costs(1, 1, file)
+    timings = study_times((1, 2), 1, 1, file)
+    return {
+        "model": Path(file).stem,
+        **{name: _short(value) for name, value in costs.items() if name != "units"},
+        "units": {name: _short(value) for name, value in costs["units"].items()},
+        "workers": [{name: _short(value) for name, value in asdict(timing).items()} for timing in timings],
+    }
+
+
 def measured_of(record: dict[str, Any]) -> Measured:
-    """What the projection takes from a record."""
+    """What the projection takes from a record: costs of a pretrained model, if one was measured."""
     found = record["measured"]
-    return Measured(found["units"], found["efficiency"], found["load_seconds"])
+    costs = found.get("real", found)
+    return Measured(costs["units"], found["efficiency"], costs["load_seconds"])
 
 
 def draw(record: dict[str, Any]) -> None:
@@ -87,8 +106,12 @@ def main() -> None:
     parser.add_argument("--project", action="store_true", help="keep the measured figures of the record")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="runs of each measurement")
     parser.add_argument("--limit", type=int, default=LIMIT, help="pairs of each paradigm in the study that is timed")
+    parser.add_argument("--real", metavar="FILE", help="measure this pretrained model, and keep the rest of the record")
     given = parser.parse_args()
-    found = json.loads(RECORD.read_text("utf-8"))["measured"] if given.project else measure(given.rounds, given.limit)
+    keep = given.project or given.real
+    found = json.loads(RECORD.read_text("utf-8"))["measured"] if keep else measure(given.rounds, given.limit)
+    if given.real:
+        found["real"] = measure_real(given.real)
     record: dict[str, Any] = {"measured": found}
     record["projection"] = project(measured_of(record))
     RECORD.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
