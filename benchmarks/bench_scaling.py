@@ -38,7 +38,7 @@ ANALYSES = {"ablation": {}, "dose": {"points": 5, "random": 2}}
 SHARE = 0.05
 WINDOW, WINDOWS = 128, 128
 """Windows of the scan, and of the plain pass that costs are compared with."""
-REAL = {"window": 512, "windows": 16}
+REAL = {"window": 512, "windows": 4}
 """The same of a pretrained model."""
 WARMING = 600.0
 """Seconds in which every worker must have been seen at work, before the study that is timed."""
