@@ -8,7 +8,15 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, MambaConfig, MambaForCausalLM, PreTrainedModel
+from transformers import (
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedModel,
+)
 
 from negspace.score import logprobs
 from negspace.score.answers import Request, answers
@@ -122,6 +130,24 @@ def test_the_way_is_settled_outside_the_condition(model: PreTrainedModel) -> Non
     again, _ = answers(LogProbs(model, ways=ways), requests, 96)
     np.testing.assert_allclose(again, [_plain(model, request, 96)[0] for request in requests], atol=1e-4, rtol=0)
     assert len(greedy) == len(requests)
+
+
+def test_contexts_beyond_a_window_of_attention_leave_the_others_shared() -> None:
+    torch.manual_seed(0)
+    config = MistralConfig(
+        vocab_size=23,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=64,
+        sliding_window=30,
+    )
+    mistral, ways = _lively(MistralForCausalLM(config)), {}
+    requests = _requests()
+    totals, _ = answers(LogProbs(mistral, ways=ways), requests, 96)
+    np.testing.assert_allclose(totals, [_plain(mistral, request, 96)[0] for request in requests], atol=1e-4, rtol=0)
+    assert sorted(way.method for way in ways.values()) == ["buckets", "tree"]
 
 
 def test_a_recurrent_model_is_scored_too() -> None:

@@ -1,4 +1,4 @@
-"""Models whose logits depend on how long the sequence is, beyond what causal attention sees."""
+"""Lengths beyond which sequences are no longer alike: other frequencies, or a window of attention."""
 
 from __future__ import annotations
 
@@ -26,6 +26,19 @@ def steady_length(config: Any) -> float:
             known = (rope.get("original_max_position_embeddings"), *(getattr(text, name, None) for name in _LIMITS))
             found.append(min((float(length) for length in known if length), default=0.0))
     return min(found)
+
+
+def attention_window(config: Any) -> float:
+    """The shortest window of attention that a configuration names, in tokens; infinity without one.
+
+    A model may name a window and use none. Who splits sequences by it loses nothing.
+
+    Args:
+        config: of a transformers model.
+    """
+    text = config.get_text_config(decoder=True)
+    named = (getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size", "local_attention"))
+    return min((float(width) for width in named if isinstance(width, int) and width > 0), default=math.inf)
 
 
 _LIMITS = ("original_max_position_embeddings", "max_position_embeddings")

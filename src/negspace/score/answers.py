@@ -37,12 +37,15 @@ def answers(
         progress: called with the share that is done, 0 to 1.
     """
     totals, greedy = np.zeros(len(requests)), np.zeros(len(requests), bool)
-    # One sequence may be cut into context and answer in several ways; a forest holds it once.
+    # One sequence may be cut into context and answer in several ways; a forest holds it once. Sequences that are too
+    # long for shared prefixes (a window of attention is shorter) have a forest to themselves, and others still share.
     rounds: list[dict[tuple[int, ...], tuple[int, list[int]]]] = []
     for place, (context, answer) in enumerate(requests):
         tokens = (*context, *answer)[-(most + 1) :]
-        start = len(tokens) - len(answer)
+        start, long = len(tokens) - len(answer), len(tokens) > scorer.shareable
         for taken in rounds:
+            if long != (len(next(iter(taken))) > scorer.shareable):
+                continue
             known = taken.setdefault(tokens, (start, []))
             if known[0] == start:
                 known[1].append(place)

@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 from negspace.errors import NonFiniteScore, ScoreError
 from negspace.memory import fitted, is_out_of_memory
 from negspace.models.kernels import takes_masks, unmasked
-from negspace.models.lengths import steady_length
+from negspace.models.lengths import attention_window, steady_length
 from negspace.score.batch import Batch
 from negspace.score.prefixes import Forest, build_forest, cut, lay_out
 
@@ -96,6 +96,9 @@ class LogProbs:
         self.method: Method = method
         self.batch_tokens = fitted(batch_tokens or self._default_batch_tokens())
         self._steady = steady_length(module.config)
+        self.shareable = min(self._steady, attention_window(module.config))
+        """Longest sequences that may share prefixes, as far as the configuration tells: a longer one keeps all of a
+        forest from it."""
         self._ways: dict[bytes, Way] = {} if ways is None else ways
 
     def score(self, sequences: Sequence[Sequence[int]], progress: Progress | None = None) -> Scored:

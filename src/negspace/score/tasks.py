@@ -2,9 +2,9 @@
 
 Prompts, choices, tokens and metrics are the harness's own. Three things are decided here instead: the log-likelihood of
 an answer comes from the kernel that scores minimal pairs (`answers`: the same value, a context run once for all of its
-answers); a choice counts as right only if it scores strictly higher than every wrong one (the harness takes the first of
-several equal ones, and of values that are not numbers); and nothing is cached, since the harness's response cache knows
-of requests but not of what has been done to the model.
+answers); a choice counts as right only if it scores strictly higher than every wrong one (the harness takes the first
+of several equal ones, and of values that are not numbers); and nothing is cached, since the harness's response cache
+knows of requests but not of what has been done to the model.
 """
 
 from __future__ import annotations
