@@ -22,6 +22,7 @@ from negspace.models.gguf import names as gguf_names
 from negspace.models.gguf.cache import cache_folder, converted
 from negspace.models.gguf.convert import require_package
 from negspace.models.held import unwrapped
+from negspace.models.hub import cache_alone_where_unreachable
 from negspace.models.kernels import unmasked
 from negspace.models.language import embeddings, language_class
 from negspace.models.model import Model, ModelSource
@@ -92,34 +93,35 @@ def load(
         "gguf_file": gguf_file,
         "gguf_cache": gguf_cache,
     }
-    own = adapters.in_folder(name)
-    try:
-        loaded = _load(name, revision=revision, **options) if own is None else _base(own, options)
-    except ModelError as error:
-        if own is not None or Path(name).expanduser().exists() or not error.asked.startswith("the configuration"):
-            raise
-        own = adapters.in_repository(name, revision)
-        if own is None:
-            raise
-        loaded = _base(own, options)
-    module, tokenizer, source = loaded
-    if own is not None:
-        chosen = [own, *chosen]
-    if chosen:
-        module = adapters.attach(module, chosen)
-        held = next((folder for folder in chosen if folder.has_tokenizer), None)
-        if held is not None:
-            get = lambda: AutoTokenizer.from_pretrained(held.folder, trust_remote_code=trust_remote_code)  # noqa: E731
-            tokenizer = fetch(get, held.name, None, "tokenizer")
-        changes = {
-            "name": " + ".join([source.name, *(folder.name for folder in chosen)]),
-            "adapters": tuple(folder.source for folder in chosen),
-            "dtype": _dtypes(module),
-        }
-        source = source.model_copy(update=changes)
-    model = _finish(module, tokenizer, source)
-    give_back()  # what files took on their way
-    return model
+    with cache_alone_where_unreachable([name, *map(os.fspath, given)]):
+        own = adapters.in_folder(name)
+        try:
+            loaded = _load(name, revision=revision, **options) if own is None else _base(own, options)
+        except ModelError as error:
+            if own is not None or Path(name).expanduser().exists() or not error.asked.startswith("the configuration"):
+                raise
+            own = adapters.in_repository(name, revision)
+            if own is None:
+                raise
+            loaded = _base(own, options)
+        module, tokenizer, source = loaded
+        if own is not None:
+            chosen = [own, *chosen]
+        if chosen:
+            module = adapters.attach(module, chosen)
+            held = next((folder for folder in chosen if folder.has_tokenizer), None)
+            if held is not None:
+                get = lambda: AutoTokenizer.from_pretrained(held.folder, trust_remote_code=trust_remote_code)  # noqa: E731
+                tokenizer = fetch(get, held.name, None, "tokenizer")
+            changes = {
+                "name": " + ".join([source.name, *(folder.name for folder in chosen)]),
+                "adapters": tuple(folder.source for folder in chosen),
+                "dtype": _dtypes(module),
+            }
+            source = source.model_copy(update=changes)
+        model = _finish(module, tokenizer, source)
+        give_back()  # what files took on their way
+        return model
 
 
 def _base(own: adapters.Adapter, options: dict[str, Any]) -> tuple[Any, Any, ModelSource]:
@@ -421,7 +423,8 @@ def fetch(get: Any, name: str, revision: str | None, what: str) -> Any:
         elif kinds & {"OutOfMemoryError"}:
             todo = "use a smaller dtype, another device, or device_map='auto'"
         else:
-            todo = "check the name and the network, or give a local folder"
+            here = Path(name).expanduser().absolute()
+            todo = f"check the name and the network; a folder of this name would be {here}"
         raise ModelError(asked=asked, found=f"{type(error).__name__}: {text}", todo=todo) from error
 
 

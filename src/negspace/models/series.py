@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from negspace.errors import ModelError
 from negspace.models.gguf import names as gguf_names
+from negspace.models.hub import cache_alone_where_unreachable
 from negspace.models.load import fetch
 
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin", "*.safetensors")
@@ -219,7 +220,8 @@ def _expand(given: str, model: str) -> tuple[bool, list[tuple[str, str | None]]]
             return True, [(name, None) for name in inside]
         if local_base or given.startswith((".", "/", "~")):
             raise ModelError(asked, "no folder with a config.json, and no GGUF file", "check the pattern")
-        refs = fetch(lambda: HfApi().list_repo_refs(model), model, None, "list of revisions")
+        with cache_alone_where_unreachable([model]):
+            refs = fetch(lambda: HfApi().list_repo_refs(model), model, None, "list of revisions")
         names = sorted({ref.name for ref in [*refs.branches, *refs.tags] if fnmatchcase(ref.name, given)})
         if not names:
             raise ModelError(f"{asked} of {model}", "no such branch or tag", "look up its branches and tags on the hub")
@@ -275,7 +277,8 @@ def _contents(place: Place) -> Contents:
 def _ask(place: Place) -> Any:
     """The hub's list of files; the folder of an earlier download where the network does not answer."""
     try:
-        return HfApi().model_info(place.repository, revision=place.revision, files_metadata=True)
+        with cache_alone_where_unreachable([place.repository]):
+            return HfApi().model_info(place.repository, revision=place.revision, files_metadata=True)
     except HfHubHTTPError:
         raise  # the hub did answer: no such revision, no access
     except Exception:

@@ -85,8 +85,11 @@ class Shareable(ABC):
             return cls.load(Path(name) / subfolder / cls.FILE)
         from huggingface_hub import hf_hub_download
 
+        from negspace.models.hub import cache_alone_where_unreachable
+
         asked = f"{cls.FILE} of {name}{f' at {revision}' if revision else ''}"
-        with _explained(asked, "check the name; without a network, give the folder that save_pretrained wrote"):
+        todo = "check the name; without a network, give the folder that save_pretrained wrote"
+        with _explained(asked, todo), cache_alone_where_unreachable([str(name)]):
             file = hf_hub_download(str(name), cls.FILE, subfolder=subfolder or None, revision=revision, token=token)
         return cls.load(file)
 
