@@ -16,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -27,6 +26,7 @@ from benchmarks.child import call
 from benchmarks.place import Place
 from benchmarks.row import Relation, Row, failed, row
 from benchmarks.timing import in_turn, seconds_of
+from benchmarks.whole_process import WINDOW, random_windows
 from negspace.controls.perplexity import EVALUATIONS, TOLERANCE
 from negspace.experiment.tagging import tagged_text
 from negspace.models.gguf.cache import cache_folder, converted
@@ -46,9 +46,9 @@ from negspace.stats.measure import measure as measure_neurons
 from negspace.text.alignment import align, reach
 from negspace.text.pairs import PairSet, read_pairs
 from negspace.text.source import read_text
-from negspace.text.windows import Windows, make_windows
+from negspace.text.windows import Windows
 
-WINDOW, WINDOWS, BATCH = 512, 256, 8
+WINDOWS, BATCH = 256, 8
 """Of the scan: 131,072 tokens, as a study's."""
 PART = 8
 """The plain forward reads every so many-th of them, before the scan and after it: it gains nothing from more."""
@@ -100,9 +100,9 @@ def measure(place: Place) -> list[Row]:
 
 def scan(place: Place, model: Model) -> list[Row]:
     """The whole scan against the forward that anyone would run, logits included, over the same tokens."""
-    cut = _windows(model, 2 if place.tiny else WINDOWS)
+    cut = random_windows(model, 2 if place.tiny else WINDOWS)
     batch, part = min(BATCH, len(cut)), 1 if place.tiny else PART
-    some = _windows(model, len(cut) // part)
+    some = random_windows(model, len(cut) // part)
 
     def plain() -> float:
         return part * seconds_of(lambda: forward(model, some, batch), place.device)
@@ -125,30 +125,21 @@ def scan(place: Place, model: Model) -> list[Row]:
 def memory(place: Place, model: Model) -> list[Row]:
     """Peak of a process that loads the model and scans, libraries included."""
     weights = sum(parameter.numel() * parameter.element_size() for parameter in model.module.parameters())
-    peak = call("benchmarks.bench_real:peak_of_scan", place.as_json()) if not place.tiny else peak_of_scan(vars(place))
+    peak = call("benchmarks.whole_process:peak_of_scan", place.as_json(), 2 if place.tiny else 40)
     allowed = 1.3 * weights + 1e9
     return [
         row(
             "peak memory of load and scan / (1.3 x the weights + 1 GB)",
             peak / allowed,
             ("<=", 1),
-            f"{peak / 1e6:,.0f} MB, Python and libraries included; the weights {weights / 1e6:,.0f} MB",
+            f"{peak / 1e6:,.0f} MB, Python and libraries included; the weights {weights / 1e6:,.0f} MB; 20,480 tokens",
         )
     ]
 
 
-def peak_of_scan(place: dict[str, Any]) -> int:
-    """Bytes of this process at the worst moment of loading the model and scanning 8,192 tokens."""
-    where = Place(**place)
-    model = ns.load(str(where.model), device=where.device, dtype=where.dtype or "float32")
-    measure_neurons(model, _windows(model, 2 if where.tiny else 16), batch=2 if where.tiny else BATCH, md_pairs=1024)
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
-
-
 def intervention(place: Place, model: Model) -> list[Row]:
     """A forward pass with 1% of the neurons clamped, against the plain one and the peers."""
-    ids: Any = torch.from_numpy(_windows(model, 1).tokens).to(model.device)
+    ids: Any = torch.from_numpy(random_windows(model, 1).tokens).to(model.device)
     neurons = bench_intervene.chosen(model, 0.01)
     ours, plain = bench_intervene.ours(model, ids, neurons), bench_intervene.plain(model, ids)
     times = in_turn({"plain": plain, "ours": ours}, place.rounds(ROUNDS), device=place.device)
@@ -329,10 +320,3 @@ def _tasks(limit: int) -> TaskSet:
 
 def _vocabulary(model: Model) -> int:
     return int(model.module.config.get_text_config(decoder=True).vocab_size)
-
-
-def _windows(model: Model, count: int) -> Windows:
-    """Windows of random tokens: times do not depend on what a text says."""
-    window = min(WINDOW, model.context or WINDOW)
-    tokens = np.random.default_rng(0).integers(5, _vocabulary(model), (count, window))
-    return Windows(tokens, np.zeros(tokens.shape, bool), window, window, "auto", "random tokens", "none", count)

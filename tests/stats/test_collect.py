@@ -11,7 +11,7 @@ from negspace.errors import StatisticsError
 from negspace.models.load import wrap
 from negspace.models.model import Model
 from negspace.stats.collect import base_forward, gather, pilot_windows
-from negspace.stats.difficulty import difficulty
+from negspace.stats.difficulty import difference, difficulty, distance
 from negspace.stats.moments import moments_of, moments_of_sketch
 from negspace.stats.pair_rows import PairSample
 from negspace.stats.wasserstein import exact, from_sketch
@@ -62,8 +62,8 @@ def test_dense_sites_count_what_a_plain_hook_sees(name):
         counted = np.cumsum(~windows.special.reshape(-1)) - 1
         by_slot = np.empty(len(pairs.positions), np.int64)
         by_slot[pairs.slots] = counted[pairs.positions]
-        first, second = by_slot.reshape(2, -1)
-        expected_md = difficulty(np.stack([x[first], x[second]]), np.stack([a[first], a[second]])).md
+        first, second = by_slot.reshape(-1, 2).T
+        expected_md = difficulty(distance(x[first], x[second])[:, 0], difference(a[first], a[second])).md
         np.testing.assert_allclose(md.md, expected_md, rtol=1e-3)
 
 

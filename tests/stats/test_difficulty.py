@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from negspace.stats.difficulty import difficulty, draw_pairs
+from negspace.stats.difficulty import Difficulty, difference, distance, draw_pairs
+from negspace.stats.difficulty import difficulty as of_differences
+
+
+def difficulty(x: np.ndarray, a: np.ndarray) -> Difficulty:
+    """Of inputs [2, pairs, hidden] and pre-activations [2, pairs, neurons]."""
+    return of_differences(distance(*x)[:, 0], difference(*a))
 
 
 def brute_force(x: np.ndarray, a: np.ndarray, neuron: int) -> float:

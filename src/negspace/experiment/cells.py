@@ -7,7 +7,7 @@ from collections.abc import Mapping
 VERSIONS: Mapping[str, int] = {
     "scan": 4,
     "scan_grids": 3,
-    "scan_part": 4,
+    "scan_part": 5,
     "perplexity": 1,
     "pairs": 2,
     "tasks": 1,

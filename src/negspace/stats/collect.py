@@ -245,7 +245,7 @@ def gather(
             for position, site in enumerate(chosen)
         ]
         by_path = dict(zip((site.path for site in chosen), collectors, strict=True))
-        kept = RowKeeper(pairs, begin * window, end * window) if pairs is not None and pairs.pairs else None
+        kept = RowKeeper(pairs, [cut * window for cut in cuts]) if pairs is not None and pairs.pairs else None
         counted: NDArray[np.bool_] = np.empty(0, bool)
         rows: NDArray[np.int64] | None = None
         second: NDArray[np.bool_] | None = None
@@ -279,13 +279,15 @@ def gather(
                 if middle is not None and start < middle < stop:
                     second = np.repeat(np.arange(start, stop) >= middle, window)
                 if kept is not None:
-                    kept.turn(start * window, stop * window)
-                with returned_at_once() if start == begin else nullcontext():
+                    kept.turn(start * window)
+                # In these passes arrays are made that stay.
+                halving = middle is not None and start < middle <= stop
+                with returned_at_once() if start == begin or halving else nullcontext():
                     run(torch.from_numpy(windows.tokens[start:stop]).to(model.device))
                 if start == begin:
                     for collector in collectors:
                         collector.settle()
-                if middle is not None and start < middle <= stop:
+                if halving:
                     for collector in collectors:
                         collector.halve()
                 if progress is not None:

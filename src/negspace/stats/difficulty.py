@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+Number = TypeVar("Number", bound=np.floating)
 _CHUNK = 64  # neurons at a time: a thousand pairs of each stay in the second-level cache
 
 
@@ -39,18 +41,28 @@ def draw_pairs(tokens: int, pairs: int, seed: int) -> NDArray[np.int64]:
     return np.random.default_rng(seed).permutation(tokens)[: 2 * pairs].reshape(-1, 2)
 
 
-def difficulty(inputs: NDArray[np.floating], activations: NDArray[np.floating]) -> Difficulty:
+def distance(first: NDArray[np.floating], second: NDArray[np.floating], passes: int = 1) -> NDArray[np.float64]:
+    """[pairs, passes] Euclidean distance of the inputs of pairs of tokens, [pairs, passes * hidden] each."""
+    apart = first.astype(np.float64) - second.astype(np.float64)
+    return np.linalg.norm(apart.reshape(len(apart), passes, first.shape[1] // passes), axis=2)
+
+
+def difference(first: NDArray[Number], second: NDArray[Number]) -> NDArray[Number]:
+    """|a_i - a_j| of the pre-activations of pairs of tokens, [pairs, neurons] each, in their own type."""
+    return np.abs(first - second)
+
+
+def difficulty(dx: NDArray[np.float64], dy: NDArray[np.floating]) -> Difficulty:
     """Mapping difficulty from pairs of tokens: MD = mean(dy / dx).
 
     dx = ||x_i - x_j||_2 divided by the largest dx over the pairs; dy = |a_i - a_j| divided by its median over the
     pairs, neuron by neuron. Pairs of one and the same input are left out before both.
 
     Args:
-        inputs: [2, pairs, hidden], what enters the projection, for the first and second token of every pair.
-        activations: [2, pairs, neurons], the pre-activations at these tokens.
+        dx: [pairs], `distance` of what enters the projection.
+        dy: [pairs, neurons], `difference` of the pre-activations.
     """
-    neurons = activations.shape[2]
-    dx = np.linalg.norm(inputs[0].astype(np.float64) - inputs[1].astype(np.float64), axis=1)
+    neurons = dy.shape[1]
     different = np.flatnonzero(dx > 0)
     equal = len(dx) - len(different)
     md = np.full(neurons, np.nan)
@@ -60,10 +72,10 @@ def difficulty(inputs: NDArray[np.floating], activations: NDArray[np.floating]) 
     medians = np.empty(neurons)
     for begin in range(0, neurons, _CHUNK):
         some = slice(begin, begin + _CHUNK)
-        dy = np.abs(activations[0][different, some] - activations[1][different, some]).T.copy()
-        ranked = np.sort(dy, axis=1)  # in order along the pairs; six times as fast as a selection of the median
+        own = dy[different, some].T.copy()
+        ranked = np.sort(own, axis=1)  # in order along the pairs; six times as fast as a selection of the median
         middle = len(different) // 2
         medians[some] = (ranked[:, middle].astype(np.float64) + ranked[:, -1 - middle]) / 2
         with np.errstate(divide="ignore", invalid="ignore"):
-            md[some] = np.where(medians[some] > 0, dy.astype(np.float64) @ weight / medians[some], np.nan)
+            md[some] = np.where(medians[some] > 0, own.astype(np.float64) @ weight / medians[some], np.nan)
     return Difficulty(md, len(different), equal, np.flatnonzero(medians == 0))

@@ -141,11 +141,12 @@ def _check_whole(merged: Part, model: Model, windows: Windows, pairs: PairSample
     if all(site.experts or site.projection is None for site in model.sites):
         return  # no site whose tokens could be kept
     wanted = 0 if pairs is None else len(pairs.slots)
-    slots = np.empty(0, np.int64) if merged.rows is None else np.sort(merged.rows.slots)
-    if not np.array_equal(slots, np.arange(wanted)):
+    found = 0 if merged.rows is None else merged.rows.tokens
+    whole = merged.rows is None or np.array_equal(np.sort(merged.rows.pairs), np.arange(wanted // 2))
+    if found != wanted or not whole:
         raise StatisticsError(
             asked,
-            f"{len(slots):,} of {wanted:,} tokens of the pairs for the mapping difficulty",
+            f"{found:,} of {wanted:,} tokens of the pairs for the mapping difficulty",
             "make the parts with the same md_pairs and seed",
         )
 

@@ -7,9 +7,9 @@ one row per neuron with its sketch, one row a paired token with what was kept of
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -56,8 +56,8 @@ class Part:
         """The same as a whole pass over these sites would have it."""
         sketches = tuple(self.sketches.get(site.path) for site in sites)
         halves = tuple(self.first.get(site.path) for site in sites)
-        # A site gives its rows away when its difficulty is asked for.
-        rows = None if self.rows is None else PairRows(self.rows.slots, dict(self.rows.values))
+        # A site gives its data away when its difficulty is asked for.
+        rows = None if self.rows is None else self.rows.copy()
         return Gathered(tuple(sites), sketches, (None,) * len(sites), rows, self.middle, halves)
 
 
@@ -181,8 +181,9 @@ def grids_from_table(table: pd.DataFrame) -> dict[str, Grid]:
 
 def part_to_table(part: Part) -> pd.DataFrame:
     """A part as rows of bytes (little-endian): path, what ("bins", "sums", "tallies": one row per neuron, int64;
-    "input", "activation": one row a paired token, float32), slot (of a token; the neuron's number else), data. A part
-    that reads over the text's middle has "first bins", ... as well: the sketches of what lies before it."""
+    "distance", "difference": one row per pair, float64 and float32; "input", "activation": one row per token of an open
+    pair, float32; "passes": one row, without data), slot (of a token; number of a neuron, a pair or passes else), data.
+    A part that reads over the text's middle has "first bins", ... as well: the sketches of what lies before it."""
     blocks: list[tuple[str, str, NDArray[np.int64], NDArray[np.generic]]] = []
     across = part.middle is not None and part.windows[0][0] < part.middle < part.windows[-1][1]
     for prefix, sketches in (("", part.sketches), (_FIRST, part.first if across else {})):
@@ -191,8 +192,11 @@ def part_to_table(part: Part) -> pd.DataFrame:
                 values = getattr(sketch, name).astype("<i8").reshape(sketch.size, -1)
                 blocks.append((path, prefix + name, np.arange(sketch.size), values))
     if part.rows is not None:
-        for (what, path), values in part.rows.values.items():
-            blocks.append((path, what, part.rows.slots, values.astype("<f4")))
+        rows = part.rows
+        blocks += [(path, "distance", rows.pairs, values.astype("<f8")) for path, values in rows.distances.items()]
+        blocks += [(path, "difference", rows.pairs, values.astype("<f4")) for path, values in rows.differences.items()]
+        blocks += [(path, what, rows.slots, values.astype("<f4")) for (what, path), values in rows.values.items()]
+        blocks += [(path, "passes", np.array([times]), np.empty((1, 0))) for path, times in rows.passes.items()]
     tables = [
         pd.DataFrame({"path": path, "what": what, "slot": slots, "data": [row.tobytes() for row in values]})
         for path, what, slots, values in blocks
@@ -230,10 +234,20 @@ def part_from_table(
         first = sketches
     if not pairs:
         return Part(sketches, first, None, (windows,), middle)
-    kept: dict[tuple[What, str], NDArray[np.float32]] = {}
-    slots = np.empty(0, np.int64)
-    for what, path in itertools.product(_ROWS, grids):
-        if (path, what) in held:
-            kept[what, path] = values(path, what, "<f4").astype(np.float32)
-            slots = held[path, what]["slot"].to_numpy(np.int64)
-    return Part(sketches, first, PairRows(slots, kept), (windows,), middle)
+
+    def numbers(*what: str) -> NDArray[np.int64]:
+        own = next((rows for (_, kind), rows in held.items() if kind in what), None)
+        return np.empty(0, np.int64) if own is None else own["slot"].to_numpy(np.int64)
+
+    def of_sites(what: str, dtype: str) -> dict[str, Any]:
+        return {path: values(path, what, dtype).astype(dtype[1:]) for path in grids if (path, what) in held}
+
+    rows = PairRows(
+        numbers("distance", "difference"),
+        of_sites("distance", "<f8"),
+        of_sites("difference", "<f4"),
+        numbers(*_ROWS),
+        {(what, path): rows for what in _ROWS for path, rows in of_sites(what, "<f4").items()},
+        {path: int(held[path, "passes"]["slot"].iloc[0]) for path in grids if (path, "passes") in held},
+    )
+    return Part(sketches, first, rows, (windows,), middle)
