@@ -46,7 +46,7 @@ from negspace.stats.measure import measure as measure_neurons
 from negspace.text.alignment import align, reach
 from negspace.text.pairs import PairSet, read_pairs
 from negspace.text.source import read_text
-from negspace.text.windows import Windows
+from negspace.text.windows import Windows, make_windows
 
 WINDOWS, BATCH = 256, 8
 """Of the scan: 131,072 tokens, as a study's."""
