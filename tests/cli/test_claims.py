@@ -107,6 +107,16 @@ def test_answers_written_as_json_stand_beside_a_run(tiny_run: Run, call: Any, tm
     assert both[0]["claims"] == both[1]["claims"]
 
 
+def test_columns_can_be_named(tiny_run: Run, call: Any, tmp_path: Path) -> None:
+    written = tmp_path / "claims.json"
+    written.write_text(call("claims", tiny_run[0], "--label", "first look", "--json").out, encoding="utf-8")
+    both = json.loads(call("claims", tiny_run[0], written, "--label", "all pairs", "--json").out)
+    assert [each["run"] for each in both] == ["all pairs", "first look"]
+    refused = call("claims", tiny_run[0], "--label", "a", "--label", "b")
+    assert refused.status == 2
+    assert "2 for 1 run folders" in refused.err
+
+
 @pytest.mark.parametrize(
     ("content", "found"),
     [

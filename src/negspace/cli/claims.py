@@ -17,6 +17,10 @@ def claims(
         list[Path],
         typer.Argument(help="Run folders, or files written by --json; each run becomes a column.", metavar="RUN"),
     ],
+    labels: Annotated[
+        list[str] | None,
+        typer.Option("--label", help="Name of a run folder's column; one for each, in their order.", metavar="NAME"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown instead of a table.")] = False,
 ) -> None:
@@ -25,7 +29,7 @@ def claims(
     from negspace.report.tables import show_answers
     from negspace.study.claims import read_answers, to_json
 
-    answers = read_answers(runs)
+    answers = read_answers(runs, labels or ())
     by_run = {each.run: each.claims for each in answers}
     if as_json:
         typer.echo(to_json(answers))

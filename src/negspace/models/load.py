@@ -93,7 +93,7 @@ def load(
         "gguf_file": gguf_file,
         "gguf_cache": gguf_cache,
     }
-    with cache_alone_where_unreachable([name, *map(os.fspath, given)]):
+    with cache_alone_where_unreachable([name, *(os.fspath(path) for path in given)]):
         own = adapters.in_folder(name)
         try:
             loaded = _load(name, revision=revision, **options) if own is None else _base(own, options)

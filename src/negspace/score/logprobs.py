@@ -341,7 +341,7 @@ class LogProbs:
 
         def greedy(logits: torch.Tensor) -> np.ndarray:
             best = _first_choices(logits)[made.source].eq(torch.from_numpy(made.target)).numpy()
-            return np.append(best, True)[made.path].all(axis=0)
+            return np.logical_and.reduce(np.append(best, True)[made.path], axis=0)
 
         lines = max(1, _FEW // width)
         return Batch(forward, lambda: forward(lines), read, made.rows, int(made.used.sum()), greedy)

@@ -170,8 +170,8 @@ class RowKeeper:
             at = slice(closed, closed + len(closing))
             closed = at.stop
             rows = torch.from_numpy(here.positions - begin)
-            indices = (np.array(numbers, np.int64) for numbers in (opening, into, closing, partner))
-            self._turns[begin] = _Turn(rows, *indices, at)
+            indices = [np.array(numbers, np.int64) for numbers in (opening, into, closing, partner)]
+            self._turns[begin] = _Turn(rows, indices[0], indices[1], indices[2], indices[3], at)
         self._pairs, self._room = np.array(pairs, np.int64), used
         self._left = dict(sorted(place.items()))
         self._turn: _Turn | None = None

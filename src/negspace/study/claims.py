@@ -31,22 +31,30 @@ class Answers:
 _ADAPTER = TypeAdapter(list[Answers])
 
 
-def read_answers(sources: Sequence[str | Path]) -> list[Answers]:
+def read_answers(sources: Sequence[str | Path], labels: Sequence[str] = ()) -> list[Answers]:
     """Read the answers of runs, in the order given, each run under a label of its own.
 
     Args:
         sources: run folders, and JSON files that `negspace claims --json` wrote.
+        labels: one for each run folder, in their order; none for the names of their models.
 
     Raises:
-        RecordError: no finished run in a folder, the same folder twice, or a file of another kind.
+        RecordError: no finished run in a folder, the same folder twice, a file of another kind, or another number of
+            labels than of run folders.
     """
     folders = [source for source in sources if not Path(source).is_file()]
-    runs = iter(read_runs(folders))
+    if labels and len(labels) != len(folders):
+        raise RecordError(
+            f"the labels {', '.join(labels)}",
+            f"{len(labels)} for {len(folders)} run folders (files bring their own)",
+            "give one for each run folder, in their order, or none",
+        )
+    runs, named = iter(read_runs(folders)), iter(labels)
     answers: list[Answers] = []
     for source in sources:
         if source in folders:
             run = next(runs)
-            answers.append(Answers(run.label, run.manifest["identity"]["fingerprint"], tuple(run.claims)))
+            answers.append(Answers(next(named, run.label), run.manifest["identity"]["fingerprint"], tuple(run.claims)))
         else:
             answers += _read(Path(source))
     labels = [each.run for each in answers]
