@@ -64,7 +64,7 @@ def test_a_trial_is_as_long_as_it_must_be_and_no_longer(monkeypatch: pytest.Monk
     assert machine.longest == 100
 
 
-@pytest.mark.parametrize(("each", "most", "last"), [(0.005, 2048, 128), (1e-9, 100, 100), (1.0, 2048, 64)])
+@pytest.mark.parametrize(("each", "most", "last"), [(0.003, 2048, 128), (1e-9, 100, 100), (1.0, 2048, 64)])
 def test_speed_is_that_of_a_pass_that_takes_long_enough_made_a_second_time(
     each: float, most: int, last: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
