@@ -326,8 +326,8 @@ class _Part:
     def estimate(self, keep: NDArray[np.bool_] | None = None) -> Estimate | Shortfall:
         if self.none:
             return Shortfall(
-                f"the plain model is above chance in none of the {self.nesting.names[1]}",
-                f"add {self.nesting.names[1]} that it can do, or use a larger model",
+                f"the plain model is shown to be above chance in none of the {self.nesting.names[1]}",
+                f"score more items of each, add {self.nesting.names[1]} that it can do, or use a larger model",
             )
         return mean(self.grouped if keep is None else self.grouped.keep(keep))
 
