@@ -56,7 +56,7 @@ PAIRS = {"blimp": 100, "tse": 400}
 """Suite -> its first pairs of each paradigm in the sample: a whole suite shares more beginnings of sentences yet."""
 EVERY = 5
 """The sample has every so many-th paradigm."""
-ROUNDS = 31
+ROUNDS = 21
 """Of passes under intervention and plain, 512 tokens each: the difference is less than what single passes vary by."""
 ITEMS = 20
 """Items of each task."""
@@ -233,7 +233,7 @@ def layers(place: Place, model: Model) -> list[Row]:
     """The sweep over groups of layers against one evaluation for each, as in `bench_layers`."""
     text = _text(model, 1)
     sentences = prepare(model, read_pairs(pairs_path(), limit=1))
-    return bench_layers.sweeps(model, text, sentences, _name(place), place.rounds(2))
+    return bench_layers.sweeps(model, text, sentences, _name(place), 1)
 
 
 def matched(place: Place, model: Model) -> list[Row]:

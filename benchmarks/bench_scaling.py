@@ -13,7 +13,6 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import psutil
 import torch
 
 import negspace as ns
@@ -63,8 +62,6 @@ class Timing:
     """Seconds of the study, with planning, recording and tables; without the start."""
     count: int
     """Cells."""
-    memory: float
-    """MB of a worker's memory, the least of them: pages that several processes share count in part for each (PSS)."""
 
 
 def measure(rounds: int = 2) -> list[Row]:
@@ -88,16 +85,15 @@ def best(timings: Sequence[Timing], workers: int) -> Timing:
     return min((timing for timing in timings if timing.workers == workers), key=lambda one: one.cells)
 
 
-def study_times(counts: Sequence[int], rounds: int = 2, limit: int = 10, real: str | None = None) -> list[Timing]:
-    """Times of one study for each number of workers, in turn, round after round.
+def study_times(counts: Sequence[int], rounds: int = 2, limit: int = 10) -> list[Timing]:
+    """Times of one study of the bundled model for each number of workers, in turn, round after round.
 
     Args:
         counts: numbers of workers.
         rounds: runs of each.
-        limit: pairs of each paradigm; four times as many windows of perplexity, or as many of a pretrained model.
-        real: a pretrained model, instead of the bundled one.
+        limit: pairs of each paradigm; four times as many windows of perplexity.
     """
-    return [_study_time(workers, limit, real) for _ in range(rounds) for workers in counts]
+    return [_study_time(workers, limit) for _ in range(rounds) for workers in counts]
 
 
 def unit_costs(rounds: int = 3, limit: int = 10, real: str | None = None) -> dict[str, Any]:
@@ -141,19 +137,14 @@ def unit_costs(rounds: int = 3, limit: int = 10, real: str | None = None) -> dic
 
 
 def _study(limit: int, real: str | None = None, **fields: Any) -> Study:
-    where = {
-        "model": real or ns.reference.model_path(),
-        "text": ns.reference.text_path(),
-        "blimp": ns.reference.pairs_path(),
-    }
-    given = {**{name: str(path) for name, path in where.items()}, "tasks": str(ns.reference.tasks_path())}
+    given = {"model": real or str(ns.reference.model_path()), "text": str(ns.reference.text_path())}
+    given |= {"blimp": str(ns.reference.pairs_path()), "tasks": str(ns.reference.tasks_path())}
     small = {"shares": [SHARE], "random": 3, "tolerance": 0.001, "draws": 100, "limit": limit}
     return configure({**given, **small, "analyses": ANALYSES, **fields})
 
 
-def _study_time(workers: int, limit: int, real: str | None = None) -> Timing:
-    fields: dict[str, Any] = {"resources": {"workers": workers, "cpus": 1}, "tasks": (), **(REAL if real else {})}
-    study = _study(limit, real, perplexity_windows=limit if real else 4 * limit, **fields)
+def _study_time(workers: int, limit: int) -> Timing:
+    study = _study(limit, perplexity_windows=4 * limit, tasks=(), resources={"workers": workers, "cpus": 1})
     with TemporaryDirectory() as folder:
         began = time.perf_counter()
         with RayCluster(partial(workbench, study), study.resources) as cluster:
@@ -164,15 +155,7 @@ def _study_time(workers: int, limit: int, real: str | None = None) -> Timing:
                 began = time.perf_counter()
                 run_study(study, Path(folder) / "run", cluster=cluster)
                 whole = time.perf_counter() - began
-            named = [process for process in psutil.process_iter() if process.name().startswith("ray::")]
-            memory = min(map(_shared_out, named), default=float("nan"))
-    return Timing(workers, start, sum(seconds for seconds, _ in spent), whole, sum(cells for _, cells in spent), memory)
-
-
-def _shared_out(process: psutil.Process) -> float:
-    """MB of a process; on Linux with the pages that others share counted in part."""
-    used = process.memory_full_info()
-    return float(getattr(used, "pss", used.rss)) / 1e6
+    return Timing(workers, start, sum(seconds for seconds, _ in spent), whole, sum(cells for _, cells in spent))
 
 
 def _warm(cluster: RayCluster, study: Study, folder: Path, workers: int) -> None:

@@ -175,19 +175,6 @@ def figure(name: str) -> str:
     return f"*The bundled model: MD against WD. Rank correlation by layer, from the first: {shown}.*"
 
 
-def _real_workers(real: dict[str, Any] | None) -> list[str]:
-    """What was measured of a pretrained model on one worker and on two."""
-    if real is None:
-        return []
-    one, two = real["workers"]
-    return [
-        f"{real['model']}, the same study with the least there is to score ({one['count']} cells, one run of each): "
-        f"{one['cells']:.0f} s on one worker, {two['cells']:.0f} s on two, {one['cells'] / two['cells']:.2f} times as "
-        f"fast. Workers of a node map the weights from the same file: where one worker takes {one['memory']:,.0f} MB, "
-        f"each of two takes {two['memory']:,.0f} MB, shared pages divided between them (PSS)."
-    ]
-
-
 def scaling(part: str) -> str:
     """A part of the page on scaling: what was measured, what is assumed, or what is projected."""
     record = _record("scaling")
@@ -207,7 +194,7 @@ def scaling(part: str) -> str:
         gain = (
             f"Two workers do {2 * found['efficiency']:.2f} times what one does: efficiency {found['efficiency']:.2f}."
         )
-        return "\n\n".join([_table(head, runs), where, gain, *_real_workers(found.get("real"))])
+        return "\n\n".join([_table(head, runs), where, gain])
     if part == "units":
         models = {"the bundled model": found, **({found["real"]["model"]: found["real"]} if "real" in found else {})}
         rows = [[name, *(f"{costs['units'][name]:.2f}" for costs in models.values())] for name in found["units"]]

@@ -4,8 +4,8 @@ tools/scaling.py [--project] [--real FILE] [--rounds N] [--limit PAIRS]`.
 Writes docs/records/scaling.json and docs/figures/scaling.svg; `python tools/readme.py` then writes the numbers into the
 page. Takes a few minutes on a machine that should do nothing else meanwhile. With `--project` nothing is measured: the
 projection is made anew from the measured figures of the record, for a change of the planner or of an assumption. With
-`--real FILE` a pretrained model is measured, and what the record says of the bundled one stays; from then on the
-projection takes its costs.
+`--real FILE` the cells of a pretrained model are measured, and what the record says of the bundled one stays; from then
+on the projection takes its costs.
 """
 
 from __future__ import annotations
@@ -59,18 +59,16 @@ def measure(rounds: int, limit: int) -> dict[str, Any]:
 
 
 def measure_real(file: str) -> dict[str, Any]:
-    """The same of a pretrained model, with the least there is to score, in one round."""
+    """Unit costs of a pretrained model, with the least there is to score, in one round."""
     import torch
-    from benchmarks.bench_scaling import study_times, unit_costs
+    from benchmarks.bench_scaling import unit_costs
 
     torch.set_num_threads(1)
     costs = unit_costs(1, 1, file)
-    timings = study_times((1, 2), 1, 1, file)
     return {
         "model": Path(file).stem,
         **{name: _short(value) for name, value in costs.items() if name != "units"},
         "units": {name: _short(value) for name, value in costs["units"].items()},
-        "workers": [{name: _short(value) for name, value in asdict(timing).items()} for timing in timings],
     }
 
 
