@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,6 @@ def load(
     """
     name = os.fspath(name)
     given = [adapter] if isinstance(adapter, str | os.PathLike) else list(adapter)
-    chosen = [adapters.find(os.fspath(path)) for path in given]
     options: dict[str, Any] = {
         "dtype": dtype,
         "device": device,
@@ -94,34 +94,44 @@ def load(
         "gguf_cache": gguf_cache,
     }
     with cache_alone_where_unreachable([name, *(os.fspath(path) for path in given)]):
-        own = adapters.in_folder(name)
-        try:
-            loaded = _load(name, revision=revision, **options) if own is None else _base(own, options)
-        except ModelError as error:
-            if own is not None or Path(name).expanduser().exists() or not error.asked.startswith("the configuration"):
-                raise
-            own = adapters.in_repository(name, revision)
-            if own is None:
-                raise
-            loaded = _base(own, options)
-        module, tokenizer, source = loaded
-        if own is not None:
-            chosen = [own, *chosen]
-        if chosen:
-            module = adapters.attach(module, chosen)
-            held = next((folder for folder in chosen if folder.has_tokenizer), None)
-            if held is not None:
-                get = lambda: AutoTokenizer.from_pretrained(held.folder, trust_remote_code=trust_remote_code)  # noqa: E731
-                tokenizer = fetch(get, held.name, None, "tokenizer")
-            changes = {
-                "name": " + ".join([source.name, *(folder.name for folder in chosen)]),
-                "adapters": tuple(folder.source for folder in chosen),
-                "dtype": _dtypes(module),
-            }
-            source = source.model_copy(update=changes)
-        model = _finish(module, tokenizer, source)
-        give_back()  # what files took on their way
-        return model
+        module, tokenizer, source = _gathered(name, given, revision, options)
+    model = _finish(module, tokenizer, source)
+    give_back()  # what files took on their way
+    return model
+
+
+def _gathered(
+    name: str, given: Sequence[str | os.PathLike[str]], revision: str | None, options: dict[str, Any]
+) -> tuple[Any, Any, ModelSource]:
+    """Module, tokenizer and source, with the adapters on the module."""
+    chosen = [adapters.find(os.fspath(path)) for path in given]
+    own = adapters.in_folder(name)
+    try:
+        loaded = _load(name, revision=revision, **options) if own is None else _base(own, options)
+    except ModelError as error:
+        if own is not None or Path(name).expanduser().exists() or not error.asked.startswith("the configuration"):
+            raise
+        own = adapters.in_repository(name, revision)
+        if own is None:
+            raise
+        loaded = _base(own, options)
+    module, tokenizer, source = loaded
+    if own is not None:
+        chosen = [own, *chosen]
+    if not chosen:
+        return loaded
+    module = adapters.attach(module, chosen)
+    held = next((folder for folder in chosen if folder.has_tokenizer), None)
+    if held is not None:
+        trusted = options["trust_remote_code"]
+        get = partial(AutoTokenizer.from_pretrained, held.folder, trust_remote_code=trusted)
+        tokenizer = fetch(get, held.name, None, "tokenizer")
+    changes = {
+        "name": " + ".join([source.name, *(folder.name for folder in chosen)]),
+        "adapters": tuple(folder.source for folder in chosen),
+        "dtype": _dtypes(module),
+    }
+    return module, tokenizer, source.model_copy(update=changes)
 
 
 def _base(own: adapters.Adapter, options: dict[str, Any]) -> tuple[Any, Any, ModelSource]:

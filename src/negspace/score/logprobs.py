@@ -11,13 +11,11 @@ decided by comparison with plain passes over some of the sequences, the longest 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 
 from negspace.errors import NonFiniteScore, ScoreError
@@ -25,6 +23,7 @@ from negspace.memory import fitted, is_out_of_memory
 from negspace.models.kernels import takes_masks, unmasked
 from negspace.models.lengths import attention_window, steady_length
 from negspace.score.batch import Batch
+from negspace.score.logits import first_choices, input_device, log_probabilities, only_rows
 from negspace.score.prefixes import Forest, build_forest, cut, lay_out
 
 Progress = Callable[[int, int, str], None]
@@ -38,8 +37,6 @@ _WORTH = 1024
 """Tokens of a batch beyond which a large network gains nothing: it reads its weights once for all of them."""
 _MOST_LOGIT_BYTES = 1 << 27
 """Memory that float32 logits may take so that a batch is `_WORTH` tokens; 256 tokens are allowed in any case."""
-_CHUNK = {True: 1 << 20, False: 1 << 28}
-"""Bytes of float32 logits that are summed at once: on the CPU, elsewhere."""
 _PROOF = 24
 """Sequences, spread over all, on which the tree is compared with plain batches before it is trusted."""
 _LONGEST = 4
@@ -285,7 +282,7 @@ class LogProbs:
 
     def _bucket(self, rows: np.ndarray, ids: torch.Tensor, starts: torch.Tensor, run: int) -> Batch:
         """Sequences [rows, length], their first `run` tokens run, those from each row's start on scored."""
-        device, length = _input_device(self.module), ids.shape[1]
+        device, length = input_device(self.module), ids.shape[1]
         counts = torch.arange(1, length) >= starts[:, None]
         keep = torch.zeros((len(rows), run), dtype=torch.bool)
         keep[:, : length - 1] = counts
@@ -296,12 +293,12 @@ class LogProbs:
 
         def read(logits: torch.Tensor) -> np.ndarray:
             values = torch.zeros(counts.shape, dtype=torch.float64)
-            values[counts] = _log_probabilities(logits, torch.arange(len(targets)), targets).double()
+            values[counts] = log_probabilities(logits, torch.arange(len(targets)), targets).double()
             return values.sum(1).numpy()
 
         def greedy(logits: torch.Tensor) -> np.ndarray:
             best = torch.ones(counts.shape, dtype=torch.bool)
-            best[counts] = _first_choices(logits).eq(targets)
+            best[counts] = first_choices(logits).eq(targets)
             return best.all(1).numpy()
 
         lines = max(1, _FEW // run)
@@ -317,7 +314,7 @@ class LogProbs:
             start = stop
 
     def _packs(self, forest: Forest, starts: np.ndarray, stops: np.ndarray) -> Batch:
-        device, dtype = _input_device(self.module), next(self.module.parameters()).dtype
+        device, dtype = input_device(self.module), next(self.module.parameters()).dtype
         made = lay_out(forest, starts, stops)
         width = made.used.shape[1]
         slots, ends = torch.arange(width), torch.from_numpy(made.end)
@@ -334,13 +331,13 @@ class LogProbs:
             return self._logits(scored[:lines], **{name: value[:lines] for name, value in inputs.items()})
 
         def read(logits: torch.Tensor) -> np.ndarray:
-            values = _log_probabilities(logits, torch.from_numpy(made.source), torch.from_numpy(made.target))
+            values = log_probabilities(logits, torch.from_numpy(made.source), torch.from_numpy(made.target))
             # Added step by step from the first token on, so that a total does not depend on its neighbours' lengths.
             steps = np.append(values.double().numpy(), 0.0)[made.path]
             return np.add.accumulate(np.vstack([np.zeros(len(made.rows)), steps]), axis=0)[-1]
 
         def greedy(logits: torch.Tensor) -> np.ndarray:
-            best = _first_choices(logits)[made.source].eq(torch.from_numpy(made.target)).numpy()
+            best = first_choices(logits)[made.source].eq(torch.from_numpy(made.target)).numpy()
             return np.logical_and.reduce(np.append(best, True)[made.path], axis=0)
 
         lines = max(1, _FEW // width)
@@ -348,7 +345,7 @@ class LogProbs:
 
     def _logits(self, keep: torch.Tensor, **inputs: Any) -> torch.Tensor:
         """Logits [kept positions, vocabulary] of one forward pass, the output layer run at the kept positions only."""
-        with _only_rows(self.module, keep) as selected:
+        with only_rows(self.module, keep) as selected:
             logits = self.module(**inputs, use_cache=False).logits
         return logits[0] if selected() else logits[keep.to(logits.device)]
 
@@ -372,49 +369,3 @@ def forest_of(sequences: Sequence[Sequence[int]]) -> Forest:
 def tokens_of(forest: Forest) -> int:
     """Tokens that a model reads to score a forest's sequences, prefixes that several packs hold counted in each."""
     return int(cut(forest, _PACK).nodes.sum())
-
-
-def _log_probabilities(logits: torch.Tensor, rows: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """log softmax(logits[row])[target] for each (row, target), float32 on the CPU."""
-    rows, targets = rows.to(logits.device), targets.to(logits.device)
-    chosen = logits[rows, targets].float()
-    # Bit by bit: a processor's cache holds what is read twice, and float32 copies of coarser logits stay small.
-    step = max(1, _CHUNK[logits.device.type == "cpu"] // (4 * logits.shape[-1]))
-    norms = torch.cat([torch.logsumexp(some.float(), dim=-1) for some in logits.split(step)])
-    return (chosen - norms[rows]).cpu()
-
-
-def _first_choices(logits: torch.Tensor) -> torch.Tensor:
-    """The token of the largest logit in each row, int64 [rows] on the CPU; the first of several equal ones."""
-    return logits.argmax(dim=-1).cpu()
-
-
-def _input_device(module: PreTrainedModel) -> torch.device:
-    """Return the device for token ids: that of the input embeddings (models may be spread over devices)."""
-    return torch.device(module.get_input_embeddings().weight.device)  # pyright: ignore[reportArgumentType]
-
-
-@contextmanager
-def _only_rows(module: PreTrainedModel, keep: torch.Tensor) -> Iterator[Callable[[], bool]]:
-    """Let the output layer see only the kept positions, as one batch of one line; yields whether it did.
-
-    Whatever the model does to its logits afterwards (scaling, soft-capping) acts on each number alone, so it holds for
-    the chosen lines too. A model without a separate output layer is left as it is.
-    """
-    head = module.get_output_embeddings()
-    fired = False
-
-    def select(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        nonlocal fired
-        hidden = inputs[0]
-        if hidden.shape[:-1] != keep.shape:
-            return None
-        fired = True
-        return (hidden[keep.to(hidden.device)][None], *inputs[1:])
-
-    handle = head.register_forward_pre_hook(select) if head is not None else None
-    try:
-        yield lambda: fired
-    finally:
-        if handle is not None:
-            handle.remove()

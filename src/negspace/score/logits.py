@@ -1,0 +1,60 @@
+"""Logits of chosen positions only, and what is read from them: log-probabilities and first choices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+_CHUNK = {True: 1 << 20, False: 1 << 28}
+"""Bytes of float32 logits that are summed at once: on the CPU, elsewhere."""
+
+
+def log_probabilities(logits: torch.Tensor, rows: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """log softmax(logits[row])[target] for each (row, target), float32 on the CPU."""
+    rows, targets = rows.to(logits.device), targets.to(logits.device)
+    chosen = logits[rows, targets].float()
+    # Bit by bit: a processor's cache holds what is read twice, and float32 copies of coarser logits stay small.
+    step = max(1, _CHUNK[logits.device.type == "cpu"] // (4 * logits.shape[-1]))
+    norms = torch.cat([torch.logsumexp(some.float(), dim=-1) for some in logits.split(step)])
+    return (chosen - norms[rows]).cpu()
+
+
+def first_choices(logits: torch.Tensor) -> torch.Tensor:
+    """The token of the largest logit in each row, int64 [rows] on the CPU; the first of several equal ones."""
+    return logits.argmax(dim=-1).cpu()
+
+
+def input_device(module: PreTrainedModel) -> torch.device:
+    """Return the device for token ids: that of the input embeddings (models may be spread over devices)."""
+    return torch.device(module.get_input_embeddings().weight.device)  # pyright: ignore[reportArgumentType]
+
+
+@contextmanager
+def only_rows(module: PreTrainedModel, keep: torch.Tensor) -> Iterator[Callable[[], bool]]:
+    """Let the output layer see only the kept positions, as one batch of one line; yields whether it did.
+
+    Whatever the model does to its logits afterwards (scaling, soft-capping) acts on each number alone, so it holds for
+    the chosen lines too. A model without a separate output layer is left as it is.
+    """
+    head = module.get_output_embeddings()
+    fired = False
+
+    def select(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        nonlocal fired
+        hidden = inputs[0]
+        if hidden.shape[:-1] != keep.shape:
+            return None
+        fired = True
+        return (hidden[keep.to(hidden.device)][None], *inputs[1:])
+
+    handle = head.register_forward_pre_hook(select) if head is not None else None
+    try:
+        yield lambda: fired
+    finally:
+        if handle is not None:
+            handle.remove()
