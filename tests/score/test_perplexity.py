@@ -11,7 +11,7 @@ import torch
 
 import toy_tokenizers as toys
 from negspace.errors import ScoreError, TextError
-from negspace.score import perplexity as room
+from negspace.score import logits
 from negspace.score.perplexity import perplexity, token_nll
 from negspace.text.source import read_text
 from negspace.text.windows import make_windows
@@ -59,7 +59,7 @@ def test_batches_do_not_change_it(make_model, kind):
 def test_chunks_of_logits_do_not_change_it(make_model, monkeypatch):
     model = make_model(toys.plain())
     whole = perplexity(model, [STORY], window=16).nll
-    monkeypatch.setattr(room, "_CHUNK", 7 * len(model.tokenizer))
+    monkeypatch.setattr(logits, "_CHUNK", dict.fromkeys((True, False), 4 * 7 * len(model.tokenizer)))
     assert (perplexity(model, [STORY], window=16).nll == whole).all()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,17 +12,27 @@ from torch import nn
 from transformers import PreTrainedModel
 
 _CHUNK = {True: 1 << 20, False: 1 << 28}
-"""Bytes of float32 logits that are summed at once: on the CPU, elsewhere."""
+"""Bytes of float32 logits that are summed at once: on the CPU (True), elsewhere."""
 
 
 def log_probabilities(logits: torch.Tensor, rows: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """log softmax(logits[row])[target] for each (row, target), float32 on the CPU."""
+    """log softmax(logits[row])[target] for each (row, target), on the CPU; float64 where the logits are, or float32."""
     rows, targets = rows.to(logits.device), targets.to(logits.device)
-    chosen = logits[rows, targets].float()
-    # Bit by bit: a processor's cache holds what is read twice, and float32 copies of coarser logits stay small.
-    step = max(1, _CHUNK[logits.device.type == "cpu"] // (4 * logits.shape[-1]))
-    norms = torch.cat([torch.logsumexp(some.float(), dim=-1) for some in logits.split(step)])
-    return (chosen - norms[rows]).cpu()
+    return (fine(logits[rows, targets]) - log_sums(logits)[rows]).cpu()
+
+
+def log_sums(logits: torch.Tensor) -> torch.Tensor:
+    """logsumexp of each row of logits [rows, vocabulary]: float64 where they are, otherwise float32."""
+    # Bit by bit: a processor's cache holds what is read twice, and float32 copies of coarser logits stay small. Parts
+    # of about one size, since torch adds up a row that comes alone in another order.
+    step = max(2, _CHUNK[logits.device.type == "cpu"] // (4 * logits.shape[-1]))
+    parts = logits.tensor_split(max(1, math.ceil(len(logits) / step)))
+    return torch.cat([torch.logsumexp(fine(some), dim=-1) for some in parts])
+
+
+def fine(logits: torch.Tensor) -> torch.Tensor:
+    """Logits in float64 where they are, otherwise in float32."""
+    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def first_choices(logits: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,7 @@ import torch
 from negspace.errors import ScoreError
 from negspace.memory import fitted
 from negspace.score.batch import Batch
+from negspace.score.logits import fine, log_sums
 from negspace.text.source import Source, Text, read_text
 from negspace.text.windows import Bos, Windows, make_windows
 
@@ -27,8 +28,6 @@ _BATCH_TOKENS = 8192
 """Most tokens of one forward pass; more gain nothing."""
 _FEW = 16
 """Tokens of a window that stand for a batch where two ways to run the model are compared."""
-_CHUNK = 1 << 24
-"""Logits turned into float32 at a time: 64 MiB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,17 +195,12 @@ def _batch(model: Model, windows: Windows, rows: slice) -> Batch:
 
 
 def _nll(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """-log softmax(logits[:, t])[ids[:, t + 1]], float64 [rows, tokens - 1] on the CPU, a bounded chunk at a time."""
-    inputs = logits[:, :-1].flatten(0, 1)
-    targets = ids[:, 1:].flatten().to(logits.device)
-    step = max(1, _CHUNK // logits.shape[-1])
-    parts = []
-    for start in range(0, len(inputs), step):
-        chunk = inputs[start : start + step]
-        chunk = chunk if chunk.dtype == torch.float64 else chunk.float()
-        chosen = chunk.gather(1, targets[start : start + step, None])[:, 0]
-        parts.append((torch.logsumexp(chunk, dim=1) - chosen).cpu().double())
-    return torch.cat(parts).view(len(ids), -1)
+    """-log softmax(logits[:, t])[ids[:, t + 1]], float64 [rows, tokens - 1] on the CPU."""
+    found = []
+    # Window by window: all but their last tokens, taken at once, would be a copy of the logits.
+    for some, targets in zip(logits[:, :-1], ids[:, 1:].to(logits.device), strict=True):
+        found.append(log_sums(some) - fine(some.gather(1, targets[:, None])[:, 0]))
+    return torch.stack(found).cpu().double()
 
 
 def _check_finite(nll: np.ndarray, first: int, windows: Windows) -> None:
