@@ -24,8 +24,9 @@ from benchmarks.timing import seconds_of
 from negspace.models.load import wrap
 from negspace.models.model import Model
 from negspace.reference import model_path, pairs_path
-from negspace.score.logprobs import LogProbs
+from negspace.score.logprobs import LogProbs, tokens_of
 from negspace.score.pairs import minimal_pairs
+from negspace.score.prefixes import build_forest
 from negspace.text.pairs import PairSet, read_pairs
 
 Score = Callable[[Sequence[str]], np.ndarray]
@@ -83,6 +84,7 @@ def against(
             found[what] = error
     last = seconds_of(ours(model, pairs), place.device)
     mine = (first + last) / 2
+    read = "; {:,} tokens run by the harness, {:,} by us".format(*tokens_run(model, sentences))
     rows = []
     for what, target in targets.items():
         got = found[what]
@@ -90,6 +92,7 @@ def against(
             rows.append(failed(name(suite, what), got, target, readme=True))
             continue
         theirs, detail = got
+        detail += read if what == "lm-eval" else ""
         value = mine / theirs if what == "forward" else theirs / mine
         rows.append(
             row(
@@ -125,6 +128,16 @@ def _timed(place: Place, what: str, model: Model, sentences: list[str], expected
     share = f" (every {PART}th pair, times {PART})" if len(part) < len(sentences) else ""
     batched = f" in batches of {best}, its best" if len(batches) > 1 else ""
     return spent, f"{NAMES[what]}{batched} {spent:.1f} s{share}; scores differ by {off:.1e} nats at most"
+
+
+def tokens_run(model: Model, sentences: Sequence[str]) -> tuple[int, int]:
+    """Tokens that the harness runs, which takes sentences that differ in their last token for one; and that we run.
+
+    Where a token costs both the same, the ratio is what can be had.
+    """
+    prefix = _prefix(model)
+    tokens = [(prefix, *ids) for ids in model.tokenizer(list(sentences))["input_ids"]]
+    return sum(len(most) for most in {sequence[:-1] for sequence in tokens}), tokens_of(build_forest(tokens))
 
 
 def name(suite: str, what: str) -> str:
