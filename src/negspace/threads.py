@@ -91,14 +91,15 @@ def choose(forward: Callable[[int], torch.Tensor], longest: int, numbers: Sequen
     return Speed(tokens / best[chosen], chosen)
 
 
-def warm_rate(run: Callable[[int], int], most: int) -> float:
+def warm_rate(run: Callable[[int], int], most: int, expected: float = 0.0) -> float:
     """Tokens a second of passes as long as they need to be to tell, after one of the same size that is not timed.
 
     Args:
         run: runs the model over about so many tokens; returns how many they were.
         most: tokens of the longest pass.
+        expected: about how many tokens a second it reads, as far as that is known: the first pass is as long as tells.
     """
-    tokens = min(_SHORT * 4, most)
+    tokens = min(max(_SHORT * 4, round(1.2 * _LONG * expected)), most)
     while True:
         began = time.perf_counter()
         done = run(tokens)

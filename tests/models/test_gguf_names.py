@@ -11,7 +11,7 @@ import pytest
 
 import ggufs
 from negspace.errors import ModelError
-from negspace.models import load as loading
+from negspace.models import locate
 from negspace.models.gguf import names
 from negspace.models.gguf.names import HubFile, find
 from negspace.models.load import load
@@ -84,7 +84,7 @@ def test_a_file_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         asked.append((repository, file, revision))
         return str(held)
 
-    monkeypatch.setattr(loading, "cached_file", cached_file)
+    monkeypatch.setattr(locate, "cached_file", cached_file)
     model = load("owner/name:tiny.gguf", revision="step100", device="cpu")
     assert asked == [("owner/name", "tiny.gguf", "step100")]
     assert (model.source.name, model.source.revision, model.source.commit) == (

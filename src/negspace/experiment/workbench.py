@@ -267,9 +267,10 @@ class Workbench:
             token_nll(model, replace(windows, tokens=some, special=special, window=size))
             return some.size
 
-        choose(forward, windows.window, candidates(self._threads) if model.device.type == "cpu" else (self._threads,))
+        numbers = candidates(self._threads) if model.device.type == "cpu" else (self._threads,)
+        expected, most = choose(forward, windows.window, numbers).rate, min(len(windows), _AT_ONCE) * windows.window
         # Memory that the trial lacks is no sign that cells lack it: they find that out, and say it, themselves.
-        return Frugal()(lambda: warm_rate(measure, min(len(windows), _AT_ONCE) * windows.window), "the trial")
+        return Frugal()(lambda: warm_rate(measure, most, expected), "the trial")
 
     @cached_property
     def _threads(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -25,8 +25,57 @@ INTERVENTIONS = {
 """Intervention -> what to call it."""
 
 
+PLAIN = "the plain model's"
+"""Against what changes of perplexity are, unless told otherwise."""
 LOST = (("change", 100.0, 1.0, "accuracy lost (points)"), ("change_nats", 1.0, 0.01, "margin lost (nats)"))
 """Column of changes by group, its unit, the least range of colours, and a label: pairs on both scales."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """The scale on which a panel shows changes of a score: ratios of perplexity; of pairs, points of accuracy or the
+    margin log p(good) - log p(bad) in nats."""
+
+    score: str
+    """Key of `SCORES`."""
+    nats: bool = False
+    """Whether it is the margin."""
+
+    @property
+    def title(self) -> str:
+        """The title of a panel."""
+        return SCORES[self.score] + (", margins" if self.nats else "")
+
+    @property
+    def unit(self) -> float:
+        """The factor for a change in a figure: 100 for points of accuracy."""
+        return 1.0 if self.score == "perplexity" or self.nats else 100.0
+
+    @property
+    def zero(self) -> float:
+        """The change that is none."""
+        return 1.0 if self.score == "perplexity" else 0.0
+
+    @property
+    def finding(self) -> str:
+        """The column of the finding."""
+        return "nats_finding" if self.nats else "finding"
+
+    def label(self, against: str = "") -> str:
+        """Label of an axis of changes against the plain model, or of differences from a named other."""
+        if self.score == "perplexity":
+            return f"perplexity / {against or PLAIN}"
+        what = "difference" if against else "change"
+        return f"{what} of the margin (nats)" if self.nats else f"{what} in % right (points)"
+
+    def columns(self, name: str = "change") -> tuple[str, str, str]:
+        """The columns of a change, `experiment.changes.Changes` by name, and of its interval's ends."""
+        value = f"{name}_nats" if self.nats else name
+        return value, f"{value}_low", f"{value}_high"
+
+    def of(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The rows of the score."""
+        return table[table["score"] == self.score]
 
 
 def scores_of(table: pd.DataFrame) -> list[str]:
@@ -34,27 +83,29 @@ def scores_of(table: pd.DataFrame) -> list[str]:
     return [score for score in SCORES if (table["score"] == score).any()]
 
 
-def unit(score: str) -> float:
-    """Return the factor for a change in a figure: 1 for ratios of perplexity, 100 for points of accuracy."""
-    return 1.0 if score == "perplexity" else 100.0
+def measures_of(table: pd.DataFrame, name: str = "change") -> list[Measure]:
+    """The scales on which a table has changes: perplexity first, then each suite's accuracy and margins.
 
-
-def zero(score: str) -> float:
-    """The change that is none."""
-    return 1.0 if score == "perplexity" else 0.0
-
-
-def change_label(score: str, against: str = "the plain model's") -> str:
-    """Label of an axis of changes."""
-    return f"perplexity / {against}" if score == "perplexity" else "change in % right (points)"
+    Args:
+        table: one row per score and set.
+        name: of the column of the change.
+    """
+    made = []
+    for score in scores_of(table):
+        margins = Measure(score, nats=True)
+        column = margins.columns(name)[0]
+        made.append(Measure(score))
+        if score != "perplexity" and column in table.columns and margins.of(table)[column].notna().any():
+            made.append(margins)
+    return made
 
 
 def estimates(
-    rows: pd.DataFrame, key: str, value: str, ends: Sequence[str], scale: float
+    rows: pd.DataFrame, key: str, columns: Sequence[str], scale: float
 ) -> dict[str, tuple[float, float, float]]:
-    """Name of a row -> estimate and interval."""
-    columns = [numbers(rows[column]) * scale for column in (value, *ends)]
-    return {str(name): (float(a), float(b), float(c)) for name, a, b, c in zip(rows[key], *columns, strict=True)}
+    """Name of a row -> estimate and interval, from their columns."""
+    values = [numbers(rows[column]) * scale for column in columns]
+    return {str(name): (float(a), float(b), float(c)) for name, a, b, c in zip(rows[key], *values, strict=True)}
 
 
 def scaled(rows: pd.DataFrame, column: str, scale: float) -> Numbers:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -13,21 +12,20 @@ from typing import Any
 import torch
 import transformers
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
-from transformers.utils.hub import cached_file
 
 from negspace.errors import ModelError
 from negspace.memory import give_back
 from negspace.models import adapters
+from negspace.models.checks import check_causal, check_finite, check_report, check_tokenizer, some_of
 from negspace.models.compiled import uncompiled
 from negspace.models.gguf import names as gguf_names
 from negspace.models.gguf.cache import cache_folder, converted
-from negspace.models.gguf.convert import require_package
 from negspace.models.held import unwrapped
 from negspace.models.hub import cache_alone_where_unreachable
-from negspace.models.kernels import unmasked
 from negspace.models.language import embeddings, language_class
+from negspace.models.locate import commit_of, fetch, folder_of, gguf_file_of
 from negspace.models.model import Model, ModelSource
-from negspace.models.probe import dropping_parts, is_causal
+from negspace.models.probe import dropping_parts
 from negspace.models.quantised import check_apart, leaves, unread
 from negspace.models.quiet import quiet
 from negspace.models.sites import resolve
@@ -38,8 +36,6 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
     "float64": torch.float64,
 }
-# Entries of old checkpoints that are no weights: masks and rotary tables, which follow from the configuration.
-_NO_WEIGHTS = (".attn.bias", ".attention.bias", ".masked_bias", "rotary_emb.inv_freq", "rotary_emb.cos_cached")
 
 
 def load(
@@ -105,7 +101,7 @@ def _gathered(
 ) -> tuple[Any, Any, ModelSource]:
     """Module, tokenizer and source, with the adapters on the module."""
     chosen = [adapters.find(os.fspath(path)) for path in given]
-    own = adapters.in_folder(name)
+    own = adapters.infolder_of(name)
     try:
         loaded = _load(name, revision=revision, **options) if own is None else _base(own, options)
     except ModelError as error:
@@ -172,16 +168,16 @@ def _load(
             todo="give one of them",
         )
     file, made_from = gguf_names.find(name, gguf_file), None
-    where = _folder(name, revision) if file is None else ""
+    where = folder_of(name, revision) if file is None else ""
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     with quiet(), ExitStack() as stack:
         if file is None:
-            commit = _commit(name, where, revision)
+            commit = commit_of(name, where, revision)
             if not Path(where).is_dir():
                 # Everything of one commit, should the branch move on meanwhile.
                 options["revision"] = commit or revision
         else:
-            path, commit = _gguf_file(file, name, revision)
+            path, commit = gguf_file_of(file, name, revision)
             folder, made_from = stack.enter_context(converted(path, kind, cache_folder(gguf_cache)))
             where = str(folder)
         config = fetch(lambda: AutoConfig.from_pretrained(where, **options), name, revision, "configuration")
@@ -198,7 +194,7 @@ def _load(
             module, report = fetch(get, name, revision, "weights")
         except ModelError as error:
             raise unread(name, config, error) from error.__cause__
-    _check_report(name, report)
+    check_report(name, report)
     if place is not None:
         module = module.to(place)
     source = ModelSource(
@@ -252,7 +248,7 @@ def wrap(module: Any, tokenizer: Any = None, name: str | None = None) -> Model:
     if dropping := dropping_parts(module):
         raise ModelError(
             asked=asked,
-            found=f"parts in training mode that drop values at random, in a module in eval mode: {_some(dropping)}",
+            found=f"parts in training mode that drop values at random, in a module in eval mode: {some_of(dropping)}",
             todo="call module.eval() once more: adapters and parts that were added since came in training mode",
         )
     source = ModelSource(
@@ -267,41 +263,10 @@ def wrap(module: Any, tokenizer: Any = None, name: str | None = None) -> Model:
 
 
 def _finish(module: Any, tokenizer: Any, source: ModelSource) -> Model:
-    rows = module.get_input_embeddings().weight.shape[0]
-    inner = getattr(tokenizer, "tokenizer", None)
-    if inner is not None and not hasattr(tokenizer, "get_vocab"):
-        raise ModelError(
-            asked=f"a tokenizer for {source.name}",
-            found=f"a processor ({type(tokenizer).__name__}), which makes inputs of text and images",
-            todo="pass its tokenizer (processor.tokenizer)",
-        )
-    if not callable(tokenizer):
-        raise ModelError(
-            asked=f"a tokenizer for {source.name}",
-            found=f"an object of class {type(tokenizer).__name__}",
-            todo="pass the tokenizer of the model (transformers.AutoTokenizer.from_pretrained)",
-        )
-    tokens = len(tokenizer) if hasattr(tokenizer, "__len__") else 0  # type: ignore[arg-type]
-    # A few tokens without an embedding are harmless markers (Gemma 3's image token in its text-only models).
-    if tokens > 1.01 * rows:
-        raise ModelError(
-            asked=f"{source.name} with its tokenizer",
-            found=f"a tokenizer of {tokens} tokens for a model with {rows} embeddings",
-            todo="use the tokenizer that the model was trained with",
-        )
-    _check_finite(source.name, module)
+    check_tokenizer(source.name, module, tokenizer)
+    check_finite(source.name, module)
     check_apart(source.name, module)
-    if not is_causal(module):
-        kernel = unmasked(module)
-        raise ModelError(
-            asked=f"the causal language model {source.name}",
-            found=f"a {type(module).__name__} whose logits depend on later tokens"
-            + (f", with attention by {kernel}" if kernel else ""),
-            todo="load it with attn_implementation='sdpa'; one of your own needs a mask registered for it "
-            "(transformers.AttentionMaskInterface)"
-            if kernel
-            else "use a left-to-right model (a BERT needs is_decoder=True in its configuration, and training as one)",
-        )
+    check_causal(source.name, module)
     return Model(module=module, tokenizer=tokenizer, sites=resolve(module), source=source)
 
 
@@ -327,160 +292,6 @@ def _device(device: str | torch.device | None) -> torch.device:
             todo="choose 'cpu'" + (" or a CUDA device" if torch.cuda.is_available() else "; no CUDA device was found"),
         ) from error
     return place
-
-
-def _folder(name: str, revision: str | None) -> str:
-    """The folder that a name stands for, or the name itself when it is one of the hub's."""
-    path = Path(name).expanduser()
-    if path.is_dir():
-        held = [] if (path / "config.json").is_file() else _revisions(path)
-        if revision is not None:
-            if revision in held:
-                return str(path / revision)
-            raise ModelError(
-                asked=f"revision {revision!r} of {name}",
-                found=f"a folder of these revisions: {', '.join(held)}"
-                if held
-                else "a local folder, which has no revisions",
-                todo="name one of them" if held else "leave the revision out, or name the model on the hub",
-            )
-        if held:
-            raise ModelError(
-                asked=f"the model in {name}",
-                found=f"a folder of several checkpoints: {', '.join(held)}",
-                todo=f"name one as the revision, {held[-1]!r} for example, or its own folder",
-            )
-        if not (path / "config.json").is_file():
-            raise ModelError(
-                asked=f"the model in {name}",
-                found="a folder without config.json",
-                todo="name the folder that save_pretrained wrote (config, weights and tokenizer)",
-            )
-        return str(path)
-    if path.is_file():
-        raise ModelError(asked=f"the model {name}", found="a file", todo="name the folder that holds it")
-    if name.startswith((".", "/", "~")) or name.count("/") > 1 or not name.strip():
-        raise ModelError(
-            asked=f"the model in {name!r}",
-            found="no such folder",
-            todo="check the path, or give a name on the hub such as EleutherAI/pythia-70m",
-        )
-    return name
-
-
-def _revisions(folder: Path) -> list[str]:
-    """Subfolders that hold a model, in order of the numbers in their names: step0, step4, ..., step8192."""
-    names = [path.parent.name for path in folder.glob("*/config.json")]
-    return sorted(names, key=lambda name: [(len(part), part) for part in re.split(r"(\d+)", name)])
-
-
-def _commit(name: str, where: str, revision: str | None) -> str | None:
-    """The commit that a revision of a model on the hub stands for; None for a folder."""
-    if Path(where).is_dir():
-        return None
-    try:
-        file = fetch(lambda: cached_file(where, "config.json", revision=revision), name, revision, "configuration")
-    except ModelError as error:
-        raise gguf_names.in_repository(where, revision, error) from error
-    return _commit_of(file)
-
-
-def _commit_of(file: str) -> str | None:
-    # The hub's client keeps the files of a commit in snapshots/<commit>/.
-    found = re.search(r"snapshots/([0-9a-f]{40})/", Path(file).as_posix())
-    return found.group(1) if found else None
-
-
-def _gguf_file(file: Path | gguf_names.HubFile, name: str, revision: str | None) -> tuple[Path, str | None]:
-    """A GGUF file on this machine, and the commit that it is of, when it had to be got from the hub."""
-    require_package()
-    if isinstance(file, gguf_names.HubFile):
-        get = lambda: cached_file(file.repository, file.file, revision=revision)  # noqa: E731
-        held = fetch(get, name, revision, f"file {file.file}")
-        return Path(held), _commit_of(held)
-    if revision is not None:
-        raise ModelError(
-            asked=f"revision {revision!r} of {name}",
-            found="a file on this machine, which has no revisions",
-            todo="leave the revision out, or name the file in its repository on the hub",
-        )
-    return file, None
-
-
-def fetch(get: Any, name: str, revision: str | None, what: str) -> Any:
-    """Get a part of a model from disk or hub; whatever transformers or the hub say about it becomes a ModelError."""
-    asked = f"the {what} of {name}" + (f" at revision {revision}" if revision else "")
-    try:
-        return get()
-    except Exception as error:
-        kinds = {cls.__name__ for e in (error, error.__cause__) if e is not None for cls in type(e).__mro__}
-        text = " ".join(str(error).split())
-        local = Path(name).expanduser().is_dir()
-        if "trust_remote_code" in text:
-            todo = "read that code, and pass trust_remote_code=True (--trust-remote-code) if you trust it"
-        elif kinds & {"GatedRepoError"}:
-            todo = "ask for access on the model's page and log in (hf auth login)"
-        elif kinds & {"RevisionNotFoundError"}:
-            todo = "look up its branches and tags on the hub"
-        elif "attn_implementation" in text:
-            todo = "take attn_implementation='sdpa' or 'eager', or none for the default"
-        elif kinds & {"ImportError"}:
-            todo = "install what the message names"
-        elif what == "tokenizer" and local:
-            todo = "put the tokenizer's files into the folder (tokenizer.save_pretrained(folder))"
-        elif local:
-            todo = "check the folder: config.json, *.safetensors and the tokenizer must be whole and belong together"
-        elif kinds & {"OutOfMemoryError"}:
-            todo = "use a smaller dtype, another device, or device_map='auto'"
-        else:
-            here = Path(name).expanduser().absolute()
-            todo = f"check the name and the network; a folder of this name would be {here}"
-        raise ModelError(asked=asked, found=f"{type(error).__name__}: {text}", todo=todo) from error
-
-
-def _check_report(name: str, report: Any) -> None:
-    """Refuse a model of which some weights are random or some of the checkpoint's were left out."""
-    found = []
-    for key, label in (("missing_keys", "not in the checkpoint"), ("mismatched_keys", "of another shape")):
-        keys = sorted(k if isinstance(k, str) else k[0] for k in report.get(key) or ())
-        if keys:
-            found.append(f"{len(keys)} weights {label}, so random: {_some(keys)}")
-    unexpected = sorted(k for k in report.get("unexpected_keys") or () if not k.endswith(_NO_WEIGHTS))
-    if unexpected:
-        found.append(f"{len(unexpected)} weights of the checkpoint without a place in the model: {_some(unexpected)}")
-    if report.get("error_msgs"):
-        found.append("; ".join(map(str, report["error_msgs"])))
-    if found:
-        raise ModelError(
-            asked=f"the weights of {name}",
-            found="; ".join(found),
-            todo="get a whole checkpoint of this architecture; if the difference is meant, load the model with "
-            "transformers yourself and pass it to negspace.wrap",
-        )
-
-
-def _check_finite(name: str, module: torch.nn.Module) -> None:
-    bad = []
-    for key, parameter in module.named_parameters():
-        for held in leaves(parameter.detach()):
-            # Types of less than two bytes are codes, or scales for which torch has no sum.
-            if held.is_meta or not held.is_floating_point() or held.element_size() < 2:
-                continue
-            # The sum is one cheap pass without a mask; only where it is not finite do we look closer.
-            if not torch.isfinite(held.sum(dtype=torch.float32)):
-                wrong = int((~torch.isfinite(held)).sum())
-                if wrong:
-                    bad.append(f"{key} ({wrong} of {held.numel()})")
-    if bad:
-        raise ModelError(
-            asked=f"the weights of {name}",
-            found=f"values that are NaN or infinite in {_some(bad)}",
-            todo="get the checkpoint again, or load it in a wider dtype (float16 overflows above 65,504)",
-        )
-
-
-def _some(names: list[str], most: int = 4) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _dtypes(module: torch.nn.Module) -> str:

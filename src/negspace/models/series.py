@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from negspace.errors import ModelError
 from negspace.models.gguf import names as gguf_names
 from negspace.models.hub import cache_alone_where_unreachable
-from negspace.models.load import fetch
+from negspace.models.locate import fetch
 
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin", "*.safetensors")
 """Names of weight files; the first of these that a checkpoint has any of are the ones that are loaded."""

@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 
 from negspace.analyses.ablation.dissociation import verdict
+from negspace.analyses.ablation.figures import summarised
 from negspace.analyses.dose import figures as dose
 from negspace.experiment.run import Run
 from negspace.experiment.words import percent
 from negspace.figures.figure import Axis, Figure, Panel, Series, numbers
 from negspace.figures.forest import Dots, forest
-from negspace.figures.scores import SCORES
+from negspace.figures.scores import measures_of
 from negspace.figures.style import nth
 from negspace.text.suites import TITLES
 
@@ -24,13 +25,13 @@ SUMMARY = {
     "neurons": "how many neurons",
     "perplexity": "perplexity under the ablation",
     "ratio": "perplexity divided by the plain model's",
-    "blimp_accuracy": "BLiMP: pairs right",
-    "blimp_change": "BLiMP: change against the plain model on the same pairs",
-    "tse_accuracy": "TSE: pairs right",
-    "tse_change": "TSE: change against the plain model on the same pairs",
-    "pairs_accuracy": "Pairs: right",
-    "pairs_change": "Pairs: change against the plain model on the same pairs",
 }
+for _suite, _title in TITLES.items():
+    SUMMARY |= {
+        f"{_suite}_accuracy": f"{_title}: pairs right",
+        f"{_suite}_change": f"{_title}: change against the plain model on the same pairs",
+        f"{_suite}_nats": f"{_title}: the same in the pairs' margin, log p(good) - log p(bad), in nats",
+    }
 _ENDS = ("_low", "_high")
 
 
@@ -64,10 +65,7 @@ def _effects(runs: Sequence[Run]) -> list[Figure]:
     made = []
     for share in shares:
         panels = []
-        for column, scale, label, title, zero in (
-            ("ratio", 1.0, "perplexity / the plain model's", "Perplexity", 1.0),
-            *((f"{suite}_change", 100.0, "change in % right (points)", TITLES[suite], 0.0) for suite in TITLES),
-        ):
+        for measure, column in dict.fromkeys(one for table in tables.values() for one in summarised(table)):
             series = []
             for role, name in (("top", "top"), ("random mean", "random sets"), ("matched", "matched")):
                 values, labels = {}, {}
@@ -75,19 +73,19 @@ def _effects(runs: Sequence[Run]) -> list[Figure]:
                     rows = table[(table["share"] == share) & (table["role"] == role)]
                     if len(rows) and column in table.columns:
                         row = rows.iloc[0]
-                        values[run] = (row[column] * scale, row[f"{column}_low"] * scale, row[f"{column}_high"] * scale)
-                        labels[run] = str(row["condition"])
+                        value, low, high = (row[name] * measure.unit for name in (column, *(column + e for e in _ENDS)))
+                        values[run], labels[run] = (value, low, high), str(row["condition"])
                 if values:
                     series.append(Dots(name, role, values, labels))
             rows = [run for run in tables if any(run in line.values for line in series)]
             if len(rows) > 1:
-                panels.append(forest(rows, series, label, title=title, zero=zero))
+                panels.append(forest(rows, series, measure.label(), title=measure.title, zero=measure.zero))
         if not panels:
             continue
         caption = "Each run against its own plain model, paired on the same items; bars are each run's intervals."
         name = f"comparison_{percent(share).replace('%', 'pct')}"
         title = f"Runs side by side, p = {percent(share)}"
-        made.append(Figure(name, title, caption, tuple(panels), columns=len(panels), wide=True))
+        made.append(Figure(name, title, caption, tuple(panels), columns=min(3, len(panels)), wide=True))
     return made
 
 
@@ -126,15 +124,13 @@ def _dose(runs: Sequence[Run]) -> list[Figure]:
     if len(tables) < 2:
         return []
     panels = []
-    for score in SCORES:
-        parts = []
-        for number, (label, (run, table)) in enumerate(tables.items()):
-            own = table[(table["intervention"] == dose.main_intervention(run, table)) & (table["set"] == "top")]
-            rows = own[own["score"] == score]
-            if len(rows):
-                parts.append((label, nth(number), rows))
-        if parts:
-            panels.append(dose.curve_panel(parts, score, ()))
+    top = {
+        label: table[(table["intervention"] == dose.main_intervention(run, table)) & (table["set"] == "top")]
+        for label, (run, table) in tables.items()
+    }
+    for measure in dict.fromkeys(measure for table in top.values() for measure in measures_of(table)):
+        parts = [(label, nth(number), measure.of(table)) for number, (label, table) in enumerate(top.items())]
+        panels.append(dose.curve_panel([part for part in parts if len(part[2])], measure, ()))
     caption = "The top set of each run against its own plain model; bars are each run's intervals."
     return [Figure("comparison_dose", "Dose, run by run", caption, tuple(panels), min(3, len(panels)), wide=True)]
 

@@ -7,10 +7,12 @@ import math
 import pandas as pd
 
 from negspace.experiment import paper
+from negspace.experiment.changes import DIFFERENCE
 from negspace.experiment.run import Run
 from negspace.experiment.words import percent
 from negspace.figures.figure import Axis, Figure, Panel, Reference, Series, numbers
 from negspace.figures.forest import Dots, forest
+from negspace.figures.scores import Measure, estimates, measures_of
 from negspace.text.suites import SUITES, TITLES, by_group
 
 
@@ -33,25 +35,29 @@ def figures(run: Run) -> list[Figure]:
     return made
 
 
+def summarised(summary: pd.DataFrame) -> list[tuple[Measure, str]]:
+    """The changes that a summary has, and the column of each."""
+    known = [(Measure("perplexity"), "ratio")]
+    for suite in TITLES:
+        known += [(Measure(suite), f"{suite}_change"), (Measure(suite, nats=True), f"{suite}_nats")]
+    return [(measure, name) for measure, name in known if name in summary.columns and summary[name].notna().any()]
+
+
 def _main(run: Run, summary: pd.DataFrame) -> Figure:
     """Rows are shares; series are what was ablated."""
-    suites = [suite for suite in TITLES if f"{suite}_change" in summary.columns]
     shares = list(dict.fromkeys(summary["share"].dropna()))
-    panels = [_effects(summary, shares, "ratio", 1.0, "perplexity / the plain model's", "Perplexity", 1.0)]
-    for suite in suites:
-        change = f"{suite}_change"
-        panels.append(_effects(summary, shares, change, 100.0, "change in % right (points)", TITLES[suite], 0.0))
+    panels = [_effects(summary, shares, measure, column) for measure, column in summarised(summary)]
     caption = (
         f"Each share p of every layer's neurons. Bars: {run.level} intervals, paired with the plain model on the same "
-        "items. Small squares: single random sets, large ones their mean."
+        "items. Small squares: single random sets, large ones their mean. Margins: log p(good) - log p(bad) of a pair."
     )
     title = "What the ablation does, against the plain model"
-    return Figure("main_result", title, caption, tuple(panels), columns=len(panels), wide=True)
+    return Figure("main_result", title, caption, tuple(panels), columns=min(3, len(panels)), wide=True)
 
 
-def _effects(
-    summary: pd.DataFrame, shares: list[float], column: str, scale: float, label: str, title: str, unchanged: float
-) -> Panel:
+def _effects(summary: pd.DataFrame, shares: list[float], measure: Measure, column: str) -> Panel:
+    scale = measure.unit
+
     def values(role: str) -> dict[str, tuple[float, float, float]]:
         rows = summary[summary["role"] == role]
         ends = [f"{column}_low", f"{column}_high"]
@@ -74,7 +80,8 @@ def _effects(
         Dots("matched", "matched", values("matched"), _names(summary)),
     ]
     rows = [f"p = {percent(share)}" for share in shares]
-    return forest(rows, [dots for dots in series if dots.values], label, title=title, zero=unchanged)
+    shown = [dots for dots in series if dots.values]
+    return forest(rows, shown, measure.label(), title=measure.title, zero=measure.zero)
 
 
 def _names(summary: pd.DataFrame) -> dict[str, str]:
@@ -85,37 +92,31 @@ def _names(summary: pd.DataFrame) -> dict[str, str]:
 def _contrasts(run: Run, table: pd.DataFrame) -> Figure:
     """The top set minus its controls, on the same items."""
     panels = []
-    for score in ("perplexity", *TITLES):
-        part = table[table["score"] == score]
-        if part.empty:
-            continue
-        ratio = score == "perplexity"
-        scale = 1.0 if ratio else 100.0
+    for measure in measures_of(table, "difference"):
+        part = measure.of(table)
+        value, low, high = measure.columns("difference")
+        low, high = (low, high) if measure.nats else DIFFERENCE.interval
         series = []
         for against, role, name in (
             ("random", "random", "against random sets"),
             ("matched", "matched", "against matched"),
         ):
-            rows = part[(part["set"] == "top") & (part["against"] == against) & part["difference"].notna()]
-            values = {
-                f"p = {percent(row['share'])}": (row["difference"] * scale, row["low"] * scale, row["high"] * scale)
-                for _, row in rows.iterrows()
-            }
-            labels = {f"p = {percent(row['share'])}": row["control"] for _, row in rows.iterrows()}
+            rows = part[(part["set"] == "top") & (part["against"] == against) & part[value].notna()]
+            rows = rows.assign(row=[f"p = {percent(share)}" for share in rows["share"]])
+            values = estimates(rows, "row", (value, low, high), measure.unit)
+            labels = dict(zip(rows["row"], rows["control"], strict=True))
             if values:
                 series.append(Dots(name, role, values, labels))
         if not series:
             continue
         rows = [f"p = {percent(share)}" for share in dict.fromkeys(part["share"])]
-        label = "perplexity / the control's" if ratio else "difference in % right (points)"
-        title = "Perplexity" if ratio else TITLES[score]
-        panels.append(forest(rows, series, label, title=title, zero=1.0 if ratio else 0.0))
+        panels.append(forest(rows, series, measure.label("the control's"), title=measure.title, zero=measure.zero))
     caption = (
         f"The top set minus its control on the same items, with {run.level} intervals; for perplexity the quotient. "
         "Left of the line on BLiMP and TSE: the top set harms grammar more than the control does."
     )
     title = "The top set against its controls"
-    return Figure("contrasts", title, caption, tuple(panels), columns=len(panels), wide=True)
+    return Figure("contrasts", title, caption, tuple(panels), columns=min(3, len(panels)), wide=True)
 
 
 def _groups(run: Run, table: pd.DataFrame, name: str, column: str, title: str) -> list[Figure]:

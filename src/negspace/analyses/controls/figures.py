@@ -7,7 +7,7 @@ import pandas as pd
 from negspace.experiment.run import Run
 from negspace.figures.figure import Axis, Figure, Panel, Series, numbers
 from negspace.figures.forest import Dots, forest, shorten
-from negspace.figures.scores import SCORES, change_label, estimates, layer_axis, scores_of, unit, zero
+from negspace.figures.scores import estimates, layer_axis, measures_of
 from negspace.figures.style import nth
 
 _ROLES = {"top": "top", "random": "random mean", "other_side": "positive", "count": "bottom", "perplexity": "matched"}
@@ -29,14 +29,14 @@ def figures(run: Run) -> list[Figure]:
 def _effects(run: Run, table: pd.DataFrame) -> Figure:
     rows = list(dict.fromkeys(table["control"]))
     panels = []
-    for score in scores_of(table):
-        part = table[table["score"] == score]
+    for measure in measures_of(table):
+        part = measure.of(table)
         series = []
         for role, name in (("top", "top set"), ("other", "controls")):
             own = part[(part["role"] == "top") == (role == "top")]
-            values = estimates(own, "control", "change", ("change_low", "change_high"), unit(score))
+            values = estimates(own, "control", measure.columns(), measure.unit)
             series.append(Dots(name, "top" if role == "top" else "matched", values, _sizes(own)))
-        panels.append(forest(rows, series, change_label(score), title=SCORES[score], zero=zero(score)))
+        panels.append(forest(rows, series, measure.label(), title=measure.title, zero=measure.zero))
     caption = f"Change against the plain model, with {run.level} intervals, under the top set and under every control."
     return Figure("controls", "The top set and its controls", caption, tuple(panels), min(3, len(panels)), wide=True)
 
@@ -45,17 +45,17 @@ def _contrasts(run: Run, table: pd.DataFrame) -> Figure:
     others = table[table["role"] != "top"]
     rows = list(dict.fromkeys(others["control"]))
     panels = []
-    for score in scores_of(others):
-        part = others[others["score"] == score]
-        values = estimates(part, "control", "contrast", ("contrast_low", "contrast_high"), unit(score))
-        found = {str(r["control"]): str(r["finding"]) for _, r in part.iterrows()}
-        label = change_label(score, "the control's")
+    for measure in measures_of(others, "contrast"):
+        part = measure.of(others)
+        values = estimates(part, "control", measure.columns("contrast"), measure.unit)
+        found = {str(r["control"]): str(r[measure.finding]) for _, r in part.iterrows()}
+        label = measure.label("the control's")
         panels.append(
-            forest(rows, [Dots("top set", "top", values, found)], label, title=SCORES[score], zero=zero(score))
+            forest(rows, [Dots("top set", "top", values, found)], label, title=measure.title, zero=measure.zero)
         )
     caption = (
         f"The top set against each control on the same items, with {run.level} intervals. Above 1 for perplexity, or "
-        "below 0 for accuracy: the top set does more harm."
+        "below 0 for accuracy and margins: the top set does more harm."
     )
     title = "The top set against each control"
     return Figure("controls_contrasts", title, caption, tuple(panels), min(3, len(panels)), wide=True)

@@ -15,13 +15,12 @@ from negspace.figures.scores import (
     INTERVENTIONS,
     LOST,
     SCORES,
+    Measure,
     beside,
-    change_label,
     estimates,
+    measures_of,
     scaled,
     scores_of,
-    unit,
-    zero,
 )
 from negspace.text.suites import SUITES
 
@@ -99,35 +98,36 @@ def main_intervention(run: Run, table: pd.DataFrame) -> str:
     return own if own in found else str(table["intervention"].dropna().iloc[0])
 
 
-def curve_panel(parts: list[tuple[str, str, pd.DataFrame]], score: str, references: tuple[Reference, ...]) -> Panel:
+def curve_panel(
+    parts: list[tuple[str, str, pd.DataFrame]], measure: Measure, references: tuple[Reference, ...]
+) -> Panel:
     """Change of a score against the share, one series a named part of the dose table."""
     series = []
     for name, role, rows in parts:
         rows = rows.sort_values("share")
-        low, high = (scaled(rows, f"change_{end}", unit(score)) for end in ("low", "high"))
+        y, low, high = (scaled(rows, column, measure.unit) for column in measure.columns())
         labels = tuple(
             f"{percent(share)}, {n:,} neurons" for share, n in zip(rows["share"], rows["neurons"], strict=True)
         )
-        x, y = numbers(rows["share"]) * 100, scaled(rows, "change", unit(score))
-        series.append(Series(name, role, x, y, low, high, mark="line", labels=labels))
+        series.append(Series(name, role, numbers(rows["share"]) * 100, y, low, high, mark="line", labels=labels))
     most = max((float(np.nanmax(line.y)) for line in series if len(line.y)), default=1.0)
     axis = Axis("neurons of each layer (%)", log=True)
     return Panel(
         axis,
-        Axis(change_label(score), log=score == "perplexity" and most > 3),
+        Axis(measure.label(), log=measure.score == "perplexity" and most > 3),
         beside(series, axis),
-        SCORES[score],
-        (Reference(zero(score), "y"), *references),
+        measure.title,
+        (Reference(measure.zero, "y"), *references),
     )
 
 
 def _curves(run: Run, table: pd.DataFrame) -> Figure:
     panels = []
-    for score in scores_of(table):
-        here = table[table["score"] == score]
+    for measure in measures_of(table):
+        here = measure.of(table)
         parts = [(name, role, here[here["set"] == key]) for key, name, role in SETS]
-        references = paper.doubling(run) if score == "perplexity" else ()
-        panels.append(curve_panel([part for part in parts if len(part[2])], score, references))
+        references = paper.doubling(run) if measure.score == "perplexity" else ()
+        panels.append(curve_panel([part for part in parts if len(part[2])], measure, references))
     caption = (
         f"Change against the plain model on the same items, with {run.level} intervals, by the share of each layer's "
         "neurons. Several random sets are drawn as their mean, item by item."
@@ -186,20 +186,20 @@ def _interventions(run: Run, table: pd.DataFrame) -> list[Figure]:
         if len(names) < 2:
             continue
         panels = []
-        for score in scores_of(here):
-            part = here[here["score"] == score].assign(name=here["intervention"].map(INTERVENTIONS))
+        for measure in measures_of(here):
+            part = measure.of(here).assign(name=here["intervention"].map(INTERVENTIONS))
             series = [
                 Dots(
                     name,
                     role,
-                    estimates(rows, "name", "change", ("change_low", "change_high"), unit(score)),
-                    {str(r["name"]): str(r["finding"]) for _, r in rows.iterrows()},
+                    estimates(rows, "name", measure.columns(), measure.unit),
+                    {str(r["name"]): str(r[measure.finding]) for _, r in rows.iterrows()},
                 )
                 for key, name, role in SETS
                 if len(rows := part[part["set"] == key])
             ]
             rows_ = [INTERVENTIONS[name] for name in names]
-            panels.append(forest(rows_, series, change_label(score), title=SCORES[score], zero=zero(score)))
+            panels.append(forest(rows_, series, measure.label(), title=measure.title, zero=measure.zero))
         p = percent(share)
         caption = (
             f"Every intervention on the same neurons, against the plain model, with {run.level} intervals. Sign flip "

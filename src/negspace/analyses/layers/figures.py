@@ -11,7 +11,7 @@ from negspace.experiment import paper
 from negspace.experiment.run import Run
 from negspace.experiment.words import percent
 from negspace.figures.figure import Axis, Figure, Grid, Panel, Reference, Series, numbers
-from negspace.figures.scores import LOST, SCORES, beside, change_label, scaled, scores_of, unit, zero
+from negspace.figures.scores import LOST, SCORES, beside, measures_of, scaled, scores_of
 from negspace.text.suites import SUITES
 
 _FAMILIES = {"alone": "each group alone", "cumulative": "all groups up to it"}
@@ -39,33 +39,29 @@ def figures(run: Run) -> list[Figure]:
 
 def _effects(run: Run, table: pd.DataFrame, share: float) -> Figure:
     panels = []
-    for family, words in _FAMILIES.items():
-        for score in scores_of(table):
-            here = table[(table["score"] == score) & (table["family"] == family)]
+    for measure in measures_of(table):
+        for family, words in _FAMILIES.items():
+            here = measure.of(table[table["family"] == family])
             names = _names(here)
             series = []
             for key, name, role in _SETS:
                 rows = here[here["set"] == key].sort_values("first_layer" if family == "alone" else "last_layer")
                 if len(rows):
                     x = np.array([names.index(layers) for layers in rows["layers"]], float)
-                    y, low, high = (
-                        scaled(rows, column, unit(score)) for column in ("change", "change_low", "change_high")
-                    )
+                    y, low, high = (scaled(rows, column, measure.unit) for column in measure.columns())
                     labels = tuple(f"layers {layers}, {n:,} neurons" for layers, n in _sized(rows))
                     series.append(Series(name, role, x, y, low, high, mark="line", labels=labels))
             ticks = tuple((float(place), name) for place, name in enumerate(names))
             x_axis = Axis("layers", ticks=ticks, slanted=len(names) > 6)
-            y_axis = Axis(change_label(score))
-            title = f"{SCORES[score]}, {words}"
-            panels.append(Panel(x_axis, y_axis, beside(series, x_axis), title, (Reference(zero(score), "y"),)))
+            y_axis, title = Axis(measure.label()), f"{measure.title}, {words}"
+            panels.append(Panel(x_axis, y_axis, beside(series, x_axis), title, (Reference(measure.zero, "y"),)))
     caption = (
         f"Change against the plain model, with {run.level} intervals, when only the chosen neurons of these layers are "
         "ablated."
     )
     p = percent(share)
-    columns = max(1, len(panels) // 2)
     title = f"Where the damage is done, p = {p}"
-    return Figure(f"layers_{p.replace('%', 'pct')}", title, caption, tuple(panels), columns, wide=True)
+    return Figure(f"layers_{p.replace('%', 'pct')}", title, caption, tuple(panels), len(_FAMILIES), wide=True)
 
 
 def _by_group(table: pd.DataFrame, score: str, share: float) -> Figure:

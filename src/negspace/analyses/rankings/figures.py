@@ -9,7 +9,7 @@ from negspace.experiment.run import Run
 from negspace.experiment.words import percent
 from negspace.figures.figure import Axis, Figure, Grid, Panel, Reference, Series, numbers
 from negspace.figures.forest import Dots, forest
-from negspace.figures.scores import SCORES, beside, change_label, estimates, layer_axis, scores_of, unit, zero
+from negspace.figures.scores import beside, estimates, layer_axis, measures_of
 from negspace.figures.style import nth
 
 NAMES = {
@@ -54,24 +54,23 @@ def _ablations(run: Run, table: pd.DataFrame) -> list[Figure]:
     for share, here in table.groupby("share"):
         rows = list(dict.fromkeys(here["name"]))
         panels = []
-        for score in scores_of(here):
-            part = here[here["score"] == score]
-            ends = ("change_low", "change_high")
+        for measure in measures_of(here):
+            part = measure.of(here)
             series = [
                 Dots(
                     f"{end} of the ranking",
                     end,
-                    estimates(own, "name", "change", ends, unit(score)),
-                    {str(r["name"]): str(r["finding"]) for _, r in own.iterrows()},
+                    estimates(own, "name", measure.columns(), measure.unit),
+                    {str(r["name"]): str(r[measure.finding]) for _, r in own.iterrows()},
                 )
                 for end in ("top", "bottom")
                 if len(own := part[(part["end"] == end) & (part["by"] != "random mean")])
             ]
             random = part[part["by"] == "random mean"].drop_duplicates("name")
             if len(random):
-                values = estimates(random, "name", "change", ends, unit(score))
+                values = estimates(random, "name", measure.columns(), measure.unit)
                 series.append(Dots("random sets", "random mean", values))
-            panels.append(forest(rows, series, change_label(score), title=SCORES[score], zero=zero(score)))
+            panels.append(forest(rows, series, measure.label(), title=measure.title, zero=measure.zero))
         p = percent(share)
         caption = (
             f"What the ablation of the same number of neurons does, chosen by each statistic, with {run.level} "

@@ -8,7 +8,7 @@ from negspace.experiment.run import Run
 from negspace.experiment.words import percent
 from negspace.figures.figure import Figure, numbers
 from negspace.figures.forest import Dots, forest
-from negspace.figures.scores import SCORES, change_label, estimates, scores_of, unit, zero
+from negspace.figures.scores import estimates, measures_of
 
 _SHOWN = (
     ("overlap", "two texts", "top"),
@@ -67,21 +67,20 @@ def _ablations(run: Run, table: pd.DataFrame) -> Figure:
     )
     table = table.assign(kind=table["set"].replace({"common": "part", "own": "part"}))
     panels = []
-    for score in scores_of(table):
-        here = table[table["score"] == score]
-        ends = ("change_low", "change_high")
+    for measure in measures_of(table):
+        here = measure.of(table)
         series = [
             Dots(
                 name,
                 role,
-                estimates(rows, "name", "change", ends, unit(score)),
-                {str(row["name"]): f"{row['neurons']:,} neurons, {row['finding']}" for _, row in rows.iterrows()},
+                estimates(rows, "name", measure.columns(), measure.unit),
+                {str(row["name"]): f"{row['neurons']:,} neurons, {row[measure.finding]}" for _, row in rows.iterrows()},
             )
             for kind, name, role in parts
             if len(rows := here[here["kind"] == kind].dropna(subset="change"))
         ]
         rows = ["all texts", *dict.fromkeys(here.loc[here["set"] == "top", "name"])]
-        panels.append(forest(rows, series, change_label(score), title=SCORES[score], zero=zero(score)))
+        panels.append(forest(rows, series, measure.label(), title=measure.title, zero=measure.zero))
     p = percent(table["share"].iloc[0])
     caption = (
         "What ablating the neurons that all texts choose, those that one text alone chooses, and each text's whole "

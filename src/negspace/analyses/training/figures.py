@@ -8,7 +8,7 @@ import pandas as pd
 from negspace.experiment import paper
 from negspace.experiment.run import Run
 from negspace.figures.figure import Axis, Figure, Numbers, Panel, Reference, Series, numbers
-from negspace.figures.scores import SCORES, beside, change_label, scaled, scores_of, unit, zero
+from negspace.figures.scores import Measure, beside, measures_of, scaled, scores_of
 
 _CONDITIONS = {
     "fixed cohort": "top",
@@ -111,9 +111,9 @@ def _levels(run: Run, table: pd.DataFrame) -> Figure:
     for score in scores_of(plain):
         rows = plain[plain["score"] == score].sort_values("step")
         axis, _ = _x(rows["step"])
-        line = _line("plain model", "baseline", rows, ("value", "low", "high"), unit(score))
+        line = _line("plain model", "baseline", rows, ("value", "low", "high"), Measure(score).unit)
         word = "perplexity" if score == "perplexity" else "% right"
-        panels.append(Panel(axis, Axis(word, log=score == "perplexity"), (line,), SCORES[score]))
+        panels.append(Panel(axis, Axis(word, log=score == "perplexity"), (line,), Measure(score).title))
     caption = f"The plain checkpoints, with {run.level} intervals."
     return Figure(
         "training_scores", "What the checkpoints can do", caption, tuple(panels), min(3, len(panels)), wide=True
@@ -122,8 +122,8 @@ def _levels(run: Run, table: pd.DataFrame) -> Figure:
 
 def _harm(run: Run, table: pd.DataFrame) -> Figure:
     panels = []
-    for score in scores_of(table):
-        here = table[table["score"] == score]
+    for measure in measures_of(table):
+        here = measure.of(table)
         axis, _ = _x(here["step"])
         series = []
         for condition, role in _CONDITIONS.items():
@@ -131,10 +131,9 @@ def _harm(run: Run, table: pd.DataFrame) -> Figure:
             if condition == "random" and (here["condition"] == "random mean").any():
                 continue
             if len(rows):
-                columns = ("change", "change_low", "change_high")
-                series.append(_line(condition, role, rows, columns, unit(score)))
-        references = (Reference(zero(score), "y"),)
-        panels.append(Panel(axis, Axis(change_label(score)), beside(series, axis), SCORES[score], references))
+                series.append(_line(condition, role, rows, measure.columns(), measure.unit))
+        references = (Reference(measure.zero, "y"),)
+        panels.append(Panel(axis, Axis(measure.label()), beside(series, axis), measure.title, references))
     caption = (
         f"Change against the same checkpoint's plain model, with {run.level} intervals: under the ablation of the last "
         "checkpoint's top set, of each checkpoint's own, and of random neurons."
