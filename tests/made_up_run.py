@@ -152,7 +152,7 @@ def ablation_part(groups: tuple[str, ...] = ("agreement", "islands"), name: str 
         | {"reference": 0.79, "difference": value, "low": value - 0.02, "high": value + 0.02, "p": 0.01, "p_holm": 0.02}
         | {"finding": "undecided" if value == 1.0 else "harm", "units": "12 phenomena", "reason": "", "sets": sets}
         | {"detectable": 0.03, "difference_nats": nats, "difference_nats_low": nats, "difference_nats_high": nats}
-        | {"nats_finding": None if np.isnan(nats) else "harm", "se": 0.01, "nats_se": 0.05}
+        | {"nats_finding": None if np.isnan(nats) else "harm", "se": 0.01, "nats_se": 0.05, "nats_reason": ""}
         for score, values, nats in (("perplexity", (1.4, 1.39, 1.0), np.nan), ("blimp", (-0.08, -0.07, -0.05), -0.3))
         for against, control, value, sets in zip(
             ("plain", "random", "matched"),

@@ -11,7 +11,10 @@ import pandas as pd
 import pytest
 
 from negspace.analyses.ablation.claims import claims
+from negspace.analyses.ablation.tables import AblationTables
 from negspace.analyses.ablation.words import verdicts
+from negspace.experiment.claim import harmed
+from negspace.experiment.words import claim
 from negspace.study.tables import Tables
 
 Run = tuple[Path, Tables]
@@ -45,8 +48,8 @@ def test_the_finding_comes_first_with_its_numbers(tiny_run: Run) -> None:
     line = said(tiny_run, finding="undecided", nats_finding="harm", **numbers, **margins)[1]
     assert line.startswith("Top 10%, BLiMP: undecided, -1.0 points [-3.0, +2.0], margins -0.200 nats [-0.300, -0.100] ")
     assert "(harm) of 75.0% right" in line
-    harmed = said(tiny_run, finding="harm", **{**numbers, "high": -0.005, "difference_nats": np.nan})[1]
-    assert harmed.startswith("Top 10%, BLiMP: harm, -1.0 points [-3.0, -0.5] of 75.0% right; against 5 random sets")
+    harm = said(tiny_run, finding="harm", nats_finding=None, **{**numbers, "high": -0.005, "difference_nats": np.nan})
+    assert harm[1].startswith("Top 10%, BLiMP: harm, -1.0 points [-3.0, -0.5] of 75.0% right; against 5 random sets")
 
 
 def test_what_cannot_be_judged_has_no_number(tiny_run: Run) -> None:
@@ -80,17 +83,36 @@ def test_accuracy_at_a_floor_answers_no_claim_and_margins_do(tiny_run: Run) -> N
 
 @pytest.mark.parametrize(
     ("finding", "words"),
-    [("equivalent", "intact, within"), ("undecided", ": undecided, "), ("harm", ": harm, ")],
+    [("equivalent", "intact, equivalent within"), ("undecided", ": undecided, "), ("harm", ": harm, ")],
 )
 def test_only_equivalence_is_called_intact(tiny_run: Run, finding: str, words: str) -> None:
     tables = {name: table.copy() for name, table in tiny_run[1].all.items()}
     contrasts: pd.DataFrame = tables["contrasts"]
-    contrasts.loc[contrasts["set"] == "random", "finding"] = finding
+    contrasts.loc[contrasts["set"] == "random", ["finding", "nats_finding"]] = finding
+    contrasts.loc[contrasts["set"] == "random", "margin"] = 0.01
     contrasts.loc[contrasts["against"] == "plain", "reference"] = 0.75
     lines = [line for line in verdicts(tiny_run[1].books["ablation"], tables) if line.startswith("Under random sets")]
     assert lines
     assert all(words in line for line in lines)
     assert finding == "equivalent" or not any(": intact" in line for line in lines)
+
+
+def test_grammar_is_not_called_intact_where_margins_are_harmed(tiny_run: Run) -> None:
+    tables = {name: table.copy() for name, table in tiny_run[1].all.items()}
+    contrasts: pd.DataFrame = tables["contrasts"]
+    contrasts.loc[contrasts["set"] == "random", ["finding", "nats_finding"]] = ["equivalent", "harm"]
+    contrasts.loc[contrasts["set"] == "random", "difference_nats"] = -0.2
+    lines = [line for line in verdicts(tiny_run[1].books["ablation"], tables) if line.startswith("Under random sets")]
+    assert lines
+    assert all(": equivalent within" in line and "(harm)" in line and "intact" not in line for line in lines)
+
+
+def test_margins_that_cannot_be_judged_say_why(tiny_run: Run) -> None:
+    row = tiny_run[1].all["contrasts"].query("score == 'blimp'").iloc[0].copy()
+    row["finding"], row["nats_finding"], row["nats_reason"] = "undecided", "cannot be judged", "with 5 random sets"
+    assert claim(row).endswith(", margins cannot be judged (with 5 random sets)")
+    of_margins = harmed("key", "claim", "BLiMP", 0.05, row)[1]
+    assert (of_margins.answer, of_margins.reason) == ("cannot be judged", "with 5 random sets")
 
 
 def test_what_cannot_be_matched_is_said(tiny_run: Run) -> None:
@@ -100,19 +122,18 @@ def test_what_cannot_be_matched_is_said(tiny_run: Run) -> None:
     assert any(
         "cannot be matched (even the largest share stays below; nearest: the bottom 90%" in line for line in sentences
     )
-    share = part["matches"][0]["share"]
-    tables = {name: table.copy() for name, table in tiny_run[1].all.items()}
-    of_matched = (tables["contrasts"][["set", "against"]] == "matched").any(axis=1)
-    tables["contrasts"] = tables["contrasts"][~((tables["contrasts"]["share"] == share) & of_matched)]
-    answers = [
-        claim
-        for claim in claims(replace(tiny_run[1].books["ablation"], part=part), tables)
-        if claim.share == share and claim.key in ("matched", "intact")
-    ]
+    share = part["matches"][1]["share"]  # here the search ended with a nearest set
+    book = replace(tiny_run[1].books["ablation"], part=part)
+    tables = AblationTables(book).make()
+    summary, contrasts = (tables[name][tables[name]["share"] == share] for name in ("summary", "contrasts"))
+    assert "nearest" in set(summary["role"])
+    assert not (contrasts[["set", "against"]] == "matched").any(axis=None)
+    assert not any("intact" in line and "matched" in line for line in verdicts(book, tables))
+    answers = [one for one in claims(book, tables) if one.share == share and one.key in ("matched", "intact")]
     assert {claim.of for claim in answers} == {"BLiMP", "BLiMP, margins", "TSE", "TSE, margins"}
     assert len(answers) == 8
     assert {claim.answer for claim in answers} == {"cannot be judged"}
-    assert {claim.reason for claim in answers} == {"no matched control: even the largest share stays below"}
+    assert all(one.reason.startswith("no matched control: even the largest share, ") for one in answers)
 
 
 def test_a_relu_model_is_said_to_be_one_and_its_scores_are_compared(tiny_run: Run) -> None:

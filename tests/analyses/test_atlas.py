@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt  # rich brings it along
 from negspace.analyses.atlas.analysis import fit_and_drive
 from negspace.analyses.atlas.columns import TABLES
 from negspace.analyses.atlas.pages import escape, mark_spaces
-from negspace.analyses.atlas.tables import said
+from negspace.analyses.atlas.tables import alone_in_words, said
 from negspace.experiment.chosen import spread
 from negspace.experiment.config import configure
 from negspace.experiment.passages import Passages, make_passages
@@ -23,10 +23,12 @@ from negspace.models.load import load, wrap
 from negspace.models.model import Model
 from negspace.neurons.neuronset import NeuronSet
 from negspace.reference import text_path
+from negspace.report.details import details
 from negspace.runs.store import Store
 from negspace.score.pairs import minimal_pairs
 from negspace.significance import correct
 from negspace.stats.readings import batches_of, readings
+from negspace.study.reading import read_run
 from negspace.study.run import run_study
 from negspace.study.tables import Tables
 from zoo import build, tokenizer
@@ -189,7 +191,56 @@ def test_alone_equals_scores_under_the_intervention(
         here = before.items["phenomenon"] == row.group
         assert row.margin == pytest.approx(margin[here].mean(), abs=1e-5)
         assert row.accuracy == pytest.approx((after.items["outcome"][here] == "right").mean())
-    assert first["hurts"] == table[table["name"] == first["name"]].iloc[0]["group"]
+    mine = table[table["name"] == first["name"]]
+    judged = mine[mine["margin_p"].notna()]
+    assert set(judged["suite"]) == {"blimp"}  # four pairs of a construction are too few
+    assert first["hurts"] == judged.iloc[0]["group"]
+    assert judged["margin"].is_monotonic_increasing
+
+
+def test_findings_on_a_neuron_alone_follow_from_its_corrected_p_values(run: tuple[Path, Tables]) -> None:
+    table = run[1]["atlas_alone"]
+    for prefix, change in (("", "change"), ("margin_", "margin")):
+        for _, rows in table.groupby(["name", "suite"]):
+            expected = correct(rows[f"{prefix}p"].to_numpy(np.float64)).p
+            assert np.allclose(rows[f"{prefix}p_holm"], expected, equal_nan=True)
+        for _, row in table.iterrows():
+            p = row[f"{prefix}p_holm"]
+            shown = "undecided" if p > 0.05 else "harm" if row[change] < 0 else "gain"
+            assert row[f"{prefix}finding"] == ("cannot be judged" if np.isnan(p) else shown)
+            assert (row[f"{prefix}reason"] != "") == np.isnan(p)
+
+
+def test_what_ablation_alone_does_is_said_as_far_as_it_is_shown(run: tuple[Path, Tables]) -> None:
+    table = run[1]["atlas_alone"]
+    lines = [line for line in run[1].sentences("atlas") if "ablated alone" in line]
+    pages = details(read_run(run[0])).pages
+    for name, line in zip(table["name"].unique(), lines, strict=True):
+        rows = table[table["name"] == name]
+        assert line == f"{name} ablated alone (zero_negative): {alone_in_words(rows)}."
+        assert f"Ablated alone: {alone_in_words(rows)}." in pages[name]["texts"]
+    rows = table[table["name"] == table["name"].iloc[0]]
+    ends = {"margin_low": rows["margin"] - 0.1, "margin_high": rows["margin"] + 0.1, "margin_p_holm": 0.6}
+    shown = rows.assign(margin_finding="undecided", **ends)
+    first = shown.iloc[0]
+    line = alone_in_words(shown)
+    assert line.startswith(f"undecided in {first['group']}, where the judged change of the margin")
+    assert f"is lowest: {first['margin']:+.3f} nats [{first['margin_low']:+.3f}, " in line
+    assert f"Holm-corrected p = 0.600; harm in 0 of {len(rows)} groups; accuracy in {first['group']}: " in line
+    # Harm is said of the group where it is shown, not of that of the lowest estimate.
+    last = [*["undecided"] * (len(rows) - 1), "harm"]
+    harmed = alone_in_words(shown.assign(margin_finding=last, margin=-0.2, margin_p_holm=1e-4))
+    assert harmed.startswith(f"harm in {rows.iloc[-1]['group']}, where the margin of good over bad sentences falls: ")
+    assert f"-0.200 nats [{shown.iloc[-1]['margin_low']:+.3f}, " in harmed
+    assert "p < 0.001" in harmed
+    nothing = {"margin_low": np.nan, "margin_high": np.nan, "margin_p_holm": np.nan}
+    unjudged = rows.assign(margin_finding="cannot be judged", margin_reason="only 3 pairs; add pairs", **nothing)
+    said_of = alone_in_words(unjudged)
+    assert said_of.startswith("on the margin of good over bad sentences cannot be judged (only 3 pairs; add pairs); ")
+    gained = alone_in_words(shown.assign(margin_finding="gain", margin=0.2))
+    assert gained.startswith("gain in ")
+    assert not any("nan" in text for text in (*lines, line, harmed, said_of, gained))
+    assert not any("falls" in text for text in (line, said_of, gained))
 
 
 def test_contrasts(run: tuple[Path, Tables]) -> None:

@@ -13,6 +13,7 @@ from transformers import AutoTokenizer
 
 from negspace import reference
 from negspace.analyses.controls.analysis import Controls
+from negspace.analyses.controls.tables import sentences
 from negspace.analyses.dose.axis import EQUAL
 from negspace.analyses.dose.figures import figures
 from negspace.controls import residual_change
@@ -151,7 +152,7 @@ def test_scores_agree_with_the_main_study_and_are_not_computed_twice(made, tiny_
     drawn = summary[(summary["role"] == "random") & (summary["seed"] < 5)]
     mean = np.exp(np.log(drawn["perplexity"]).mean())
     assert table.loc[("random", "perplexity"), "value"] == pytest.approx(mean)
-    matched = summary[summary["role"] == "matched"]
+    matched = summary[summary["role"] == "nearest"]  # none matches in the tiny model
     assert ("perplexity", "perplexity") in table.index
     assert table.loc[("perplexity", "perplexity"), "value"] == matched["perplexity"].iloc[0]
     contrast = table.loc[("other_side", "perplexity")]
@@ -223,9 +224,28 @@ def test_on_a_relu_model_nothing_happens_and_it_is_said(tiny_fields, tmp_path):
     assert (unchanged.loc[unchanged["score"] != "perplexity", "change"] == 0).all()
     assert (tables["controls_layers"].query("intervention == 'zero_negative'")["residual"] == 0).all()
     said = tables.sentences("controls")
-    assert any("no signal below zero" in sentence for sentence in said)
+    assert said[-1] == (
+        "There is no signal below zero in this model for zeroing negatives to remove; of other interventions this says "
+        "nothing."
+    )
+    # Where the check fails, nothing is said to follow from it.
+    failed = {**tables.by_analysis["controls"], "noop": noop.assign(same=[True, False, True], differing=[0, 3, 0])}
+    lines = sentences(tables.books["controls"], failed)
+    assert any("changes 3 of " in line for line in lines)
+    assert not any("no signal below zero" in line for line in lines)
     notes = json.loads((tmp_path / "run" / "run.json").read_text())["notes"]
     assert sum("changes nothing, or too little" in note for note in notes) == 4
+
+
+def test_on_a_relu_model_zeroing_positives_is_not_said_to_be_nothing(tiny_fields, tmp_path):
+    model = _zoo("opt", tiny_fields)
+    fields = {**tiny_fields, "model": "tiny-opt", "window": 32, "shares": [0.2], "zero": "positive", "tse": []}
+    tables = run_study(_configure(fields, ablation=False, controls=["count"]), tmp_path / "run", model=model)
+    assert tables["noop"]["same"].all()
+    assert (tables["controls"].query("score == 'perplexity'")["change"] != 1).all()
+    said = tables.sentences("controls")
+    assert any("zeroing negatives is a no-op, bit for bit" in sentence for sentence in said)
+    assert not any("no signal below zero" in sentence or "null" in sentence for sentence in said)
 
 
 def test_a_model_for_the_no_op_control_that_is_none(tiny_fields, tmp_path):

@@ -12,7 +12,7 @@ import torch
 from scipy.spatial.distance import cdist
 
 from negspace.analyses.differentiation.analysis import differentiate
-from negspace.analyses.differentiation.tables import TABLES, _against_random, _permuted
+from negspace.analyses.differentiation.tables import TABLES, _against_random, _permuted, _summary, sentences
 from negspace.experiment.config import configure
 from negspace.experiment.passages import Passages, make_passages
 from negspace.models.load import load, wrap
@@ -239,3 +239,58 @@ def test_permutation_within_layers() -> None:
     shifted = level + rng.normal(size=40) + np.repeat([2.0, 0.0], 20)
     assert _permuted(shifted[:20], shifted[20:], layers, 0) < 0.001
     assert _permuted(np.ones(20), np.ones(20), layers, 0) == 1
+
+
+def _layers(run: tuple[Path, Tables], up: int, down: int) -> tuple[pd.DataFrame, str]:
+    """Neurons of which those of a layer agree: more selected than matched pairs are NN in some layers, fewer in others.
+
+    Returns:
+        The table, and the sentence on such pairs.
+    """
+    names = [(f"{layer}.{n}", layer) for layer in range(up + down) for n in range(8)]
+    neurons = pd.DataFrame(names, columns=["name", "layer"]).assign(set="top", seed=None)
+    rows = [
+        {"name": name, "kind": kind, "rank": rank, "sign": "NN" if (kind == "selected") == (layer < up) else "PP"}
+        for name, layer in zip(neurons["name"], neurons["layer"], strict=True)
+        for kind in ("selected", "matched")
+        for rank in range(1, 5)
+    ]
+    words = dict.fromkeys(("upos_first", "upos_second", "dep_first", "dep_second"), "")
+    table = TABLES["differentiation"].of(
+        _summary(neurons, pd.DataFrame(rows).assign(**words), {"level": 0.95, "draws": 200, "seed": 0})
+    )
+    tables = {**run[1].by_analysis["differentiation"], "differentiation": table}
+    return table.set_index("measure"), sentences(run[1].books["differentiation"], tables)[1]
+
+
+def test_against_matched_pairs_layers_are_the_units(run: tuple[Path, Tables]) -> None:
+    """Eight neurons of a layer that choose among the same pairs are not eight votes."""
+    table, said = _layers(run, 7, 3)
+    row = table.loc["nn"]
+    assert row["p_holm"] < 0.01
+    assert row["low"] > 0
+    assert row["p_layers"] == pytest.approx(2 * sum((1, 10, 45, 120)) / 2**10)
+    assert row["p_layers_holm"] == 1
+    assert said.startswith("Pairs with both pre-activations below zero: against matched pairs undecided, 70.0% beside ")
+    assert "Holm-corrected p = 1.000 over 10 layers)" in said
+    table, said = _layers(run, 10, 0)
+    assert table.loc["nn", "p_layers_holm"] == pytest.approx(3 * 2 / 2**10)
+    assert table.loc["nn", "layers"] == 10
+    assert "against matched pairs more, 100.0% beside 0.0% (+100.0 points " in said
+    assert "Holm-corrected p = 0.006 over 10 layers)" in said
+
+
+def test_few_layers_cannot_be_judged_over(run: tuple[Path, Tables]) -> None:
+    # Six layers that agree give p = 0.031, three times that with three measures.
+    table, said = _layers(run, 6, 0)
+    assert table.loc["nn", "p_holm"] < 0.001
+    assert table.loc["nn", "p_layers_holm"] > 0.05
+    assert said == (
+        "Pairs with both pre-activations below zero: against matched pairs cannot be judged (6 layers; sign flips over "
+        "layers need 7); in these layers' neurons alone 100.0% beside 0.0% (+100.0 points [+100.0, +100.0])."
+    )
+    assert _layers(run, 7, 0)[0].loc["nn", "p_layers_holm"] <= 0.05
+    assert _layers(run, 1, 0)[0].loc["nn", "reason"] == "1 layer; sign flips over layers need 7"
+    lines = run[1].sentences("differentiation")[1:]  # two layers
+    assert lines
+    assert all("against matched pairs cannot be judged (2 layers; " in line for line in lines)

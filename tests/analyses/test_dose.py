@@ -15,6 +15,7 @@ import zoo
 from negspace.analyses.dose.analysis import Dose, DoseSettings
 from negspace.analyses.dose.columns import QUESTIONS
 from negspace.analyses.dose.tables import answer, doubling
+from negspace.analyses.dose.words import sentences
 from negspace.errors import StudyError
 from negspace.experiment.condition import with_means
 from negspace.experiment.config import configure
@@ -150,6 +151,12 @@ def test_the_random_mean_is_over_the_sets(run: Run) -> None:
     assert contrast["below"] + contrast["above"] == 2
 
 
+def test_random_sets_under_two_interventions_are_the_same_sets(run: Run) -> None:
+    rows = where(run[1]["sign_or_magnitude"], set="random mean", score="perplexity", second="negative_mean")
+    # The sets are paired: no set that was not drawn is spoken of, which would take 19.
+    assert set(rows["reason"]) == {"cannot be judged with 2 random sets; draw 5 or more"}
+
+
 def test_tables_are_as_documented(run: Run) -> None:
     for name, columns in ((name, table.names) for name, table in Dose.schema.items()):
         table = pd.read_parquet(run[0] / "tables" / f"{name}.parquet")
@@ -181,6 +188,8 @@ def test_the_damage_axis_passes_through_the_doses(run: Run) -> None:
         assert list(nats) == pytest.approx([by_ratio[ratio] for ratio in sorted(by_ratio)])
     start = axis[~axis["dose"] & (axis["ratio"] == 1)]
     assert (start[["change", "low", "high"]] == 0).all(axis=None)
+    few = axis[~axis["dose"] & (axis["ratio"] > 1) & (axis["set"] == "random")]
+    assert few[["low", "high"]].isna().all(axis=None), "too few random sets for a band"
     contrasts = run[1]["damage_axis_contrasts"]
     assert len(contrasts) == 2 * 2 * 2
     random = where(contrasts, against="random")
@@ -188,6 +197,52 @@ def test_the_damage_axis_passes_through_the_doses(run: Run) -> None:
     assert random["difference"].isna().all()
     assert any("at equal perplexity, top against bottom sets" in line for line in run[1].sentences("dose"))
     assert {claim.key for claim in run[1].claims()} >= {"damage"}
+
+
+def test_where_text_cannot_be_judged_no_doubling_is_said(fields: dict[str, Any], tmp_path: Path) -> None:
+    settings = {"shares": [0.1, 1.0], "sets": ["top"], "interventions": []}
+    given = {**fields, "perplexity_windows": 2, "blimp": [], "tse": [], "analyses": {"dose": settings}}
+    tables = run_study(configure(given), tmp_path / "run")
+    assert tables["dose_thresholds"]["doubling"].notna().all()
+    assert tables.sentences("dose") == [
+        "Perplexity, top, zero_negative: cannot be judged (only 2 windows; add windows: 8 are needed)."
+    ]
+
+
+def _said(run: Run, begin: str, **changed: dict[str, Any]) -> str:
+    """The sentence with that beginning, where rows of BLiMP have other values in some tables."""
+    tables = dict(run[1].by_analysis["dose"])
+    for name, values in changed.items():
+        table = tables[name]
+        here = table["score"] == "blimp"
+        tables[name] = table.assign(**{
+            column: table[column].mask(here, value(table) if callable(value) else value)
+            for column, value in values.items()
+        })  # fmt: skip
+    (line,) = [line for line in sentences(run[1].books["dose"], tables) if line.startswith(begin)]
+    return line
+
+
+def test_pairs_are_told_by_accuracy_and_by_margins(run: Run) -> None:
+    """Margins show what accuracy at a floor, or of few pairs, does not."""
+    by_share = {"nats_finding": lambda table: np.where(table["share"] > 0.1, "harm", "undecided")}
+    begin = "BLiMP, top, zero_negative: "
+    assert _said(run, begin).endswith("; by margins the same.")
+    unseen = {"finding": "undecided", **by_share}
+    assert _said(run, begin, dose=unseen) == (
+        f"{begin}no harm is shown at any tested share; by margins harm is first shown at 30% (38 neurons)."
+    )
+    begin = "BLiMP, zero_negative: the top set against random sets"
+    assert _said(run, begin).startswith(f"{begin} at 2 different shares: cannot be judged")
+    assert _said(run, begin, dose_contrasts=unseen) == (
+        f"{begin} at 2 different shares: more harm at no share and less at no share; by margins more harm at 30% and "
+        "less at no share."
+    )
+    begin = "Sign or magnitude, top 30%, BLiMP: "
+    assert _said(run, begin).startswith(f"{begin}cannot be judged; by margins cannot be judged (sign lost ")
+    lost = {"nats_finding": lambda table: np.where(table["first"] == "sign_flip", "harm", "undecided")}
+    said = _said(run, begin, sign_or_magnitude=lost)
+    assert said.startswith(f"{begin}cannot be judged; by margins sign more than magnitude (sign lost ")
 
 
 def test_curves_alone(fields: dict[str, Any], run: Run) -> None:

@@ -13,6 +13,7 @@ import pytest
 import negspace as ns
 import zoo
 from negspace.analyses.layers.analysis import LayersAnalysis, LayersSettings, changes_of, group_layers
+from negspace.analyses.layers.figures import figures
 from negspace.analyses.layers.tables import TABLES
 from negspace.errors import SelectionError, StudyError
 from negspace.experiment.config import configure
@@ -20,8 +21,10 @@ from negspace.experiment.lab import Lab
 from negspace.experiment.workbench import Workbench
 from negspace.models.load import wrap
 from negspace.models.model import Model
+from negspace.report.export import write_figures
 from negspace.runs.store import Store
 from negspace.significance import Nesting, compare, correct
+from negspace.study.reading import read_run
 from negspace.study.registry import sections
 from negspace.study.run import run_study
 from negspace.study.tables import Tables
@@ -248,6 +251,85 @@ def test_what_it_found_is_said(run: Run) -> None:
         for start in (", each group of layers alone:", ": the first group (layer 0)", ", cumulatively:", ", alone:"):
             assert sum(sentence.startswith(score + start) for sentence in said) == 1
     assert any(sentence.startswith("BLiMP by phenomenon, each group of layers alone:") for sentence in said)
+
+
+@pytest.fixture(scope="module")
+def judged(fields: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run with enough pairs to judge, of a model of which the paper gives a number on NPI licensing. The good
+    sentence of a pair is the one that loses more when layer 0 is ablated."""
+    folder, name = tmp_path_factory.mktemp("judged"), "Llama-3.1-8B"
+    model = wrap(zoo.build("llama", scale=2.0, num_hidden_layers=4), zoo.tokenizer(), name)
+    first = ns.scan(model, fields["text"], window=32, windows=20, md_pairs=64).top(0.9).restrict([0])
+    terms = {f"u{number}": ("agreement", "binding")[number % 2] for number in range(6)}
+    for place, paradigm in enumerate((*terms, "npi_across_anim", "npi_across_inanim")):
+        path = folder / ("blimp" if paradigm in terms else "tse") / f"{paradigm}.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        about = {"UID": paradigm, "linguistics_term": terms.get(paradigm), "field": "syntax"}
+        about = about if paradigm in terms else {"construction": paradigm}
+        pairs = [[f"w{a} w{a + 9} w5 .", f"w{a} w{a + 12 + place} w5 ."] for a in range(3, 63)]
+
+        def write(pairs: list[list[str]], path: Path = path, about: dict[str, Any] = about) -> None:
+            rows = [{"sentence_good": good, "sentence_bad": bad, **about} for good, bad in pairs]
+            path.write_text("\n".join(map(json.dumps, rows)))
+
+        write(pairs)
+        plain = ns.minimal_pairs(model, [path]).items
+        with ns.intervene(model, first, zero="negative"):
+            items = ns.minimal_pairs(model, [path]).items
+        gained = (items["good"] - items["bad"]) > (plain["good"] - plain["bad"])
+        write([pair[::-1] if turn else pair for pair, turn in zip(pairs, gained, strict=True)])
+    suites = {suite: [str(folder / suite)] for suite in ("blimp", "tse")}
+    study = configure({**fields, **suites, "model": name, "random": 0, "analyses": {"layers": {"share": 0.9}}})
+    return folder / "run", run_study(study, folder / "run", model=model)
+
+
+def test_margins_are_said_beside_accuracy(judged: Run) -> None:
+    said = judged[1].sentences("layers")
+    for start in (", each group of layers alone:", ": the first group (layer 0)", ", cumulatively:"):
+        assert sum(line.startswith(f"BLiMP, margins{start}") for line in said) == 1
+    alone = where(judged[1]["layers"], set="top", family="alone", score="blimp")
+    harmed = where(alone, nats_finding="harm")
+    worst = harmed.loc[harmed["change_nats"].idxmin()]
+    lost = f"{worst['change_nats']:+.3f} nats [{worst['change_nats_low']:+.3f}, {worst['change_nats_high']:+.3f}]"
+    words = f"harm in {len(harmed)} of 4, most in layer {worst['layers']} ({lost})"
+    assert any(line.startswith(f"BLiMP, margins, each group of layers alone: {words}") for line in said)
+    groups = where(judged[1]["layers_by_group"], set="top", family="alone", score="blimp", nats_finding="harm")
+    worst = groups.loc[groups["change_nats"].idxmin()]
+    words = f"harm for {groups['group'].nunique()} of 2 phenomena, most for {worst['group']} in layer {worst['layers']}"
+    words += f" ({worst['change_nats']:+.3f} nats"
+    assert any(line.startswith(f"BLiMP, margins by phenomenon, each group of layers alone: {words}") for line in said)
+
+
+def test_that_the_first_layers_matter_most_is_asked_of_margins_too(judged: Run) -> None:
+    claims = {claim.of: claim for claim in judged[1].claims_of("layers")}
+    assert list(claims) == ["text", "BLiMP", "BLiMP, margins", "TSE", "TSE, margins"]
+    first = where(judged[1]["layers"], set="top", family="alone", score="blimp", last_layer=0).iloc[0]
+    others = where(judged[1]["layers_contrasts"], score="blimp", against="first group")
+    less, more = (int((others["nats_finding"] == finding).sum()) for finding in ("gain", "harm"))
+    claim = claims["BLiMP, margins"]
+    assert (claim.scale, claim.finding) == ("nats", f"more harm than {less} of 3 and less than {more}")
+    assert (claim.answer, less) == ("holds", 3)
+    ends = ("change_nats", "change_nats_low", "change_nats_high")
+    assert (claim.estimate, claim.low, claim.high) == tuple(first[name] for name in ends)
+    assert claims["TSE, margins"].answer == "cannot be judged"
+
+
+def test_npi_licensing_has_intervals_and_margins(judged: Run, tmp_path: Path) -> None:
+    run = read_run(judged[0])
+    (figure,) = (figure for figure in figures(run) if figure.name.startswith("layers_npi"))
+    assert [panel.y.label for panel in figure.panels] == ["change in % right (points)", "change of the margin (nats)"]
+    assert [any(line.paper for line in panel.references) for panel in figure.panels] == [True, False]
+    rows = where(judged[1]["layers_by_group"], score="tse", family="alone", set="top")
+    columns = (("change", "low", "high"), ("change_nats", "change_nats_low", "change_nats_high"))
+    for panel, names, unit in zip(figure.panels, columns, (100, 1), strict=True):
+        mean, *each = panel.series
+        assert mean.y.tolist() == pytest.approx((rows.groupby("last_layer")[names[0]].mean() * unit).tolist())
+        assert [series.name for series in each] == ["npi_across_anim", "npi_across_inanim"]
+        for series in each:
+            own = where(rows, group=series.name)[list(names)].to_numpy(float) * unit
+            np.testing.assert_allclose(np.column_stack([series.y, series.low, series.high]), own)
+    assert np.isfinite(figure.panels[1].series[1].low).all()  # type: ignore[arg-type]
+    assert len(list(write_figures([run], tmp_path, ["svg", "png"], only=["layers_npi"]))) == 2
 
 
 def test_settings_choose_groups_families_and_sets(fields: dict[str, Any], model: Model, tmp_path: Path) -> None:

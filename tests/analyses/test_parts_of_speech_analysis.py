@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from negspace.analyses.parts_of_speech.analysis import PartsOfSpeechAnalysis, _aligned
 from negspace.analyses.parts_of_speech.excess import parts_of_speech
+from negspace.analyses.parts_of_speech.figures import figures
 from negspace.analyses.parts_of_speech.tables import SCAFFOLD
 from negspace.errors import TaggerError, TextError
 from negspace.experiment.config import Study, configure
@@ -23,6 +24,7 @@ from negspace.models.load import load, wrap
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.scan import Scan
 from negspace.significance import Nesting, compare_with_sets
+from negspace.study.reading import read_run
 from negspace.study.registry import sections
 from negspace.study.run import run_study, workbench
 from negspace.study.tables import Tables
@@ -138,6 +140,15 @@ def test_random_sets_are_a_sample(made):
     assert row["reason"] == found.reason
     assert row["contrast"] == pytest.approx(-found.estimate, nan_ok=True)
     assert (row["low"], row["high"]) == pytest.approx((-found.high, -found.low), nan_ok=True)
+
+
+def test_intervals_of_random_sets_are_said_to_be_of_those_drawn(made):
+    folder, _ = made
+    told = (folder / "tables" / "COLUMNS.md").read_text()
+    assert "interval and p hold for the sets that were ablated, not for other random sets" in told
+    assert "top against random: a prediction interval for a further random set" in told
+    for figure in figures(read_run(folder)):
+        assert "The intervals of random sets hold for the sets drawn, not for others." in figure.caption
 
 
 def test_scaffolding_against_the_rest(made):

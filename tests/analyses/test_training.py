@@ -6,6 +6,7 @@ import gc
 import shutil
 import weakref
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from negspace.analyses.training import cells as training_cells
 from negspace.analyses.training.analysis import Training
 from negspace.analyses.training.cells import dissimilarity
+from negspace.analyses.training.words import sentences
 from negspace.errors import StudyError
+from negspace.experiment.book import Book
 from negspace.experiment.config import Study, configure
 from negspace.intervention import intervene
 from negspace.models.load import load
@@ -217,6 +220,42 @@ def test_sentences_say_what_the_tables_say(first_run: tuple[Path, Tables, Loads]
     # On a straight way from noise there is no rank correlation that four checkpoints could show.
     assert sum("undecided" in one for one in said) >= 3
     assert all(" nan" not in one for one in said)
+
+
+def _said(run: tuple[Path, Tables, Loads], begin: str, book: Book | None = None, **tables: pd.DataFrame) -> str:
+    """The sentence with that beginning, where some tables are others."""
+    given = {**run[1].by_analysis["training"], **tables}
+    (line,) = [line for line in sentences(book or run[1].books["training"], given) if line.startswith(begin)]
+    return line
+
+
+def test_drift_is_judged_at_the_study_s_level_where_it_is_tested(first_run: tuple[Path, Tables, Loads]) -> None:
+    book, drift = first_run[1].books["training"], first_run[1]["training_drift"]
+    begin = "Input weights: "
+    turned = drift.assign(p_holm=0.1, difference_low=0.01, difference_high=0.03)
+    assert "more than others' in 0, less in 0 of 3 intervals" in _said(first_run, begin, training_drift=turned)
+    lenient = replace(book, study={**book.study, "alpha": 0.1})
+    assert "more than others' in 3, less in 0 of 3 " in _said(first_run, begin, lenient, training_drift=turned)
+    nothing = dict.fromkeys(("p", "p_holm", "difference", "difference_low", "difference_high"), np.nan)
+    none = _said(first_run, begin, training_drift=drift.assign(**nothing))
+    assert none.startswith("Input weights: whether the cohort's turn more than others' cannot be judged (")
+    last = turned.assign(**{name: turned[name].where(turned["step"] != 100) for name in nothing})
+    partly = _said(first_run, begin, lenient, training_drift=last)
+    assert "more than others' in 2, less in 0 of 3 intervals (1 cannot be judged) " in partly
+    assert partly.endswith("in the last one (step 100 to 1,000) it cannot be judged.")
+    assert "nan" not in none + partly
+
+
+def test_harm_is_counted_by_accuracy_and_by_margins(first_run: tuple[Path, Tables, Loads]) -> None:
+    training = first_run[1]["training"]
+    four = "at 0 of 4 checkpoints (4 cannot be judged)"  # pairs of two phenomena
+    begin = "BLiMP, ablating the fixed cohort: harm "
+    assert _said(first_run, begin).startswith(f"{begin}by accuracy {four} and by margins {four}; step 0: ")
+    later = (training["score"] == "blimp") & (training["step"] >= 100)
+    told = training.assign(nats_finding=training["nats_finding"].mask(later, "harm"))
+    said = _said(first_run, begin, training=told)
+    assert f"by accuracy {four} and by margins at 2 of 4 checkpoints (2 cannot be judged), first at step 100; " in said
+    assert "margins" not in _said(first_run, "Perplexity, ablating the fixed cohort: harm at ")
 
 
 def test_four_checkpoints_cannot_show_a_correlation(first_run: tuple[Path, Tables, Loads]) -> None:

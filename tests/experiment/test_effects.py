@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from negspace.experiment.book import Book
 from negspace.experiment.changes import CHANGE, DIFFERENCE, GROUP
@@ -61,7 +62,7 @@ class Made:
         if nll is not None:
             cells["perplexity"] = f"{name} text"
             self.records[cells["perplexity"]] = record(pd.DataFrame({"nll": nll}))
-        return Condition(name=name, cells=cells)
+        return Condition(name=name, cells=cells, **about)
 
 
 @pytest.fixture
@@ -130,6 +131,25 @@ def test_a_mean_stands_for_the_distribution_of_its_sets(rng: np.random.Generator
     assert own["change"] == compare_sets(right, (before > 0) * 1.0, nesting, scale="points").estimate
     few = made.effects.change(made.effects.mean(drawn[:2]), top, "blimp", DIFFERENCE)
     assert np.isnan(few["difference"])
+    assert few["reason"] == "cannot be judged with 2 random sets; draw 5 or more"
+
+
+def test_the_same_sets_under_two_interventions_are_contrasted_set_by_set(rng: np.random.Generator) -> None:
+    made = Made()
+    nll, first = rng.normal(3, 0.2, 12), rng.normal(0.5, 0.5, 6)
+    second = first + rng.normal(0.05, 0.01, 6)
+    drawn = made.effects.read(
+        [
+            made.condition(f"{name} {seed}", None, nll + shifts[seed], seed=seed)
+            for name, shifts in (("first", first), ("second", second))
+            for seed in range(6)
+        ]
+    )
+    before, after = made.effects.mean(drawn[:6]), made.effects.mean(drawn[6:])
+    row = made.effects.judged([made.effects.change(before, after, "perplexity", DIFFERENCE)], (), DIFFERENCE)[0]
+    assert row["difference"] == pytest.approx(np.exp(np.mean(second - first)))
+    assert (row["p"], row["finding"]) == (pytest.approx(stats.ttest_rel(second, first).pvalue), "harm")
+    few = made.effects.change(made.effects.mean(drawn[:2]), made.effects.mean(drawn[6:8]), "perplexity", DIFFERENCE)
     assert few["reason"] == "cannot be judged with 2 random sets; draw 5 or more"
 
 

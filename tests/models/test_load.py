@@ -191,7 +191,7 @@ def test_what_the_hub_answers_decides_the_advice(monkeypatch: pytest.MonkeyPatch
         def fail(*_: Any, kind: type[Exception] = kind, **__: Any) -> None:
             raise OSError("as transformers says it") from kind()
 
-        monkeypatch.setattr("negspace.models.load.cached_file", fail)
+        monkeypatch.setattr("negspace.models.locate.cached_file", fail)
         with pytest.raises(ModelError, match="as transformers says it") as caught:
             load("some/model", device="cpu")
         assert advice in caught.value.todo

@@ -89,6 +89,8 @@ def test_what_was_asked_and_with_what_is_said() -> None:
         "paper",
         "a note",
         "x86_64",
+        "95%; t over the highest level with enough units",
+        "where a column says bootstrap, 2,000 resamples",
     ):
         assert said in html, said
     assert "At the top 1%: perplexity harm against the plain model and random sets; BLiMP harm against" in html

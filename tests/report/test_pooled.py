@@ -70,3 +70,12 @@ def test_what_could_not_be_judged_in_a_model_is_left_out() -> None:
 def test_one_model_twice_is_refused() -> None:
     with pytest.raises(JudgementError, match="give each model once"):
         pooled([_run("a", -0.08), _run("a", -0.02)])
+
+
+def test_a_checkpoint_and_the_newest_of_the_same_model_are_one_run() -> None:
+    runs = [_run(label, -0.05) for label in "abc"]
+    early = {**runs[0].manifest["model"], "name": runs[1].manifest["model"]["name"], "revision": "step1000"}
+    runs[0] = replace(runs[0], manifest={**runs[0].manifest, "model": early})
+    table = pooled(runs)
+    assert len(table)
+    assert table["reason"].str.contains("checkpoints of one run").all()

@@ -32,6 +32,7 @@ def _tables(name: str = "top 1%", phenomenon: str = "agreement") -> Any:
         "ties": 2,
     }
     change = {"change": -0.1, "change_low": -0.2, "change_high": -0.05, "p": 0.01, "p_holm": 0.02, "finding": "harm"}
+    nats = {"change_nats": -0.3, "change_nats_low": -0.4, "change_nats_high": 0.2, "nats_finding": "undecided"}
     summary = pd.DataFrame(
         [
             {
@@ -52,7 +53,7 @@ def _tables(name: str = "top 1%", phenomenon: str = "agreement") -> Any:
     )
     group = pd.DataFrame(
         [
-            {"condition": condition, "role": role, "phenomenon": phenomenon, "pairs": 10, **suite, **change}
+            {"condition": condition, "role": role, "phenomenon": phenomenon, "pairs": 10, **suite, **change, **nats}
             for condition, role in (("baseline", "baseline"), (name, "top"))
         ]
     )
@@ -129,6 +130,18 @@ def test_detail_adds_contrasts_phenomena_and_sentences() -> None:
     text = _printed(_tables(), detail=True)
     for more in _DETAIL:
         assert more in text
+
+
+def test_detail_says_margins_beside_accuracy() -> None:
+    tables = _tables()
+    tables.all["contrasts"].loc[1, ["nats_finding", "nats_reason"]] = ["cannot be judged", "too few"]
+    tables.all["contrasts"].loc[1, ["difference_nats", "difference_nats_low", "difference_nats_high"]] = float("nan")
+    text = _printed(tables, detail=True)
+    contrasts, by_phenomenon = text[text.index("Contrasts on") :].split("BLiMP by phenomenon")
+    for part, said in ((contrasts, "harm, -0.300 [-0.400, -0.200]"), (by_phenomenon, "undecided, -0.300")):
+        assert "margins (nats)" in " ".join(part.split())
+        assert all(word in part for word in said.split()), part
+    assert "nan" not in contrasts
 
 
 def test_an_interval_that_excludes_no_change_beside_undecided_is_explained() -> None:

@@ -16,26 +16,49 @@ from negspace.report.summary import headline, main_share
 TEXT = "At the top 1%: perplexity harm against the plain model and random sets"
 
 
-def _with(findings: dict[str, str] | None = None, **manifest: Any) -> Run:
+def _with(findings: dict[str, str] | None = None, margins: dict[str, str] | None = None, **manifest: Any) -> Run:
     """A run in which the top set has other findings on BLiMP than harm, by what it is compared with."""
     part = ablation_part()
     contrasts = part.tables["contrasts"].copy()
-    for against, finding in (findings or {}).items():
-        contrasts.loc[(contrasts["against"] == against) & (contrasts["score"] == "blimp"), "finding"] = finding
+    for column, changed in (("finding", findings), ("nats_finding", margins)):
+        for against, finding in (changed or {}).items():
+            contrasts.loc[(contrasts["against"] == against) & (contrasts["score"] == "blimp"), column] = finding
     tables: dict[str, pd.DataFrame] = {**part.tables, "contrasts": contrasts}
     run = made_up(parts=(Part(part.name, part.title, tables, part.schema, part.sentences),))
     return replace(run, manifest={**run.manifest, **manifest})
 
 
 def test_findings_are_said_against_what_they_are() -> None:
-    assert headline(_with()) == (f"{TEXT}; BLiMP harm against the plain model, random sets and the matched set.")
-    assert headline(_with({"matched": "undecided"})) == (
-        f"{TEXT}; BLiMP harm against the plain model and random sets, undecided against the matched set."
+    assert headline(_with()) == (
+        f"{TEXT}; BLiMP harm against the plain model, random sets and the matched set (margins: the same)."
     )
-    assert headline(_with({"random": "cannot be judged", "plain": "gain"})) == (
+    assert headline(_with({"matched": "undecided"}, {"matched": "undecided"})) == (
+        f"{TEXT}; BLiMP harm against the plain model and random sets, undecided against the matched set (margins: the "
+        "same)."
+    )
+    assert headline(_with({"random": "cannot be judged", "plain": "gain"}, {"matched": "gain"})) == (
         f"{TEXT}; BLiMP gain against the plain model, cannot be judged against random sets, harm against the "
-        "matched set."
+        "matched set (margins: harm against the plain model and random sets, gain against the matched set)."
     )
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({}, "harm, x 1.4000 [1.3800, 1.4200]"),
+        ({"finding": "undecided"}, "undecided, x 1.4000 [1.3800, 1.4200]"),
+        (
+            {"finding": "cannot be judged", "reason": "only 2 windows; add windows: 8 are needed"},
+            "cannot be judged (only 2 windows; add windows: 8 are needed)",
+        ),
+    ],
+)
+def test_without_pairs_the_finding_on_perplexity_is_said(told: dict[str, str], said: str) -> None:
+    run = _with()
+    contrasts = run.parts["ablation"].tables["contrasts"]
+    text = contrasts[contrasts["score"] == "perplexity"].assign(**told)
+    run.parts["ablation"].tables["contrasts"] = text  # type: ignore[index]
+    assert headline(run) == f"At the top 1%: perplexity {said}; no grammar was measured."
 
 
 def test_a_rectifying_model_is_called_a_no_op_and_a_difference_in_it_is_not_hidden() -> None:

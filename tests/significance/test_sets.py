@@ -114,6 +114,25 @@ def test_the_sets_mean_holds_for_other_sets() -> None:
     assert (share.margin, share.p_equivalent) == pytest.approx((0.2, made.p_equivalent))
 
 
+def test_the_same_sets_under_two_interventions_are_compared_set_by_set() -> None:
+    rng = np.random.default_rng(8)
+    plain, first = rng.normal(3, 0.3, 40), rng.normal(0.1, 1, 8)
+    second = first + rng.normal(0.05, 0.02, 8)
+    sets, others = plain + second[:, None], plain + first[:, None]
+    made = compare_sets(sets, others, WINDOWS, scale="log ratio")
+    expected = stats.ttest_rel(second, first)
+    assert (made.estimate, made.p) == pytest.approx((np.mean(second - first), expected.pvalue))
+    ends = expected.confidence_interval()
+    assert (made.low, made.high) == pytest.approx((ends.low, ends.high))
+    assert made.finding == "harm"  # although the sets differ by twenty times as much
+    assert compare_sets(sets, others.mean(axis=0), WINDOWS, scale="log ratio").finding == "undecided"
+    right = (rng.random((2, 8, 300)) < [[[0.9]], [[0.6]]]) * 1.0
+    lost = compare_sets(right[1], right[0], TASKS, scale="points")
+    assert (lost.estimate, lost.finding) == (pytest.approx(right[1].mean() - right[0].mean()), "harm")
+    with pytest.raises(ValueError, match="same sets"):
+        compare_sets(sets, others[:6], WINDOWS, scale="log ratio")
+
+
 @pytest.mark.parametrize(("sets", "differ", "loud"), [(5, 0.0, 1.0), (5, 1.0, 1.0), (8, 1.0, 3.0), (20, 3.0, 1.0)])
 def test_one_more_random_set_seldom_stands_out(sets: int, differ: float, loud: float) -> None:
     """The condition is a random set itself, perhaps noisier over items; at most 5% are found, and few are judged where

@@ -58,7 +58,7 @@ def calibrate(
         _show(made, rates)
         says = f"all {len(made)} verdicts are right" if not wrong else f"{wrong} of {len(made)} verdicts are wrong"
         if rates:
-            says += f"; {len(often) or 'none'} of {len(rates)} rates of false sentences is above its level"
+            says += f"; rates of false sentences above their level: {len(often)} of {len(rates)}"
         output().print(f"{says}; runs: {out}", markup=False, soft_wrap=True)
     if wrong or often:
         raise typer.Exit(WRONG)

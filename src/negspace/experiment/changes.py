@@ -112,6 +112,7 @@ class Changes:
             Column(f"{self.prefix}nats_se", float, "its standard error"),
             Column(f"{self.prefix}nats_p", float, "its p-value; p_holm's family includes it"),
             Column(f"{self.prefix}nats_finding", str, "finding on margins, corrected in the same family"),
+            Column(f"{self.prefix}nats_reason", str, "why margins cannot be judged, and what to add"),
         )
 
     def row(self, claim: Contrast) -> Row:

@@ -79,18 +79,18 @@ def harmed(
         intact: whether the claim is that nothing changes.
     """
     main: Scale = "ratio" if row["score"] == "perplexity" else "points"
-    scales: tuple[tuple[Scale, str, str, str, str, str], ...] = (
-        (main, of, "finding", "difference", "low", "high"),
-        ("nats", f"{of}, margins", "nats_finding", "difference_nats", "difference_nats_low", "difference_nats_high"),
+    scales: tuple[tuple[Scale, str, str, tuple[str, str, str]], ...] = (
+        (main, of, "", ("difference", "low", "high")),
+        ("nats", f"{of}, margins", "nats_", ("difference_nats", "difference_nats_low", "difference_nats_high")),
     )
     claims = []
-    for scale, called, told, *names in scales:
-        finding = row.get(told)
+    for scale, called, prefix, names in scales:
+        finding = row.get(f"{prefix}finding")
         if not isinstance(finding, str) or not finding:
             continue
         answer = answered(finding, intact=intact)
         if answer == "cannot be judged":
-            claims.append(Claim(key, claim, called, share, answer, finding, scale, reason=str(row["reason"])))
+            claims.append(Claim(key, claim, called, share, answer, finding, scale, reason=str(row[f"{prefix}reason"])))
             continue
         value, low, high = (float(row[name]) for name in names)
         claims.append(Claim(key, claim, called, share, answer, finding, scale, value, low, high))

@@ -164,7 +164,11 @@ class Effects:
                 continue
             margin = (margins or {}).get(scale)
             options: dict[str, Any] = {"scale": scale, "alpha": self.alpha, "within": within}
-            if before.members:
+            if before.members and after.members:
+                own, other = (_sets(entry, score, scale) for entry in (after, before))
+                assert _seeds(after, score) == _seeds(before, score)
+                claims[scale] = compare_sets(own, other, nesting, margin=margin, **options)
+            elif before.members:
                 claims[scale] = compare_with_sets(second, _sets(before, score, scale), nesting, **options)
             elif after.members:
                 sets = _sets(after, score, scale)
@@ -187,7 +191,8 @@ class Effects:
     ) -> Row:
         """The change from one condition to another on the same items, as columns; `judged` adds what it bears.
 
-        A mean over random sets stands for their distribution: see `compare_with_sets` and `compare_sets`.
+        A mean over random sets stands for their distribution: see `compare_with_sets` and `compare_sets`. Two means
+        must be over the same sets, which are contrasted set by set.
         """
         claims = self.claims(before, after, score, within=within, margins=margins)
         main = next(iter(claims.values()))
@@ -210,8 +215,9 @@ class Effects:
                 f"{columns.name}_nats_high": nats.high,
                 f"{columns.prefix}nats_se": nats.se,
                 f"{columns.prefix}nats_p": nats.p,
+                f"{columns.prefix}nats_reason": nats.reason,
             }
-        if sets := before.sets(score):
+        if (sets := before.sets(score)) and not after.members:
             value, levels = self.level(after, score), [self.level(member, score) for member in sets]
             row |= {
                 f"{columns.prefix}sets": len(sets),
@@ -302,3 +308,8 @@ def _sets(mean: Entry, score: str, scale: Scale) -> NDArray[np.float64]:
     """[sets, items] values of the sets behind a mean."""
     each = [member.scores[score].on(scale) for member in mean.sets(score)]
     return np.stack([values for values in each if values is not None])
+
+
+def _seeds(mean: Entry, score: str) -> list[int | None]:
+    """Seeds of these sets."""
+    return [member.about.seed for member in mean.sets(score)]

@@ -34,10 +34,12 @@ def claim(
     finding, on_margins = row[f"{prefix}finding"], row.get(f"{prefix}nats_finding")
     within = f" within {row[f'{prefix}margin'] * 100:.2f} points" if finding == "equivalent" else ""
     said = f"{finding}{within}, {amount(row['score'], row[name], *(row[end] for end in ends))}"
+    reason, on_margins_reason = str(row[f"{prefix}reason"]), row.get(f"{prefix}nats_reason")
     if finding == "cannot be judged":
-        said = unjudgeable(str(row[f"{prefix}reason"]))
-        if on_margins == finding:
-            return said
+        said = unjudgeable(reason)
+    if on_margins == "cannot be judged":
+        same = finding == on_margins and on_margins_reason in (reason, None)
+        return said if same else f"{said}, margins {unjudgeable(str(on_margins_reason))}"
     margin = row.get(f"{name}_nats")
     if margin is not None and np.isfinite(margin):
         around = between(row[f"{name}_nats_low"], row[f"{name}_nats_high"], nats)

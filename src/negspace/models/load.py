@@ -101,7 +101,7 @@ def _gathered(
 ) -> tuple[Any, Any, ModelSource]:
     """Module, tokenizer and source, with the adapters on the module."""
     chosen = [adapters.find(os.fspath(path)) for path in given]
-    own = adapters.infolder_of(name)
+    own = adapters.in_folder(name)
     try:
         loaded = _load(name, revision=revision, **options) if own is None else _base(own, options)
     except ModelError as error:

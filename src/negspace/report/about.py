@@ -37,7 +37,11 @@ def asked(run: Run) -> Rows:
             rows.append((name, f"{data[kind][0]}, {data[kind][2]:,} {'items' if kind == 'tasks' else 'pairs'}"))
     rows += [
         ("protocol", str(study.get("protocol", "")) if any(kind in data for kind in TITLES) else ""),
-        ("intervals", f"{run.level}; {study['draws']:,} resamples; p-values Holm-corrected"),
+        (
+            "intervals",
+            f"{run.level}; t over the highest level with enough units (phenomena, paradigms or pairs; windows); where "
+            f"a column says bootstrap, {study['draws']:,} resamples; p-values Holm-corrected",
+        ),
         ("seed", str(study["seed"])),
         ("plan", followed(m["plan"]) if m.get("plan") else ""),
         ("software", _software(run)),

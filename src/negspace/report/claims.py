@@ -51,8 +51,8 @@ def uncorrected(claims: Sequence[Claim]) -> str:
         nothing = 1.0 if claim.scale == "ratio" else 0.0
         if claim.answer == "undecided" and (claim.low > nothing or claim.high < nothing):
             return (
-                'Beside "undecided" an interval can exclude no change: intervals are not widened for the number of '
-                "tests, answers are corrected for it."
+                'Beside "undecided" an interval can lie wholly above or below no change: answers are corrected for the '
+                "number of tests, intervals are not widened for it."
             )
     return ""
 

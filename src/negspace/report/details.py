@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from negspace.analyses.atlas.figures import densities
+from negspace.analyses.atlas.tables import alone_in_words
 from negspace.experiment.chosen import KEY_COLUMNS
 from negspace.experiment.run import Run
 from negspace.report.views import plain, view
@@ -64,8 +65,8 @@ def _atlas(found: Details, run: Run) -> None:
     tables = {name: run.table(name) for name in columns}
     for _, about in atlas.iterrows():
         name = str(about["name"])
-        found.add(name, "texts", [text for text in (str(about["summary"]), _hurts(about)) if text])
         own = {key: table[table["name"] == name] for key, table in tables.items() if table is not None}
+        found.add(name, "texts", [text for text in (str(about["summary"]), _alone(own)) if text])
         if len(own.get("atlas_histograms", ())):
             made = densities(own["atlas_histograms"])
             modes = zip(*(json.loads(about[f"mode_{key}"]) for key in ("means", "weights")), strict=True)
@@ -90,13 +91,10 @@ def _atlas(found: Details, run: Run) -> None:
             found.say(name, [str(value) for value in lifted.sort_values("lift", ascending=False)["value"]])
 
 
-def _hurts(about: pd.Series) -> str:
-    """The phenomenon that suffers most when the neuron alone is ablated."""
-    if pd.isna(about["hurts"]) or not about["hurts"] or pd.isna(about["hurts_margin"]):
-        return ""
-    p = about["hurts_p_holm"]
-    said = "" if pd.isna(p) else f" (Holm-corrected p = {p:.2g})"
-    return f"Ablated alone, it lowers the margin most on {about['hurts']}: {about['hurts_margin']:+.4g} nats{said}."
+def _alone(tables: Mapping[str, pd.DataFrame]) -> str:
+    """The finding on the neuron ablated alone; empty where it was not."""
+    rows = tables.get("atlas_alone")
+    return "" if rows is None or rows.empty else f"Ablated alone: {alone_in_words(rows)}."
 
 
 def _context(row: pd.Series) -> dict[str, Any]:

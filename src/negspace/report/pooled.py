@@ -108,6 +108,7 @@ def _contrasts(row: pd.Series, alpha: float) -> list[tuple[Scale, Contrast]]:
     ]
     if isinstance(row["nats_finding"], str) and row["nats_finding"]:
         numbers = float(row["difference_nats"]), float(row["nats_se"])
+        reason = str(row["nats_reason"]) if row["nats_finding"] == "cannot be judged" else ""
         found.append(("nats", Contrast.told("nats", *numbers, row["nats_finding"], reason, alpha)))
     return found
 
@@ -119,9 +120,8 @@ def _items(run: Run, row: pd.Series) -> str:
 
 
 def _lineage(run: Run) -> str:
-    """Return the part of the name that revisions of one model share."""
-    model = run.manifest["model"]
-    return str(model["name"]) if model.get("revision") else ""
+    """Return the part of the name that revisions of one model share; one that names none is its newest."""
+    return str(run.manifest["model"]["name"])
 
 
 def _row(found: Pooled) -> dict[str, object]:

@@ -9,7 +9,7 @@ import pandas as pd
 from negspace.analyses.ablation.dissociation import verdict
 from negspace.analyses.ablation.words import AGAINST
 from negspace.experiment.run import Run
-from negspace.experiment.words import percent, ratio
+from negspace.experiment.words import claim, percent
 from negspace.text.suites import TITLES
 
 _CLAIM = 0.01
@@ -32,7 +32,7 @@ def headline(run: Run) -> str:
     where = f"At the top {percent(share)}"
     if not suites:
         row = here[here["against"] == "plain"].iloc[0]
-        return f"{where}, perplexity is multiplied by {ratio(row['difference'])}; no grammar was measured."
+        return f"{where}: perplexity {claim(row)}; no grammar was measured."
     # Perplexity against the matched set is left out: the two are chosen to be equal.
     text = here[(here["score"] == "perplexity") & (here["against"] != "matched")]
     parts = [("perplexity", text), *((TITLES[suite], here[here["score"] == suite]) for suite in suites)]
@@ -53,10 +53,17 @@ def main_share(run: Run) -> float | None:
 
 
 def _findings(rows: pd.DataFrame) -> str:
-    """Findings in words: "harm against the plain model and random sets, undecided against the matched set"."""
+    """Findings in words, those on margins in brackets: "harm against the plain model (margins: the same)"."""
+    said = _by_finding(rows, "finding")
+    margins = _by_finding(rows, "nats_finding") if "nats_finding" in rows else ""
+    return said if not margins else f"{said} (margins: {'the same' if margins == said else margins})"
+
+
+def _by_finding(rows: pd.DataFrame, column: str) -> str:
+    """Findings of a column in words: "harm against the plain model and random sets"; empty without any."""
     by_finding: dict[str, list[str]] = {}
-    for _, row in rows.iterrows():
-        by_finding.setdefault(str(row["finding"]), []).append(AGAINST[row["against"]])
+    for _, row in rows[rows[column].notna()].iterrows():
+        by_finding.setdefault(str(row[column]), []).append(AGAINST[row["against"]])
     return ", ".join(f"{finding} against {_several(against)}" for finding, against in by_finding.items())
 
 

@@ -185,9 +185,10 @@ def _contrasts(contrasts: pd.DataFrame) -> Table:
                 _ratios(row["low"], row["high"]) if is_ratio else _range(row["low"] * 100, row["high"] * 100, "+.2f"),
                 _p(row["p_holm"]),
                 row["finding"],
+                _margins(row, "difference"),
             )
         )
-    headings = ["set", "score", "against", "difference", "interval", "p", "finding"]
+    headings = ["set", "score", "against", "difference", "interval", "p", "finding", "margins (nats)"]
     return rows("Contrasts on the same items, judged together", _right(headings, left=3), body)
 
 
@@ -252,11 +253,22 @@ def _groups(table: pd.DataFrame, kind: str) -> Table:
             _range(row["change_low"] * 100, row["change_high"] * 100, "+.1f"),
             _p(row["p_holm"]),
             row["finding"],
+            _margins(row, "change"),
         )
         for _, row in shown.iterrows()
     ]
     headings = ["condition", column, "pairs", "baseline", "% right", "change", "interval", "p", "finding"]
+    headings.append("margins (nats)")
     return rows(f"{TITLES[kind]} by {column}", _right(headings, left=2), body)
+
+
+def _margins(row: pd.Series, name: str) -> str:
+    """The finding on margins with its change and interval: "harm, -0.300 [-0.400, -0.200]"; empty without margins."""
+    if not isinstance(row["nats_finding"], str):
+        return ""
+    value, low, high = (row[f"{name}_nats{end}"] for end in ("", "_low", "_high"))
+    interval = _range(low, high, "+.3f")
+    return f"{row['nats_finding']}, {value:+.3f} {interval}" if interval else row["nats_finding"]
 
 
 def _right(headings: Sequence[str], left: int = 1) -> list[tuple[str, str]]:

@@ -58,11 +58,13 @@ class Doses:
     """The same under the control."""
     tolerance: float
     """Largest mismatch of the two perplexities that counts as equal, as a share of the top set's."""
+    matched: bool = True
+    """False where the search for the control says that it found none of equal dose."""
 
     @property
     def equal(self) -> bool:
-        """True if the control's perplexity is the top set's within the tolerance."""
-        return abs(float(np.expm1(self.control - self.top))) <= self.tolerance
+        """True if the control is matched, its perplexity the top set's within the tolerance."""
+        return self.matched and abs(float(np.expm1(self.control - self.top))) <= self.tolerance
 
 
 @dataclass(frozen=True)

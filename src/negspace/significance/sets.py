@@ -92,20 +92,27 @@ def compare_sets(
 
     Args:
         sets: [R, items] values under each random set.
-        reference: [items] values under the reference.
+        reference: [items] values under the reference; or [R, items], those of the same sets under another intervention,
+            in the same order: the difference is then taken set by set.
         nesting, scale, alpha, margin, within: as for `compare`.
 
     Returns:
         "cannot be judged" with fewer than `FEWEST` sets.
+
+    Raises:
+        ValueError: as for `compare`; also for a reference of other than R sets.
     """
-    drawn = _drawn(sets)
-    difference = subtract(drawn.mean(axis=0), reference, scale)
+    drawn, other = _drawn(sets), np.asarray(reference, np.float64)
+    if other.ndim > 1 and other.shape != drawn.shape:
+        raise ValueError(f"need the same sets in both conditions, got {drawn.shape} and {other.shape}")
+    each = subtract(drawn, other, scale)
+    difference = each.mean(axis=0)
     if (few := too_few(len(drawn), FEWEST)) is not None:
         return conclude(few, scale, alpha)
     found = mean(grouped(difference, nesting, outcomes=scale == "points"), within=within)
     if isinstance(found, Shortfall):
         return conclude(found, scale, alpha)
-    values, noise = set_means(drawn, nesting, within)
+    values, noise = set_means(each, nesting, within)
     joined, _ = _join(found, values, noise, 1 / len(values))
     more = max(0.0, joined.variance - found.variance)
     return conclude(joined, scale, alpha, equivalence(margin, difference, nesting, scale, joined, within, more))

@@ -153,8 +153,7 @@ def choose(study: Study, model: Model | None = None) -> tuple[Budget, Model]:
         tokens *= 0.98 * tokens / exact
     made = Study.model_validate(study.model_dump() | best)
     contrasts = costs.contrasts(best, rate)
-    tests = len(contrasts) * len(study.shares)
-    return Budget(made, best, costs.exactly(best) / rate, rate, contrasts, tests), bench.model
+    return Budget(made, best, costs.exactly(best) / rate, rate, contrasts, costs.tests(best)), bench.model
 
 
 class _Costs:
@@ -231,10 +230,8 @@ class _Costs:
     def contrasts(self, sizes: Mapping[str, int], rate: float) -> list[Shown]:
         """Return the power of a study of these sizes, and the cost of each contrast."""
         read, random, shares = self.tokens(sizes), self._size(sizes, "random") or 0, len(self.study.shares)
-        kinds = list(self._nests(sizes))
-        tests = len(kinds) * (2 if random else 1) * shares
-        made = []
-        for name, score, scale, nest in kinds:
+        tests, made = self.tests(sizes), []
+        for name, score, scale, nest in self._nests(sizes):
             about = TYPICAL[scale, nest.names[1]]
             error = planned(about, nest)
             others = {"the plain model or the matched set": (error, 1)}
@@ -252,6 +249,16 @@ class _Costs:
                 seconds = (1 + conditions) * shares * read[score] / rate
                 made.append(Shown(f"{name}: top against {other}", seconds, least, scale, reason))
         return made
+
+    def tests(self, sizes: Mapping[str, int]) -> int:
+        """The contrasts and dissociations that the main study corrects together (`AblationTables`).
+
+        At each share the top set is compared with the plain model, and both controls are compared with either, in
+        perplexity and on both scales of each suite.
+        """
+        each = 1 + 2 * bool(self._size(sizes, "random")) + 2 * self.study.matched
+        dissociations = len(self.pairs) if self.tasks else 0
+        return len(self.study.shares) * (each * (1 + 2 * len(self.pairs)) + dissociations)
 
     def _nests(self, sizes: Mapping[str, int]) -> Iterator[tuple[str, str, Scale, Sizes]]:
         """Title, score, scale and sizes of everything that is scored."""

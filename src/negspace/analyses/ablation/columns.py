@@ -7,7 +7,12 @@ from negspace.experiment.schema import Column, Table, schema
 
 CONDITION = (
     Column("condition", str, "ablated set, in words"),
-    Column("role", str, "baseline, top, random (one set), random mean (over the sets of a share), or matched"),
+    Column(
+        "role",
+        str,
+        "baseline, top, random (one set), random mean (over the sets of a share), matched, or nearest (the bottom set "
+        "nearest in perplexity where none matches)",
+    ),
     Column(
         "share",
         float,

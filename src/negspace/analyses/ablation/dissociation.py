@@ -155,6 +155,21 @@ TABLES = schema(
 """The tables, by name."""
 
 
+NEAREST = "nearest"
+"""Role of the bottom set nearest to the top set's perplexity where none is within the tolerance: no matched control."""
+
+
+def conditions_of(book: Book) -> list[Condition]:
+    """The study's conditions; sets that a search could not match have the role of the nearest."""
+    unmatched = {match["share"] for match in book.part.get("matches", ()) if not match["matched"]}
+    return [
+        condition.model_copy(update={"role": NEAREST})
+        if condition.role == "matched" and condition.share in unmatched
+        else condition
+        for condition in book.conditions
+    ]
+
+
 class DissociationTables:
     """The tasks of a main study, and grammar against them.
 
@@ -164,7 +179,7 @@ class DissociationTables:
 
     def __init__(self, book: Book) -> None:
         self.book = book
-        scored = [condition for condition in book.conditions if "tasks" in condition.cells]
+        scored = [condition for condition in conditions_of(book) if "tasks" in condition.cells]
         self._items = {condition.name: book.record(condition.cells["tasks"]).items for condition in scored}
         self._conditions = scored
         plain = self._items[scored[0].name]
@@ -192,16 +207,16 @@ class DissociationTables:
         """Every (share, suite), each by itself: to be judged together with what else the study says."""
         found = {}
         for share in self.book.study["shares"]:
-            by_role: dict[str, list[Entry]] = {"top": [], "matched": [], RANDOM: []}
-            for entry in (entry for entry in entries if entry.about.share == share):
-                by_role[entry.about.role].append(entry)
-            top, control = by_role["top"][0], next(iter(by_role["matched"]), None)
-            random = [entry for entry in by_role[RANDOM] if entry.about.name in self._items]
+            here = [entry for entry in entries if entry.about.share == share]
+            top = next(entry for entry in here if entry.about.role == "top")
+            control = next((entry for entry in here if entry.about.role in ("matched", NEAREST)), None)
+            random = [entry for entry in here if entry.about.role == RANDOM and entry.about.name in self._items]
             doses = None
             if control is not None:
                 plain = effects.level(entries[0], "perplexity")
                 top_dose, control_dose = (np.log(effects.level(side, "perplexity") / plain) for side in (top, control))
-                doses = Doses(float(top_dose), float(control_dose), self.book.study["tolerance"])
+                found_equal = control.about.role == "matched"
+                doses = Doses(float(top_dose), float(control_dose), self.book.study["tolerance"], found_equal)
             other = Suite(
                 self._nesting,
                 self._chance,
@@ -227,10 +242,8 @@ class DissociationTables:
         return self._items[entry.about.name]["value"].to_numpy(np.float64)
 
     def _control(self, share: float) -> str:
-        names = [
-            condition.name for condition in self._conditions if (condition.role, condition.share) == ("matched", share)
-        ]
-        return names[0] if names else ""
+        mine = (condition for condition in self._conditions if condition.share == share)
+        return next((condition.name for condition in mine if condition.role in ("matched", NEAREST)), "")
 
     def _by_task(self) -> pd.DataFrame:
         rows: list[Row] = []
@@ -309,7 +322,8 @@ def _sentence(row: pd.Series, floors: Sequence[str]) -> str:
         f"{row['p_holm']:.3g}; top set minus control: grammar {points(row['grammar'])} "
         f"{between(row['grammar_low'], row['grammar_high'])}, tasks {points(row['other'])} "
         f"{between(row['other_low'], row['other_high'])}. Perplexity x {ratio(row['top_ratio'])} and x "
-        f"{ratio(row['control_ratio'])}. Detectable with probability 0.8: {row['detectable'] * 100:.1f} points"
+        f"{ratio(row['control_ratio'])}. Detectable with probability 0.8, before correction: "
+        f"{row['detectable'] * 100:.1f} points"
     )
     if floors:
         shown = ", ".join(floors[:4]) + (f" and {len(floors) - 4} more" if len(floors) > 4 else "")

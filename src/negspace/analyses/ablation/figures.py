@@ -113,7 +113,7 @@ def _contrasts(run: Run, table: pd.DataFrame) -> Figure:
         panels.append(forest(rows, series, measure.label("the control's"), title=measure.title, zero=measure.zero))
     caption = (
         f"The top set minus its control on the same items, with {run.level} intervals; for perplexity the quotient. "
-        "Left of the line on BLiMP and TSE: the top set harms grammar more than the control does."
+        "Left of the line in pairs right and in margins: the top set harms grammar more than the control does."
     )
     title = "The top set against its controls"
     return Figure("contrasts", title, caption, tuple(panels), columns=min(3, len(panels)), wide=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from negspace.analyses.ablation.columns import TABLES
-from negspace.analyses.ablation.dissociation import DissociationTables
+from negspace.analyses.ablation.dissociation import DissociationTables, conditions_of
 from negspace.experiment.book import Book
 from negspace.experiment.changes import DIFFERENCE, Row, rests_on
 from negspace.experiment.condition import BASELINE, RANDOM, Condition
@@ -32,7 +32,7 @@ class AblationTables:
         self.book = book
         self.suites = [suite for suite in SUITES if suite in book.manifest["data"]]
         self.effects = Effects(book, ["perplexity", *self.suites])
-        self.entries = self.effects.read(book.conditions)
+        self.entries = self.effects.read(conditions_of(book))
         self.plain = self.entries[0]
         self.tasks = DissociationTables(book) if "tasks" in book.manifest["data"] else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from negspace.experiment.changes import FINDING
 from negspace.experiment.chosen import KEY_COLUMNS
 from negspace.experiment.examples import AROUND, NUMBERS, PLACED
 from negspace.experiment.schema import Column, Table, schema
@@ -54,9 +55,15 @@ TABLES = schema(
                 str,
                 "values over-represented in each mode: the largest lifts of each kind (p_bh below alpha)",
             ),
-            Column("hurts", str, "phenomenon or construction whose margin falls most when only this neuron is ablated"),
+            Column(
+                "hurts",
+                str,
+                "phenomenon or construction with the lowest change of the margin when only this neuron is ablated: "
+                "of those with harm, else of those judged, else of all",
+            ),
             Column("hurts_margin", float, "change of the margin there; see atlas_alone"),
             Column("hurts_p_holm", float, "its p-value; see atlas_alone"),
+            Column("hurts_finding", str, "its finding; see atlas_alone"),
         ),
     ),
     Table(
@@ -161,6 +168,8 @@ TABLES = schema(
                 "model is not above chance",
             ),
             Column("p_holm", float, "the same, Holm-corrected over the groups of one neuron and suite"),
+            Column("finding", str, FINDING),
+            Column("reason", str, "why it cannot be judged, and what to add"),
             Column(
                 "margin",
                 float,
@@ -174,6 +183,8 @@ TABLES = schema(
             Column("margin_high", float, "upper end of its interval"),
             Column("margin_p", float, "p-value of the change of the margin, over the same units"),
             Column("margin_p_holm", float, "the same, Holm-corrected over the groups of one neuron and suite"),
+            Column("margin_finding", str, "finding on the margin, by margin_p_holm"),
+            Column("margin_reason", str, "why it cannot be judged, and what to add"),
         ),
     ),
     Table(

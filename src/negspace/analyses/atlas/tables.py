@@ -16,7 +16,8 @@ from negspace.experiment.chosen import KEYS, names_of
 from negspace.experiment.examples import as_json, in_context
 from negspace.experiment.floors import floored
 from negspace.experiment.scored import scored
-from negspace.significance import compare, correct, describe
+from negspace.experiment.words import amount, between, nats, not_judged, unjudgeable
+from negspace.significance import Contrast, compare, correct, describe, judge_together
 from negspace.significance.clustered import clustered_mean
 from negspace.stats.modes import Mixture
 from negspace.stats.wasserstein import negative_excess
@@ -140,8 +141,9 @@ def _neurons(
             }
         hurt = alone[alone["name"] == name] if len(alone) else alone
         if len(hurt):
-            worst = hurt.iloc[0]
-            row |= {"hurts": worst["group"], "hurts_margin": worst["margin"], "hurts_p_holm": worst["margin_p_holm"]}
+            worst = _worst(hurt)
+            row |= {"hurts": worst["group"], "hurts_margin": worst["margin"]}
+            row |= {f"hurts_{what}": worst[f"margin_{what}"] for what in ("p_holm", "finding")}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -251,12 +253,14 @@ def _alone(book: Book) -> pd.DataFrame:
         for suite, key in keys.items():
             before = scored(suite, book.record(given["baseline"][suite]))
             after = scored(suite, book.record(key), before)
+            found: dict[str, dict[str, Any]] = {}
+            claims: dict[str, dict[str, Contrast]] = {"": {}, "margin_": {}}
             for group in sorted(set(before.groups)):
                 first, second = before.part(group), after.part(group)
                 options = {"alpha": book.alpha, "within": True}
                 points = compare(second.values, first.values, first.nesting, scale="points", **options)
-                points = floored(points, first, within=True)
-                row = {
+                claims[""][group] = points = floored(points, first, within=True)
+                found[group] = {
                     "name": name,
                     "suite": suite,
                     "group": group,
@@ -266,21 +270,23 @@ def _alone(book: Book) -> pd.DataFrame:
                     "change": second.level - first.level,
                     "change_low": points.low,
                     "change_high": points.high,
-                    "p": points.p,
                 }
                 if first.margins is not None and second.margins is not None:
-                    nats = compare(second.margins, first.margins, first.nesting, scale="nats", **options)
-                    row |= {"margin_low": nats.low, "margin_high": nats.high, "margin_p": nats.p}
-                    row["margin"] = describe(second.margins - first.margins, first.nesting).estimate
-                rows.append(row)
+                    margin = compare(second.margins, first.margins, first.nesting, scale="nats", **options)
+                    claims["margin_"][group] = margin
+                    estimate = describe(second.margins - first.margins, first.nesting).estimate
+                    found[group] |= {"margin": estimate, "margin_low": margin.low, "margin_high": margin.high}
+            for prefix, of_scale in claims.items():
+                for group, claim in judge_together(of_scale).items():
+                    assert isinstance(claim, Contrast)
+                    told = {"p": claim.p, "p_holm": claim.p_adjusted, "finding": claim.finding, "reason": claim.reason}
+                    found[group] |= {f"{prefix}{what}": value for what, value in told.items()}
+            rows += found.values()
     table = pd.DataFrame(rows, columns=[name for name in TABLES["atlas_alone"].names if name not in KEYS])
-    for column in ("p", "margin_p"):
-        table[f"{column}_holm"] = np.nan
-        for _, some in table.groupby(["name", "suite"], sort=False).groups.items():
-            table.loc[some, f"{column}_holm"] = correct(table.loc[some, column].to_numpy(np.float64)).p
     order = {name: at for at, name in enumerate(given["neurons"])}
     table["_order"] = table["name"].map(order)
-    return table.sort_values(["_order", "margin", "group"], kind="stable").drop(columns="_order").reset_index(drop=True)
+    table = table.sort_values(["_order", "margin", "change", "group"], kind="stable")
+    return table.drop(columns="_order").reset_index(drop=True)
 
 
 def _histograms(mixtures: Mapping[str, Mixture], activations: pd.DataFrame) -> pd.DataFrame:
@@ -342,13 +348,45 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
                 f"{said(best['value'])} in mode {best['mode']} of {best['name']}."
             )
     for name, rows in tables.get("atlas_alone", pd.DataFrame({"name": []})).groupby("name", sort=False):
-        worst = rows.iloc[0]
-        low, high, p = worst["margin_low"], worst["margin_high"], worst["margin_p_holm"]
-        sure_of = p < alpha and not low <= 0 <= high
-        made.append(
-            f"{name} ablated alone ({book.part['alone']['intervention']}): the margin of good over bad sentences falls "
-            f"most in {worst['group']}, {worst['margin']:+.3f} nats [{low:+.3f}, {high:+.3f}], Holm-corrected p "
-            f"{'< 0.001' if p < 0.001 else f'= {p:.3f}'}{'' if sure_of else ' (undecided)'}; accuracy "
-            f"{worst['change'] * 100:+.1f} points."
-        )
+        made.append(f"{name} ablated alone ({book.part['alone']['intervention']}): {alone_in_words(rows)}.")
     return made
+
+
+def alone_in_words(rows: pd.DataFrame) -> str:
+    """Return the finding on a neuron ablated alone in the group that it is about (`_worst`), with its numbers.
+
+    Args:
+        rows: the neuron's rows of atlas_alone.
+    """
+    worst, margin = _worst(rows), "the margin of good over bad sentences"
+    if pd.isna(worst["margin_finding"]):
+        words = "without margins"
+    elif worst["margin_finding"] == "cannot be judged":
+        words = f"on {margin} {unjudgeable(worst['margin_reason'])}"
+    else:
+        falls = f"{margin} falls" if worst["margin_finding"] == "harm" else f"the judged change of {margin} is lowest"
+        change = f"{nats(worst['margin'])} nats {between(worst['margin_low'], worst['margin_high'], nats)}"
+        p = "< 0.001" if worst["margin_p_holm"] < 0.001 else f"= {worst['margin_p_holm']:.3f}"
+        harmed = int((rows["margin_finding"] == "harm").sum())
+        words = (
+            f"{worst['margin_finding']} in {worst['group']}, where {falls}: {change}, Holm-corrected p {p}; harm in "
+            f"{harmed} of {len(rows)} groups{not_judged(rows, 'margin_')}"
+        )
+    words += f"; accuracy in {worst['group']}: "
+    if worst["finding"] == "cannot be judged":
+        return words + unjudgeable(worst["reason"])
+    points = amount(worst["suite"], worst["change"], worst["change_low"], worst["change_high"])
+    return f"{words}{worst['finding']}, {points}"
+
+
+def _worst(rows: pd.DataFrame) -> pd.Series:
+    """The first of a neuron's rows with harm; without any, the first that is judged, or else the first.
+
+    Args:
+        rows: of atlas_alone, the lowest change of the margin first.
+    """
+    told = rows["margin_finding"].astype("str").fillna(rows["finding"])
+    for wanted in (told == "harm", told != "cannot be judged"):
+        if wanted.any():
+            return rows[wanted].iloc[0]
+    return rows.iloc[0]

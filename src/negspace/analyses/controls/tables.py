@@ -212,8 +212,12 @@ def _noop_sentences(book: Book, table: pd.DataFrame) -> list[str]:
                 " the intervention is not to be trusted here"
             )
         said.append(f"No-op control: {who}{': ' if row['own'] else ' '}{outcome}.")
-    if book.part["rectifies"]:
-        said.append("There is no signal below zero in this model for an ablation to remove; every effect is null.")
+    proved = len(table) and table["own"].all() and table["same"].all()
+    if proved and book.part["intervention"] == "zero_negative":
+        said.append(
+            "There is no signal below zero in this model for zeroing negatives to remove; of other interventions this"
+            " says nothing."
+        )
     return said
 
 

@@ -32,13 +32,13 @@ def figures(run: Run) -> list[Figure]:
         counts = {
             str(r["name"]): f"{int(r['pairs']):,} pairs of {int(r['neurons']):,} neurons" for _, r in part.iterrows()
         }
-        values = estimates(part, "name", "value", ("value_low", "value_high"), 100)
+        values = estimates(part, "name", ("value", "value_low", "value_high"), 100)
         shares.append(Dots(f"{key}: selected pairs", role, values, counts))
         if key == "top":
-            references = estimates(part, "name", "reference", ("reference_low", "reference_high"), 100)
+            references = estimates(part, "name", ("reference", "reference_low", "reference_high"), 100)
             shares.append(Dots(f"{key}: matched pairs", "matched", references, counts))
         differences.append(
-            Dots(f"{key}: selected pairs", role, estimates(part, "name", "difference", ("low", "high"), 100))
+            Dots(f"{key}: selected pairs", role, estimates(part, "name", ("difference", "low", "high"), 100))
         )
     if not shares:
         return []

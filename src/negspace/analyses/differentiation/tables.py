@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -81,18 +82,30 @@ TABLES = schema(
             Column(
                 "p",
                 float,
-                "against matched pairs: sign flips with neurons as units; against random sets: t over the sets, none "
-                "as far out; against bottom neurons: neurons of a layer permuted between the two",
+                "against matched pairs: sign flips with neurons as units, as if they were independent (sentences rest "
+                "on p_layers); against random sets: t over the sets, none as far out; against bottom "
+                "neurons: neurons of a layer permuted between the two",
             ),
             Column("p_holm", float, "the same, Holm-corrected"),
+            Column("layers", int, "against matched pairs: layers of these neurons"),
             Column(
                 "p_layers",
                 float,
                 "against matched pairs: sign flips with layers as units, since a layer's neurons choose among the "
                 "same near pairs; missing for a single layer",
             ),
+            Column(
+                "p_layers_holm",
+                float,
+                "the same, Holm-corrected; sentences say more or fewer if it is at most alpha, the interval off zero",
+            ),
             Column("sets", int, "random sets that it is compared with"),
-            Column("reason", str, "what cannot be judged, and what to add"),
+            Column(
+                "reason",
+                str,
+                "what cannot be judged, and what to add; against matched pairs: layers too few for p_layers_holm to "
+                "reach alpha",
+            ),
         ),
         family="the measures of one set against one thing",
     ),
@@ -233,8 +246,25 @@ def _summary(neurons: pd.DataFrame, pairs: pd.DataFrame, options: Mapping[str, A
         if len(table):
             for _, some in table.groupby("against", sort=False).groups.items():
                 table.loc[some, "p_holm"] = correct(table.loc[some, "p"].to_numpy(np.float64)).p
-            parts.append(table)
+            parts.append(_over_layers(table, 1 - options["level"]))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=TABLES["differentiation"].names)
+
+
+def _over_layers(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
+    """Add the layers' p-values, Holm-corrected, and the reason where layers are too few to show anything.
+
+    Sign flips of n layers give p of 2 / 2^n at least, and Holm's correction multiplies the lowest of m by m.
+    """
+    here = table["against"] == "matched pairs"
+    if not here.any():
+        return table
+    needed = 1 + math.ceil(math.log2(here.sum() / alpha))
+    table = table.assign(reason=table.get("reason", ""))
+    table.loc[here, "p_layers_holm"] = correct(table.loc[here, "p_layers"].to_numpy(np.float64)).p
+    for at in table.index[here & (table["layers"] < needed)]:
+        layers = int(table.loc[at, "layers"])
+        table.loc[at, "reason"] = f"{layers} layer{'s' if layers != 1 else ''}; sign flips over layers need {needed}"
+    return table
 
 
 def _against_matched(
@@ -259,6 +289,7 @@ def _against_matched(
         **_interval("reference", reference, groups, options),
         **_interval("difference", difference, groups, options),
         "p": sign_flip(of_neuron.to_numpy(), seed=options["seed"]),
+        "layers": len(of_layer),
         "p_layers": sign_flip(of_layer, seed=options["seed"]),
     }
 
@@ -414,14 +445,17 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
 
 
 def _said(row: pd.Series, against: str, alpha: float) -> str:
+    matched = against == "matched pairs"
     against = {_RANDOM: "random sets", _BOTTOM: "bottom neurons"}.get(against, against)
+    low, high = row["low"], row["high"]
+    change = f"{row['difference'] * 100:+.1f} points [{low * 100:+.1f}, {high * 100:+.1f}]"
+    shares = f"{row['value'] * 100:.1f}% beside {row['reference'] * 100:.1f}%"
     if isinstance(row["reason"], str) and row["reason"]:
-        return f"against {against} {unjudgeable(row['reason'])}"
-    p, low, high = row["p_holm"], row["low"], row["high"]
-    sure = np.isfinite(p) and p < alpha and (low > 0 or high < 0)
+        said = f"against {against} {unjudgeable(row['reason'])}"
+        return f"{said}; in these layers' neurons alone {shares} ({change})" if matched else said
+    p = row["p_layers_holm" if matched else "p_holm"]
+    sure = np.isfinite(p) and p <= alpha and (low > 0 or high < 0)
     outcome = ("more" if row["difference"] > 0 else "fewer") if sure else "undecided"
     shown = "p n/a" if not np.isfinite(p) else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-    return (
-        f"against {against} {outcome}, {row['value'] * 100:.1f}% beside {row['reference'] * 100:.1f}% "
-        f"({row['difference'] * 100:+.1f} points [{low * 100:+.1f}, {high * 100:+.1f}], Holm-corrected {shown})"
-    )
+    units = f" over {row['layers']} layers" if matched else ""
+    return f"against {against} {outcome}, {shares} ({change}, Holm-corrected {shown}{units})"

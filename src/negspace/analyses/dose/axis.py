@@ -25,6 +25,7 @@ from negspace.significance import (
     compare_curves,
     judge_together,
 )
+from negspace.significance.sets import FEWEST
 from negspace.text.suites import TITLES
 
 FAMILIES = ("top", RANDOM, "bottom")
@@ -96,7 +97,10 @@ def make(book: Book, effects: Effects, plain: Entry, entries: Sequence[Entry], o
                     drawn = band(several if family == RANDOM else several[0], items, windows, alpha=book.alpha)
                     # A family that never raises perplexity has its doses, and no curve.
                     shown = drawn.at if drawn.at[-1] > 0 else drawn.at[:0]
-                    points_ = zip(shown, drawn.change, drawn.low, drawn.high, strict=False)
+                    # What a few sets share with sets not drawn cannot be told.
+                    few = family == RANDOM and len(several) < FEWEST
+                    ends = [np.where(drawn.at > 0, np.nan, end) if few else end for end in (drawn.low, drawn.high)]
+                    points_ = zip(shown, drawn.change, *ends, strict=False)
                     rows += [
                         {**where, "set": family, "dose": False, "ratio": np.exp(x), "change": y, "low": a, "high": b}
                         for x, y, a, b in points_

@@ -32,6 +32,8 @@ QUESTIONS = (
     ("zero_both", "zero_negative", "does the positive part matter once the negative one is gone?"),
 )
 """Contrasts of interventions, the first against the second, and what each asks."""
+SIGN_OR_MAGNITUDE = (("sign_flip", PLAIN), ("negative_mean", PLAIN), ("sign_flip", "negative_mean"))
+"""Contrasts that give the answer: sign lost, magnitude lost, and the first against the second."""
 
 _SET = (
     Column("share", float, "share p of each site's neurons"),

@@ -84,7 +84,9 @@ def _axis(run: Run, table: pd.DataFrame) -> Figure:
         )
     caption = (
         f"What sets of several sizes do to grammar against what they do to perplexity, with pointwise {run.level} "
-        "intervals: a family that lies lower loses more grammar at the same damage. Dots: the sets measured."
+        "intervals (of random sets: of their mean, from five sets on). Lower at the same damage: more grammar lost; "
+        "whether two families differ is judged over their whole common range, in the table of contrasts. Dots: the "
+        "sets measured."
     )
     if (table["set"] == EQUAL).any():
         caption += " Diamonds: random sets, each as large as it must be to have the controls' top set's perplexity."

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from negspace.analyses.dose import axis
-from negspace.analyses.dose.columns import PLAIN, QUESTIONS, TABLES
+from negspace.analyses.dose.columns import PLAIN, QUESTIONS, SIGN_OR_MAGNITUDE, TABLES
 from negspace.experiment.analysis import Book
 from negspace.experiment.changes import DIFFERENCE, GROUP
 from negspace.experiment.condition import LEFT_OUT, RANDOM, Condition
@@ -240,10 +240,9 @@ def _answers(contrasts: pd.DataFrame) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for keys, part_ in contrasts.groupby(["share", "set", "score"], sort=False):
         found = {(row["first"], row["second"]): row["finding"] for _, row in part_.iterrows()}
-        wanted = [("sign_flip", PLAIN), ("negative_mean", PLAIN), ("sign_flip", "negative_mean")]
-        if not all(pair in found for pair in wanted):
+        if not all(pair in found for pair in SIGN_OR_MAGNITUDE):
             continue
-        sign, magnitude, between = (found[pair] for pair in wanted)
+        sign, magnitude, between = (found[pair] for pair in SIGN_OR_MAGNITUDE)
         rows.append(
             {
                 **dict(zip(("share", "set", "score"), keys, strict=True)),  # type: ignore[arg-type]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
 
 from negspace.analyses.dose import axis
-from negspace.analyses.dose.columns import PLAIN
-from negspace.analyses.dose.tables import own
+from negspace.analyses.dose.columns import SIGN_OR_MAGNITUDE
+from negspace.analyses.dose.tables import answer, own
 from negspace.experiment.analysis import Book
 from negspace.experiment.words import claim, not_judged, percent, title, unjudged
 
@@ -23,46 +23,75 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     different = against[against["share"] == against["first_share"]]
     for score in book.part["scores"]:
         rows = different[different["score"] == score]
-        more, less = (rows[rows["finding"] == what]["share"] for what in ("harm", "gain"))
-        if why := unjudged(rows):
-            said.append(f"{_capital(title(score))}, {name}: the top set against random sets {why}.")
-        elif len(rows) > 1:
-            said.append(
-                f"{_capital(title(score))}, {name}: the top set does more harm than random sets at "
-                f"{_shares(more)} and less at {_shares(less)}, of {len(rows)} different shares{not_judged(rows)}."
-            )
+        if len(rows) > 1 or unjudged(rows):
+            which = f" at {len(rows)} different shares" if len(rows) > 1 else ""
+            outcome = _on_both(rows, _more_and_less)
+            said.append(f"{_capital(title(score))}, {name}: the top set against random sets{which}: {outcome}.")
     contrasts = tables["sign_or_magnitude"]
     for _, row in tables["sign_or_magnitude_answer"].iterrows():
         here = (contrasts[["share", "set", "score"]] == row[["share", "set", "score"]]).all(axis=1)
-        parts = [
-            f"{words} {_described(contrasts[here], first, second)}"
-            for first, second, words in (
-                ("sign_flip", PLAIN, "sign lost"),
-                ("negative_mean", PLAIN, "magnitude lost"),
-                ("sign_flip", "negative_mean", "the first against the second"),
-            )
-        ]
+        asked = zip(("sign lost", "magnitude lost", "the first against the second"), SIGN_OR_MAGNITUDE, strict=True)
+        parts = [f"{words} {_described(contrasts[here], *pair)}" for words, pair in asked]
         said.append(
-            f"Sign or magnitude, {row['set']} {percent(row['share'])}, {title(row['score'])}: {row['answer']} "
-            f"({'; '.join(parts)})."
+            f"Sign or magnitude, {row['set']} {percent(row['share'])}, {title(row['score'])}: {row['answer']}"
+            f"{_by_margins(contrasts[here])} ({'; '.join(parts)})."
         )
     return said
 
 
+def _on_both(rows: pd.DataFrame, say: Callable[[pd.DataFrame, str], str]) -> str:
+    """Return in words what holds by accuracy (or perplexity), then by margins where there are any.
+
+    Args:
+        say: called as say(rows, prefix of the columns).
+    """
+    said = say(rows, "")
+    if rows["nats_finding"].isna().all():
+        return said
+    margins = say(rows, "nats_")
+    return f"{said}; by margins {'the same' if margins == said else margins}"
+
+
+def _more_and_less(rows: pd.DataFrame, prefix: str) -> str:
+    """Return in words the shares at which the top set does more harm than random sets, and less."""
+    if why := unjudged(rows, prefix):
+        return why
+    more, less = (rows[rows[f"{prefix}finding"] == what]["share"] for what in ("harm", "gain"))
+    return f"more harm at {_shares(more)} and less at {_shares(less)}{not_judged(rows, prefix)}"
+
+
+def _by_margins(contrasts: pd.DataFrame) -> str:
+    """Return the answer by margins, to stand after that by accuracy; empty where there are none."""
+    findings = contrasts.set_index(["first", "second"])["nats_finding"].dropna().to_dict()
+    if not all(pair in findings for pair in SIGN_OR_MAGNITUDE):
+        return ""
+    return f"; by margins {answer(*(findings[pair] for pair in SIGN_OR_MAGNITUDE))}"
+
+
 def _threshold_sentence(row: pd.Series, dose: pd.DataFrame) -> str:
-    text = f"{_capital(title(row['score']))}, {row['set']}, {row['intervention']}: "
     place = ["score", "set", "intervention"]
-    if why := unjudged(dose[(dose[place] == row[place]).all(axis=1)]):
-        text += why
-    elif np.isfinite(row["first_harm"]):
-        text += f"harm is first shown at {percent(row['first_harm'])} ({row['neurons']:,} neurons)"
-    else:
-        text += "no harm is shown at any tested share"
-    if row["score"] != "perplexity":
-        return text + "."
+    here = dose[(dose[place] == row[place]).all(axis=1)].sort_values("share")
+    text = f"{_capital(title(row['score']))}, {row['set']}, {row['intervention']}: {_on_both(here, _first_harm)}"
+    if row["score"] != "perplexity" or unjudged(here):
+        return f"{text}."
     if not np.isfinite(row["doubling"]):
         return f"{text}; perplexity does not double at any tested share{_limits(row)}."
     return f"{text}; perplexity doubles at {percent(row['doubling'])}{_limits(row)}."
+
+
+def _first_harm(rows: pd.DataFrame, prefix: str) -> str:
+    """Return in words the first share at which harm is shown.
+
+    Args:
+        rows: of the table dose, one per share, the smallest first.
+    """
+    if why := unjudged(rows, prefix):
+        return why
+    harmed = rows[rows[f"{prefix}finding"] == "harm"]
+    if harmed.empty:
+        return f"no harm is shown at any tested share{not_judged(rows, prefix)}"
+    first = harmed.iloc[0]
+    return f"harm is first shown at {percent(first['share'])} ({first['neurons']:,} neurons)"
 
 
 def _limits(row: pd.Series) -> str:

@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 
 from negspace.experiment import paper
+from negspace.experiment.changes import GROUP
 from negspace.experiment.run import Run
 from negspace.experiment.words import percent
 from negspace.figures.figure import Axis, Figure, Grid, Panel, Reference, Series, numbers
 from negspace.figures.scores import LOST, SCORES, beside, measures_of, scaled, scores_of
+from negspace.figures.style import nth
 from negspace.text.suites import SUITES
 
 _FAMILIES = {"alone": "each group alone", "cumulative": "all groups up to it"}
@@ -31,7 +33,7 @@ def figures(run: Run) -> list[Figure]:
         for share in dict.fromkeys(groups["share"]):
             here = groups[groups["share"] == share]
             made += [_by_group(here[here["score"] == score], score, float(share)) for score in scores_of(here)]
-            tse = here[(here["score"] == "tse") & here["group"].str.startswith("npi")]
+            tse = here[(here["score"] == "tse") & here["group"].str.contains("npi")]
             if len(tse) and paper.first_layers(run):
                 made.append(_licensing(run, tse, float(share)))
     return made
@@ -99,17 +101,30 @@ def _by_group(table: pd.DataFrame, score: str, share: float) -> Figure:
 def _licensing(run: Run, table: pd.DataFrame, share: float) -> Figure:
     """NPI licensing under each group alone, where the paper gives a number for the first layers."""
     here = table[table["family"] == "alone"]
-    names = _names(here)
-    mean = here.groupby("layers")["change"].mean()
-    y = np.array([float(mean[name]) * 100 for name in names])
-    series = Series("NPI licensing", "top", np.arange(len(names), dtype=float), y, mark="line")
-    ticks = tuple((float(place), name) for place, name in enumerate(names))
-    references = (Reference(0.0, "y"), *paper.first_layers(run))
-    axis = Axis("layers", ticks=ticks)
-    panel = Panel(axis, Axis("change in % right (points)"), (series,), references=references)
+    names, panels = _names(here), []
+    x_axis = Axis("layers", ticks=tuple((float(place), name) for place, name in enumerate(names)))
+    for measure in measures_of(here):
+        value, *ends = measure.columns()
+        columns = (value, *(ends if measure.nats else GROUP.interval))
+        mean = numbers(here.groupby("layers")[value].mean()[names]) * measure.unit
+        series = [Series("mean", "top", np.arange(len(names), dtype=float), mean, mark="line")]
+        for number, (name, rows) in enumerate(here.groupby("group", sort=True), start=1):
+            x = np.array([names.index(layers) for layers in rows["layers"]], float)
+            y, low, high = (scaled(rows, column, measure.unit) for column in columns)
+            labels = tuple(f"layers {layers}" for layers in rows["layers"])
+            series.append(Series(str(name), nth(number), x, y, low, high, labels=labels))
+        # The paper's number is one of accuracy.
+        references = (Reference(measure.zero, "y"), *(() if measure.nats else paper.first_layers(run)))
+        panels.append(
+            Panel(x_axis, Axis(measure.label()), beside(series, x_axis), measure.title, references=references)
+        )
     p = percent(share)
-    caption = "Mean over TSE's constructions of negative polarity items, each group of layers alone."
-    return Figure(f"layers_npi_{p.replace('%', 'pct')}", f"NPI licensing, p = {p}", caption, (panel,))
+    caption = (
+        "Change in each TSE construction named, each group of layers alone, with "
+        f"{run.level} intervals for that construction by itself; the line is the mean over them."
+    )
+    name, title = f"layers_npi_{p.replace('%', 'pct')}", f"NPI licensing, p = {p}"
+    return Figure(name, title, caption, tuple(panels), columns=2, wide=len(panels) > 1)
 
 
 def _names(table: pd.DataFrame) -> list[str]:

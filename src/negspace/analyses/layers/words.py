@@ -8,46 +8,65 @@ import pandas as pd
 
 from negspace.analyses.layers.tables import BEFORE, FIRST, RANDOM_SETS
 from negspace.experiment.analysis import Book
-from negspace.experiment.claim import Answer, Claim
-from negspace.experiment.words import amount, not_judged, title, unjudgeable, unjudged
+from negspace.experiment.changes import CHANGE, DIFFERENCE, GROUP, Changes
+from negspace.experiment.claim import Answer, Claim, Scale
+from negspace.experiment.words import amount, between, nats, not_judged, title, unjudgeable, unjudged
 from negspace.text.suites import SUITES
 
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    """Return sentences per score: harmful groups, the first against the others, accumulation, comparison with random
-    sets; then the hardest hit phenomenon and construction."""
+    """Return sentences per score, of pairs on accuracy and on margins: harmful groups, the first against the others,
+    accumulation, comparison with random sets; then the hardest hit phenomenon and construction."""
     top = tables["layers"][tables["layers"]["set"] == "top"]
     contrasts, parts = tables["layers_contrasts"], tables["layers_by_group"]
     said = []
     for score in book.part["scores"]:
         name = title(score)[0].upper() + title(score)[1:]
         here, against = top[top["score"] == score], contrasts[contrasts["score"] == score]
-        alone, cumulative = (here[here["family"] == family] for family in ("alone", "cumulative"))
-        if len(alone):
-            said.append(f"{name}, each group of layers alone: {_alone(alone)}.")
-        if len(rows := against[against["against"] == FIRST]):
-            counts = f"more harm than {_count(rows, 'gain')} of {len(rows)} others and less than {_count(rows, 'harm')}"
-            counts += not_judged(rows)
-            outcome = f"against the others {why}" if (why := unjudged(rows)) else f"does {counts}"
-            said.append(f"{name}: the first group ({_layers(alone.iloc[0])}) {outcome}.")
-        if len(cumulative):
-            said.append(f"{name}, cumulatively: {_cumulative(cumulative, against[against['against'] == BEFORE])}.")
-        for family, rows in against[against["against"] == RANDOM_SETS].groupby("family", sort=True):
-            if why := unjudged(rows):
-                said.append(f"{name}, {family}: the top set against random sets {why}.")
-                continue
-            said.append(
-                f"{name}, {family}: the top set does more harm than random sets in {_count(rows, 'harm')} of "
-                f"{len(rows)} groups and less in {_count(rows, 'gain')}{not_judged(rows)}."
-            )
+        said += _said(name, here, against)
+        said += _said(f"{name}, margins", _margins(here, CHANGE), _margins(against, DIFFERENCE))
     for _, row in tables["layers_additivity"].iterrows():
         said.append(_added(row))
     for score, suite in SUITES.items():
         part = suite.group
         rows = parts[(parts["score"] == score) & (parts["set"] == "top") & (parts["family"] == "alone")]
-        if len(rows):
-            said.append(f"{title(score)} by {part}, each group of layers alone: {_hardest(rows, part)}.")
+        for name, own in ((title(score), rows), (f"{title(score)}, margins", _margins(rows, GROUP))):
+            if len(own):
+                said.append(f"{name} by {part}, each group of layers alone: {_hardest(own, part)}.")
     return said
+
+
+def _said(name: str, here: pd.DataFrame, against: pd.DataFrame) -> list[str]:
+    """Return the sentences on one score, from the rows of the top set and those of its contrasts."""
+    said = []
+    alone, cumulative = (here[here["family"] == family] for family in ("alone", "cumulative"))
+    if len(alone):
+        said.append(f"{name}, each group of layers alone: {_alone(alone)}.")
+    if len(rows := against[against["against"] == FIRST]):
+        counts = f"more harm than {_count(rows, 'gain')} of {len(rows)} others and less than {_count(rows, 'harm')}"
+        counts += not_judged(rows)
+        outcome = f"against the others {why}" if (why := unjudged(rows)) else f"does {counts}"
+        said.append(f"{name}: the first group ({_layers(alone.iloc[0])}) {outcome}.")
+    if len(cumulative):
+        said.append(f"{name}, cumulatively: {_cumulative(cumulative, against[against['against'] == BEFORE])}.")
+    for family, rows in against[against["against"] == RANDOM_SETS].groupby("family", sort=True):
+        if why := unjudged(rows):
+            said.append(f"{name}, {family}: the top set against random sets {why}.")
+            continue
+        said.append(
+            f"{name}, {family}: the top set does more harm than random sets in {_count(rows, 'harm')} of "
+            f"{len(rows)} groups and less in {_count(rows, 'gain')}{not_judged(rows)}."
+        )
+    return said
+
+
+def _margins(rows: pd.DataFrame, columns: Changes) -> pd.DataFrame:
+    """The rows that have margins, with their change, finding and reason on margins in place of those on accuracy."""
+    here = rows[rows["nats_finding"].fillna("") != ""]
+    own = f"{columns.name}_nats"
+    names = dict(zip((columns.name, *columns.interval), (own, f"{own}_low", f"{own}_high"), strict=True))
+    names |= {"finding": "nats_finding", "reason": "nats_reason"}
+    return here.assign(on_margins=True, **{name: here[source] for name, source in names.items()})
 
 
 def _added(row: pd.Series) -> str:
@@ -97,11 +116,10 @@ def _hardest(rows: pd.DataFrame, part: str) -> str:
     if not len(harmed):
         return f"no harm is shown for any {part}{not_judged(each)}"
     worst = harmed.sort_values("change", kind="stable").iloc[0]
-    found = amount(worst["score"], worst["change"], worst["low"], worst["high"])
-    hit = harmed["group"].nunique()
+    several = "phenomena" if part == "phenomenon" else f"{part}s"
     return (
-        f"harm for {hit} of {rows['group'].nunique()} {part}s{not_judged(each)}, most for {worst['group']} in "
-        f"{_layers(worst)} ({found})"
+        f"harm for {harmed['group'].nunique()} of {rows['group'].nunique()} {several}{not_judged(each)}, most for "
+        f"{worst['group']} in {_layers(worst)} ({_amount(worst, GROUP)})"
     )
 
 
@@ -110,8 +128,11 @@ def _gains(rows: pd.DataFrame) -> str:
     return f"; gain in {gains}" if gains else ""
 
 
-def _amount(row: pd.Series) -> str:
-    return amount(row["score"], row["change"], row["change_low"], row["change_high"])
+def _amount(row: pd.Series, columns: Changes = CHANGE) -> str:
+    value, low, high = (row[name] for name in (columns.name, *columns.interval))
+    if "on_margins" in row:
+        return f"{nats(value)} nats {between(low, high, nats)}"
+    return amount(row["score"], value, low, high)
 
 
 def _layers(row: pd.Series) -> str:
@@ -123,8 +144,8 @@ def _count(rows: pd.DataFrame, finding: str) -> int:
 
 
 def claims(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
-    """Return the claim that the first group of layers, ablated alone, does more harm than every other."""
-    words = "The first layers matter most: ablated alone, they do more harm than any other group of layers"
+    """Return the claim that the first group of layers, ablated alone, does more harm than every other; of pairs on
+    accuracy and on margins."""
     alone = tables["layers"]
     alone = alone[(alone["set"] == "top") & (alone["family"] == "alone")]
     contrasts = tables["layers_contrasts"]
@@ -132,16 +153,22 @@ def claims(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
     for score in book.part["scores"]:
         first = alone[alone["score"] == score]
         rows = contrasts[(contrasts["score"] == score) & (contrasts["against"] == FIRST)]
-        if first.empty or rows.empty:
-            continue
-        row = first.iloc[0]
-        less, more = _count(rows, "gain"), _count(rows, "harm")
-        finding = f"more harm than {less} of {len(rows)} and less than {more}{not_judged(rows)}"
-        answer: Answer = "does not hold" if more else "holds" if less == len(rows) else "undecided"
-        if why := unjudged(rows):
-            answer, finding = "cannot be judged", why
-        of = "text" if score == "perplexity" else title(score)
-        scale = "ratio" if score == "perplexity" else "points"
-        value, low, high = (float(row[name]) for name in ("change", "change_low", "change_high"))
-        said.append(Claim("layers", words, of, book.part["share"], answer, finding, scale, value, low, high))
+        of, main = ("text", "ratio") if score == "perplexity" else (title(score), "points")
+        said += _first_most(of, main, book.part["share"], first, rows)
+        margins = _margins(first, CHANGE), _margins(rows, DIFFERENCE)
+        said += _first_most(f"{of}, margins", "nats", book.part["share"], *margins)
     return said
+
+
+def _first_most(of: str, scale: Scale, share: float, alone: pd.DataFrame, rows: pd.DataFrame) -> list[Claim]:
+    """Return the claim on one score, on one scale; none without other groups."""
+    words = "The first layers matter most: ablated alone, they do more harm than any other group of layers"
+    if alone.empty or rows.empty:
+        return []
+    less, more = _count(rows, "gain"), _count(rows, "harm")
+    finding = f"more harm than {less} of {len(rows)} and less than {more}{not_judged(rows)}"
+    answer: Answer = "does not hold" if more else "holds" if less == len(rows) else "undecided"
+    if why := unjudged(rows):
+        answer, finding = "cannot be judged", why
+    value, low, high = (float(alone.iloc[0][name]) for name in (CHANGE.name, *CHANGE.interval))
+    return [Claim("layers", words, of, share, answer, finding, scale, value, low, high)]

@@ -31,6 +31,8 @@ def figures(run: Run) -> list[Figure]:
             if len(rows)
         ]
         caption = f"Mean surprisal added by the ablation, with {run.level} intervals clustered by window."
+        if "role" in part.columns and (part["role"] == "random").any():
+            caption += " The intervals of random sets hold for the sets drawn, not for others."
         if len(tags) > len(shown):
             caption += f" The {len(tags) - len(shown)} with the least excess are in the table."
         panel = forest(shown, dots, "excess surprisal (nats per token)")

@@ -32,7 +32,12 @@ EXCESS = Table(
         Column("baseline", float, "mean surprisal of these tokens without the ablation, in nats"),
         Column("ablated", float, "mean surprisal under the ablation, in nats"),
         Column("excess", float, "mean of ablated minus baseline over the tokens, in nats"),
-        Column("low", float, "lower end of its interval (bootstrap over windows)"),
+        Column(
+            "low",
+            float,
+            "lower end of its interval (bootstrap over windows); interval and p hold for the sets that were ablated, "
+            "not for other random sets",
+        ),
         Column("high", float, "upper end of its interval"),
         Column(
             "p",
@@ -98,7 +103,12 @@ TABLES = schema(
             Column("scaffold", float, "mean excess on the scaffolding tokens, in nats (or top set minus control)"),
             Column("rest", float, "mean excess on the other tokens"),
             Column("difference", float, "scaffold minus rest: positive as the paper claims"),
-            Column("low", float, "lower end of its interval (bootstrap over windows)"),
+            Column(
+                "low",
+                float,
+                "lower end of its interval (bootstrap over windows); interval and p hold for the sets that were "
+                "ablated; top against random: a prediction interval for a further random set",
+            ),
             Column("high", float, "upper end of its interval"),
             Column("p", float, "sign-flip p-value of the difference, windows as units"),
             Column("p_holm", float, "the same, Holm-corrected over the rows of the table"),

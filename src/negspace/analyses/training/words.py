@@ -9,13 +9,13 @@ import pandas as pd
 
 from negspace.analyses.training.trends import EMERGED, FIRST, LATE
 from negspace.experiment.analysis import Book
-from negspace.experiment.words import change, claim, not_judged, percent, title
+from negspace.experiment.words import change, claim, not_judged, percent, title, unjudgeable
 
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     """Return sentences on emergence, trajectory, weight drift, harm of the ablation over steps, and correlations."""
     said = [_series(book), _emergence(book, tables["training_summary"]), _trajectory(tables["training_wd"])]
-    said += _drift(tables["training_drift"])
+    said += _drift(tables["training_drift"], book.alpha)
     for score in book.part["scores"]:
         said.append(_harm(score, tables["training"], tables["training_summary"]))
     said += _correlations(book, tables["training_summary"])
@@ -70,19 +70,28 @@ def _trajectory(wd: pd.DataFrame) -> str:
     )
 
 
-def _drift(drift: pd.DataFrame) -> list[str]:
+def _drift(drift: pd.DataFrame, alpha: float) -> list[str]:
     whole = drift[drift["layer"].isna() & (drift["against"] == "next")]
     if whole.empty:
         return ["Input weights: not defined at any site of this model; no drift is reported."]
-    more = whole[(whole["difference_low"] > 0) & (whole["p_holm"] < 0.05)]
-    less = whole[(whole["difference_high"] < 0) & (whole["p_holm"] < 0.05)]
-    last = whole.iloc[-1]
-    return [
+    tested, last = whole[whole["p_holm"].notna()], whole.iloc[-1]
+    if tested.empty:
+        why = unjudgeable("fewer than two neurons with input weights in the cohort or beside it, or all turn alike")
+        return [f"Input weights: whether the cohort's turn more than others' {why}."]
+    shown = tested[tested["p_holm"] <= alpha]
+    more, less = shown[shown["difference_low"] > 0], shown[shown["difference_high"] < 0]
+    left = len(whole) - len(tested)
+    between = f"step {last['step']:,} to {last['against_step']:,}"
+    text = (
         f"Input weights: between consecutive checkpoints the cohort's turn more than others' in {len(more)}, less in "
-        f"{len(less)} of {len(whole)} intervals (Welch, Holm-corrected)"
-        f"{_null(len(more) + len(less))}; in the last one (step {last['step']:,} to {last['against_step']:,}) by "
-        f"{last['cohort_mean']:.4f} against {last['rest_mean']:.4f} in 1 - cos, difference {last['difference']:+.4f} "
-        f"[{last['difference_low']:+.4f}, {last['difference_high']:+.4f}]."
+        f"{len(less)} of {len(whole)} intervals{f' ({left} cannot be judged)' if left else ''} (Welch, Holm-corrected)"
+        f"{_null(len(more) + len(less))}; in the last one ({between}) "
+    )
+    if not np.isfinite(last["p_holm"]):
+        return [f"{text}it cannot be judged."]
+    return [
+        f"{text}by {last['cohort_mean']:.4f} against {last['rest_mean']:.4f} in 1 - cos, difference "
+        f"{last['difference']:+.4f} [{last['difference_low']:+.4f}, {last['difference_high']:+.4f}]."
     ]
 
 
@@ -94,10 +103,10 @@ def _harm(score: str, training: pd.DataFrame, summary: pd.DataFrame) -> str:
     rows = training[training["score"] == score]
     fixed = rows[rows["condition"] == "fixed cohort"]
     first, last = fixed.iloc[0], fixed.iloc[-1]
-    shown = fixed[fixed["finding"] == "harm"]["step"]
-    text = f"{title(score)[0].upper()}{title(score)[1:]}, ablating the fixed cohort: "
-    text += f"harm at {len(shown)} of {len(fixed)} checkpoints{not_judged(fixed)}"
-    text += f", first at step {shown.iloc[0]:,}" if len(shown) else ""
+    margins = fixed["nats_finding"].notna().any()
+    text = f"{title(score)[0].upper()}{title(score)[1:]}, ablating the fixed cohort: harm "
+    text += f"{'by accuracy ' if margins else ''}at {_shown(fixed)}"
+    text += f" and by margins at {_shown(fixed, 'nats_')}" if margins else ""
     for row in (first, last):
         text += f"; step {row['step']:,}: {change(row)}"
     if isinstance(last["against_random_finding"], str):
@@ -106,6 +115,13 @@ def _harm(score: str, training: pd.DataFrame, summary: pd.DataFrame) -> str:
     steps = summary[(summary["measure"] == "harm and step") & summary["of"].str.endswith(f": {score}")]
     trends = [f"{row['of'].split(':')[0]} {_rho(row)}" for _, row in steps.iterrows()]
     return f"{text}. Harm with step: {'; '.join(trends)}."
+
+
+def _shown(rows: pd.DataFrame, prefix: str = "") -> str:
+    """Return in words the number of checkpoints with harm, and the first of them."""
+    steps = rows.loc[rows[f"{prefix}finding"] == "harm", "step"]
+    first = f", first at step {steps.iloc[0]:,}" if len(steps) else ""
+    return f"{len(steps)} of {len(rows)} checkpoints{not_judged(rows, prefix)}{first}"
 
 
 def _correlations(book: Book, summary: pd.DataFrame) -> list[str]:
@@ -121,8 +137,8 @@ def _correlations(book: Book, summary: pd.DataFrame) -> list[str]:
 
 
 def _rho(row: pd.Series) -> str:
-    if not np.isfinite(row["estimate"]):
-        return "no correlation can be computed"
+    if not np.isfinite([row["estimate"], row["p_holm"]]).all():
+        return unjudgeable("no correlation can be computed")
     ends = f"[{row['low']:.2f}, {row['high']:.2f}]" if np.isfinite(row["low"]) else "[no interval]"
     p = "< 0.001" if row["p_holm"] < 0.001 else f"= {row['p_holm']:.3f}"
     return f"rho {row['estimate']:+.2f} {ends}, n = {row['checkpoints']}, permutation p {p}: {row['finding']}"
