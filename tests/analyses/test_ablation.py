@@ -68,8 +68,8 @@ def test_matched_conditions_name_what_they_are(tiny_run: Run) -> None:
     for match in matches:
         assert match["evaluations"] <= 8
         assert match["m"] <= 1 - match["share"] + 1e-9
-        names = tables["summary"].loc[tables["summary"]["role"] == "matched", "condition"]
         word = "matched" if match["matched"] else "nearest"
+        names = tables["summary"].loc[tables["summary"]["role"] == word, "condition"]
         if match["m"]:
             assert any(f", {word} to top {match['share'] * 100:.4g}%" in name for name in names)
 

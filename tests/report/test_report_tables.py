@@ -145,7 +145,7 @@ def test_detail_says_margins_beside_accuracy() -> None:
 
 
 def test_an_interval_that_excludes_no_change_beside_undecided_is_explained() -> None:
-    explained = "intervals are not widened for the number of tests"
+    explained = "answers are corrected for the number of tests"
     assert explained not in _printed(_tables())
     tables = _tables()
     tables.all["contrasts"].loc[0, "finding"] = "undecided"  # corrected for many tests, although its interval is < 0

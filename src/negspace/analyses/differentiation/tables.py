@@ -261,9 +261,11 @@ def _over_layers(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
     needed = 1 + math.ceil(math.log2(here.sum() / alpha))
     table = table.assign(reason=table.get("reason", ""))
     table.loc[here, "p_layers_holm"] = correct(table.loc[here, "p_layers"].to_numpy(np.float64)).p
-    for at in table.index[here & (table["layers"] < needed)]:
-        layers = int(table.loc[at, "layers"])
-        table.loc[at, "reason"] = f"{layers} layer{'s' if layers != 1 else ''}; sign flips over layers need {needed}"
+    few = here & (table["layers"] < needed)
+    table.loc[few, "reason"] = [
+        f"{layers} layer{'s' if layers != 1 else ''}; sign flips over layers need {needed}"
+        for layers in table.loc[few, "layers"].astype(int)
+    ]
     return table
 
 
