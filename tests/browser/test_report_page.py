@@ -165,7 +165,7 @@ def test_legend_hides_a_series_in_every_panel(open_report: Callable, plain_repor
     figure.get_by_role("button", name="matched").click()
     assert figure.get_by_role("button", name="matched").get_attribute("aria-pressed") == "false"
     opened.until(f"document.querySelectorAll('#ablation-main_result .trace.scatter').length < {before}")
-    assert figure.locator(".trace.scatter").count() == before - 2
+    assert figure.locator(".trace.scatter").count() == before - 3  # perplexity, accuracy, margins
 
 
 def test_neurons_are_searched_by_name_statistic_layer_set_and_word(open_report: Callable, plain_report: Path) -> None:
