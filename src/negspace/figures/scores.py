@@ -68,10 +68,16 @@ class Measure:
         what = "difference" if against else "change"
         return f"{what} of the margin (nats)" if self.nats else f"{what} in % right (points)"
 
-    def columns(self, name: str = "change") -> tuple[str, str, str]:
-        """The columns of a change, `experiment.changes.Changes` by name, and of its interval's ends."""
+    def columns(self, name: str = "change", ends: tuple[str, str] | None = None) -> tuple[str, str, str]:
+        """The columns of a change, `experiment.changes.Changes` by name, and of its interval's ends.
+
+        Args:
+            name: the change's.
+            ends: where the ends are called otherwise; those of margins never are.
+        """
         value = f"{name}_nats" if self.nats else name
-        return value, f"{value}_low", f"{value}_high"
+        low, high = ends if ends and not self.nats else (f"{value}_low", f"{value}_high")
+        return value, low, high
 
     def of(self, table: pd.DataFrame) -> pd.DataFrame:
         """The rows of the score."""

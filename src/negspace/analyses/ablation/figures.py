@@ -94,16 +94,15 @@ def _contrasts(run: Run, table: pd.DataFrame) -> Figure:
     panels = []
     for measure in measures_of(table, "difference"):
         part = measure.of(table)
-        value, low, high = measure.columns("difference")
-        low, high = (low, high) if measure.nats else DIFFERENCE.interval
+        columns = measure.columns("difference", DIFFERENCE.interval)
         series = []
         for against, role, name in (
             ("random", "random", "against random sets"),
             ("matched", "matched", "against matched"),
         ):
-            rows = part[(part["set"] == "top") & (part["against"] == against) & part[value].notna()]
+            rows = part[(part["set"] == "top") & (part["against"] == against) & part[columns[0]].notna()]
             rows = rows.assign(row=[f"p = {percent(share)}" for share in rows["share"]])
-            values = estimates(rows, "row", (value, low, high), measure.unit)
+            values = estimates(rows, "row", columns, measure.unit)
             labels = dict(zip(rows["row"], rows["control"], strict=True))
             if values:
                 series.append(Dots(name, role, values, labels))
