@@ -1,6 +1,6 @@
 """Run the benchmarks and write their results: `python -m benchmarks [name ...] [--device cuda] [--shape pythia-1.4b]`.
 
-With `--model FILE` those of `bench_real` run on a pretrained model; "smollm2" is the demo's.
+With `--model FILE` the modules of `REAL` run on a pretrained model; "smollm2" is the demo's.
 
 Every time is a ratio of two measured in turn in one run, so that a machine's speed and its drift cancel. Each module
 runs in a process of its own, and one that fails leaves a row that says so. All modules together write
@@ -43,7 +43,7 @@ MODULES = (
     "bench_neighbours",
     "bench_scaling",
 )
-REAL = ("bench_real",)
+REAL = ("bench_real", "bench_study", "bench_scaling")
 """Modules that run on a pretrained model (`--model`)."""
 FOLDER = Path(__file__).parent
 PEERS = ("lm-eval", "minicons", "nnsight", "transformer-lens", "transformers", "scipy")

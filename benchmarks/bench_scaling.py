@@ -1,4 +1,7 @@
-"""One study on Ray with one worker and with two: what the second one gains; and what each kind of cell costs."""
+"""One study on Ray with one worker and with two: what the second one gains and holds; and what each kind of cell costs.
+
+With a pretrained model the study is smaller, and runs once.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from typing import Any
 import torch
 
 import negspace as ns
+from benchmarks.place import HERE, Place
 from benchmarks.row import Row, row
 from negspace.experiment.condition import Condition
 from negspace.experiment.config import Study, configure
@@ -39,6 +43,8 @@ WINDOW, WINDOWS = 128, 128
 """Windows of the scan, and of the plain pass that costs are compared with."""
 REAL = {"window": 512, "windows": 4}
 """The same of a pretrained model."""
+LIMIT, REAL_LIMIT = 10, 1
+"""Pairs of each paradigm."""
 WARMING = 600.0
 """Seconds in which every worker must have been seen at work, before the study that is timed."""
 SCAN, PAIR_TOKENS = 1.5, 12
@@ -62,21 +68,33 @@ class Timing:
     """Seconds of the study, with planning, recording and tables; without the start."""
     count: int
     """Cells."""
+    memory: int
+    """Bytes of the workers' resident memory after it; what several hold together counts once. 0 but on Linux."""
 
 
-def measure(rounds: int = 2) -> list[Row]:
+def measure(place: Place = HERE, rounds: int = 2) -> list[Row]:
     """The gain of a second worker. It is a ratio of times of one run, but wants a machine that does nothing else."""
-    timings = study_times((1, 2), rounds)
+    if place.on_gpu:
+        return []
+    rounds = 1 if place.model else place.rounds(rounds)
+    timings = study_times((1, 2), rounds, REAL_LIMIT if place.model else LIMIT, place.model)
     one, two = (best(timings, workers) for workers in (1, 2))
     starts = ", ".join(f"{t.start:.1f} s for {t.workers}" for t in (one, two))
+    runs = "one run" if rounds == 1 else f"the least of {rounds} runs"
     return [
         row(
             "study on Ray, time of the cells, 1 worker / 2 workers",
             one.cells / two.cells,
             (">=", TARGET),
-            f"{one.cells:.1f} s and {two.cells:.1f} s for {one.count} cells, the least of {rounds} runs each; whole "
+            f"{one.cells:.1f} s and {two.cells:.1f} s for {one.count} cells, {runs} each; whole "
             f"study {one.whole:.1f} s and {two.whole:.1f} s; start-up apart, {starts}; {os.cpu_count()} cores",
-        )
+        ),
+        row(
+            "study on Ray, memory of the workers, 2 workers / 1 worker",
+            two.memory / one.memory if one.memory else float("nan"),
+            ("<", 2),
+            f"{two.memory / 1e6:,.0f} MB and {one.memory / 1e6:,.0f} MB; what both map, such as weights, counts once",
+        ),
     ]
 
 
@@ -85,15 +103,16 @@ def best(timings: Sequence[Timing], workers: int) -> Timing:
     return min((timing for timing in timings if timing.workers == workers), key=lambda one: one.cells)
 
 
-def study_times(counts: Sequence[int], rounds: int = 2, limit: int = 10) -> list[Timing]:
-    """Times of one study of the bundled model for each number of workers, in turn, round after round.
+def study_times(counts: Sequence[int], rounds: int = 2, limit: int = LIMIT, real: str | None = None) -> list[Timing]:
+    """Times of one study for each number of workers, in turn, round after round.
 
     Args:
         counts: numbers of workers.
         rounds: runs of each.
         limit: pairs of each paradigm; four times as many windows of perplexity.
+        real: a pretrained model, instead of the bundled one.
     """
-    return [_study_time(workers, limit) for _ in range(rounds) for workers in counts]
+    return [_study_time(workers, limit, real) for _ in range(rounds) for workers in counts]
 
 
 def unit_costs(rounds: int = 3, limit: int = 10, real: str | None = None) -> dict[str, Any]:
@@ -143,23 +162,36 @@ def _study(limit: int, real: str | None = None, **fields: Any) -> Study:
     return configure({**given, **small, "analyses": ANALYSES, **fields})
 
 
-def _study_time(workers: int, limit: int) -> Timing:
-    study = _study(limit, perplexity_windows=4 * limit, tasks=(), resources={"workers": workers, "cpus": 1})
+def _study_time(workers: int, limit: int, real: str | None) -> Timing:
+    own: dict[str, Any] = {"tasks": (), "resources": {"workers": workers, "cpus": 1}, **(REAL if real else {})}
+    study = _study(limit, real, perplexity_windows=4 * limit, **own)
     with TemporaryDirectory() as folder:
         began = time.perf_counter()
         with RayCluster(partial(workbench, study), study.resources) as cluster:
             cluster.survey()
             start = time.perf_counter() - began
-            _warm(cluster, study, Path(folder), workers)
+            there = _warm(cluster, study, Path(folder), workers)
             with _clock(cluster) as spent:
                 began = time.perf_counter()
                 run_study(study, Path(folder) / "run", cluster=cluster)
                 whole = time.perf_counter() - began
-    return Timing(workers, start, sum(seconds for seconds, _ in spent), whole, sum(cells for _, cells in spent))
+            memory = sum(_held(pid) for pid in there)
+    return Timing(workers, start, sum(seconds for seconds, _ in spent), whole, sum(cells for _, cells in spent), memory)
 
 
-def _warm(cluster: RayCluster, study: Study, folder: Path, workers: int) -> None:
-    """Have every worker load the model and compute; and the scan, which is one cell, recorded for the run to come."""
+def _held(pid: int) -> int:
+    """Bytes of a process's resident memory; of what it shares with others, its part (Pss of Linux)."""
+    path = Path(f"/proc/{pid}/smaps_rollup")
+    lines = path.read_text().splitlines() if path.exists() else []
+    return 1024 * next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+
+
+def _warm(cluster: RayCluster, study: Study, folder: Path, workers: int) -> set[int]:
+    """Have every worker load the model and compute; and the scan, which is one cell, recorded for the run to come.
+
+    Returns:
+        The workers' process numbers.
+    """
     # The same analyses, whose data the workers have read, with as little as they can be asked for.
     dose = {"shares": [SHARE], "sets": ["top"], "interventions": ["zero_negative"]}
     small = {"random": 0, "matched": False, "analyses": {"ablation": {}, "dose": dose}}
@@ -178,6 +210,7 @@ def _warm(cluster: RayCluster, study: Study, folder: Path, workers: int) -> None
         run_study(study.model_copy(update=again), folder / f"warm{turn}", cluster=cluster, progress=look)
         if workers == 1:
             break
+    return seen
 
 
 @contextmanager

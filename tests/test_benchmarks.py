@@ -21,6 +21,7 @@ from benchmarks import (
     bench_real,
     bench_scaling,
     bench_scan,
+    bench_study,
     bench_wasserstein,
 )
 from benchmarks.child import call
@@ -251,6 +252,14 @@ def test_a_pretrained_model(monkeypatch: pytest.MonkeyPatch) -> None:
         assert part in measured_ones
 
 
+def test_a_whole_study_of_a_pretrained_model() -> None:
+    rows = [found.as_json() for found in bench_study.measure(Place(shape="tiny", model=str(model_path())))]
+    check(rows)
+    assert len(rows) == 1
+    assert rows[0]["value"] > 0
+    assert "8 analyses" in rows[0]["detail"]
+
+
 def test_a_worker_that_never_works_ends_the_warming(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     class Cluster:
         busy: ClassVar[dict[int, str]] = {7: "a cell"}
@@ -268,7 +277,7 @@ def test_a_worker_that_never_works_ends_the_warming(monkeypatch: pytest.MonkeyPa
     study: Any = bench_scaling._study(1)
     with pytest.raises(RuntimeError, match="1 of 2 workers computed a cell"):
         bench_scaling._warm(Cluster(), study, tmp_path, 2)  # type: ignore[arg-type]
-    bench_scaling._warm(Cluster(), study, tmp_path, 1)  # type: ignore[arg-type]
+    assert bench_scaling._warm(Cluster(), study, tmp_path, 1) == {7}  # type: ignore[arg-type]
 
 
 def test_the_sketch_is_as_near_as_its_row_says() -> None:

@@ -226,7 +226,7 @@ def test_the_load_is_what_the_run_then_has(run: Run, fields: dict[str, Any], mod
     lab = Lab(study, Workbench(study, model=model).describe(), Store(run[0]), None)  # type: ignore[arg-type]
     load = LayersAnalysis(LayersSettings(), lab, {}).load()
     assert load.cells == len(list((run[0] / "cells").iterdir())) - 2  # the scan's, and the example tokens'
-    assert "8 conditions (alone, cumulative) of 3 sets in 4.8 passes a set instead of 8" in load.detail
+    assert "top, 2 random: 8 conditions (alone, cumulative) of each set in 4.8 passes instead of 8" in load.detail
 
 
 def test_a_second_run_computes_nothing_and_gives_the_same(run: Run, fields: dict[str, Any], model: Model) -> None:

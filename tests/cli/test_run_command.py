@@ -212,7 +212,7 @@ def test_settings_of_sections(settled: Any, tmp_path: Path) -> None:
     assert (study.resources.cpus, study.resources.workers) == (2, 3)
     assert settled("--model", "m", "--resources", "{gpus: 1}").resources.gpus == 1
     only = settled("m", "--blimp", "b", "--set", "analyses=[dose, layers]", "--analysis", "layers", "--layer", 1)
-    assert (only.analyses, only.layers) == ({"layers": {"random": 1}}, (1,))
+    assert (only.analyses, only.layers) == ({"layers": {"random": 0}}, (1,))
 
 
 def test_the_former_name_is_an_alias_and_says_so(call: Any, given: list[str]) -> None:

@@ -152,9 +152,10 @@ class LayersAnalysis(Analysis[LayersSettings]):
         plan, conditions = self.lab.plan, self.conditions
         unders = [plan.sets("top", self.share, by=self.settings.by), *plan.random(self.share, self.seeds)]
         passes = _passes([layers for _, layers in conditions])
+        sets = ", ".join(["top", *([f"{len(self.seeds)} random"] if self.seeds else [])])
         detail = (
-            f"{len(conditions)} conditions ({', '.join(self.settings.families)}) of {len(unders)} sets in "
-            f"{passes:.1f} passes a set instead of {len(conditions)}, and the plain model"
+            f"baseline; {sets}: {len(conditions)} conditions ({', '.join(self.settings.families)}) of each set in "
+            f"{passes:.1f} passes instead of {len(conditions)}"
         )
         each = {score: passes * self.lab.cost(score) for score in self.scores}
         sweeps = {(f"layers {score}", under): tokens for score, tokens in each.items() for under in unders}
