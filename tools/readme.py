@@ -14,8 +14,12 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from negspace.experiment.claim import Claim
 
 ROOT = Path(__file__).parents[1]
 
@@ -137,15 +141,45 @@ def _interval(value: float | None, low: float, high: float) -> str:
 
 
 def claims(part: str) -> str:
-    """Which of the paper's claims hold on which model: all of them, or the answers alone for one share."""
+    """Which of the paper's claims hold.
+
+    Args:
+        part: "short", the main claims at 1%, or "models", all of them, with a column per model; or a model, with a
+            column per study.
+    """
     from negspace.report.claims import markdown
+
+    studies = _studies()
+    if part not in ("short", "models"):
+        return markdown(studies[part.replace("_", " ")])
+    wanted = {
+        model: [
+            claim for claim in _first_judged(own) if part == "models" or (claim.key in _SHORT and claim.share == 0.01)
+        ]
+        for model, own in studies.items()
+    }
+    return markdown(wanted)
+
+
+def _studies() -> dict[str, dict[str, Sequence[Claim]]]:
+    """Model -> its studies -> what they say. A run's label in the record is "MODEL: STUDY"."""
     from negspace.study.claims import read_answers
 
-    runs = {
-        each.run: [claim for claim in each.claims if part != "short" or (claim.key in _SHORT and claim.share == 0.01)]
-        for each in read_answers([ROOT / "docs" / "records" / "claims.json"])
-    }
-    return markdown({run: kept for run, kept in runs.items() if kept})
+    made: dict[str, dict[str, Sequence[Claim]]] = {}
+    for each in read_answers([ROOT / "docs" / "records" / "claims.json"]):
+        model, _, study = each.run.partition(": ")
+        made.setdefault(model, {})[study] = each.claims
+    return made
+
+
+def _first_judged(studies: Mapping[str, Sequence[Claim]]) -> list[Claim]:
+    """Each claim once: as the first study has it that could judge it, else as the first that asked."""
+    made: dict[tuple[Any, ...], Claim] = {}
+    for claim in (claim for claims in studies.values() for claim in claims):
+        key = (claim.key, claim.of, claim.share)
+        if key not in made or (made[key].answer == "cannot be judged" != claim.answer):
+            made[key] = claim
+    return list(made.values())
 
 
 _SHORT = ("ablate", "random", "matched", "tasks")
@@ -252,7 +286,7 @@ def block(name: str) -> str:
     return benchmarks(what) if kind == "benchmarks" else demo()
 
 
-BLOCK = re.compile(r"(<!-- (?P<name>[a-z]+(?::[a-z_]+)?) -->\n).*?(<!-- /(?P=name) -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- (?P<name>[a-z]+(?::[\w.-]+)?) -->\n).*?(<!-- /(?P=name) -->)", re.DOTALL)
 
 
 def fill(text: str) -> str:

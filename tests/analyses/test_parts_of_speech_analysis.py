@@ -65,7 +65,9 @@ def _study(fields: dict[str, Any], *, ablation: bool = False, **settings: Any) -
 @pytest.fixture(scope="module")
 def made(tiny_fields, gold, tmp_path_factory) -> tuple[Path, Tables]:
     folder = tmp_path_factory.mktemp("runs") / "tags"
-    return folder, run_study(_study(tiny_fields, ablation=True, text=str(gold)), folder)
+    # By this statistic a bottom set of the tiny model has the top set's perplexity.
+    fields = {**tiny_fields, "by": "negative_share", "tolerance": 0.005, "evaluations": 30}
+    return folder, run_study(_study(fields, ablation=True, text=str(gold)), folder)
 
 
 def test_documented_tables(made):
@@ -77,6 +79,27 @@ def test_documented_tables(made):
     assert tables["parts_of_speech_contrasts"]["role"].drop_duplicates().tolist() == ["random", "matched"]
 
 
+def test_the_claim_is_named_alike_for_every_model(made):
+    _, tables = made
+    of = [claim.of for claim in tables.claims() if claim.key == "tags"]
+    words = "words of the text"
+    assert of == [words, f"{words}, against random sets", f"{words}, against the matched set"]
+
+
+def test_a_set_that_is_only_nearest_is_no_control(made, tiny_fields, gold, tmp_path):
+    study = _study({**tiny_fields, "tolerance": 1e-9, "evaluations": 3}, text=str(gold))
+    tables = run_study(study, tmp_path / "nearest")
+    shown = tables["parts_of_speech"]
+    assert shown["role"].drop_duplicates().tolist() == ["top", "random", "nearest"]
+    assert ", nearest to top" in shown["condition"].iloc[-1]
+    assert set(tables["parts_of_speech_contrasts"]["role"]) == {"random"}
+    assert not tables["parts_of_speech_scaffold"]["role"].str.contains("matched|top against nearest").any()
+    assert not any("nearest" in sentence for sentence in tables.sentences("parts_of_speech"))
+    assert [claim.of for claim in tables.claims() if claim.key == "tags"][1:] == [
+        "words of the text, against random sets"
+    ]
+
+
 def test_figures_are_those_of_the_plain_call(made, tiny_fields, gold):
     folder, tables = made
     table, columns = (
@@ -85,16 +108,16 @@ def test_figures_are_those_of_the_plain_call(made, tiny_fields, gold):
     )
     model, scan = load(tiny_fields["model"]), Scan.load(folder / "scan.parquet")
     options = {"window": 32, "draws": 200}
-    top = parts_of_speech(model, scan.top(0.3), gold, **options).table[columns]
+    top = parts_of_speech(model, scan.top(0.3, by="negative_share"), gold, **options).table[columns]
     same = partial(pd.testing.assert_frame_equal, check_dtype=False)
     same(table.loc[table["role"] == "top", columns].reset_index(drop=True), top)
     matched = NeuronSet.load(next((folder / "neurons").glob("bottom-*.json")))
     bottom = parts_of_speech(model, matched, gold, **options).table[columns]
     same(table.loc[table["role"] == "matched", columns].reset_index(drop=True), bottom)
     each = [
-        parts_of_speech(model, scan.random(seed=seed, like=scan.top(0.3)), gold, **options).table.set_index(
-            ["kind", "tag"]
-        )["excess"]
+        parts_of_speech(
+            model, scan.random(seed=seed, like=scan.top(0.3, by="negative_share")), gold, **options
+        ).table.set_index(["kind", "tag"])["excess"]
         for seed in range(5)
     ]
     random = table[table["role"] == "random"].set_index(["kind", "tag"])

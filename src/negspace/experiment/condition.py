@@ -18,6 +18,8 @@ RANDOM = "random"
 """Role of a single random set."""
 MATCHED_RANDOM = "perplexity_random"
 """Role of a random set that is as large as it must be to have the top set's perplexity."""
+NEAREST = "nearest"
+"""Role of the bottom set nearest to the top set's perplexity where none is within the tolerance: no matched control."""
 LEFT_OUT = "left_out"
 """Fact: how many neurons of the set an intervention on means leaves as they are, having no mean."""
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from negspace.analyses.ablation.columns import CONDITION
 from negspace.experiment.book import Book
 from negspace.experiment.changes import FINDING, Row
-from negspace.experiment.condition import RANDOM, Condition
+from negspace.experiment.condition import NEAREST, RANDOM, Condition
 from negspace.experiment.effects import Effects, Entry
 from negspace.experiment.floors import floored
 from negspace.experiment.schema import Column, Table, schema
@@ -153,10 +153,6 @@ TABLES = schema(
     ),
 )
 """The tables, by name."""
-
-
-NEAREST = "nearest"
-"""Role of the bottom set nearest to the top set's perplexity where none is within the tolerance: no matched control."""
 
 
 def conditions_of(book: Book) -> list[Condition]:

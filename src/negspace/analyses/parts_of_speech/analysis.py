@@ -16,7 +16,7 @@ from negspace.analyses.parts_of_speech.excess import VERSION, cell_options, meas
 from negspace.errors import TaggerError
 from negspace.experiment.analysis import Analysis, Book, Load, Settings
 from negspace.experiment.claim import Claim
-from negspace.experiment.condition import Condition, written
+from negspace.experiment.condition import NEAREST, Condition, written
 from negspace.experiment.matching import matched_set
 from negspace.experiment.plan import PLAIN
 from negspace.experiment.run import Run
@@ -117,9 +117,9 @@ class PartsOfSpeechAnalysis(Analysis[PartsOfSpeechSettings]):
             if match.neurons is None:
                 notes.append(f"parts of speech: no perplexity-matched control: {match.reason}")
             else:
-                how = "matched" if match.matched else "nearest"
-                name = f"bottom {percent(match.share)}, {how} to top {percent(self.share)}"
-                conditions.append(self.lab.condition(name, "matched", match.neurons, share=self.share))
+                role = "matched" if match.matched else NEAREST
+                name = f"bottom {percent(match.share)}, {role} to top {percent(self.share)}"
+                conditions.append(self.lab.condition(name, role, match.neurons, share=self.share))
         cells = [self._cell(condition) for condition in conditions]
         self.lab.run(cells)
         return {

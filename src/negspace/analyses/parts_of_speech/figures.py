@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from negspace.experiment.condition import NEAREST
 from negspace.experiment.run import Run
 from negspace.figures.figure import Figure
 from negspace.figures.forest import Dots, forest
@@ -51,7 +52,7 @@ def _series(table: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
     """One series a condition, where the table has several."""
     if "condition" not in table.columns:
         return [("ablation", "top", table)]
-    roles = {"random": "random mean"}
+    roles = {"random": "random mean", NEAREST: "bottom"}
     return [
         (str(name), roles.get(role, role), rows)
         for name, rows in table.groupby("condition", sort=False)

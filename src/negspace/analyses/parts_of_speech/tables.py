@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from negspace.errors import StudyError
 from negspace.experiment.analysis import Book
 from negspace.experiment.claim import Answer, Claim
+from negspace.experiment.condition import NEAREST
 from negspace.experiment.schema import Column, Table, schema
 from negspace.experiment.words import percent, unjudgeable
 from negspace.significance import Nesting, compare_with_sets, correct
@@ -62,7 +63,11 @@ TABLES = schema(
         "parts_of_speech",
         (
             Column("condition", str, "ablated set; the random sets are one row, their mean per token"),
-            Column("role", str, "top, random, or matched (the low-ranked set of equal, or nearest, perplexity)"),
+            Column(
+                "role",
+                str,
+                "top, random, matched (the low-ranked set of equal perplexity), or nearest (where none is equal)",
+            ),
             Column("sets", int, "number of sets averaged in the row"),
             *EXCESS.columns,
         ),
@@ -97,7 +102,7 @@ TABLES = schema(
         "parts_of_speech_scaffold",
         (
             Column("compared", str, "condition against the plain model, or top set against a control"),
-            Column("role", str, "top, random, matched; or top against random, top against matched"),
+            Column("role", str, "top, random, matched, nearest; or top against random, top against matched"),
             Column("tokens", int, f"tokens of words whose part of speech is one of {', '.join(SCAFFOLD)}"),
             Column("others", int, "tokens of all other words"),
             Column("scaffold", float, "mean excess on the scaffolding tokens, in nats (or top set minus control)"),
@@ -219,7 +224,7 @@ def make(book: Book) -> dict[str, pd.DataFrame]:
     parts = [table.assign(**about[role], role=role) for role, table in excesses.items()]
     contrasts, scaffold = [], [_scaffold(plain, frame, role, about[role], book) for role, frame in frames.items()]
     for role in frames:
-        if role == "top":
+        if role in ("top", NEAREST):  # what does other damage is no control
             continue
         table = excess_by_tag(frames[role], frames["top"], **book.bootstrap)
         for column, of in (("top", "top"), ("reference", role)):
@@ -250,7 +255,7 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     for control, rows in contrasts[contrasts["kind"] == "upos"].groupby("control", sort=False):
         said.append(f"Against {control}: {_tags(rows, 'contrast', alpha)}.")
     for _, row in tables["parts_of_speech_scaffold"].iterrows():
-        if row["role"] in ("random", "matched"):
+        if row["role"] in ("random", "matched", NEAREST):
             continue
         who = f"Scaffolding ({', '.join(SCAFFOLD)}) against all other words, {row['compared']}"
         if row["reason"]:
@@ -283,7 +288,7 @@ def _frames(book: Book) -> tuple[dict[str, pd.DataFrame], dict[str, dict[str, An
     """Role -> items (of the random sets the mean, token by token), and what to call it."""
     frames: dict[str, pd.DataFrame] = {}
     about: dict[str, dict[str, Any]] = {}
-    for role in ("baseline", "top", "random", "matched"):
+    for role in ("baseline", "top", "random", "matched", NEAREST):
         members = [condition for condition in book.conditions if condition.role == role]
         if not members:
             continue
@@ -339,17 +344,25 @@ def _influences(values: NDArray[np.float64], here: NDArray[np.bool_]) -> NDArray
     return means[0] - means[1] + np.where(here, own, other)
 
 
+_COMPARED = {
+    "top": "",
+    "top against random": ", against random sets",
+    "top against matched": ", against the matched set",
+}
+"""Role of a row of the table of scaffolding -> what it is compared with, in a claim."""
+
+
 def claims(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
     """Return the claim that the damage falls on scaffolding words."""
     words = f"The damage falls on the scaffolding of sentences ({', '.join(SCAFFOLD)})"
     said = []
     for _, row in tables["parts_of_speech_scaffold"].iterrows():
-        if row["role"] in ("random", "matched"):
+        if row["role"] not in _COMPARED:
             continue
         answers: Mapping[str, Answer] = {"more on scaffolding": "holds", "less on scaffolding": "does not hold"}
         finding = "cannot be judged" if row["reason"] else _on_scaffold(row, book.alpha)
         answer: Answer = "cannot be judged" if row["reason"] else answers.get(finding, "undecided")
         value, low, high = (float(row[name]) for name in ("difference", "low", "high"))
-        who, share = str(row["compared"]), book.part["share"]
+        who, share = f"words of the text{_COMPARED[row['role']]}", book.part["share"]
         said.append(Claim("tags", words, who, share, answer, finding, "nats", value, low, high, row["reason"]))
     return said
