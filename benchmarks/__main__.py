@@ -1,6 +1,7 @@
 """Run the benchmarks and write their results: `python -m benchmarks [name ...] [--device cuda] [--shape pythia-1.4b]`.
 
-With `--model FILE` the modules of `REAL` run on a pretrained model; "smollm2" is the demo's.
+With `--model FILE` the modules of `REAL` run on a pretrained model; "smollm2" is the demo's. A part of `bench_real` can
+be named: bench_real.scan.
 
 Every time is a ratio of two measured in turn in one run, so that a machine's speed and its drift cancel. Each module
 runs in a process of its own, and one that fails leaves a row that says so. All modules together write
@@ -72,12 +73,14 @@ def machine(place: Place = HERE) -> dict[str, Any]:
 
 def rows_of(name: str, place: dict[str, Any]) -> list[dict[str, Any]]:
     """A module's rows as JSON, measured in this process; modules without a `place` know the CPU only."""
-    measure = function(f"benchmarks.{name}:measure")
+    module, _, part = name.partition(".")
+    measure = function(f"benchmarks.{module}:measure")
     where = Place(**place)
     placed = "place" in inspect.signature(measure).parameters
     if where.on_gpu and not placed:
         return []
-    made = measure(place=where) if placed else measure()
+    chosen = {"only": [part]} if part else {}
+    made = measure(place=where, **chosen) if placed else measure()
     return [found.as_json() if isinstance(found, Row) else found for found in made]
 
 
@@ -96,19 +99,26 @@ def run(names: list[str], place: Place, console: Console) -> tuple[list[dict[str
     for name in names:
         console.print(f"[dim]{name} ...[/dim]")
         try:
-            settings = getattr(importlib.import_module(f"benchmarks.{name}"), "SETTINGS", None)
+            settings = getattr(importlib.import_module(f"benchmarks.{_module(name)}"), "SETTINGS", None)
             made = call("benchmarks.__main__:rows_of", name, place.as_json(), settings=settings)
         except Exception as error:  # the other modules' rows are worth having whatever befell this one
             whole = False
             made = [failed(name, error).as_json()]
-        rows += [{**row, "module": name} for row in made]
+        rows += [{**row, "module": _module(name)} for row in made]
     return rows, whole
 
 
-def updated(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of a file of results, with these in place of their modules' own; in the suite's order."""
-    anew = {row["module"] for row in rows}
-    kept = [row for row in json.loads(path.read_text(encoding="utf-8"))["targets"] if row.get("module") not in anew]
+def updated(path: Path, names: list[str], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of a file of results, with these in place of what they measure anew; in the suite's order.
+
+    Args:
+        path: the file.
+        names: modules, all rows of which are replaced, and parts of modules, which replace rows of the same name.
+        rows: of these.
+    """
+    anew = {(row["module"], row["name"]) for row in rows}
+    before = json.loads(path.read_text(encoding="utf-8"))["targets"]
+    kept = [row for row in before if row["module"] not in names and (row["module"], row["name"]) not in anew]
     return sorted([*kept, *rows], key=lambda row: (*MODULES, *REAL).index(row["module"]))
 
 
@@ -132,7 +142,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--update", action="store_true", help="put the named modules' rows in place of older ones")
     asked = parser.parse_args(arguments)
     modules = REAL if asked.model else MODULES
-    unknown = sorted(set(asked.names) - set(modules))
+    unknown = sorted({_module(name) for name in asked.names} - set(modules))
     if unknown:
         parser.error(f"unknown benchmark {', '.join(unknown)}; there are {', '.join(modules)}")
     console = Console()
@@ -146,13 +156,18 @@ def main(arguments: list[str]) -> int:
     # Some of the modules, or a run that shows only that the code works, must not replace a whole table.
     path = asked.out or (None if (asked.names and not asked.update) or place.tiny else results_path(place))
     if asked.update and path is not None and path.exists():
-        rows = updated(path, rows)
+        rows = updated(path, asked.names or list(modules), rows)
     if path is not None:
         path.write_text(json.dumps({"machine": machine(place), "targets": rows}, indent=2) + "\n", encoding="utf-8")
     console.print(table(rows))
     if path is not None and asked.out is None:
         runpy.run_path(str(ROOT / "tools" / "readme.py"))["main"]([])
     return 0 if whole else 1
+
+
+def _module(name: str) -> str:
+    """The module of "module" or "module.part"."""
+    return name.partition(".")[0]
 
 
 def _version(name: str) -> str | None:

@@ -286,6 +286,25 @@ def test_the_sketch_is_as_near_as_its_row_says() -> None:
     assert rows[1].met
 
 
+def test_a_part_is_measured_alone() -> None:
+    rows = bench_real.measure(Place(shape="tiny", model=str(model_path())), only=["intervention"])
+    assert rows
+    assert all(found.name.startswith("forward under intervention") for found in rows)
+    with pytest.raises(ValueError, match=r"no part nothing; there are intervention, pairs, .*scan"):
+        bench_real.measure(Place(shape="tiny", model=str(model_path())), only=["nothing"])
+
+
+def test_new_rows_replace_what_they_measure_anew(tmp_path: Path) -> None:
+    def made(module: str, name: str, value: float) -> dict[str, Any]:
+        return {"module": module, "name": name, "value": value}
+
+    before = [made("bench_real", "scan", 1), made("bench_real", "load", 1), made("bench_study", "old", 1)]
+    (tmp_path / "results.json").write_text(json.dumps({"targets": before}))
+    new = [made("bench_real", "scan", 2), made("bench_study", "new", 2)]
+    rows = suite.updated(tmp_path / "results.json", ["bench_real.scan", "bench_study"], new)
+    assert rows == [made("bench_real", "load", 1), *new]
+
+
 def test_every_module_is_in_the_suite() -> None:
     there = {path.stem for path in Path(suite.__file__).parent.glob("bench_*.py")}
     assert there <= {*suite.MODULES, *suite.REAL}
