@@ -13,7 +13,7 @@ import pytest
 from negspace.analyses.ablation.claims import claims
 from negspace.analyses.ablation.tables import AblationTables
 from negspace.analyses.ablation.words import verdicts
-from negspace.experiment.claim import harmed
+from negspace.experiment.claim import harmed, under
 from negspace.experiment.words import claim
 from negspace.study.tables import Tables
 
@@ -145,3 +145,17 @@ def test_a_relu_model_is_said_to_be_one_and_its_scores_are_compared(tiny_run: Ru
     for column in ("perplexity", "blimp_accuracy", "tse_accuracy"):
         tables["summary"][column] = tables["summary"][column].iloc[0]
     assert any("all scores are exactly the plain model's" in line for line in verdicts(flat, tables))
+
+
+def test_the_papers_claim_is_about_the_papers_intervention(tiny_run: Run) -> None:
+    tables = tiny_run[1]
+    book = tables.books["ablation"]
+    other = replace(book, study={**book.study, "zero": "positive"})
+    made = [under(claim, other.intervention) for claim in claims(other, tables.all)]
+    assert not any("negatives" in claim.claim for claim in made)
+    assert {claim.of for claim in made if claim.key == "ablate"} >= {"BLiMP, zero_positive"}
+    own = tables.claims_of("ablation")
+    assert {claim.of for claim in own if claim.key == "ablate"} >= {"BLiMP"}
+    assert not {(claim.key, claim.of) for claim in made if claim.key != "find"} & {
+        (claim.key, claim.of) for claim in own
+    }

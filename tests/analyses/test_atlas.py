@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt  # rich brings it along
 from negspace.analyses.atlas.analysis import fit_and_drive
 from negspace.analyses.atlas.columns import TABLES
 from negspace.analyses.atlas.pages import escape, mark_spaces
-from negspace.analyses.atlas.tables import alone_in_words, said
+from negspace.analyses.atlas.tables import _driven, alone_in_words, said
 from negspace.experiment.chosen import spread
 from negspace.experiment.config import configure
 from negspace.experiment.passages import Passages, make_passages
@@ -335,3 +335,16 @@ def test_names_of_tokens_in_words() -> None:
     assert said(" the") == "the"
     assert said(" ") == "' '"
     assert said("\n") == "'\\n'"
+
+
+def test_few_of_many_neurons_without_drivers_are_said_to_have_one() -> None:
+    rng, said_of = np.random.default_rng(0), 0
+    for _ in range(200):
+        rows = pd.DataFrame({"name": np.repeat([f"n{n}" for n in range(24)], 10), "p": rng.random(240)})
+        rows["p_bh"] = np.concatenate(
+            [correct(part.to_numpy(), "benjamini-hochberg").p for _, part in rows.groupby("name", sort=False)["p"]]
+        )
+        said_of += bool(_driven(rows, 0.05))
+    assert said_of <= 20
+    rows.loc[rows["name"] == "n7", "p_bh"] = 0.001
+    assert "n7" in _driven(rows, 0.05)

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 
 from negspace import reference
 from negspace.analyses.controls.analysis import Controls
-from negspace.analyses.controls.tables import sentences
+from negspace.analyses.controls.tables import claims, sentences
 from negspace.analyses.dose.axis import EQUAL
 from negspace.analyses.dose.figures import figures
 from negspace.controls import residual_change
@@ -57,7 +57,7 @@ def relu_path(tiny_fields, tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def made(tiny_fields, relu_path, tmp_path_factory) -> tuple[Path, Tables]:
     folder = tmp_path_factory.mktemp("runs") / "controls"
-    study = _configure(tiny_fields, share=0.3, residual_windows=4, noop_model=relu_path, noop_windows=2, tolerance=0.1)
+    study = _configure(tiny_fields, share=0.3, residual_windows=5, noop_model=relu_path, noop_windows=2, tolerance=0.1)
     return folder, run_study(study, folder)
 
 
@@ -103,7 +103,7 @@ def test_sets_are_what_they_are_called(made):
 
 
 def test_residual_changes_are_those_of_the_sets(made):
-    """Measured anew, on a model loaded anew and the first four windows."""
+    """Measured anew, on a model loaded anew and the first five windows."""
     folder, tables = made
     manifest = json.loads((folder / "run.json").read_text())
     model = load(manifest["study"]["model"])
@@ -111,7 +111,7 @@ def test_residual_changes_are_those_of_the_sets(made):
     from negspace.text.windows import make_windows
 
     text = read_text(manifest["study"]["text"], role="perplexity")
-    windows = make_windows(text, model.tokenizer, window=64, windows=4, context=model.context)
+    windows = make_windows(text, model.tokenizer, window=64, windows=5, context=model.context)
     layers, ends = tables["controls_layers"], tables["controls_residual"].set_index("role")
     for role, zero in (("top", "negative"), ("other_side", "positive"), ("residual", "negative")):
         neurons = _set(folder, layers, role)
@@ -120,7 +120,7 @@ def test_residual_changes_are_those_of_the_sets(made):
         end = residual_change(model, neurons, windows, zero=zero, where="end").by_layer[-1]
         assert ends.loc[role, "end"] == pytest.approx(end)
         assert ends.loc[role, "end_low"] <= end <= ends.loc[role, "end_high"]
-    assert (ends["windows"] == 4).all()
+    assert (ends["windows"] == 5).all()
     for role in ("residual", "residual_random"):
         here = layers[layers["role"] == role]
         assert here["matched"].all() == ends.loc[role, "matched"]
@@ -349,3 +349,38 @@ def test_random_sets_of_equal_perplexity(tiny_fields, tmp_path):
         (drawn_as,) = (line for line in panel.series if line.name == EQUAL)
         assert (drawn_as.role, len(drawn_as.x), drawn_as.mark) == ("matched", 3, "points")
     assert "Diamonds" in figure.caption
+
+
+def test_a_set_that_the_search_did_not_match_is_no_control(tiny_fields, tmp_path):
+    study = _configure({**tiny_fields, "tolerance": 1e-9, "evaluations": 3}, share=0.3, residual_windows=2)
+    tables = run_study(study, tmp_path / "run")
+    table = tables["controls"]
+    nearest = table[(table["matched"] == False)]  # noqa: E712 - missing where nothing was searched
+    assert len(nearest)
+    others = nearest[~((nearest["score"] == "perplexity") & (nearest["role"] == "perplexity"))]
+    assert set(others["finding"]) == {"cannot be judged"}
+    assert others["reason"].str.startswith("the control is not matched: ").all()
+    assert others[["contrast", "p", "p_holm"]].isna().all(axis=None)
+    assert nearest["change_finding"].notna().all(), "against the plain model it is judged"
+    said = [line for line in tables.sentences("controls") if line.startswith("Against bottom") and "nearest" in line]
+    assert said
+    assert all("cannot be judged (the control is not matched" in line for line in said)
+
+
+def test_what_a_control_was_matched_on_is_not_contrasted(made):
+    table = made[1]["controls"]
+    here = (table["role"] == "perplexity") & (table["score"] == "perplexity")
+    assert here.any()
+    assert table.loc[here, ["contrast", "finding"]].isna().all(axis=None)
+
+
+def test_a_relu_model_in_which_anything_moves_is_one_that_moves():
+    rows = [
+        {"model": "m", "own": True, "what": what, "items": 100, "differing": n, "same": n == 0}
+        for what, n in (("log-probabilities of tokens", 0), ("scores of BLiMP's sentences", 7))
+    ]
+    (claim,) = claims(None, {"noop": pd.DataFrame(rows)})
+    assert claim.answer == "does not hold"
+    assert "0 of 100 log-probabilities" in claim.finding
+    assert "7 of 100 scores" in claim.finding
+    assert claims(None, {"noop": pd.DataFrame(rows[:1])})[0].answer == "holds"

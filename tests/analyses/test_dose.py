@@ -199,6 +199,14 @@ def test_the_damage_axis_passes_through_the_doses(run: Run) -> None:
     assert {claim.key for claim in run[1].claims()} >= {"damage"}
 
 
+def test_a_family_keeps_its_curve_where_the_study_has_a_share_that_it_lacks(
+    fields: dict[str, Any], tmp_path: Path
+) -> None:
+    tables = run_study(configure({**fields, "shares": [0.2]}), tmp_path / "run")
+    assert set(tables["damage_axis"]["set"]) == {"top", "random", "bottom"}
+    assert set(tables["damage_axis_contrasts"]["against"]) == {"random", "bottom"}
+
+
 def test_where_text_cannot_be_judged_no_doubling_is_said(fields: dict[str, Any], tmp_path: Path) -> None:
     settings = {"shares": [0.1, 1.0], "sets": ["top"], "interventions": []}
     given = {**fields, "perplexity_windows": 2, "blimp": [], "tse": [], "analyses": {"dose": settings}}

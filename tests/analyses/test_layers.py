@@ -15,6 +15,7 @@ import zoo
 from negspace.analyses.layers.analysis import LayersAnalysis, LayersSettings, changes_of, group_layers
 from negspace.analyses.layers.figures import figures
 from negspace.analyses.layers.tables import TABLES
+from negspace.analyses.layers.words import _first_most
 from negspace.errors import SelectionError, StudyError
 from negspace.experiment.config import configure
 from negspace.experiment.lab import Lab
@@ -430,3 +431,11 @@ def test_real_model_on_real_data(stories260k_path: Path, shared_data: Path, tmp_
     assert rows["last_layer"].tolist() == [0, 1, 2, 3, 4]
     assert rows["change"].iloc[-1] > rows["change"].iloc[0] > 1
     assert rows["finding"].iloc[-1] == "harm"
+
+
+@pytest.mark.parametrize(("finding", "answer"), [("harm", "holds"), ("undecided", "undecided"), ("gain", "undecided")])
+def test_what_does_no_harm_does_not_matter_most(finding: str, answer: str) -> None:
+    alone = pd.DataFrame([{"finding": finding, "change": 0.01, "change_low": 0.002, "change_high": 0.02, "reason": ""}])
+    others = pd.DataFrame({"finding": ["gain"] * 3, "reason": [""] * 3})
+    (claim,) = _first_most("text", "ratio", 0.01, alone, others)
+    assert claim.answer == answer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,12 @@ def test_the_claim_is_named_alike_for_every_model(made):
     of = [claim.of for claim in tables.claims() if claim.key == "tags"]
     words = "words of the text"
     assert of == [words, f"{words}, against random sets", f"{words}, against the matched set"]
+
+
+def test_what_two_sets_were_matched_on_is_not_tested(made):
+    contrasts = made[1]["contrasts"]  # of perplexity alone
+    assert "matched" in set(contrasts["set"])
+    assert "matched" not in set(contrasts["against"])
 
 
 def test_a_set_that_is_only_nearest_is_no_control(made, tiny_fields, gold, tmp_path):
@@ -335,3 +342,14 @@ def test_words_beyond_the_windows_are_not_tagged_and_the_others_are_as_ever(tiny
     assert (aligned.upos == whole.upos).all()
     assert (aligned.dep == whole.dep).all()
     assert (aligned.start == whole.start).all()
+
+
+def test_a_text_without_scaffolding_gives_the_reason(made, tiny_fields, gold, tmp_path):
+    treebank = tmp_path / "content.conllu"
+    treebank.write_text(re.sub(r"\t(DET|AUX|PART|PUNCT)\t", r"\tNOUN\t", gold.read_text("utf-8")), "utf-8")
+    alone = _study(tiny_fields, text=str(treebank), random=False, matched=False)
+    tables = run_study(alone, tmp_path / "run")
+    (row,) = tables["parts_of_speech_scaffold"].to_dict("records")
+    assert row["reason"].startswith("no word of DET, PUNCT, AUX, PART; use a tagger")
+    (claim,) = (claim for claim in tables.claims() if claim.key == "tags")
+    assert claim.answer == "cannot be judged"

@@ -82,7 +82,8 @@ def test_an_intervention_on_means_leaves_out_what_has_none_and_says_so(lab: Lab)
     kept = condition("top", "top", top, "mean", scan)
     assert (kept.neurons, kept.facts) == (len(top) - 2, {"left_out": 2})
     assert left_out("dose", [kept]) == [
-        "dose: top: 2 neurons have no mean (no token of the statistics reached their experts) and stay as they are"
+        "dose: top: neurons left as they are: 2 (no token of the statistics reached their experts, so they have no "
+        "mean)"
     ]
     whole = condition("top", "top", top, "zero_negative", scan)
     assert (whole.key, whole.facts, left_out("dose", [whole])) == (top.key, {}, [])

@@ -201,18 +201,6 @@ def test_equivalence_is_within_a_share_of_what_the_top_set_loses(rng: np.random.
     assert made.effects.judged([made.effects.change(plain, control, "blimp")], ())[0]["finding"] != "equivalent"
 
 
-def test_predictions_without_two_sides_have_no_margin(rng: np.random.Generator) -> None:
-    items = pairs(rng.normal(1, 1, 240))
-    items["good"] = np.nan
-    one = scored("pairs", record(items))
-    assert one.margins is None
-    assert one.level == pytest.approx((items["outcome"] == "right").mean())
-    assert np.isnan(one.chance)
-    entry = Entry(Condition(name="plain"), {"pairs": one}, {"pairs": one})
-    made = Effects(Book(STUDY, {}, {}, dict[str, Record]().__getitem__), ["pairs"])
-    assert set(made.claims(entry, replace(entry), "pairs")) == {"points"}
-
-
 def split(accuracy: float) -> np.ndarray:
     """Margins of pairs of which a share is right, the same in each paradigm."""
     return np.tile(np.where(np.arange(PER) < accuracy * PER, 1.0, -1.0), PARADIGMS)
@@ -305,12 +293,14 @@ def test_a_contrast_made_elsewhere_has_the_same_floors(rng: np.random.Generator)
 
 
 def test_where_chance_is_unknown_there_is_no_floor(rng: np.random.Generator) -> None:
-    items = pairs(split(0.3))
-    items["good"] = np.nan
-    one = scored("pairs", record(items))
+    items, joined = pairs(split(0.3)), np.arange(PARADIGMS * PER) == 3  # a prediction that joins two comparisons
+    levels = np.where(joined, np.nan, 0.5), 0.5
+    one, known = (scored("pairs", record(items.assign(chance=chance))) for chance in levels)
     effects = Effects(Book(STUDY, {}, {}, dict[str, Record]().__getitem__), ["pairs"])
     entry = Entry(Condition(name="plain"), {"pairs": one}, {"pairs": one})
     assert not effects.change(entry, replace(entry), "pairs")["reason"]
+    entry = Entry(Condition(name="plain"), {"pairs": known}, {"pairs": known})
+    assert "not above chance" in effects.change(entry, replace(entry), "pairs")["reason"]
 
 
 def test_margins_are_said_where_accuracy_is_at_a_floor() -> None:
@@ -337,3 +327,16 @@ def test_columns_are_declared_once() -> None:
 def test_words() -> None:
     assert amount("perplexity", 1.5, 1.2, 20.25) == "x 1.5000 [1.2000, 20.25]"
     assert amount("blimp", -0.031, float("nan"), float("nan")) == "-3.1 points [no interval]"
+
+
+def test_rows_without_shares_keep_their_own_findings(rng: np.random.Generator) -> None:
+    made = Made()
+    margins, nll = rng.normal(1, 1, 240), rng.normal(3, 1, 40)
+    plain, top = made.effects.read(
+        [made.condition("plain", margins, nll), made.condition("top", margins - 1, nll + 0.5 + 0.1 * rng.random(40))]
+    )
+    rows = [{"score": score, **made.effects.change(plain, top, score)} for score in ("perplexity", "blimp")]
+    text, pairs_ = made.effects.judged(rows, ())
+    assert text["finding"] == "harm"
+    assert pairs_["nats_finding"] == "harm"
+    assert "nats_finding" not in text, "text has no margins"

@@ -79,3 +79,23 @@ def test_a_checkpoint_and_the_newest_of_the_same_model_are_one_run() -> None:
     table = pooled(runs)
     assert len(table)
     assert table["reason"].str.contains("checkpoints of one run").all()
+
+
+@pytest.mark.parametrize("other", [{"zero": "positive"}, {"by": "md"}, {"protocol": "lm-eval"}, {"layers": [0]}])
+def test_runs_of_different_settings_are_not_pooled(other: dict[str, Any]) -> None:
+    runs = [_run(label, -0.05) for label in "abc"]
+    runs[1] = replace(runs[1], manifest={**runs[1].manifest, "study": {**runs[1].study, **other}})
+    table = pooled(runs)
+    assert len(table)
+    assert table["reason"].str.contains("other items or settings in").all()
+
+
+def test_the_level_is_that_of_the_runs() -> None:
+    def at(alpha: float, label: str) -> Run:
+        run = _run(label, {"a": -0.08, "b": -0.02, "c": -0.05}[label])
+        return replace(run, manifest={**run.manifest, "study": {**run.study, "alpha": alpha}})
+
+    wide, narrow = (pooled([at(alpha, label) for label in "abc"]).iloc[0] for alpha in (0.01, 0.2))
+    assert wide["high"] - wide["low"] > narrow["high"] - narrow["low"]
+    with pytest.raises(JudgementError, match=r"different levels: .*alpha=0.01.*alpha=0.2"):
+        pooled([at(0.01, "a"), at(0.2, "b")])

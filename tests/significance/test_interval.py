@@ -74,13 +74,14 @@ def test_empty_or_non_finite_values_are_refused(bad: list) -> None:
         mean_interval(bad)
 
 
-def test_one_unit_allows_no_interval() -> None:
-    interval = mean_interval([3.0])
+@pytest.mark.parametrize("values", [[3.0], [2.0, 4.0], [2.0, 3.0, 3.0, 4.0]])
+def test_few_units_allow_no_interval(values: list[float]) -> None:
+    interval = mean_interval(values)
     assert interval.estimate == 3.0
     assert np.isnan(interval.low)
     assert np.isnan(interval.high)
     assert interval.spans_zero
-    assert "single" in interval.method
+    assert "fewer than 5 units" in interval.method
 
 
 def test_accuracy_interval_covers_at_least_its_level() -> None:

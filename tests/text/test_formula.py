@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -98,3 +99,19 @@ def test_what_is_no_formula_is_refused(text, found):
     with pytest.raises(FormulaError) as caught:
         parse(text)
     assert found in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "chance"),
+    [
+        ("(2;%a%) < (2;%b%)", 0.5),
+        ("[(2;%a%) - (3;%a%)] > [(2;%b%) - (3;%b%)]", 0.5),
+        ("(2;%a%) - (2;%b%) > 0", 0.5),
+        ("(2;%a%) > (2;%b%) + 1.5", np.nan),
+        ("(2;%a%) = (2;%b%)", np.nan),
+        ("(2;%a%) < (2;%b%) & (3;%a%) < (3;%b%)", np.nan),
+        ("(2;%a%) < (2;%b%) | (3;%a%) < (3;%b%)", np.nan),
+    ],
+)
+def test_how_often_a_guess_is_right(text: str, chance: float) -> None:
+    assert parse(text).chance == pytest.approx(chance, nan_ok=True)

@@ -40,6 +40,11 @@ class Book:
         return [Condition.model_validate(condition) for condition in given]
 
     @property
+    def intervention(self) -> str:
+        """The study's intervention, one of `INTERVENTIONS`."""
+        return self.study["mode"] or f"zero_{self.study['zero']}"
+
+    @property
     def alpha(self) -> float:
         """Level of the study's tests."""
         return self.study["alpha"]

@@ -14,6 +14,8 @@ VERSIONS: Mapping[str, int] = {
     "examples": 1,
 }
 """Kind of cell -> version of what it computes; raise it whenever the same spec comes to give another result."""
+PREDICTIONS = 1
+"""Version of what is recorded of predictions beside what is of pairs; in the keys of suites that hold any."""
 EARLIER_SCAN = 3
 """Version of a scan without WD over the halves of its text. One that is recorded is used: all else is the same."""
 CUT_BY = ("window", "stride", "windows", "bos")

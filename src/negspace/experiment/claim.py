@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ from negspace.experiment.words import amount, between, nats, points
 
 Answer = Literal["holds", "does not hold", "undecided", "cannot be judged"]
 Scale = Literal["points", "nats", "ratio", ""]
+UNJUDGED: Answer = "cannot be judged"
 NAN = float("nan")
 
 
@@ -52,6 +53,19 @@ class Claim:
         if self.scale == "nats":
             return f"{nats(self.estimate)} nats {between(self.low, self.high, nats)}"
         return f"{points(self.estimate)} points {between(self.low, self.high)}"
+
+
+PAPERS = "zero_negative"
+"""The paper's intervention, which its claims are about."""
+_ALWAYS = ("find", "relu")
+"""Keys of claims that do not depend on the study's intervention."""
+
+
+def under(claim: Claim, intervention: str) -> Claim:
+    """A claim of a study with an intervention, told apart from the same of a study with the paper's."""
+    if intervention == PAPERS or claim.key in _ALWAYS:
+        return claim
+    return replace(claim, of=", ".join(filter(None, (claim.of, intervention))))
 
 
 _HARM: Mapping[str, Answer] = {"harm": "holds", "gain": "does not hold", "equivalent": "does not hold"}

@@ -101,8 +101,8 @@ def with_means(neurons: NeuronSet, scan: Scan) -> NeuronSet:
 def left_out(analysis: str, conditions: Iterable[Condition]) -> list[str]:
     """A note for each condition some of whose neurons stay as they are."""
     return [
-        f"{analysis}: {condition.name}: {condition.facts[LEFT_OUT]:,} neurons have no mean (no token of the "
-        "statistics reached their experts) and stay as they are"
+        f"{analysis}: {condition.name}: neurons left as they are: {condition.facts[LEFT_OUT]:,} (no token of the "
+        "statistics reached their experts, so they have no mean)"
         for condition in conditions
         if LEFT_OUT in condition.facts
     ]

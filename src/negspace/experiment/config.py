@@ -135,7 +135,7 @@ class Study(BaseModel):
     bos: Literal["auto", "always"] = "auto"
     """"auto": windows are slices of the text as the tokenizer encodes it; "always": BOS before each."""
     batch: int | None = Field(None, ge=1)
-    """Windows in one forward pass. Scores do not depend on it; the statistics of the scan do by float rounding at most."""
+    """Windows in one forward pass. Scores do not depend on it; statistics of the scan do by float rounding at most."""
     exact: bool = False
     """Keep all activations and compute distances in closed form; for samples that fit in memory."""
     md_pairs: int = Field(1024, ge=0)

@@ -273,7 +273,7 @@ class Effects:
             by_share = {row.get("share"): row for row in own}
             wanted = [f"{columns.prefix}{name}" for name in ("p_holm", "finding", "nats_finding")]
             for row in tests:
-                source = by_share.get(row.get("first_share"), {})
+                source = by_share.get(row["first_share"], {}) if "first_share" in row else {}
                 for name in (name for name in wanted if name in source):
                     row.setdefault(name, source[name])
         return rows

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from negspace.controls import random_sets
-from negspace.experiment.cells import CUT_BY, EARLIER_SCAN, PASSING, VERSIONS
+from negspace.experiment.cells import CUT_BY, EARLIER_SCAN, PASSING, PREDICTIONS, VERSIONS
 from negspace.experiment.condition import RANDOM, Condition, condition
 from negspace.experiment.config import Study
 from negspace.experiment.facts import Facts
@@ -172,6 +172,8 @@ class Lab:
             kind, options = "tasks", {"tasks": f.tasks.hash, "harness": f.tasks.harness}
         else:
             kind, options = "pairs", {"kind": what, "pairs": f.pairs[what][1], "protocol": self.study.protocol}
+            if f.pairs[what][2] > f.paired[what]:
+                options["predictions"] = PREDICTIONS
         cell = self.cell(kind, VERSIONS[kind], options, f"{under.name}: {what}", self.cost(what), under)
         return replace(cell, work=what)
 

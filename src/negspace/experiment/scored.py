@@ -10,11 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from negspace.runs.cell import Record
+from negspace.score.pairs import GUESS
 from negspace.significance import Nesting, Scale
 from negspace.text.suites import SUITES
-
-_GUESS = 0.5
-"""Accuracy of guessing which sentence of a pair is the good one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +25,7 @@ class Scored:
     """[items] a window's mean negative log-likelihood in nats; for a pair 1 where it is right, else 0 (in a mean over
     conditions, the share of them that have it right). Pairs of identical sentences are left out."""
     margins: NDArray[np.float64] | None
-    """[items] log p(good) - log p(bad) of each pair, nats; None for perplexity, and for suites that hold predictions
-    without two sides."""
+    """[items] log p(good) - log p(bad) of each pair, nats; None for perplexity."""
     nesting: Nesting
     """Nesting of the items."""
     groups: NDArray[Any]
@@ -88,11 +85,9 @@ def scored(score: str, record: Record, like: Scored | None = None) -> Scored:
     kept = items[items["outcome"] != "identical"]
     right = np.asarray(kept["outcome"] == "right", dtype=np.float64)
     margins = kept["good"].to_numpy(np.float64) - kept["bad"].to_numpy(np.float64)
-    whole = margins if np.isfinite(margins).all() else None
     if like is not None:
-        return replace(like, values=right, margins=whole)
+        return replace(like, values=right, margins=margins)
     paradigm, phenomenon = (kept[name].to_numpy(object) for name in ("paradigm", "phenomenon"))
-    # Of predictions that compare more than two numbers nobody knows how often a guess is right.
-    chance = math.nan if np.isnan(margins).any() else _GUESS
+    chance = kept["chance"].to_numpy(np.float64) if "chance" in kept else GUESS
     groups = kept[SUITES[score].column].to_numpy(object)
-    return Scored(score, right, whole, nesting_of(score, paradigm, phenomenon), groups, chance)
+    return Scored(score, right, margins, nesting_of(score, paradigm, phenomenon), groups, chance)

@@ -33,15 +33,25 @@ COLUMNS: Mapping[str, str] = {
     "reason": "why nothing is pooled, and what to add",
 }
 """Column -> meaning."""
+_HOW = ("mode", "zero", "by", "layers", "protocol")
+"""Fields of a study on which its effects depend beside model and items."""
 _SCALED = {"log ratio": np.exp}
 
 
-def pooled(runs: Sequence[Run], alpha: float = 0.05) -> pd.DataFrame:
-    """A row for every contrast that two runs or more have, with the columns of COLUMNS.
+def pooled(runs: Sequence[Run]) -> pd.DataFrame:
+    """A row for every contrast that two runs or more have, with the columns of COLUMNS, at the level of the runs.
 
     Raises:
-        JudgementError: two runs of one model, or of checkpoints of one.
+        JudgementError: two runs of one model, or of checkpoints of one; runs at different levels.
     """
+    levels = {run.label: run.study["alpha"] for run in runs}
+    if len(set(levels.values())) > 1:
+        raise JudgementError(
+            "to pool effects over models",
+            f"runs at different levels: {', '.join(f'{label} at alpha={level:g}' for label, level in levels.items())}",
+            "repeat some of the runs' commands with the same alpha and --out: no score is computed again",
+        )
+    alpha = runs[0].study["alpha"]
     prints = [run.manifest["identity"].get("fingerprint", run.label) for run in runs]
     if len(set(prints)) < len(prints):
         raise JudgementError(
@@ -114,9 +124,11 @@ def _contrasts(row: pd.Series, alpha: float) -> list[tuple[Scale, Contrast]]:
 
 
 def _items(run: Run, row: pd.Series) -> str:
-    """Pairs by their hash; text by its name, since every tokenizer cuts it otherwise."""
+    """What the effect was measured on, and how: pairs by their hash; text by its name, since every tokenizer cuts it
+    otherwise."""
     data = run.manifest["data"][row["score"]]
-    return str(data[0] if row["score"] == "perplexity" else data[1])
+    how = [f"{name}={run.study.get(name)}" for name in _HOW]
+    return ", ".join([str(data[0] if row["score"] == "perplexity" else data[1]), *how])
 
 
 def _lineage(run: Run) -> str:

@@ -28,6 +28,8 @@ Protocol = Literal["paper", "lm-eval"]
 Score = Literal["sum", "mean"]
 
 _SCORE: dict[Kind, Score] = {"blimp": "sum", "tse": "mean", "pairs": "sum"}
+GUESS = 0.5
+"""Accuracy of guessing which sentence of a pair is the good one."""
 _OUTCOMES = ("right", "wrong", "tie", "identical")
 
 
@@ -54,7 +56,8 @@ class PairScores:
     items: pd.DataFrame
     """One row per pair: paradigm, phenomenon, language (if any is named), index, good, bad (float64 scores, nats; of a
     prediction the sides of the comparison that decides it, negative surprisals where it compares regions),
-    good_tokens, bad_tokens (scored tokens), outcome."""
+    good_tokens, bad_tokens (scored tokens), outcome; where there are predictions chance, how often guessing is right
+    (NaN where nobody knows)."""
     notes: tuple[str, ...] = ()
     """Notes on choices made while the pairs were read."""
 
@@ -238,7 +241,8 @@ class Prepared:
             }
         )
         if self.predicted.predictions:
-            items = pd.concat([items, self.predicted.items(scored.total[leads.stop :])], ignore_index=True)
+            predicted = self.predicted.items(scored.total[leads.stop :])
+            items = pd.concat([items.assign(chance=GUESS), predicted], ignore_index=True)
         good, bad = items["good"], items["bad"]
         outcome = np.select([self.same, good > bad, good < bad], ["identical", "right", "wrong"], "tie")
         items["outcome"] = pd.Categorical(outcome, categories=_OUTCOMES)

@@ -71,7 +71,8 @@ class Measurable:
 
     def items(self, totals: np.ndarray) -> pd.DataFrame:
         """One row a prediction, from the log-probabilities of `sequences` [float64, nats]: good and bad are the sides
-        of the comparison that decides it, in nats, the higher one as predicted first."""
+        of the comparison that decides it, in nats, the higher one as predicted first; chance is how often guessing is
+        right, NaN where nobody knows."""
         total = dict(zip(self.sequences, totals.tolist(), strict=True))
         rows = []
         for prediction, regions in zip(self.predictions, self.regions, strict=True):
@@ -85,7 +86,8 @@ class Measurable:
         made = pd.DataFrame(rows, columns=columns).astype(
             {"good": np.float64, "bad": np.float64, "good_tokens": np.int64}
         )
-        return made.assign(bad_tokens=made["good_tokens"])
+        chance = [prediction.formula.chance for prediction in self.predictions]
+        return made.assign(bad_tokens=made["good_tokens"], chance=np.array(chance, np.float64))
 
 
 def _alike(regions: Mapping[Place, tuple[Region, ...]]) -> bool:

@@ -10,6 +10,8 @@ from scipy import stats
 
 DRAWS = 2000
 LEVEL = 0.95
+FEWEST = 5
+"""Units that an interval for their mean needs."""
 
 
 @dataclass(frozen=True)
@@ -56,16 +58,16 @@ def mean_interval(values: ArrayLike, *, level: float = LEVEL, draws: int = DRAWS
 
     The units are resampled with replacement `draws` times; the ends are the a and 1 - a quantiles of the resampled
     means, where z(a) = -sqrt(n / (n - 1)) * t(n - 1; (1 + level) / 2), which repairs the narrowness of the percentile
-    interval in small samples (Hesterberg 2015, "What teachers should know about the bootstrap"). One unit allows no
-    interval: the ends are NaN.
+    interval in small samples (Hesterberg 2015, "What teachers should know about the bootstrap"). Fewer than five units
+    allow no interval, since it could not reach beyond the least and the largest of them: the ends are NaN.
 
     Raises:
         ValueError: there are no values, or some are not finite.
     """
     data = _finite(values)
     estimate = float(data.mean())
-    if data.size == 1:
-        return Interval(estimate, float("nan"), float("nan"), level, "none: a single unit")
+    if data.size < FEWEST:
+        return Interval(estimate, float("nan"), float("nan"), level, f"none: fewer than {FEWEST} units")
     means = _resampled_means(data, draws, np.random.default_rng(seed))
     n = data.size
     tail = float(stats.norm.cdf(-np.sqrt(n / (n - 1)) * stats.t.ppf(0.5 + level / 2, n - 1)))

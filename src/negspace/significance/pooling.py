@@ -141,7 +141,7 @@ def pool(effects: Mapping[str, ModelEffect], *, alpha: float = 0.05) -> Pooled:
 
 def _check(effects: Mapping[str, ModelEffect]) -> None:
     for what, values in (
-        ("items", {name: effect.items for name, effect in effects.items()}),
+        ("items or settings", {name: effect.items for name, effect in effects.items()}),
         ("scales", {name: effect.contrast.scale for name, effect in effects.items()}),
     ):
         if len(set(values.values())) > 1:
@@ -150,7 +150,8 @@ def _check(effects: Mapping[str, ModelEffect]) -> None:
             raise JudgementError(
                 f"one effect pooled over {len(effects)} models",
                 f"other {what} in {other} than in {first}",
-                "pool runs on the same pairs, texts and tasks, with the same limit; run again those that differ",
+                "pool runs on the same pairs, texts and tasks, with the same limit, intervention, ranking, layers and "
+                "protocol; run again those that differ",
             )
     seen: dict[str, str] = {}
     for name, one in effects.items():

@@ -254,11 +254,11 @@ class _Costs:
         """The contrasts and dissociations that the main study corrects together (`AblationTables`).
 
         At each share the top set is compared with the plain model, and both controls are compared with either, in
-        perplexity and on both scales of each suite.
+        perplexity (except for what is matched on it) and on both scales of each suite.
         """
         each = 1 + 2 * bool(self._size(sizes, "random")) + 2 * self.study.matched
         dissociations = len(self.pairs) if self.tasks else 0
-        return len(self.study.shares) * (each * (1 + 2 * len(self.pairs)) + dissociations)
+        return len(self.study.shares) * (each * (1 + 2 * len(self.pairs)) - self.study.matched + dissociations)
 
     def _nests(self, sizes: Mapping[str, int]) -> Iterator[tuple[str, str, Scale, Sizes]]:
         """Title, score, scale and sizes of everything that is scored."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from negspace.experiment.analysis import Book
-from negspace.experiment.claim import Claim
+from negspace.experiment.claim import Claim, under
 from negspace.experiment.config import stored
 from negspace.experiment.examples import EXAMPLES
 from negspace.experiment.schema import describe, schema
@@ -60,8 +60,9 @@ class Tables(Mapping[str, pd.DataFrame]):
         return analysis(name).sentences(self.books[name], self.by_analysis[name])
 
     def claims_of(self, name: str) -> list[Claim]:
-        """The answers of an analysis to the paper's claims."""
-        return analysis(name).claims(self.books[name], self.by_analysis[name])
+        """The answers of an analysis to the paper's claims; of another intervention than the paper's under its name."""
+        made = analysis(name).claims(self.books[name], self.by_analysis[name])
+        return [under(claim, self.books[name].intervention) for claim in made]
 
     def claims(self) -> list[Claim]:
         """The answers of all analyses to the paper's claims, in order."""

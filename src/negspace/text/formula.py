@@ -8,14 +8,16 @@ bits and 1e-5 of the right side. Source: cpllab/syntaxgym-core, syntaxgym/predic
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 EQUAL_ABSOLUTE = 1e-3
 """Largest difference of equals, in bits, beside the relative one."""
 EQUAL_RELATIVE = 1e-5
 """Largest difference of equals as a part of the right side."""
+_EVEN = 0.5
 ALL = 0
 """Stands for the number of a region: all of them."""
 
@@ -54,6 +56,8 @@ class Value:
     """Its value, given the regions' surprisals."""
     places: frozenset[Place] = frozenset()
     """The regions that it names."""
+    shifted: bool = False
+    """Whether a number other than zero is part of it."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,8 @@ class Formula:
     holds least, by `|` the one that holds most."""
     places: frozenset[Place]
     """The regions that it names."""
+    chance: float = math.nan
+    """How often it holds by guessing: one half where a single < or > compares surprisals; NaN where nobody knows."""
 
 
 class FormulaError(ValueError):
@@ -83,7 +89,7 @@ def parse(text: str) -> Formula:
         made = _Parser(text).whole()
     except RecursionError as error:
         raise FormulaError("parentheses nested too deeply") from error
-    return Formula(text, made.of, made.places)
+    return replace(made, text=text)
 
 
 class _Parser:
@@ -147,7 +153,7 @@ class _Parser:
             return Value(lambda surprisals: surprisals[place], frozenset({place}))
         if token["number"]:
             number = float(token["number"])
-            return Value(lambda _: number)
+            return Value(lambda _: number, shifted=number != 0)
         if token["sign"] in ("+", "-"):
             return _add(Value(lambda _: 0.0), _number(self.atom(), token["sign"]), token["sign"])
         if token["sign"] not in _OPEN:
@@ -179,7 +185,9 @@ def _truth(part: Formula | Value, sign: str) -> Formula:
 
 def _add(first: Value, second: Value, sign: str) -> Value:
     factor = 1 if sign == "+" else -1
-    return Value(lambda s: first.of(s) + factor * second.of(s), first.places | second.places)
+    return Value(
+        lambda s: first.of(s) + factor * second.of(s), first.places | second.places, first.shifted or second.shifted
+    )
 
 
 def _compare(first: Value, second: Value, sign: str) -> Formula:
@@ -190,7 +198,8 @@ def _compare(first: Value, second: Value, sign: str) -> Formula:
         # A low surprisal is a high log-probability.
         return Sides(-left, -right) if sign == "<" else Sides(-right, -left)
 
-    return Formula("", sides, first.places | second.places)
+    even = sign != "=" and not (first.shifted or second.shifted)
+    return Formula("", sides, first.places | second.places, _EVEN if even else math.nan)
 
 
 def _join(first: Formula, second: Formula, choose: Callable[..., Sides]) -> Formula:

@@ -10,7 +10,7 @@ import pandas as pd
 from negspace.analyses.ablation.dissociation import verdict
 from negspace.experiment.agreement import EMPTY, NO_HALVES, Chosen, Ranking, in_common
 from negspace.experiment.book import Book
-from negspace.experiment.claim import Answer, Claim, harmed
+from negspace.experiment.claim import PAPERS, UNJUDGED, Answer, Claim, harmed
 from negspace.neurons.layout import Layout
 from negspace.significance import correct
 from negspace.text.suites import TITLES
@@ -25,23 +25,29 @@ _TEXT = {
     ("top", "plain"): ("perplexity", "Zeroing the top set's negatives raises perplexity"),
     ("top", "random"): ("perplexity random", "It raises perplexity more than random sets of equal size do"),
 }
-UNJUDGED: Answer = "cannot be judged"
+_OTHER = {
+    "ablate": "The ablation of the top set costs grammar",
+    "perplexity": "The ablation of the top set raises perplexity",
+}
+"""Key -> the claim in words, where the ablation is another than the paper's."""
 _VERDICTS: Mapping[str, Answer] = {"established": "holds", "reversed": "does not hold"}
 
 
 def claims(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
     """All claims that the study bears on, share by share."""
     contrasts = tables["contrasts"]
-    return [*_stable(book), *_contrasts(contrasts), *_unmatched(book, contrasts), *_dissociations(tables)]
+    return [*_stable(book), *_contrasts(book, contrasts), *_unmatched(book, contrasts), *_dissociations(tables)]
 
 
-def _contrasts(contrasts: pd.DataFrame) -> Iterator[Claim]:
+def _contrasts(book: Book, contrasts: pd.DataFrame) -> Iterator[Claim]:
+    other = {} if book.intervention == PAPERS else _OTHER
     for _, row in contrasts.iterrows():
         text = row["score"] == "perplexity"
         found = (_TEXT if text else _AGAINST).get((row["set"], row["against"]))
         if found is not None:
             key, words = found
             of = "text" if text else TITLES[row["score"]]
+            words = other.get(key, words)
             yield from harmed(key, words, of, float(row["share"]), dict(row), intact=row["set"] == "matched")
 
 

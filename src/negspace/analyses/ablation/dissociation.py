@@ -225,7 +225,7 @@ class DissociationTables:
                 plain_items = entries[0].scores[suite]
                 grammar = Suite(
                     plain_items.nesting,
-                    0.5,
+                    plain_items.chance,
                     plain_items.values,
                     top.scores[suite].values,
                     None if control is None else control.scores[suite].values,

@@ -117,6 +117,8 @@ class AblationTables:
                 ):
                     if entry is None or other is None:
                         continue
+                    if score == "perplexity" and against == "matched":
+                        continue  # it is what the two were matched on
                     yield {
                         "share": share,
                         "score": score,
@@ -158,7 +160,9 @@ class AblationTables:
         yield row("points", compare(after.values, before.values, nesting, scale="points", alpha=alpha), before.level)
         pairs = compare(after.values, before.values, pooled, scale="points", alpha=alpha)
         yield row("pooled", pairs, float(before.values.mean()))
-        able = above_chance(after.values, before.values, nesting, alpha=alpha, seed=self.book.study["seed"])
+        able = above_chance(
+            after.values, before.values, nesting, chance=before.chance, alpha=alpha, seed=self.book.study["seed"]
+        )
         yield row("above chance", able.contrast, able.plain, len(able.paradigms) + len(able.half))
         if before.margins is not None and after.margins is not None:
             yield row("nats", compare(after.margins, before.margins, nesting, scale="nats", alpha=alpha))

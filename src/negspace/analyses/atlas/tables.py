@@ -334,22 +334,36 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
         f"Atlas: of {len(neurons):,} neurons from the top {book.part['share'] * 100:.4g}% by {book.part['by']}, "
         f"{several:,} have more than one peak; their mixtures have {read['modes'].mean():.1f} components on average."
     ]
-    sure = drivers[(drivers["p_bh"] < alpha) & (drivers["lift"] > 1)]
     for kind, words in (("upos", "part of speech"), ("token", "token"), ("phenomenon", "phenomenon")):
-        mine = sure[sure["kind"] == kind]
-        tested = drivers[drivers["kind"] == kind]["p"].notna().any()
-        if tested and mine.empty:
-            made.append(f"No {words} is shown to be over-represented in any mode.")
-        elif len(mine):
+        tested = drivers[(drivers["kind"] == kind) & drivers["p"].notna()]
+        if tested.empty:
+            continue
+        mine = tested[tested["name"].isin(_driven(tested, alpha)) & (tested["p_bh"] <= alpha) & (tested["lift"] > 1)]
+        if mine.empty:
+            made.append(f"No {words} is shown to be over-represented in a mode of any of them.")
+        else:
             best = mine.loc[mine["lift"].astype(float).idxmax()]
             made.append(
-                f"{mine['name'].nunique():,} of them have a mode in which some {words} is over-represented "
-                f"(Benjamini-Hochberg p < {alpha:g}); the largest lift is {best['lift']:.1f} for "
-                f"{said(best['value'])} in mode {best['mode']} of {best['name']}."
+                f"Some {words} is over-represented in a mode of {mine['name'].nunique():,} of the "
+                f"{tested['name'].nunique():,} tested (Holm-corrected over neurons, p <= {alpha:g}); the largest lift "
+                f"is {best['lift']:.1f} for {said(best['value'])} in mode {best['mode']} of {best['name']}."
             )
     for name, rows in tables.get("atlas_alone", pd.DataFrame({"name": []})).groupby("name", sort=False):
         made.append(f"{name} ablated alone ({book.part['alone']['intervention']}): {alone_in_words(rows)}.")
     return made
+
+
+def _driven(tested: pd.DataFrame, alpha: float) -> list[str]:
+    """Names of neurons in some mode of which some value of a kind is more or less frequent than by chance.
+
+    A neuron's least p-value after Benjamini and Hochberg's correction is that of Simes' test of its values together;
+    over neurons these are corrected by Holm's method.
+
+    Args:
+        tested: rows of atlas_drivers of one kind that have a p-value.
+    """
+    least = tested.groupby("name")["p_bh"].min()
+    return list(least.index[correct(least.to_numpy(np.float64)).p <= alpha])
 
 
 def alone_in_words(rows: pd.DataFrame) -> str:

@@ -11,8 +11,8 @@ import pandas as pd
 
 from negspace.controls.residual import root_mean_square
 from negspace.experiment.analysis import Book
-from negspace.experiment.changes import SCORE, Changes, value
-from negspace.experiment.claim import Answer, Claim
+from negspace.experiment.changes import SCORE, Changes, Row, value
+from negspace.experiment.claim import UNJUDGED, Claim
 from negspace.experiment.condition import MATCHED_RANDOM, RANDOM, Condition
 from negspace.experiment.effects import Effects, Entry
 from negspace.experiment.schema import Column, Table, schema
@@ -50,7 +50,8 @@ TABLES = schema(
             *value(("low", "high")),
             *_AGAINST_PLAIN.columns(f"change against the plain model ({_CHANGE})"),
             *_CONTRAST.columns(
-                f"the top set against this control, {_CHANGE}; above 1 or below 0: the top set does more harm",
+                f"the top set against this control, {_CHANGE}; above 1 or below 0: the top set does more harm; missing "
+                "for perplexity where the two were matched on it",
                 sets=True,
             ),
         ),
@@ -175,8 +176,8 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
         said.append(f"Controls, {title(score)}: {top['control']} against the plain model: {found}.")
         for _, row in rows[rows["role"] != "top"].iterrows():
             outcome = {"harm": "the top set does more harm", "gain": "the top set does less harm"}
-            if row["role"] == MATCHED_RANDOM and score == "perplexity":
-                continue  # it is what they were matched on
+            if pd.isna(row["finding"]):
+                continue  # it is what the two were made equal in
             told = {**row, "finding": outcome.get(row["finding"], row["finding"])}
             found = claim(told, "contrast", ("contrast_low", "contrast_high"))
             said.append(f"Against {row['control']} ({row['neurons']:,} neurons): {found}.")
@@ -191,13 +192,13 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
 
 def claims(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
     """Whether zeroing negatives changes nothing in a model whose activations are flat below zero."""
-    words = "In a ReLU model the same ablation changes nothing, bit for bit"
-    said = []
-    for _, row in tables["noop"].iterrows():
-        answer: Answer = "holds" if row["same"] else "does not hold"
-        finding = f"{row['differing']:,} of {row['items']:,} {row['what']} differ"
-        said.append(Claim("relu", words, "this model" if row["own"] else str(row["model"]), None, answer, finding))
-    return said
+    table = tables["noop"]
+    if table.empty:
+        return []
+    words = "In a ReLU model zeroing negatives changes nothing, bit for bit"
+    of = "this model" if table["own"].iloc[0] else str(table["model"].iloc[0])
+    finding = "; ".join(f"{row['differing']:,} of {row['items']:,} {row['what']} differ" for _, row in table.iterrows())
+    return [Claim("relu", words, of, None, "holds" if table["same"].all() else "does not hold", finding)]
 
 
 def _noop_sentences(book: Book, table: pd.DataFrame) -> list[str]:
@@ -245,11 +246,27 @@ def _controls(effects: Effects, plain: Entry, rows: Sequence[Entry]) -> pd.DataF
                 **effects.change(plain, entry, score, _AGAINST_PLAIN),
             }
             if entry is not rows[0]:
-                row |= effects.change(entry, rows[0], score, _CONTRAST)
+                row |= _against(effects, rows[0], entry, score)
             found.append(row)
     effects.judged(found, (), _AGAINST_PLAIN)
     effects.judged(found, (), _CONTRAST)
     return pd.DataFrame(found)
+
+
+def _against(effects: Effects, top: Entry, control: Entry, score: str) -> Row:
+    """The top set against a control, as columns: not on what the two were made equal in, and no finding where the
+    search did not make them equal."""
+    role = _about(control)["role"]
+    if score == "perplexity" and role in ("perplexity", MATCHED_RANDOM):
+        return {}
+    found = control.about.facts["found"]
+    if found.get("matched") is not False:
+        return effects.change(control, top, score, _CONTRAST)
+    reason = f"the control is not matched: {found['reason']}"
+    row: Row = {"finding": UNJUDGED, "reason": reason}
+    if score != "perplexity" and control.scores[score].margins is not None:
+        row |= {"nats_finding": UNJUDGED, "nats_reason": reason}
+    return row
 
 
 def _layers(book: Book, rows: Sequence[Entry]) -> pd.DataFrame:

@@ -423,13 +423,13 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     summary, alpha = tables["differentiation"], book.study["alpha"]
     neurons = tables["differentiation_neurons"]
     top = neurons[neurons["set"] == "top"]
-    if summary.empty:
+    if not top["selected"].sum():
         return ["Differentiation: no chosen neuron separates any near pair."]
+    matched = f"matched pairs {top['apart_matched'].mean():.1f} (" if top["matched"].sum() else "("
     made = [
         f"Differentiation: {len(top):,} neurons from the top {book.part['share'] * 100:.4g}% by {book.part['by']} "
         f"drive the near inputs of their selected pairs {top['apart'].mean():.1f} standard deviations apart on "
-        f"average, matched pairs {top['apart_matched'].mean():.1f} ({int(top['matched'].sum()):,} of "
-        f"{int(top['selected'].sum()):,} pairs have a match)."
+        f"average, {matched}{int(top['matched'].sum()):,} of {int(top['selected'].sum()):,} pairs have a match)."
     ]
     for measure, words in (
         ("nn", "with both pre-activations below zero"),

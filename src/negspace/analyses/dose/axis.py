@@ -175,11 +175,13 @@ def _curves(plain: Entry, entries: Sequence[Entry], suite: str, scale: Scale, ow
         if entry.members or about.intervention != own or about.role not in FAMILIES or repeats or about.share is None:
             continue
         doses.setdefault((about.role, about.seed), {})[about.share] = entry
-    most = max((len(own_) for own_ in doses.values()), default=0)
+    most: dict[str, int] = {}
+    for (role, _), own_doses in doses.items():
+        most[role] = max(most.get(role, 0), len(own_doses))
     curves: dict[str, list[Curve]] = {}
     before = plain.scores[suite].on(scale)
     for (role, _), own_doses in doses.items():
-        if len(own_doses) < most or before is None:
+        if len(own_doses) < most[role] or before is None:
             continue
         several = [own_doses[share] for share in sorted(own_doses)]
         after = [entry.scores[suite].on(scale) for entry in several]

@@ -20,11 +20,6 @@ from negspace.experiment.effects import MEAN, Effects, Entry
 DOUBLE = 2.0
 
 
-def own(book: Book) -> str:
-    """Name of the study's own intervention."""
-    return book.study["mode"] or f"zero_{book.study['zero']}"
-
-
 def make(book: Book) -> dict[str, pd.DataFrame]:
     """All tables of the analysis, by name."""
     effects = Effects(book, book.part["scores"])
@@ -39,7 +34,7 @@ def make(book: Book) -> dict[str, pd.DataFrame]:
         "dose_thresholds": _thresholds(book, plain, entries, dose),
         "sign_or_magnitude": contrasts,
         "sign_or_magnitude_answer": _answers(contrasts),
-        **axis.make(book, effects, plain, entries, own(book)),
+        **axis.make(book, effects, plain, entries, book.intervention),
     }
 
 
@@ -142,7 +137,7 @@ def _thresholds(book: Book, plain: Entry, entries: Sequence[Entry], dose: pd.Dat
             curves.setdefault((entry.about.role, entry.about.intervention), []).append(entry)
     for (kind, intervention), points in curves.items():
         points = sorted(points, key=_share)
-        if len(points) < 2 or intervention != own(book):
+        if len(points) < 2 or intervention != book.intervention:
             continue
         for score in book.part["scores"]:
             here = dose[(dose["set"] == kind) & (dose["intervention"] == intervention) & (dose["score"] == score)]

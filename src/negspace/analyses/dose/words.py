@@ -9,7 +9,7 @@ import pandas as pd
 
 from negspace.analyses.dose import axis
 from negspace.analyses.dose.columns import SIGN_OR_MAGNITUDE
-from negspace.analyses.dose.tables import answer, own
+from negspace.analyses.dose.tables import answer
 from negspace.experiment.analysis import Book
 from negspace.experiment.words import claim, not_judged, percent, title, unjudged
 
@@ -18,7 +18,7 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     """Return the sentences: the first harmful share, the share at which perplexity doubles, sign against magnitude."""
     said = axis.sentences(tables)
     said += [_threshold_sentence(row, tables["dose"]) for _, row in tables["dose_thresholds"].iterrows()]
-    contrasts, name = tables["dose_contrasts"], own(book)
+    contrasts, name = tables["dose_contrasts"], book.intervention
     against = contrasts[(contrasts["against"] == "random") & (contrasts["intervention"] == name)]
     different = against[against["share"] == against["first_share"]]
     for score in book.part["scores"]:

@@ -167,7 +167,8 @@ def _first_most(of: str, scale: Scale, share: float, alone: pd.DataFrame, rows: 
         return []
     less, more = _count(rows, "gain"), _count(rows, "harm")
     finding = f"more harm than {less} of {len(rows)} and less than {more}{not_judged(rows)}"
-    answer: Answer = "does not hold" if more else "holds" if less == len(rows) else "undecided"
+    harmed = alone.iloc[0]["finding"] == "harm"
+    answer: Answer = "does not hold" if more else "holds" if harmed and less == len(rows) else "undecided"
     if why := unjudged(rows):
         answer, finding = "cannot be judged", why
     value, low, high = (float(alone.iloc[0][name]) for name in (CHANGE.name, *CHANGE.interval))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -322,7 +323,9 @@ def _scaffold(
         "others": int((~here).sum()),
     }
     if not here.any() or here.all():
-        return {**row, "p": np.nan}
+        lacking = "word outside" if here.all() else "word of"
+        reason = f"no {lacking} {', '.join(SCAFFOLD)}; use a tagger that gives universal parts of speech"
+        return {**row, "p": np.nan, "reason": reason}
     row |= {"scaffold": excess[here].mean(), "rest": excess[~here].mean()}
     row["difference"] = row["scaffold"] - row["rest"]
     if role == "top against random":
@@ -334,7 +337,9 @@ def _scaffold(
         found = _among_sets(own, sets, items["window"].to_numpy(), book.alpha)
         return {**row, **found, **({"difference": np.nan} if found["reason"] else {})}
     made = clustered_mean(_influences(excess, here), items["window"].to_numpy(), **book.bootstrap)
-    return {**row, "low": made.mean.low, "high": made.mean.high, "p": made.p}
+    needed = 1 + math.ceil(-math.log2(book.alpha))
+    few = f"only {made.clusters} windows; use more: the test needs {needed}" if np.isnan(made.p) else ""
+    return {**row, "low": made.mean.low, "high": made.mean.high, "p": made.p, "reason": few}
 
 
 def _influences(values: NDArray[np.float64], here: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ import pandas as pd
 from negspace.analyses.rankings.sets import RESIDUAL
 from negspace.experiment.analysis import Book
 from negspace.experiment.words import change, claim, percent, title, unjudged
+from negspace.significance.interval import FEWEST
 
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -90,6 +91,8 @@ def _contrast(rows: pd.DataFrame, against: str) -> str:
 
 
 def _direction(low: float, high: float) -> str:
+    if np.isnan(low):
+        return f"cannot be judged over fewer than {FEWEST} sites"
     if low > 0:
         return "positive"
     return "negative" if high < 0 else "undecided"

@@ -60,7 +60,7 @@ def _ablations(table: pd.DataFrame) -> Iterator[str]:
     ):
         neurons = part["neurons"].iloc[0]
         whose = "every text" if role == "common" else f"{text} and by no other text"
-        head = f"Ablation of the {neurons:,} neurons in the top {percent(share)} by {whose}"
+        head = f"Ablation of the {neurons:,} neuron{'s' * (neurons != 1)} in the top {percent(share)} by {whose}"
         if part["value"].isna().all():
             yield f"{head}: {unjudgeable(part['reason'].iloc[0])}"
             continue
