@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+from functools import partial
 
 import pytest
 
 from negspace.errors import RecordError
-from negspace.files import check_writable, write_whole
+from negspace.files import check_folder, check_writable, write_whole
 
 
 def test_it_replaces_and_leaves_nothing_else(tmp_path):
@@ -57,3 +58,18 @@ def test_a_link_keeps_leading_to_its_file(tmp_path):
     write_whole(tmp_path / "link", b"new")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real").read_bytes() == b"new"
+
+
+def test_a_path_that_leads_nowhere_is_one_clear_error(tmp_path):
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    for path, found in ((tmp_path / "a", "symbolic link"), (tmp_path / ("n" * 300), "too long")):
+        for refuse in (partial(write_whole, path, b"x"), partial(check_writable, path)):
+            with pytest.raises(RecordError, match=found):
+                refuse()
+    (tmp_path / "file").write_bytes(b"")
+    for path, found in ((tmp_path / "no" / "file", "No such file"), (tmp_path / "file" / "x", "Not a directory")):
+        with pytest.raises(RecordError, match=found):
+            check_writable(path)
+    with pytest.raises(RecordError, match="too long"):
+        check_folder(tmp_path / ("n" * 300), "run.json")

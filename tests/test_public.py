@@ -11,10 +11,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 import negspace as ns
+from negspace.errors import NegspaceError
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTED = re.findall(r"^::: (\S+)$", (ROOT / "docs/reference/python.md").read_text(encoding="utf-8"), re.MULTILINE)
@@ -119,3 +121,16 @@ def test_no_argument_is_for_other_parts_of_negspace_only() -> None:
         if inspect.isfunction(value):
             for parameter in inspect.signature(value).parameters.values():
                 assert not machinery & set(re.findall(r"\w+", str(parameter.annotation))), (name, parameter.name)
+
+
+@pytest.mark.parametrize("given", ["gpt2", 3, None])
+def test_what_is_no_model_is_named(given: Any) -> None:
+    for call in (
+        lambda: ns.scan(given),
+        lambda: ns.perplexity(given),
+        lambda: ns.minimal_pairs(given, [("a b", "b a")]),
+        lambda: ns.tasks(given),
+        lambda: ns.intervene(given, None, zero="negative").__enter__(),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(NegspaceError, match=r"of a model|on neurons of a model"):
+            call()

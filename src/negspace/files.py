@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ _TODO = {
     errno.ENOTDIR: "give a path whose parents are folders",
     errno.EISDIR: "give a path that is not a folder",
     errno.ENAMETOOLONG: "give a shorter path",
+    errno.ELOOP: "give a path whose links lead to a file or folder",
 }
 
 
@@ -71,9 +73,6 @@ def check_writable(path: Path) -> None:
         RecordError: it cannot.
     """
     path = _regular(path)
-    if not path.parent.is_dir():
-        missing = errno.ENOTDIR if path.parent.exists() else errno.ENOENT
-        raise cannot_write(path, OSError(missing, os.strerror(missing)))
     probe = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         probe.write_bytes(b"")
@@ -88,15 +87,28 @@ def check_folder(path: Path, file: str) -> None:
     Raises:
         RecordError: it cannot.
     """
-    check_writable(next(one for one in (path.absolute(), *path.absolute().parents) if one.exists()) / file)
+    try:
+        there = next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    check_writable(there / file)
 
 
 def _regular(path: Path) -> Path:
     """The file that a path leads to: one that is there, or is to be made. Renaming over a device would destroy it."""
-    target = path.resolve()
-    if target.is_dir():
+    try:
+        target = path.resolve()
+        # The mode, since `exists` and `is_dir` take a folder that may not be read for one that is not there.
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        return target
+    except RuntimeError as error:  # what Python 3.11 makes of a loop
+        raise cannot_write(path, OSError(errno.ELOOP, os.strerror(errno.ELOOP))) from error
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    if stat.S_ISDIR(mode):
         raise cannot_write(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
-    if target.exists() and not target.is_file():
+    if not stat.S_ISREG(mode):
         raise RecordError(f"to write {path}", "a device, pipe or socket", "give the path of an ordinary file")
     return target
 

@@ -11,14 +11,14 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 
-from negspace.errors import InterventionError
+from negspace.errors import InterventionError, SelectionError
 from negspace.models import probe
-from negspace.models.model import Model
+from negspace.models.model import Model, check_model
 from negspace.models.site import Site
 from negspace.models.taps import tap
+from negspace.neurons.neuronset import NeuronSet
 
 if TYPE_CHECKING:
-    from negspace.neurons.neuronset import NeuronSet
     from negspace.neurons.scan import Scan
 
 Zero = Literal["negative", "positive", "both"]
@@ -114,10 +114,16 @@ def intervene(
         scan: where the means come from; needed by the two modes that use them.
 
     Raises:
+        ModelError: not a model.
         InterventionError: the names are wrong, or a mean is asked for without a scan of this layout.
-        SelectionError: the neurons belong to another layout than the model's.
+        SelectionError: not a set of neurons, or one of another layout than the model's.
     """
+    check_model(model, "an intervention on neurons")
     chosen = intervention(zero, mode)
+    if not isinstance(neurons, NeuronSet):
+        raise SelectionError(
+            "an intervention on neurons", f"a {type(neurons).__name__}", "pass a set of neurons, such as scan.top(0.01)"
+        )
     edits = edits_of(model, neurons, chosen, scan)
     if not edits:
         yield

@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
+
+from negspace.cli.guard import guarded
 
 
 def _refused(shown: Any, *words: str) -> None:
@@ -276,3 +279,21 @@ def test_debug_shows_the_traceback_with_the_same_status(call: Any, tmp_path: Pat
     assert shown.status == 2
     assert "Traceback" in shown.err
     assert "found: no such folder" in shown.err
+
+
+def test_what_the_file_system_refuses_is_no_fault_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    @guarded
+    def command(error: OSError) -> None:
+        raise error
+
+    for error, message in (
+        (PermissionError(errno.EACCES, "Permission denied", "/theirs/text"), "/theirs/text\nfound: Permission denied"),
+        (OSError(errno.ENOSPC, "No space left on device"), "found: No space left on device\nto do: look whether"),
+    ):
+        with pytest.raises(typer.Exit) as ended:
+            command(error)
+        assert ended.value.exit_code == 2
+        assert message in capsys.readouterr().err
+    with pytest.raises(typer.Exit) as ended:
+        command(OSError("a library's own"))
+    assert ended.value.exit_code == 1

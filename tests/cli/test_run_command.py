@@ -102,6 +102,17 @@ def test_it_runs_the_analyses_asked_for(call: Any, given: list[str], tmp_path: P
         ),
         (["--model", "other"], "another model, --model other"),
         ([], "no folder for its records"),
+        (["--seed", "1", "--seed", "2"], "--seed 1 --seed 2\nfound: 2 values for one"),
+        (["--seed", "1", "--set", "seed=2"], "--seed and --set seed=2\nfound: two values for one"),
+        (["--set", "seed=true"], "seed cannot be true"),
+        (
+            ["--set", "dose.points=6", "--analysis", "ablation"],
+            "settings of dose (--set)\nfound: an analysis that",
+        ),
+        (["--pair-columns", "good=a,bad=b", "--dry-run"], "give the files with --pairs, not --blimp or --tse"),
+        (["--engine", "slurm", "--dry-run"], "--engine slurm\nfound: no such engine"),
+        (["--ray-address", "auto", "--dry-run"], "add --engine ray"),
+        (["--plan", "plan.json", "--dry-run"], "a plan is locked when a run begins"),
     ],
 )
 def test_what_is_wrong_is_said(call: Any, given: list[str], options: list[str], message: str) -> None:

@@ -39,6 +39,8 @@ def test_a_mode_replaces_the_default_zero() -> None:
         ({"model": "m", "by": "beauty"}, "by: Input should be 'wd', 'md', 'negative_share'"),
         ({"model": "m", "budget": "30"}, "budget: give a time such as 30m, 1h30m or 90s, not '30'"),
         ({"model": "m", "random": "many"}, "random: Input should be a valid integer"),
+        ({"model": "m", "limit": True}, "limit cannot be true"),
+        ({"model": "m", "pair_columns": {"good": "a", "bad": "b"}}, "columns of pairs; give the files with --pairs"),
     ],
 )
 def test_wrong_configurations(fields: dict[str, Any], message: str) -> None:
@@ -79,6 +81,8 @@ def test_reading_a_file(tmp_path: Path) -> None:
         (b"1: 2", "instead of fields"),
         (b"\xff\xfe\xff", "not UTF-8"),
         (b"!!python/object/apply:os.system ['true']", "invalid YAML"),
+        (b"model: m\nlimit: 2\nlimit: 3\n", "invalid YAML in line 3: 'limit' is given twice"),
+        (b"model: m\nanalyses:\n  dose: {points: 3, points: 4}\n", "'points' is given twice"),
     ],
 )
 def test_files_that_are_no_study(tmp_path: Path, content: bytes, message: str) -> None:

@@ -209,9 +209,9 @@ def test_options_that_contradict(study: Study) -> None:
     from negspace.cli.running import Where
 
     with pytest.raises(StudyError, match="use: local, ray"):
-        Where("slurm").open(study)
+        Where("slurm").check()
     with pytest.raises(StudyError, match="add --engine ray"):
-        Where(None, "auto").open(study)
+        Where(None, "auto").check()
 
 
 def test_a_record_damaged_on_the_way_is_not_written(study: Study, local: dict[str, bytes], tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from negspace.errors import StudyError
+from negspace.errors import RecordError, StudyError
 from negspace.experiment.config import Study, configure
 from negspace.runs.engine import Interrupted, LocalEngine
 from negspace.runs.store import Store
@@ -71,6 +71,13 @@ def test_what_is_no_plan_is_refused(study: Study, tmp_path: Path, content: str, 
     (tmp_path / "plan.json").write_text(content)
     with pytest.raises(StudyError, match=message):
         run_study(study, tmp_path / "run", plan=tmp_path / "plan.json")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_plan_that_cannot_be_written_leaves_no_folder(study: Study, tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="No such file or directory"):
+        run_study(study, tmp_path / "run", plan=tmp_path / "nowhere" / "plan.json")
+    assert not (tmp_path / "run").exists()
 
 
 def test_another_plan_in_the_folder_is_refused(study: Study, tmp_path: Path) -> None:

@@ -117,6 +117,24 @@ def test_a_folder_with_splits_gives_the_roles_split(tmp_path):
     assert read_text(tmp_path, role="perplexity", split="test").text == "test"
 
 
+def test_a_folder_of_which_one_title_names_a_split_is_refused(tmp_path):
+    for name in ("a story", "the train home", "birds"):
+        (tmp_path / f"{name}.txt").write_text(name)
+    for role in ("statistics", "perplexity"):
+        with pytest.raises(
+            TextError, match=r"1 of 3 with a split in the name \(the train home.txt: train\), and a story"
+        ):
+            read_text(tmp_path, role=role)
+
+
+@pytest.mark.parametrize("name", ["", "  "])
+def test_an_empty_name_is_no_folder(name, tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_text("what lies here by chance")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TextError, match="a text without a name"):
+        read_text(name, role="statistics")
+
+
 def test_strings_are_documents():
     assert read_text(["a b", "c"], role="statistics").text == "a b c"
     text = read_text((part for part in ("a b", "", "c")), role="perplexity")

@@ -87,10 +87,14 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Print a finished run's tables, or write an HTML report. Both are made from the records, without the model."""
+    from negspace.errors import RecordError, StudyError
+
+    if out is not None and (detail or as_json):
+        given = "--detail" if detail else "--json"
+        raise StudyError(f"report --out {out} with {given}", "a page and a print at once", "give one of the two")
     if out is not None:
         write_page(folders, out)
         return
-    from negspace.errors import RecordError
     from negspace.report.tables import to_json
     from negspace.runs.store import Store
     from negspace.study.tables import Tables

@@ -25,10 +25,13 @@ def claims(
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown instead of a table.")] = False,
 ) -> None:
     """Say which of the paper's claims hold in these runs. Each holds, does not hold, or is undecided."""
+    from negspace.errors import StudyError
     from negspace.report.claims import markdown, table, uncorrected
     from negspace.report.tables import show_answers
     from negspace.study.claims import read_answers, to_json
 
+    if as_json and as_markdown:
+        raise StudyError("claims with --json and --markdown", "two forms of one table", "give one of the two")
     answers = read_answers(runs, labels or ())
     by_run = {each.run: each.claims for each in answers}
     if as_json:

@@ -158,14 +158,18 @@ def _folders() -> Iterator[Check]:
 
 
 def _folder(name: str, folder: Path, variable: str) -> Check:
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        return Check("folders", name, "note", f"{folder} cannot be written", f"set {variable} to a folder of your own")
-    size = sum(
-        path.stat(follow_symlinks=False).st_size
-        for path in folder.rglob("*")
-        if path.is_file() and not path.is_symlink()
-    )
+    unusable = Check("folders", name, "note", f"{folder} cannot be written", f"set {variable} to a folder of your own")
+    try:
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+            return unusable
+        size = sum(
+            path.stat(follow_symlinks=False).st_size
+            for path in folder.rglob("*")
+            if path.is_file() and not path.is_symlink()
+        )
+    except OSError:
+        return unusable
     return Check(
         "folders", name, "ok", f"{folder}, {size / 1e9:.2f} GB" if folder.exists() else f"{folder}, not made yet"
     )

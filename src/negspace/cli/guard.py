@@ -58,6 +58,11 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(USER_ERROR) from None
         except Exception as error:
             trace()
+            if isinstance(error, OSError) and error.strerror:  # libraries raise some of their own without
+                where = f" {error.filename}" if error.filename else ""
+                todo = "check the path and its permissions" if where else "look whether there is room for the output"
+                _say(f"error\nasked: to read or write{where}\nfound: {error.strerror}\nto do: {todo}")
+                raise typer.Exit(USER_ERROR) from None
             _say(f"internal error: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
             if not settings.debug:
                 _say("to see where, run the same command as `negspace --debug ...`; please report it")

@@ -106,7 +106,8 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
         annotation, text = list[str], f"{text} May be repeated."
         spellings = list(dict.fromkeys((f"--{spelled.removesuffix('s')}", f"--{spelled}")))
     else:
-        spellings = [f"--{spelled}"]
+        # A list, so that a second value can be told from the first and refused.
+        annotation, spellings = list[str], [f"--{spelled}"]
     if get_origin(kind) is Literal:
         choices = get_args(kind)
         more = {"metavar": f"[{'|'.join(choices)}]"}
@@ -151,8 +152,13 @@ def _value(name: str, value: Any) -> Any:
     """A value as it was typed; that of a field that has fields of its own is read as YAML.
 
     Raises:
-        StudyError: no YAML.
+        StudyError: no YAML, or several values of a field that has one.
     """
+    if isinstance(value, list) and not _type(Study.model_fields[name].annotation)[1]:
+        if len(value) > 1:
+            asked = " ".join(f"--{name.replace('_', '-')} {one}" for one in value)
+            raise StudyError(asked, f"{len(value)} values for one", "give one of them")
+        (value,) = value
     if (section := _section(name)) is None:
         return value
     try:

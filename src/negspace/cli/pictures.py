@@ -42,5 +42,6 @@ def figures(
     from negspace.report.export import write_figures
     from negspace.study.reading import read_runs
 
-    for path in write_figures(read_runs(folders), out, form.split(","), only=only or (), dpi=dpi):
+    forms = [one.strip() for one in form.split(",")]
+    for path in write_figures(read_runs(folders), out, forms, only=only or (), dpi=dpi):
         typer.echo(path)

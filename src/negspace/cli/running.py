@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -95,10 +95,14 @@ def run(
 
     if out is None and not dry_run:
         raise StudyError("a run", "no folder for its records", "give one with --out, or --dry-run to see the plan")
+    if dry_run and plan is not None:
+        raise StudyError(f"--plan {plan} with --dry-run", "a plan is locked when a run begins", "give one of the two")
+    where = Where(engine, ray_address)
+    where.check()
     for sentence in left_out:
         typer.echo(f"note: {sentence}", err=True)
     if out is not None and not dry_run:
-        execute(study, out, as_json, Where(engine, ray_address), plan)
+        execute(study, out, as_json, where, plan)
         return
     planned = plan_study(study, out=out)
     for sentence in planned.notes:
@@ -133,8 +137,19 @@ def _study(
     if not preset:
         fields = {"analyses": Study.model_fields["analyses"].get_default(call_default_factory=True), **fields}
     fields = override(fields, given)
-    fields = override(fields, set_fields(fields, settings))
+    changed = set_fields(fields, settings)
+    if both := sorted(given.keys() & changed.keys() - {"resources"}):
+        option = f"--{both[0].replace('_', '-')}"
+        raise StudyError(f"{option} and --set {both[0]}={changed[both[0]]}", "two values for one", "give one of them")
+    fields = override(fields, changed)
     if analyses:
+        dropped = [name for name in _analyses_of(settings) if name not in analyses]
+        if dropped:
+            raise StudyError(
+                f"settings of {dropped[0]} (--set)",
+                f"an analysis that is not run (--analysis {', '.join(analyses)})",
+                f"add --analysis {dropped[0]}, or leave its settings out",
+            )
         listed = configure({"model": "", "analyses": fields.get("analyses") or {}}, origin).analyses
         fields["analyses"] = {name: listed.get(name, {}) for name in analyses}
     if preset:
@@ -142,6 +157,14 @@ def _study(
     study = configure(fields, origin)
     sections(study)
     return study, ()
+
+
+def _analyses_of(settings: Sequence[str]) -> list[str]:
+    """Return the analyses that `--set` changes."""
+    from negspace.experiment.config import Study
+
+    sections = [setting.partition("=")[0].partition(".")[0] for setting in settings if "." in setting.partition("=")[0]]
+    return [section for section in sections if section not in Study.model_fields]
 
 
 def _is_file(target: str) -> bool:
@@ -161,20 +184,26 @@ class Where:
     address: str | None = None
     """Address of a Ray cluster; with the engine ray and none, one of this machine is started."""
 
-    def open(self, study: Study) -> AbstractContextManager[RayCluster | None]:
-        """The cluster, open for a study; None for this process.
+    def check(self) -> None:
+        """Make sure that the options fit together.
 
         Raises:
             StudyError: an unknown engine, or an address without one.
-            ClusterError: the cluster cannot be used.
         """
         from negspace.errors import StudyError
 
         if self.engine not in (None, "local", "ray"):
             raise StudyError(f"--engine {self.engine}", "no such engine", "use: local, ray")
+        if self.engine != "ray" and self.address:
+            raise StudyError(f"--ray-address {self.address}", "the engine local", "add --engine ray")
+
+    def open(self, study: Study) -> AbstractContextManager[RayCluster | None]:
+        """The cluster, open for a study; None for this process.
+
+        Raises:
+            ClusterError: the cluster cannot be used.
+        """
         if self.engine != "ray":
-            if self.address:
-                raise StudyError(f"--ray-address {self.address}", "the engine local", "add --engine ray")
             return nullcontext()
         from negspace.runs.ray_cluster import RayCluster
         from negspace.study.run import workbench

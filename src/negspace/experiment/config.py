@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import (
@@ -71,16 +71,33 @@ SIZES = ("limit", "perplexity_windows", "random")
 """Fields of a study that a budget chooses, unless given."""
 
 
-class Settings(BaseModel):
-    """An analysis's section of a study file: frozen, without unknown fields. The line under a field documents it."""
+class _Fields(BaseModel):
+    """Frozen fields without unknown ones. The line under a field documents it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, given: Any) -> Any:
+        # To Python, and so to pydantic, true is the number one.
+        for name, value in given.items() if isinstance(given, dict) else ():
+            field = cls.model_fields.get(name)
+            if isinstance(value, bool) and field is not None and not _takes_truth(field.annotation):
+                raise ValueError(f"{name} cannot be {str(value).lower()}")
+        return given
 
-class Resources(BaseModel):
+
+def _takes_truth(annotation: Any) -> bool:
+    """Return True if true and false are values of a type."""
+    return annotation in (bool, Any) or any(map(_takes_truth, get_args(annotation)))
+
+
+class Settings(_Fields):
+    """An analysis's section of a study file."""
+
+
+class Resources(_Fields):
     """Resources of each worker of a cluster."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True)
 
     workers: int | None = Field(default=None, ge=1)
     """Number of workers. Default: as many as fit on the cluster."""
@@ -92,13 +109,11 @@ class Resources(BaseModel):
     """Bytes of main memory per worker. Default: none reserved."""
 
 
-class Study(BaseModel):
+class Study(_Fields):
     """The analyses, model and data of a study. Analyses use these fields unless they set their own.
 
     Each field, with the line under it, becomes an option of `negspace run` and a row of the documentation.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True)
 
     analyses: Sections = Field(default_factory=lambda: {"ablation": {}})
     """Analyses by name, each with its settings. A list of names uses their default settings."""
@@ -135,7 +150,7 @@ class Study(BaseModel):
     bos: Literal["auto", "always"] = "auto"
     """"auto": windows are slices of the text as the tokenizer encodes it; "always": BOS before each."""
     batch: int | None = Field(None, ge=1)
-    """Windows in one forward pass. Scores do not depend on it; statistics of the scan do by float rounding at most."""
+    """Windows in one forward pass. In float32 it changes results by rounding at most."""
     exact: bool = False
     """Keep all activations and compute distances in closed form; for samples that fit in memory."""
     md_pairs: int = Field(1024, ge=0)
@@ -213,6 +228,8 @@ class Study(BaseModel):
             raise ValueError(f"shares must be given, each once; got {list(self.shares)}")
         if self.exact and self.scan_parts > 1:
             raise ValueError("exact statistics keep all activations together; with exact, scan_parts must be 1")
+        if self.pair_columns and not self.pairs:
+            raise ValueError("pair_columns are columns of pairs; give the files with --pairs, not --blimp or --tse")
         return self
 
     @property
@@ -293,6 +310,21 @@ def explain(error: ValidationError, asked: str, kind: type[BaseModel]) -> StudyE
     )
 
 
+_STUDY_FILE = "give the path of a YAML file, or for a model that of its folder or GGUF file"
+
+
+class _Once(yaml.SafeLoader):
+    """YAML in which a key may be given once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.tag != "tag:yaml.org,2002:merge" and key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is given twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def read_study(path: str | Path) -> dict[str, Any]:
     """The fields of a study file, as given; `configure` checks them.
 
@@ -301,15 +333,16 @@ def read_study(path: str | Path) -> dict[str, Any]:
     """
     asked = f"the study file {path}"
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), _Once)
     except OSError as error:
-        raise StudyError(asked, error.strerror or str(error), "give the path of a YAML file") from error
+        raise StudyError(asked, error.strerror or str(error), _STUDY_FILE) from error
     except UnicodeDecodeError as error:
-        raise StudyError(asked, "not UTF-8", "give the path of a YAML file") from error
+        raise StudyError(asked, "not UTF-8", _STUDY_FILE) from error
     except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
+        where, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         line = f" in line {where.line + 1}" if where else ""
-        raise StudyError(asked, f"invalid YAML{line}", "write one `field: value` per line") from error
+        found = f"invalid YAML{line}{f': {problem}' if problem else ''}"
+        raise StudyError(asked, found, f"write one `field: value` per line; {_STUDY_FILE}") from error
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise StudyError(asked, f"a {type(content).__name__} instead of fields", "write one `field: value` per line")
     return content

@@ -15,6 +15,9 @@ from negspace.models.gguf.convert import require_package
 
 def folder_of(name: str, revision: str | None) -> str:
     """The folder that a name stands for, or the name itself when it is one of the hub's."""
+    if not name.strip():
+        todo = "give a folder, or a name on the hub such as EleutherAI/pythia-70m"
+        raise ModelError(asked="a model without a name", found=repr(name), todo=todo)
     path = Path(name).expanduser()
     if path.is_dir():
         held = [] if (path / "config.json").is_file() else _revisions(path)
@@ -43,7 +46,7 @@ def folder_of(name: str, revision: str | None) -> str:
         return str(path)
     if path.is_file():
         raise ModelError(asked=f"the model {name}", found="a file", todo="name the folder that holds it")
-    if name.startswith((".", "/", "~")) or name.count("/") > 1 or not name.strip():
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ModelError(
             asked=f"the model in {name!r}",
             found="no such folder",

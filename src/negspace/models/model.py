@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
+from negspace.errors import ModelError
 from negspace.models.adapters import AdapterSource
 from negspace.models.gguf.source import GGUFSource
 from negspace.models.identity import Identifier, Identity
@@ -126,3 +127,19 @@ class Model:
         return (
             f"Model({self.source.name!r}, {type(self.module).__name__}, {len(self.sites)} sites, {self.source.dtype})"
         )
+
+
+def check_model(given: Any, what: str) -> Model:
+    """What was given, if it is a model as `load` and `wrap` return it.
+
+    Args:
+        what: what it is needed for.
+
+    Raises:
+        ModelError: it is something else.
+    """
+    if isinstance(given, Model):
+        return given
+    kind = type(given).__name__
+    todo = "pass negspace.load(NAME)" if isinstance(given, str) else "pass negspace.wrap(MODULE, TOKENIZER)"
+    raise ModelError(f"{what} of a model", f"{'an' if kind[0] in 'AEIOaeio' else 'a'} {kind} instead of one", todo)

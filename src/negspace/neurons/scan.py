@@ -20,7 +20,7 @@ from negspace.errors import RecordError, StatisticsError
 from negspace.files import write_whole
 from negspace.memory import give_back
 from negspace.models.behaviour import behaviour
-from negspace.models.model import Model, ModelSource
+from negspace.models.model import Model, ModelSource, check_model
 from negspace.neurons import select
 from negspace.neurons.layout import Layout
 from negspace.neurons.neuronset import NeuronSet
@@ -256,11 +256,19 @@ def scan(
         progress: called as progress(windows done, windows, what).
 
     Raises:
+        ModelError: not a model.
         TextError: text missing, empty, or shorter than one window.
         StatisticsError: an activation is not finite, or a number out of range.
     """
+    check_model(model, "a scan")
     for name, value, least in (("batch", batch, 1), ("md_pairs", md_pairs, 0), ("seed", seed, 0)):
-        if value is not None and value < least:
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise StatisticsError(
+                f"a scan with {name}={value!r}", "not a whole number", f"give {name}={least} or a larger whole number"
+            )
+        if value < least:
             raise StatisticsError(
                 f"a scan with {name}={value}", f"it must be {least} or more", f"give {name} >= {least}"
             )

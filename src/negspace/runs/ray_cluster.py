@@ -90,7 +90,8 @@ class RayCluster:
         own = {"include_dashboard": False} if self._address is None else {}
         try:
             _knock(self._address)
-            self._ray.init(address=self._address, log_to_driver=False, logging_level="ERROR", **own)
+            # "local", since without an address Ray would join what RAY_ADDRESS names, or whatever runs on this machine.
+            self._ray.init(address=self._address or "local", log_to_driver=False, logging_level="ERROR", **own)
         except (OSError, RuntimeError, ValueError) as error:
             raise ClusterError(
                 asked, str(error).splitlines()[0], "start one with `ray start --head`, or correct --ray-address"

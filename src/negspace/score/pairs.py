@@ -13,6 +13,7 @@ import pandas as pd
 from transformers import PreTrainedTokenizerBase
 
 from negspace.errors import NonFiniteScore, ScoreError
+from negspace.models.model import check_model
 from negspace.score.logprobs import LogProbs, Progress, Scored, Way, forest_of
 from negspace.score.predictions import Measurable, measurable
 from negspace.score.prefixes import Forest
@@ -147,6 +148,7 @@ def minimal_pairs(
         progress: called with (tokens done, tokens in all, name of the set).
 
     Raises:
+        ModelError: not a model.
         PairsError: the pairs cannot be read.
         ScoreError: no prefix token, a sentence or a region without a scored token or longer than the model's context, a
             paradigm of identical pairs only, or a score that is not finite.
@@ -276,6 +278,7 @@ def prepare(
     score: Score | None = None,
 ) -> Prepared:
     """Encode minimal pairs; arguments and errors as for `minimal_pairs`, but for scores that are not finite."""
+    check_model(model, "minimal pairs")
     if protocol not in get_args(Protocol):
         raise ScoreError(f"protocol={protocol!r}", "no such protocol", "use 'paper' or 'lm-eval'")
     if score is not None and score not in get_args(Score):

@@ -12,6 +12,7 @@ import torch
 
 from negspace.errors import ScoreError
 from negspace.memory import fitted
+from negspace.models.model import check_model
 from negspace.score.batch import Batch
 from negspace.score.logits import fine, log_sums
 from negspace.text.source import Source, Text, read_text
@@ -78,13 +79,15 @@ def perplexity(
         window: tokens of a window; by default 2,048, the model's context, or what a short text allows.
         windows: how many, from the start; by default all.
         bos: "auto": windows are slices of the text as the tokenizer encodes it; "always": BOS before each window.
-        batch: windows in one forward pass; does not change the result.
+        batch: windows in one forward pass; in float32 it changes the result by rounding at most.
         progress: called with (windows done, windows in all, "perplexity").
 
     Raises:
+        ModelError: not a model.
         TextError: no text, or less than one window of it.
         ScoreError: a log-likelihood that is not finite, or token ids that the model does not have.
     """
+    check_model(model, "perplexity")
     if isinstance(text, Windows):
         made = text
     else:

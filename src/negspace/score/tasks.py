@@ -23,6 +23,7 @@ import pandas as pd
 from transformers import PreTrainedTokenizerBase
 
 from negspace.errors import ScoreError, TasksError
+from negspace.models.model import check_model
 from negspace.score.harness import Harness, check_task, choose_metric, load_tasks, quiet, request_lines
 from negspace.score.logprobs import Progress, Way
 from negspace.score.taskoutcomes import judge
@@ -166,9 +167,11 @@ def tasks(
         progress: called with (requests done, requests in all, "tasks").
 
     Raises:
+        ModelError: not a model.
         TasksError: see `read_tasks`.
         ScoreError: a log-likelihood that is not finite, or a batch below 1.
     """
+    check_model(model, "tasks")
     if batch is not None and batch < 1:
         raise ScoreError(f"batch={batch}", "it must be at least 1", "give batch=1 or more, or leave it out")
     chosen = (

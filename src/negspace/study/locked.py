@@ -10,7 +10,7 @@ from typing import Any
 from negspace.errors import StudyError
 from negspace.experiment.config import Study
 from negspace.experiment.facts import Facts
-from negspace.files import write_whole
+from negspace.files import check_writable, write_whole
 from negspace.runs.cell import digest
 from negspace.runs.store import Store
 
@@ -69,6 +69,20 @@ def lock(
         "scored_before": held["scored_before"],
         "departures": departures(held["plan"], now),
     }
+
+
+def check(file: str | Path) -> None:
+    """Make sure that a file is a plan, or can be written as one.
+
+    Raises:
+        StudyError: it is no plan.
+        RecordError: it cannot be written.
+    """
+    path = Path(file)
+    if path.exists():
+        _read(path)
+    else:
+        check_writable(path)
 
 
 def departures(plan: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -27,6 +27,7 @@ from negspace.runs.store import Store
 from negspace.runs.surroundings import surroundings
 from negspace.study.bench import workbench
 from negspace.study.budget import STUDY_FILE, Budget, choose, recorded_sizes, undecided
+from negspace.study.locked import check as check_plan
 from negspace.study.locked import lock
 from negspace.study.registry import analysis, sections
 from negspace.study.stock import take_stock
@@ -126,6 +127,8 @@ def run_study(
     store = Store(out)
     # All data are read before the folder is made, so that bad input leaves nothing behind.
     store.check()
+    if plan is not None:
+        check_plan(plan)
     if cluster and undecided(study):
         raise StudyError(
             f"to choose sizes for a budget of {study.budget} on a cluster",

@@ -7,6 +7,7 @@ import gzip
 import lzma
 import os
 import re
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +91,7 @@ def read_bytes(path: Path, request: Request) -> bytes:
             try:
                 return unpack(data)
             # Each of the libraries has errors of its own for a damaged file.
-            except (OSError, EOFError, ValueError, lzma.LZMAError) as error:
+            except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
                 raise request.refusal(f"a damaged {name} file ({error})", "fetch or make the file again") from error
     return data
 

@@ -61,6 +61,8 @@ def _name(location: Location) -> str:
 
 def _named(location: Location, columns: Mapping[str, str] | None) -> Iterator[Place]:
     """The places at a path, or of a data set on the hub."""
+    if not os.fspath(location).strip():
+        raise PairsError("minimal pairs without a name", f"{location!r}", "give a file or a folder")
     path = Path(location)
     request = Request(f"minimal pairs from {path}", PairsError)
     if path.is_dir():

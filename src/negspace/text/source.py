@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -106,10 +107,15 @@ _Documents = tuple[str, list[str]]
 
 def _read_named(source: str, asked: Split | None, split: Split, field: str | None) -> _Documents:
     """Documents of a path, or of a data set by name."""
+    if not source.strip():
+        raise TextError("a text without a name", f"{source!r}", "give a file, a folder or the name of a data set")
     path = Path(source)
     try:
         is_file, is_folder = path.is_file(), path.is_dir()
-    except OSError:  # a name too long for the file system is not the name of anything
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:  # such a one is not the name of anything
+            found = error.strerror or str(error)
+            raise TextError(f"the text {path}", found, "check the path and its permissions") from error
         is_file = is_folder = False
     if is_folder:
         return _read_folder(path, asked, split, field)
@@ -228,6 +234,15 @@ def _read_folder(folder: Path, asked: Split | None, split: Split, field: str | N
             "give a folder that holds text files or tables, or one file",
         )
     with_split = {path: _split_of(path) for path in files if _split_of(path)}
+    if len(set(with_split.values())) == 1 and len(with_split) < len(files):
+        others = [path.name for path in files if path not in with_split]
+        first, its_split = next(iter(with_split.items()))
+        raise TextError(
+            f"the text files of {folder}",
+            f"{len(with_split)} of {len(files)} with a split in the name ({first.name}: {its_split}), and "
+            f"{', '.join(others[:3])}{' and more' if len(others) > 3 else ''} without",
+            "give the files by their paths, or rename them",
+        )
     if with_split:
         files = [path for path, its_split in with_split.items() if its_split == split]
     if not files:
