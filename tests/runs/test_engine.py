@@ -130,7 +130,7 @@ def test_progress_counts_what_is_left_and_leaves_out_what_was_recorded(
     seen: list[Progress] = []
     clock = Clock(monkeypatch)
     engine = LocalEngine(store, clock.working(Squares(), lambda _: 20.0), seen.append)
-    engine.expect({"square": (1, 30.0)})
+    engine.expect({}, {"square": (1, 30.0)})
     engine.run(CELLS)
     # Each as it begins, at half and once it is recorded.
     counts = [(p.computed, p.reused, p.left) for p in seen]
@@ -140,6 +140,19 @@ def test_progress_counts_what_is_left_and_leaves_out_what_was_recorded(
     assert math.isnan(seen[0].ahead)
     assert [p.ahead for p in seen[2:]] == pytest.approx([80, 80, 70, 60])
     assert [p.label for p in seen] == ["square of 2"] * 3 + ["square of 3"] * 3
+
+
+def test_cells_that_are_handed_in_are_taken_off_what_was_expected(store: Store) -> None:
+    seen: list[Progress] = []
+    engine = LocalEngine(store, Squares(), seen.append)
+    engine.expect({"square": (6, 60.0)}, {"cube": (2, 10.0)})
+    for part in (CELLS[:1], CELLS[1:3], CELLS):
+        engine.run(part)
+    assert [(p.computed, p.left) for p in seen if p.computed + p.left != 8] == []
+    engine.expect({"square": (1, 10.0)}, {})
+    more = [Cell("square", {"n": number}, f"square of {number}", 10.0) for number in (17, 18, 19)]
+    engine.run(more)
+    assert seen[-1].left == 0, "more cells than were expected leave none over"
 
 
 def test_the_log_of_an_earlier_run_tells_how_long_cells_take(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,6 +47,20 @@ def test_a_plan_counts_what_analyses_share_once(tiny_fields: dict[str, Any], tmp
     assert seen[-1].ahead == 0
 
 
+def test_what_remains_of_an_analysis_that_measures_step_by_step_is_known_from_its_start(
+    tiny_fields: dict[str, Any], tmp_path: Path
+) -> None:
+    study = configure({**tiny_fields, "shares": [0.1], "random": 2, "analyses": {"controls": {"share": 0.3}}})
+    plans: list[Plan] = []
+    seen: list[Progress] = []
+    run_study(study, tmp_path / "run", announce=plans.append, progress=seen.append)
+    first = next(now for now in seen if now.label.startswith("plain model"))
+    assert first.computed + first.left == plans[0].cells
+    # Searches take more or fewer evaluations than about four; the rest is as planned.
+    assert all(now.computed + now.left <= plans[0].cells + 20 for now in seen)
+    assert seen[len(seen) // 2].left > 10
+
+
 def test_costs_are_the_tokens_that_the_model_reads(tiny_fields: dict[str, Any]) -> None:
     study = configure({**tiny_fields, "windows": 8})
     bench = workbench(study)

@@ -42,7 +42,6 @@ class Lab:
         """Names of the files of neuron sets that this run has saved."""
         self.plan = Planner(study, facts, self.cost)
         """Names what analyses will compute."""
-        self._before, self._later = Load(), Load()
 
     @property
     def suites(self) -> tuple[str, ...]:
@@ -208,15 +207,9 @@ class Lab:
         """Records of cells, in their order; what is recorded is read, the rest is computed."""
         return self.engine.run(cells)
 
-    def expect(self, load: Load) -> None:
-        """Tell the engine what the analysis at hand will want beyond the cells handed in next; for estimates only."""
-        self.engine.expect(work(union([load.beyond([self._before]), self._later])))
-
-    def expect_later(self, before: Sequence[Load], later: Sequence[Load]) -> None:
-        """Note what the analyses before the one at hand have in their plans, and what is left to do for those after
-        it."""
-        self._before, self._later = union(before), union(later)
-        self.expect(Load())
+    def expect(self, here: Load, later: Sequence[Load]) -> None:
+        """Tell the engine what the analysis at hand has left to do, and those after it; for estimates only."""
+        self.engine.expect(work(here), work(union(later)))
 
     def save_set(self, name: str, neurons: NeuronSet) -> None:
         """Save a set of neurons under `neurons/` of the run folder, for use elsewhere."""
@@ -236,8 +229,6 @@ class Lab:
         """
         asked, count = self.scan_cell, self.study.scan_parts
         of_windows = {name: asked.spec[name] for name in ("text", *CUT_BY)}
-        parts = {("scan_part", str(number)): asked.cost / count for number in range(count)}
-        self.expect(Load({**parts, ("scan", "merged"): 0.0}))
         first = self.cell("scan_grids", VERSIONS["scan_grids"], of_windows, "scan: the first windows", PILOT_TOKENS)
         grids = grids_from_table(self.run([first])[0].items)
         # By what they hold: parts on grids that were made again, elsewhere, might lie on others.
@@ -251,9 +242,7 @@ class Lab:
             )
 
         cells = [cell(number) for number in range(count)]
-        self.expect(Load({("scan", "merged"): 0.0}))
         self.engine.ensure(cells)
-        self.expect(Load())
         merged: Part | None = None
         for one in cells:
             record = self.store.require(one.key)

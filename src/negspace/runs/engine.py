@@ -93,15 +93,21 @@ class Engine(ABC):
         become slower."""
         self._tuned, self._worked = -math.inf, 0.0
         self._computed = self._reused = 0
-        self._expected: Work = {}
+        self._here: dict[str, tuple[int, float]] = {}
+        self._later: Work = {}
         self._missing: dict[str, Cell] = {}
         self._began = time.perf_counter()
         self._times: dict[str, float] | None = None
         self._weighed: set[str] = set()
 
-    def expect(self, work: Work) -> None:
-        """Say what work will come beyond the cells handed in so far; for estimates only."""
-        self._expected = work
+    def expect(self, here: Work, later: Work) -> None:
+        """Say what work will come; for estimates only.
+
+        Args:
+            here: of what is at hand; the cells that are handed in from now on are taken off it.
+            later: of what comes after that.
+        """
+        self._here, self._later = dict(here), later
 
     def tune(self) -> float:
         """Call the tuner; units of work a second, NaN without one."""
@@ -144,6 +150,9 @@ class Engine(ABC):
         self._missing = {cell.key: cell for cell in cells if found[cell.key] is None}
         self._reused += len(found) - len(self._missing)
         self.recall([cell for cell in cells if found[cell.key] is not None])
+        for cell in self._missing.values():
+            count, units = self._here.get(kind_of(cell), (0, 0.0))
+            self._here[kind_of(cell)] = (count - 1, max(0.0, units - cell.cost)) if count > 1 else (0, 0.0)
 
         def written(cell: Cell, seconds: float) -> None:
             # Read back what counts: the caller sees what a resumed run would, NaN as None and all.
@@ -171,7 +180,7 @@ class Engine(ABC):
         if self._progress is None:
             return
         f = self.forecast
-        ahead = f.whole(self._expected)
+        ahead = f.whole(self._here) + f.whole(self._later)
         for missing in self._missing.values():
             if missing.key == cell.key:
                 ahead += f.cell(kind_of(missing), missing.cost, part, elapsed)
@@ -184,7 +193,7 @@ class Engine(ABC):
     @property
     def _waiting(self) -> int:
         """Cells that remain, as far as they are known."""
-        return len(self._missing) + sum(cells for cells, _ in self._expected.values())
+        return len(self._missing) + sum(cells for work in (self._here, self._later) for cells, _ in work.values())
 
     def _took(self, cell: Cell) -> float:
         """Seconds that a recorded cell took, by the log; 0 where it does not tell."""

@@ -242,15 +242,14 @@ def _plan(lab: Lab, survey: Survey, *, stocked: bool = True) -> Plan:
 
 def _run(lab: Lab, analyses: Mapping[str, Analysis[Any]], plan: Plan) -> dict[str, Any]:
     """Run the analyses one after the other; what the run consists of."""
-    whole = [analysis.load() for analysis in analyses.values()]
     left = [plan.loads[name] for name in analyses]
-    lab.expect_later([], [plan.loads["examples"], *left])
+    lab.expect(plan.loads["scan"], [plan.loads["examples"], *left])
     made = lab.scan
-    lab.expect_later([], left)
+    lab.expect(plan.loads["examples"], left)
     examples = lab.examples
     parts = {}
     for number, (name, planned) in enumerate(analyses.items()):
-        lab.expect_later(whole[:number], left[number + 1 :])
+        lab.expect(left[number], left[number + 1 :])
         parts[name] = planned.run()
     lab.store.keep_only("neurons", lab.saved)
     made.save(lab.store.folder / SCAN_FILE)

@@ -54,17 +54,12 @@ class Ablation(Analysis[AblationSettings]):
     def run(self) -> dict[str, Any]:
         """Score the fixed conditions, search the matched ones, score those."""
         s, lab = self.lab.study, self.lab
-        searches = self._searches(s.shares if s.matched else ())
-        short = [name for share in s.shares for name in lab.plan.random(share, s.more_seeds)]
-        lab.expect(Load({**lab.plan.scores(short, ["perplexity"]), **searches.planned}))
         fixed = lab.measure(self._fixed())
-        lab.expect(searches)
         fixed += lab.measure(self._on_perplexity(), ["perplexity"])
         conditions, matches = fixed[:1], []
-        for number, share in enumerate(s.shares):
+        for share in s.shares:
             conditions += [condition for condition in fixed if condition.share == share]
             if s.matched:
-                lab.expect(self._searches(s.shares[number + 1 :]))
                 match = matched_set(lab, share)
                 matches.append({"share": share, **_plain(match)})
                 if match.neurons is not None:

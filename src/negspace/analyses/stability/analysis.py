@@ -130,7 +130,6 @@ class StabilityAnalysis(Analysis[StabilitySettings]):
         """Scan the other texts, choose the sets, score them."""
         lab, s = self.lab, self.lab.study
         cells = [self._cell(text) for text in self.facts["texts"]]
-        lab.expect(Load(self._planned()[1]))
         records = lab.run(cells)
         first = Ranking.of(lab.scan.table, lab.scan.info.layout, self.facts["own"], lab.scan.info.tokens, s.by)
         rankings = [first]
@@ -139,9 +138,7 @@ class StabilityAnalysis(Analysis[StabilitySettings]):
                 Ranking.of(record.items, first.layout, text["name"], record.results["info"]["tokens"], s.by)
             )
         ablated, small, more = self._conditions(rankings)
-        lab.expect(Load(lab.plan.scores([condition.name for condition in more], ["perplexity"])))
         plain, *ablated = lab.measure([Condition(name="plain model"), *ablated], self.scores)
-        lab.expect(Load())
         ablated += lab.measure(more, ["perplexity"])
         keys = [lab.scan_cell.key, *(cell.key for cell in cells)]
         return {

@@ -58,7 +58,7 @@ def _ablations(table: pd.DataFrame) -> Iterator[str]:
     for (share, role, text), part in table[table["set"].isin(["common", "own"])].groupby(
         ["share", "set", "text"], sort=False
     ):
-        neurons = part["neurons"].iloc[0]
+        neurons = int(part["neurons"].iloc[0])
         whose = "every text" if role == "common" else f"{text} and by no other text"
         head = f"Ablation of the {neurons:,} neuron{'s' * (neurons != 1)} in the top {percent(share)} by {whose}"
         if part["value"].isna().all():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -161,19 +161,14 @@ class Training(Analysis[TrainingSettings]):
         n, sets = len(self.facts["checkpoints"]), 3 + self.settings.random
         what = f"plain, cohort, own top set, {self.settings.random} random"
         detail = f"{n} checkpoints x (a scan and {sets} conditions: {what})"
-        return Load(self._planned(range(n)), detail)
-
-    def _planned(self, numbers: Iterable[int]) -> dict[tuple[str, str], float]:
-        """Return the work planned for some of the checkpoints."""
-        sets = 3 + self.settings.random
         planned: dict[tuple[str, str], float] = {}
-        for number in numbers:
+        for number in range(n):
             planned |= {("checkpoint", str(number)): 0.0, ("checkpoint_scan", str(number)): self.lab.cost("scan")}
             planned |= {("drift", f"{number} to the {to}"): 0.0 for to in ("next", "last")}
             unders = [f"checkpoint {number}, set {one}" for one in range(sets)]
             scored = self.lab.plan.scores(unders, self.scores)
             planned |= {(f"checkpoint_{score}", under): tokens for (score, under), tokens in scored.items()}
-        return planned
+        return Load(planned, detail)
 
     def run(self) -> dict[str, Any]:
         known = [(_checkpoint(fact), bool(fact["own"])) for fact in self.facts["checkpoints"]]
@@ -191,7 +186,6 @@ class Training(Analysis[TrainingSettings]):
         width = self.lab.engine.width
         for wave in [order[:1], *(order[at : at + width] for at in range(1, len(order), width))]:
             number = order.index(wave[0])
-            self.lab.expect(Load(self._planned(range(number + len(wave), len(order)))))
             coming = [
                 _Coming(one, own, next((other for other, mine in order[at + len(wave) :] if not mine), None))
                 for at, (one, own) in enumerate(wave, start=number)
