@@ -198,7 +198,7 @@ def dissociated(part: Part, verdict: str, carried_by: str = "") -> Part:
 
 def pairs_part(names: tuple[str, ...], tokens: tuple[str, ...]) -> Part:
     """Pairs of one neuron each, with the given texts as tokens and contexts."""
-    from negspace.analyses.differentiation.tables import TABLES as PAIRS
+    from negspace.analyses.differentiation.columns import TABLES as PAIRS
 
     rows = []
     for name in names:

@@ -12,7 +12,10 @@ import torch
 from scipy.spatial.distance import cdist
 
 from negspace.analyses.differentiation.analysis import differentiate
-from negspace.analyses.differentiation.tables import TABLES, _against_random, _permuted, _summary, sentences
+from negspace.analyses.differentiation.columns import TABLES
+from negspace.analyses.differentiation.tables import _against_random, _permuted, _summary
+from negspace.analyses.differentiation.words import sentences
+from negspace.experiment.book import Book
 from negspace.experiment.config import configure
 from negspace.experiment.passages import Passages, make_passages
 from negspace.models.load import load, wrap
@@ -294,3 +297,18 @@ def test_few_layers_cannot_be_judged_over(run: tuple[Path, Tables]) -> None:
     lines = run[1].sentences("differentiation")[1:]  # two layers
     assert lines
     assert all("against matched pairs cannot be judged (2 layers; " in line for line in lines)
+
+
+def test_pairs_without_a_match_are_not_said_to_be_none() -> None:
+    book = Book({"alpha": 0.05}, {"share": 0.01, "by": "wd"}, {}, dict[str, Any]().__getitem__)
+    top = {"set": "top", "selected": 6, "matched": 0, "apart": 3.2, "apart_matched": np.nan}
+    tables = {"differentiation": pd.DataFrame(), "differentiation_neurons": pd.DataFrame([top, top])}
+    tables["differentiation"] = TABLES["differentiation"].of([])
+    (said,) = sentences(book, tables)
+    assert "2 neurons from the top 1% by wd" in said
+    assert "(0 of 12 pairs have a match)" in said
+    assert "nan" not in said
+    none = pd.DataFrame([{**top, "selected": 0}])
+    assert sentences(book, {**tables, "differentiation_neurons": none}) == [
+        "Differentiation: no chosen neuron separates any near pair."
+    ]

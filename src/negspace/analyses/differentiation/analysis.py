@@ -12,8 +12,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 
+from negspace.analyses.differentiation import columns as differentiation_columns
 from negspace.analyses.differentiation import figures
 from negspace.analyses.differentiation import tables as differentiation_tables
+from negspace.analyses.differentiation import words as differentiation_words
 from negspace.controls import bottom_like
 from negspace.experiment.analysis import Analysis, Book, Load
 from negspace.experiment.chosen import leading, neuron_name, rows_of
@@ -259,7 +261,7 @@ class DifferentiationAnalysis(Analysis[DifferentiationSettings]):
     name = "differentiation"
     title = "Differentiation of near inputs"
     section = DifferentiationSettings
-    schema = differentiation_tables.TABLES
+    schema = differentiation_columns.TABLES
     handlers = {PASSAGES: compute_passages, KIND: compute}  # noqa: RUF012
 
     @classmethod
@@ -316,7 +318,7 @@ class DifferentiationAnalysis(Analysis[DifferentiationSettings]):
 
     @classmethod
     def sentences(cls, book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
-        return differentiation_tables.sentences(book, tables)
+        return differentiation_words.sentences(book, tables)
 
     @classmethod
     def figures(cls, run: Run) -> list[Figure]:
