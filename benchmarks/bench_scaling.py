@@ -45,6 +45,8 @@ REAL = {"window": 512, "windows": 4}
 """The same of a pretrained model."""
 LIMIT, REAL_LIMIT = 10, 1
 """Pairs of each paradigm."""
+REAL_ANALYSES: dict[str, Any] = {"ablation": {}}
+"""What is asked of a pretrained model: minutes of one core."""
 WARMING = 600.0
 """Seconds in which every worker must have been seen at work, before the study that is timed."""
 SCAN, PAIR_TOKENS = 1.5, 12
@@ -159,7 +161,7 @@ def _study(limit: int, real: str | None = None, **fields: Any) -> Study:
     given = {"model": real or str(ns.reference.model_path()), "text": str(ns.reference.text_path())}
     given |= {"blimp": str(ns.reference.pairs_path()), "tasks": str(ns.reference.tasks_path())}
     small = {"shares": [SHARE], "random": 3, "tolerance": 0.001, "draws": 100, "limit": limit}
-    return configure({**given, **small, "analyses": ANALYSES, **fields})
+    return configure({**given, **small, "analyses": REAL_ANALYSES if real else ANALYSES, **fields})
 
 
 def _study_time(workers: int, limit: int, real: str | None) -> Timing:
@@ -194,7 +196,9 @@ def _warm(cluster: RayCluster, study: Study, folder: Path, workers: int) -> set[
     """
     # The same analyses, whose data the workers have read, with as little as they can be asked for.
     dose = {"shares": [SHARE], "sets": ["top"], "interventions": ["zero_negative"]}
-    small = {"random": 0, "matched": False, "analyses": {"ablation": {}, "dose": dose}}
+    asked = {"ablation": {}, "dose": dose}
+    analyses = {name: settings for name, settings in asked.items() if name in study.analyses}
+    small = {"random": 0, "matched": False, "analyses": analyses}
     run_study(study.model_copy(update=small), folder / "run", cluster=cluster)
     seen: set[int] = set()
 
