@@ -101,7 +101,7 @@ def _regular(path: Path) -> Path:
         # The mode, since `exists` and `is_dir` take a folder that may not be read for one that is not there.
         mode = target.stat().st_mode
     except FileNotFoundError:
-        return target
+        return path.resolve()
     except RuntimeError as error:  # what Python 3.11 makes of a loop
         raise cannot_write(path, OSError(errno.ELOOP, os.strerror(errno.ELOOP))) from error
     except OSError as error:

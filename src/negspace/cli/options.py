@@ -158,7 +158,7 @@ def _value(name: str, value: Any) -> Any:
         if len(value) > 1:
             asked = " ".join(f"--{name.replace('_', '-')} {one}" for one in value)
             raise StudyError(asked, f"{len(value)} values for one", "give one of them")
-        (value,) = value
+        return _value(name, value[0])
     if (section := _section(name)) is None:
         return value
     try:

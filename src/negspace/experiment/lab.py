@@ -164,6 +164,7 @@ class Lab:
     def score(self, what: str, under: Condition) -> Cell:
         """A cell that scores "perplexity", a suite of minimal pairs or "tasks" under a condition."""
         f = self.facts
+        options: dict[str, Any]
         if what == "perplexity":
             kind, options = "perplexity", {"windows": f.perplexity[1]}
         elif what == "tasks":
