@@ -162,7 +162,7 @@ def _value(name: str, value: Any) -> Any:
     if (section := _section(name)) is None:
         return value
     try:
-        return yaml.safe_load(value)
+        return yaml.safe_load(str(value))
     except yaml.YAMLError as error:
         todo = f"write '{{NAME: VALUE, ...}}' with some of: {', '.join(section.model_fields)}"
         raise StudyError(f"--{name} {value}", "invalid YAML", todo) from error
