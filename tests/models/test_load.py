@@ -150,11 +150,18 @@ def test_cuda_is_the_default_where_there_is_one(folder: Path) -> None:
 # What can be wrong.
 
 
-@pytest.mark.parametrize("name", ["./nothing/here", "/no/such/folder", "~/no-such-folder-of-models", "a/b/c", " "])
+@pytest.mark.parametrize("name", ["./nothing/here", "/no/such/folder", "~/no-such-folder-of-models", "a/b/c"])
 def test_a_missing_folder(name: str) -> None:
     with pytest.raises(ModelError, match="no such folder") as caught:
         load(name, device="cpu")
     assert "check the path" in caught.value.todo
+
+
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_empty_name_is_not_the_folder_here(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    with pytest.raises(ModelError, match="a model without a name"):
+        load(name, device="cpu")
 
 
 def test_a_file_instead_of_a_folder(folder: Path) -> None:

@@ -70,7 +70,15 @@ def _tables(name: str = "top 1%", phenomenon: str = "agreement") -> Any:
     )  # fmt: skip
     part = {"intervention": "zero_negative", "conditions": [], "matches": []}
     manifest = {
-        "study": {"by": "wd", "protocol": "paper", "alpha": 0.05, "shares": [0.01], "matched": False},
+        "study": {
+            "by": "wd",
+            "protocol": "paper",
+            "alpha": 0.05,
+            "shares": [0.01],
+            "matched": False,
+            "zero": "negative",
+            "mode": None,
+        },
         "model": {"name": "tiny", "revision": None},
         "neurons": 128,
         "data": {"statistics": ["train.txt", "x"], "perplexity": ["valid.txt", "y"], "blimp": ["pairs", "z", 10]},
@@ -85,7 +93,7 @@ def _tables(name: str = "top 1%", phenomenon: str = "agreement") -> Any:
     tables.by_analysis = {"ablation": made}
     tables.all = made
     # The claim about the halves of the text needs a scan, which is not made up here.
-    tables.claims_of = lambda name: list(contrast_claims(made["contrasts"]))
+    tables.claims_of = lambda name: list(contrast_claims(tables.books[name], made["contrasts"]))
     return tables
 
 

@@ -60,7 +60,7 @@ def test_heterogeneous_null_models_are_seldom_significant() -> None:
 
 def test_what_cannot_be_pooled_is_refused_or_said() -> None:
     models = _models(EFFECTS, ERRORS)
-    with pytest.raises(JudgementError, match="other items in model 4 than in model 0"):
+    with pytest.raises(JudgementError, match="other items or settings in model 4 than in model 0"):
         pool({**models, "model 4": ModelEffect(models["model 4"].contrast, "other")})
     points = replace(models["model 4"].contrast, scale="points")
     with pytest.raises(JudgementError, match="other scales in model 4"):

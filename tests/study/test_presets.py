@@ -56,7 +56,7 @@ def test_settings_of_an_analysis_join_those_of_the_preset() -> None:
     given = {"model": "m", "text": "t", "analyses": {"dose": {"points": 3}}}
     for only in (False, True):
         study, _ = from_preset("paper", given, only=only)
-        assert study.analyses["dose"] == {"points": 3, "random": 1}
+        assert study.analyses["dose"] == {"points": 3, "sets": ["top", "bottom"]}
     assert from_preset("paper-full", given)[0].analyses["dose"] == {"points": 3}
     assert from_preset("paper-full", given)[0].limit is None
 
