@@ -91,9 +91,14 @@ def here(command: str) -> list[str]:
         return [*words, *SIZES[:4]]
     if words[0] != "run":
         return words
+    # Sizes here take the place of those in the command.
+    sized = [at for at, word in enumerate(words) if word in SIZES and word.startswith("--")]
+    words = [word for at, word in enumerate(words) if at not in sized and at - 1 not in sized]
     asked = [after for before, after in pairwise(words) if before == "--analysis"]
     if not asked and "study.yaml" not in words and "quick" not in words and command != WHOLE:
-        words += ["--analysis", "ablation"]
+        changed = [after.partition(".")[0] for before, after in pairwise(words) if before == "--set"]
+        for name in [name for name in SETTINGS if name in changed] or ["ablation"]:
+            words += ["--analysis", name]
     for name in SETTINGS if command == WHOLE else asked:
         words += [part for setting in SETTINGS.get(name, ()) for part in ("--set", f"{name}.{setting}")]
     if "study.yaml" not in words and not any("text" in word for word in words):
