@@ -94,19 +94,3 @@ def test_after_a_tenth_of_a_study_the_forecast_is_within_a_quarter_of_the_truth(
         if spent > now / 10:
             ahead = sum(made.seconds(later, units[later]) for later in kinds[at + 1 :])
             assert ahead == pytest.approx(now - spent, rel=0.25), f"after {spent / now:.0%}"
-
-
-def test_a_long_first_cell_corrects_a_trial_before_it_ends() -> None:
-    forecast = Forecast()
-    forecast.tried(4.0)
-    assert forecast.seconds("pairs", 100) == pytest.approx(400)
-    forecast.watch("scan", 1000, 0.01, 30.0)
-    assert forecast.seconds("pairs", 100) == pytest.approx(400), "so early it may be preparing"
-    forecast.watch("scan", 1000, 0.5, 500.0)
-    assert 100 < forecast.seconds("pairs", 100) < 270
-    assert forecast.cell("scan", 1000, 0.5, 500.0) == pytest.approx(500, rel=0.15)
-    forecast.learn("scan", 1000, 1000.0)
-    after = forecast.seconds("pairs", 100)
-    assert 100 < after < 270
-    forecast.learn("pairs", 100, 100.0)
-    assert forecast.seconds("pairs", 100) == pytest.approx(100, rel=0.15)

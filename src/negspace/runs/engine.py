@@ -180,8 +180,6 @@ class Engine(ABC):
         if self._progress is None:
             return
         f = self.forecast
-        if part:
-            f.watch(kind_of(cell), cell.cost, part, elapsed)
         ahead = f.whole(self._here) + f.whole(self._later)
         for missing in self._missing.values():
             if missing.key == cell.key:

@@ -26,7 +26,7 @@ _STRETCH = 60.0
 """Seconds of work, or a twentieth of all that was done if that is more, in which the pace is one."""
 _WANDER = 0.15
 """Standard deviation of ln pace from one stretch to the next."""
-_KINDS, _APART = 0.6, 1.0
+_APART = 1.0
 """Standard deviation of the kinds' costs, and of the pace of another run, in ln."""
 _NOISE, _SHORT = 0.1, 2.0
 """Standard deviation of ln(seconds / units) of long cells; that of cells of so many seconds is twice as large."""
@@ -34,10 +34,6 @@ _TRIAL = 0.5
 """Standard deviation of what a trial says in ln: its passes are short, and read no kind of data."""
 _EARLY = 0.02
 """A cell of which less than this is done says nothing yet: it may be preparing."""
-_UNDER_WAY = 0.2
-"""Standard deviation of what a cell under way says: its parts may not be equal."""
-_STEPS = 20
-"""In so many steps of a cell under way, what it says is taken up."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +55,7 @@ class Forecast:
         """Seconds of work in this run."""
         self._ended: list[_Ended] = []
         self._trial: tuple[float, float] | None = None
-        self._running: tuple[int, _Ended] | None = None
-        self._known: tuple[object, _Costs] | None = None
+        self._known: tuple[tuple[int, object], _Costs] | None = None
 
     def tried(self, seconds: float) -> None:
         """A trial took so many seconds per unit of work just now."""
@@ -68,18 +63,9 @@ class Forecast:
 
     def learn(self, kind: str, units: float, seconds: float) -> None:
         """A cell has ended; one without units, which reads nothing, says nothing."""
-        self._running = None
         if units > 0 and seconds > 0:
             self._ended.append(_Ended(kind, units, seconds, self.spent + seconds / 2))
             self.spent += seconds
-
-    def watch(self, kind: str, units: float, part: float, elapsed: float) -> None:
-        """A part of a cell of so many units was done in some seconds; the next cell that ends is this one."""
-        step = int(part * _STEPS)
-        if part < _EARLY or units <= 0 or elapsed <= 0:
-            self._running = None
-        elif self._running is None or self._running[0] != step:
-            self._running = step, _Ended(kind, units * part, elapsed, self.spent + elapsed / 2)
 
     def recall(self, kind: str, units: float, seconds: float) -> None:
         """A cell ended in an earlier run, when the machine may have been slower or faster."""
@@ -123,33 +109,30 @@ class Forecast:
         return max(_STRETCH, self.spent / 20)
 
     def _costs(self) -> _Costs:
-        state = (len(self._ended), self._trial, self._running)
+        state = (len(self._ended), self._trial)
         if self._known is None or self._known[0] != state:
             self._known = state, self._estimate()
         return self._known[1]
 
     def _estimate(self) -> _Costs:
-        running = [self._running[1]] if self._running else []
-        seen = [*self._ended, *running]
-        if not seen:
+        if not self._ended:
             return _Costs(math.nan if self._trial is None else self._trial[0], {}, [0.0])
-        kinds = sorted({cell.kind for cell in seen})
+        kinds = sorted({cell.kind for cell in self._ended})
         # Unknown are the common cost, what each kind's differs by, the pace of earlier runs, which is one number, and
         # that of this one, a walk from its start until now.
         begin = 2 + len(kinds)
-        now = begin + int((self.spent + sum(cell.seconds for cell in running)) // self._stretch)
+        now = begin + int(self.spent // self._stretch)
         rows: list[_Row] = []
-        for cell in seen:
+        for cell in self._ended:
             pace = begin - 1 if math.isnan(cell.at) else begin + int(cell.at // self._stretch)
-            noise = (_UNDER_WAY if cell in running else _NOISE) * math.sqrt(1 + 3 * _SHORT / cell.seconds)
+            noise = _NOISE * math.sqrt(1 + 3 * _SHORT / cell.seconds)
             rows.append(
                 ({0: 1.0, 1 + kinds.index(cell.kind): 1.0, pace: 1.0}, math.log(cell.seconds / cell.units), noise)
             )
         if self._trial is not None:
             seconds, at = self._trial
             rows.append(({0: 1.0, begin + int(at // self._stretch): 1.0}, math.log(seconds), _TRIAL))
-        rows += [({place: 1.0}, 0.0, _KINDS) for place in range(1, 1 + len(kinds))]
-        rows += [({place: 1.0}, 0.0, _APART) for place in (begin - 1, begin)]
+        rows += [({place: 1.0}, 0.0, _APART) for place in range(1, begin + 1)]
         rows += [({pace: -1.0, pace + 1: 1.0}, 0.0, _WANDER) for pace in range(begin, now)]
         made = _solve(rows, now + 1)
         common = float(made[0] + made[now])
