@@ -57,6 +57,8 @@ PAIRS = {"blimp": 100, "tse": 400}
 """Suite -> its first pairs of each paradigm in the sample: 6,700, 7,884. A whole suite shares more beginnings yet."""
 ROUNDS = 21
 """Of passes under intervention and plain, 512 tokens each: the difference is less than what single passes vary by."""
+LOADS = 20
+"""Loads, as many in either order: what comes second finds the files' pages in the caches, and memory to take again."""
 ITEMS = 20
 """Items of each task."""
 WIDE = 100_000
@@ -316,7 +318,7 @@ def loading(place: Place, model: Model) -> list[Row]:
             ("", {"plain": lambda: plain(folder), "ours": ours}),
             (" and a first pass", {"plain": lambda: read(plain(folder)), "ours": lambda: read(ours())}),
         ):
-            times = in_turn(works, place.rounds(5))
+            times = in_turn(works, place.rounds(LOADS))
             rows.append(
                 row(
                     f"second load of a GGUF file{more} / transformers' load of the same weights{more}",
