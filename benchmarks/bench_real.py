@@ -22,6 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import negspace as ns
 from benchmarks import bench_intervene, bench_layers, bench_matching, bench_pairs
+from benchmarks.bench_intervene import SETTINGS as KEPT
 from benchmarks.bench_scan import forward
 from benchmarks.child import call
 from benchmarks.place import Place
@@ -150,6 +151,20 @@ def memory(place: Place, model: Model) -> list[Row]:
 
 
 def intervention(place: Place, model: Model) -> list[Row]:
+    """Passes under intervention, in a process that keeps the memory it frees: see `bench_intervene.SETTINGS`."""
+    if place.tiny:
+        return passes(place, model)
+    return [Row(**found) for found in call("benchmarks.bench_real:own_passes", place.as_json(), settings=KEPT)]
+
+
+def own_passes(place: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of `passes` as JSON, of a model that this process loads."""
+    where = Place(**place)
+    model = ns.load(str(where.model), device=where.device, dtype=where.dtype or "float32")
+    return [found.as_json() for found in passes(where, model)]
+
+
+def passes(place: Place, model: Model) -> list[Row]:
     """A forward pass with 1% of the neurons clamped, against the plain one and the peers."""
     ids: Any = torch.from_numpy(random_windows(model, 1).tokens).to(model.device)
     neurons = bench_intervene.chosen(model, 0.01)
