@@ -14,7 +14,8 @@ from markdown_it import MarkdownIt  # rich brings it along
 from negspace.analyses.atlas.analysis import fit_and_drive
 from negspace.analyses.atlas.columns import TABLES
 from negspace.analyses.atlas.pages import escape, mark_spaces
-from negspace.analyses.atlas.tables import _driven, alone_in_words, said
+from negspace.analyses.atlas.tables import said
+from negspace.analyses.atlas.words import _driven, alone_in_words
 from negspace.experiment.chosen import spread
 from negspace.experiment.config import configure
 from negspace.experiment.passages import Passages, make_passages

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from negspace.analyses.atlas.figures import densities
-from negspace.analyses.atlas.tables import alone_in_words
+from negspace.analyses.atlas.words import alone_in_words
 from negspace.experiment.chosen import KEY_COLUMNS
 from negspace.experiment.run import Run
 from negspace.report.views import plain, view

@@ -13,6 +13,7 @@ from pydantic import Field
 from negspace.analyses.atlas import figures
 from negspace.analyses.atlas import pages as atlas_pages
 from negspace.analyses.atlas import tables as atlas_tables
+from negspace.analyses.atlas import words as atlas_words
 from negspace.analyses.atlas.critical import critical_tokens
 from negspace.experiment.analysis import Analysis, Book, Load
 from negspace.experiment.chosen import in_words, leading, neuron_name, rows_of, spread
@@ -367,7 +368,7 @@ class AtlasAnalysis(Analysis[AtlasSettings]):
 
     @classmethod
     def sentences(cls, book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
-        return atlas_tables.sentences(book, tables)
+        return atlas_words.sentences(book, tables)
 
     @classmethod
     def figures(cls, run: Run) -> list[Figure]:

@@ -1,0 +1,81 @@
+"""Sentences of the atlas: what drives the neurons, and what ablating one alone does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from negspace.analyses.atlas.tables import said, worst_of
+from negspace.experiment.analysis import Book
+from negspace.experiment.words import amount, between, nats, not_judged, unjudgeable
+from negspace.significance import correct
+
+
+def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Sentences on all neurons, and on those that were ablated alone."""
+    neurons, drivers, alpha = tables["atlas"], tables["atlas_drivers"], book.study["alpha"]
+    read = neurons[neurons["modes"].notna()]
+    several = int((read["peaks"] > 1).sum())
+    made = [
+        f"Atlas: of {len(neurons):,} neurons from the top {book.part['share'] * 100:.4g}% by {book.part['by']}, "
+        f"{several:,} have more than one peak; their mixtures have {read['modes'].mean():.1f} components on average."
+    ]
+    for kind, words in (("upos", "part of speech"), ("token", "token"), ("phenomenon", "phenomenon")):
+        tested = drivers[(drivers["kind"] == kind) & drivers["p"].notna()]
+        if tested.empty:
+            continue
+        mine = tested[tested["name"].isin(_driven(tested, alpha)) & (tested["p_bh"] <= alpha) & (tested["lift"] > 1)]
+        if mine.empty:
+            made.append(f"No {words} is shown to be over-represented in a mode of any of them.")
+        else:
+            best = mine.loc[mine["lift"].astype(float).idxmax()]
+            made.append(
+                f"Some {words} is over-represented in a mode of {mine['name'].nunique():,} of the "
+                f"{tested['name'].nunique():,} tested (Holm-corrected over neurons, p <= {alpha:g}); the largest lift "
+                f"is {best['lift']:.1f} for {said(best['value'])} in mode {best['mode']} of {best['name']}."
+            )
+    for name, rows in tables.get("atlas_alone", pd.DataFrame({"name": []})).groupby("name", sort=False):
+        made.append(f"{name} ablated alone ({book.part['alone']['intervention']}): {alone_in_words(rows)}.")
+    return made
+
+
+def _driven(tested: pd.DataFrame, alpha: float) -> list[str]:
+    """Names of neurons in some mode of which some value of a kind is more or less frequent than by chance.
+
+    A neuron's least p-value after Benjamini and Hochberg's correction is that of Simes' test of its values together;
+    over neurons these are corrected by Holm's method.
+
+    Args:
+        tested: rows of atlas_drivers of one kind that have a p-value.
+    """
+    least = tested.groupby("name")["p_bh"].min()
+    return list(least.index[correct(least.to_numpy(np.float64)).p <= alpha])
+
+
+def alone_in_words(rows: pd.DataFrame) -> str:
+    """Return the finding on a neuron ablated alone in the group that it is about (`worst_of`), with its numbers.
+
+    Args:
+        rows: the neuron's rows of atlas_alone.
+    """
+    worst, margin = worst_of(rows), "the margin of good over bad sentences"
+    if pd.isna(worst["margin_finding"]):
+        words = "without margins"
+    elif worst["margin_finding"] == "cannot be judged":
+        words = f"on {margin} {unjudgeable(worst['margin_reason'])}"
+    else:
+        falls = f"{margin} falls" if worst["margin_finding"] == "harm" else f"the judged change of {margin} is lowest"
+        change = f"{nats(worst['margin'])} nats {between(worst['margin_low'], worst['margin_high'], nats)}"
+        p = "< 0.001" if worst["margin_p_holm"] < 0.001 else f"= {worst['margin_p_holm']:.3f}"
+        harmed = int((rows["margin_finding"] == "harm").sum())
+        words = (
+            f"{worst['margin_finding']} in {worst['group']}, where {falls}: {change}, Holm-corrected p {p}; harm in "
+            f"{harmed} of {len(rows)} groups{not_judged(rows, 'margin_')}"
+        )
+    words += f"; accuracy in {worst['group']}: "
+    if worst["finding"] == "cannot be judged":
+        return words + unjudgeable(worst["reason"])
+    points = amount(worst["suite"], worst["change"], worst["change_low"], worst["change_high"])
+    return f"{words}{worst['finding']}, {points}"
