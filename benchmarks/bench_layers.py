@@ -16,6 +16,7 @@ from negspace.analyses.layers.analysis import changes_of, group_layers
 from negspace.intervention import intervene
 from negspace.models.load import wrap
 from negspace.models.model import Model
+from negspace.models.multiplications import multiplications
 from negspace.neurons import select
 from negspace.neurons.layout import Layout
 from negspace.neurons.neuronset import NeuronSet
@@ -89,9 +90,7 @@ def _least(model: Model, conditions: Sequence[Condition]) -> tuple[float, str]:
     """About what a sweep of exact scores cannot fall below, and why: each condition needs logits of its own at every
     token. Counted in the multiplications of the projections, which all but make up a pass over short sequences.
     """
-    head = model.module.get_output_embeddings()
-    projections = [part for part in model.module.modules() if isinstance(part, torch.nn.Linear) and part is not head]
-    layers, output = sum(part.weight.numel() for part in projections), head.weight.numel()
+    layers, output = multiplications(model.module)
     least = (Sweep(model.module, conditions).share * layers + output) / (layers + output)
     return least, (
         f"{output / (layers + output):.0%} of a token's multiplications are the output layer's, which every condition "

@@ -34,6 +34,21 @@ def test_kinds_are_told_apart() -> None:
     assert made.whole({"perplexity": (2, 20.0), "tasks": (1, 10.0)}) == pytest.approx(40, rel=0.05)
 
 
+def test_what_is_said_of_a_kind_holds_until_it_is_known() -> None:
+    made = Forecast()
+    made.price({"scan": 0.4})
+    made.tried(1.0)
+    assert made.seconds("scan", 10) == pytest.approx(4)
+    assert made.seconds("perplexity", 10) == pytest.approx(10)
+    # A scan that takes what was said of it tells that all else will, too.
+    made.learn("scan", 100, 40)
+    assert made.seconds("perplexity", 10) == pytest.approx(10, rel=0.05)
+    for _ in range(3):
+        made.learn("scan", 100, 90)
+        made.learn("perplexity", 100, 100)
+    assert made.seconds("scan", 10) == pytest.approx(9, rel=0.15)
+
+
 @pytest.mark.parametrize("factor", [3.0, 1 / 3])
 def test_a_machine_that_has_become_slower_or_faster_is_so_for_every_kind(factor: float) -> None:
     made = Forecast()

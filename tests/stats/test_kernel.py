@@ -11,7 +11,7 @@ from pathlib import Path
 import numba
 import pytest
 
-from negspace import errors, memory
+from negspace import errors, memory, shelf
 from negspace.stats import kernel, sketch, transpose
 
 
@@ -66,7 +66,7 @@ def test_a_change_of_any_file_behind_the_machine_code_is_seen(tmp_path: Path, fi
     folder.mkdir(parents=True)
     for module in (kernel, transpose, sketch):
         shutil.copy(module.__file__, folder)
-    for module in (errors, memory):
+    for module in (errors, memory, shelf):
         shutil.copy(module.__file__, folder.parent)
     for package in (folder.parent, folder):
         (package / "__init__.py").touch()

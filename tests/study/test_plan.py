@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+from tests.zoo import build
+from transformers import AutoTokenizer
 
 from negspace.experiment.config import configure
 from negspace.experiment.plan import Load, union, work
+from negspace.models.multiplications import multiplications
 from negspace.runs.engine import Progress
 from negspace.score.logprobs import LogProbs
 from negspace.study.run import Plan, plan_study, run_study, workbench
@@ -59,6 +63,23 @@ def test_what_remains_of_an_analysis_that_measures_step_by_step_is_known_from_it
     # Searches take more or fewer evaluations than about four; the rest is as planned.
     assert all(now.computed + now.left <= plans[0].cells + 20 for now in seen)
     assert seen[len(seen) // 2].left > 10
+
+
+def test_times_count_what_a_token_of_each_kind_costs(tiny_fields: dict[str, Any], tmp_path: Path) -> None:
+    """A scan leaves the output layer out, and the no-op control runs another model."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny_fields["model"])
+    rectified = build("opt", seed=1, vocab_size=len(tokenizer))
+    rectified.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    study = configure({**tiny_fields, "shares": [0.1], "analyses": {"controls": {"noop_model": str(tmp_path)}}})
+    bench, plan = workbench(study), plan_study(study)
+    layers, output = multiplications(bench.model.module)
+    scan = plan.loads["scan"]
+    assert plan.times["scan"] == pytest.approx(scan.tokens / plan.rate * layers / (layers + output))
+    other = sum(multiplications(rectified))
+    # Two passes over 4 windows, and a scan of 8, of 2,048 tokens each at most.
+    tokens = plan.loads["controls"].planned["noop", ""]
+    assert tokens == pytest.approx(2 * 2048 * (4 + 8) * other / (layers + output))
 
 
 def test_costs_are_the_tokens_that_the_model_reads(tiny_fields: dict[str, Any]) -> None:

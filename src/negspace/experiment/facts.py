@@ -56,6 +56,8 @@ class Facts:
     """Kind of pairs -> how many are two sentences each, and not predictions of a suite of SyntaxGym."""
     groups: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Kind of pairs -> numbers of their paradigms and phenomena, the units of tests."""
+    prices: Mapping[str, float] = field(default_factory=dict)
+    """Kind of work -> what a token of it costs, in tokens of a pass with logits, where that is known to differ."""
     shortfalls: tuple[str, ...] = ()
     """Scores on which no change can be judged for want of units, and what to add; a sentence each."""
 

@@ -26,6 +26,7 @@ from negspace.intervention import Intervention, intervene
 from negspace.memory import Frugal, give_back
 from negspace.models.load import load
 from negspace.models.model import Model
+from negspace.models.multiplications import multiplications
 from negspace.neurons.layout import Layout
 from negspace.runs.cell import Cell
 from negspace.runs.engine import Step
@@ -221,8 +222,14 @@ class Workbench:
                 name: (len(groups), len(set(groups.values())))
                 for name, groups in ((name, made.paradigms) for name, made in self.pairs.items())
             },
+            prices=dict.fromkeys(("scan", "scan_grids", "scan_part", "examples"), self._reading()),
             shortfalls=tuple(self._shortfalls()),
         )
+
+    def _reading(self) -> float:
+        """What a token costs where the output layer is left out, in tokens of a pass with it."""
+        layers, output = multiplications(self.model.module)
+        return layers / (layers + output)
 
     def _shortfalls(self) -> Iterator[str]:
         """Say before anything is computed what will be "cannot be judged"."""

@@ -5,9 +5,9 @@ whatever else the machine does slows all of them alike, now more, now less. So
 
     ln(seconds / units) = cost of the kind + pace at that time + noise
 
-where the pace wanders, and kinds scatter about a common cost. All of it is estimated at once, by least squares with
-these beliefs as priors: what one kind tells of the pace holds for the others, and a kind that was never seen costs what
-the others do.
+where the pace wanders, and kinds scatter about a common cost, or about what was said of them. All of it is estimated
+at once, by least squares with these beliefs as priors: what one kind tells of the pace holds for the others, and a kind
+that was never seen costs what the others do, or what was said.
 """
 
 from __future__ import annotations
@@ -54,8 +54,14 @@ class Forecast:
         self.spent = 0.0
         """Seconds of work in this run."""
         self._ended: list[_Ended] = []
+        self._said: dict[str, float] = {}
         self._trial: tuple[float, float] | None = None
         self._known: tuple[tuple[int, object], _Costs] | None = None
+
+    def price(self, kinds: Mapping[str, float]) -> None:
+        """Say what a unit of some kinds costs, relative to one of a trial or other kinds; experience corrects it."""
+        self._said |= kinds
+        self._known = None
 
     def tried(self, seconds: float) -> None:
         """A trial took so many seconds per unit of work just now."""
@@ -84,7 +90,7 @@ class Forecast:
 
     def _now(self, kind: str, units: float) -> float:
         costs = self._costs()
-        return units * costs.of_kind.get(kind, costs.common)
+        return units * costs.of_kind.get(kind, costs.common * self._said.get(kind, 1.0))
 
     def slower(self, spent: float) -> float:
         """Return the current slowdown relative to an earlier point of the run, given in seconds worked."""
@@ -132,7 +138,9 @@ class Forecast:
         if self._trial is not None:
             seconds, at = self._trial
             rows.append(({0: 1.0, begin + int(at // self._stretch): 1.0}, math.log(seconds), _TRIAL))
-        rows += [({place: 1.0}, 0.0, _APART) for place in range(1, begin + 1)]
+        rows += [({1 + at: 1.0}, math.log(self._said.get(kind, 1.0)), _APART) for at, kind in enumerate(kinds)]
+        rows.append(({begin - 1: 1.0}, 0.0, _APART))
+        rows.append(({begin: 1.0}, 0.0, _APART))
         rows += [({pace: -1.0, pace + 1: 1.0}, 0.0, _WANDER) for pace in range(begin, now)]
         made = _solve(rows, now + 1)
         common = float(made[0] + made[now])

@@ -18,6 +18,7 @@ from negspace.memory import fitted, returned_at_once
 from negspace.models.model import Model
 from negspace.models.site import Site
 from negspace.models.taps import tap
+from negspace.shelf import Shelf
 from negspace.stats.accumulate import Accumulator
 from negspace.stats.pair_rows import PairRows, PairSample, RowKeeper
 from negspace.stats.sketch import Grid, Sketch
@@ -39,13 +40,15 @@ _Call = tuple[torch.Tensor, NDArray[np.int64] | None, NDArray[np.int64] | None, 
 class Collector:
     """The state of one site during the pass."""
 
-    def __init__(self, site: Site, grid: Grid | None, pool: ThreadPoolExecutor | None, threads: int) -> None:
-        self.site = site
+    def __init__(
+        self, site: Site, grid: Grid | None, shelf: Shelf, pool: ThreadPoolExecutor | None, threads: int
+    ) -> None:
+        self.site, self._shelf = site, shelf
         self._grid = grid
         self._pool, self._threads = pool, threads
         self._held: list[_Call] = []
         self._later: list[_Call] = []
-        self._first: Sketch | None = None
+        self._first: Callable[[], Sketch] | None = None
         self._accumulator: Accumulator | None = None
 
     def add(
@@ -90,8 +93,8 @@ class Collector:
 
     def halve(self) -> None:
         """End of what is read of the first half: keep its sketch, if that has not been done."""
-        if self._first is None:
-            self._first = None if self._accumulator is None else self._accumulator.sketch()
+        if self._first is None and self._accumulator is not None:
+            self._first = self._accumulator.take().lay(self._shelf, self.site.path)
         later, self._later = self._later, []
         for a, rows, experts, _ in later:
             self._update(a, rows, experts)
@@ -100,8 +103,9 @@ class Collector:
         """The site's sketch at the end of the pass; None if the site was never called."""
         return None if self._accumulator is None else self._accumulator.take()
 
-    def first_half(self) -> Sketch | None:
-        """Sketch of the text's first half, as far as it was read; None if no token of it reached the site."""
+    def first_half(self) -> Callable[[], Sketch] | None:
+        """What gives the sketch of the text's first half, as far as it was read; None if no token of it reached the
+        site."""
         return self._first
 
     def _update(self, a: torch.Tensor, rows: NDArray[np.int64] | None, experts: NDArray[np.int64] | None) -> None:
@@ -175,8 +179,9 @@ class Gathered:
     """Data of the paired tokens; None if not requested."""
     middle: int | None = None
     """Windows of the text's first half; None where it cannot be halved: a single window."""
-    halves: tuple[Sketch | None, ...] = ()
-    """Sketches of the first half; None where nothing of it was read, or where samples were kept."""
+    halves: tuple[Callable[[], Sketch] | None, ...] = ()
+    """What gives the sketches of the first half, which lie on disk; None where nothing of it was read, or where samples
+    were kept."""
 
 
 def default_batch(window: int) -> int:
@@ -237,11 +242,12 @@ def gather(
     middle = middle_of(len(windows))
     run = base_forward(model)
     threads = torch.get_num_threads()
+    shelf = Shelf()
     with threads_for(threads) as pool:
         collectors: list[Any] = [
             SampleCollector(site)
             if exact
-            else Collector(site, None if grids is None else grids[position], pool, threads)
+            else Collector(site, None if grids is None else grids[position], shelf, pool, threads)
             for position, site in enumerate(chosen)
         ]
         by_path = dict(zip((site.path for site in chosen), collectors, strict=True))

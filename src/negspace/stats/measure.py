@@ -182,9 +182,10 @@ def _site_result(gathered: Gathered, position: int, halves: tuple[int, int] | No
 def _halves(gathered: Gathered, position: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """WD of a site's neurons over the first and over the second half of the text."""
     whole = gathered.sketches[position]
-    first = gathered.halves[position] if gathered.halves else None
-    if whole is None or first is None:
+    taken = gathered.halves[position] if gathered.halves else None
+    if whole is None or taken is None:
         return _unknown(gathered.sites[position].size)
+    first = taken()
     second = whole.without(first)
     return from_sketch(first, moments_of_sketch(first)).wd, from_sketch(second, moments_of_sketch(second)).wd
 

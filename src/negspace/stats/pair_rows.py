@@ -6,7 +6,7 @@ rows. At no time are more rows held than there are pairs, where the rows of all 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal, Self
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from negspace.memory import apart
 from negspace.models.site import Site
+from negspace.shelf import Shelf
 from negspace.stats.difficulty import Difficulty, difference, difficulty, distance, draw_pairs
 from negspace.text.windows import Windows
 
@@ -61,8 +62,8 @@ class PairRows:
     """[closed] the pairs of which both tokens were read."""
     distances: dict[str, NDArray[np.float64]]
     """Path of a site -> [closed, passes] distance of the inputs, for each pass of a site that is run several times."""
-    differences: dict[str, NDArray[np.float32]]
-    """Path of a site -> [closed, passes * width] |difference| of the pre-activations."""
+    differences: MutableMapping[str, NDArray[np.float32]]
+    """Path of a site -> [closed, passes * width] |difference| of the pre-activations; after a pass, on disk."""
     slots: NDArray[np.int64]
     """[open] places of the tokens whose partner was not read."""
     values: dict[tuple[What, str], NDArray[np.float32]]
@@ -178,7 +179,7 @@ class RowKeeper:
         self._held: list[tuple[What, Site, torch.Tensor]] = []
         self._open: dict[tuple[What, str], NDArray[np.float32]] = {}
         self._distances: dict[str, NDArray[np.float64]] = {}
-        self._differences: dict[str, NDArray[np.float32]] = {}
+        self._differences = Shelf()
         self._passes: dict[str, int] = {}
 
     def turn(self, begin: int) -> None:
@@ -222,13 +223,13 @@ class RowKeeper:
             self._open[what, path] = apart((self._room, rows.shape[1]), np.float32)
             self._passes[path] = site.passes
             if what == "activation":
-                self._differences[path] = apart((len(self._pairs), rows.shape[1]), np.float32)
+                self._differences[path] = np.empty((0, rows.shape[1]), np.float32)
             else:
                 self._distances[path] = np.zeros((len(self._pairs), site.passes))
         kept = self._open[what, path]
         kept[turn.into] = rows[turn.opening]
         first, second = kept[turn.partner], rows[turn.closing]
         if what == "activation":
-            self._differences[path][turn.at] = difference(first, second)
+            self._differences.append(path, difference(first, second))  # in order of the turns
         else:
             self._distances[path][turn.at] = distance(first, second, site.passes)

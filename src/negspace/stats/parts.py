@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ class Part:
     def gathered(self, sites: Sequence[Site]) -> Gathered:
         """The same as a whole pass over these sites would have it."""
         sketches = tuple(self.sketches.get(site.path) for site in sites)
-        halves = tuple(self.first.get(site.path) for site in sites)
+        halves = tuple(partial(self.first.__getitem__, one.path) if one.path in self.first else None for one in sites)
         # A site gives its data away when its difficulty is asked for.
         rows = None if self.rows is None else self.rows.copy()
         return Gathered(tuple(sites), sketches, (None,) * len(sites), rows, self.middle, halves)
@@ -128,10 +129,8 @@ def gather_part(
         part=part,
         progress=progress,
     )
-    made, first = (
-        {site.path: sketch for site, sketch in zip(found.sites, sketches, strict=True) if sketch is not None}
-        for sketches in (found.sketches, found.halves)
-    )
+    made = {site.path: one for site, one in zip(found.sites, found.sketches, strict=True) if one is not None}
+    first = {site.path: take() for site, take in zip(found.sites, found.halves, strict=True) if take is not None}
     return Part(made, first, found.rows, (part,), found.middle)
 
 

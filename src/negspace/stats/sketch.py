@@ -8,7 +8,7 @@ however many tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from negspace.errors import StatisticsError
 from negspace.memory import apart, moved
+from negspace.shelf import Shelf
 
 BINS = 512
 """Bins of a neuron's grid."""
@@ -43,6 +44,7 @@ TALLIES = ("tokens", "negative", "below", "above")
 """The counts: tokens, tokens with a < 0, tokens below and above the grid."""
 
 _LEAST_UNIT = 2.0**-100
+_ARRAYS = ("bins", "sums", "tallies")
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +139,12 @@ class Sketch:
     def copy(self) -> Sketch:
         """A sketch of the same sample that later updates do not change."""
         return Sketch(self.grid, moved(self.bins), moved(self.sums), moved(self.tallies))
+
+    def lay(self, shelf: Shelf, name: str) -> Callable[[], Sketch]:
+        """Put a copy on a shelf; what gives it back."""
+        for part in _ARRAYS:
+            shelf[f"{name} {part}"] = getattr(self, part)
+        return lambda: Sketch(self.grid, *(shelf[f"{name} {part}"] for part in _ARRAYS))
 
     def merge(self, other: Sketch) -> Sketch:
         """Sketch of both samples together; associative and commutative to the bit.

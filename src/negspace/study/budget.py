@@ -172,7 +172,9 @@ class _Costs:
         self.pairs: Mapping[str, PairSet] = whole.pairs
         self.tasks = {name: len(rows) for name, rows in whole.tasks.indices.items()} if whole.tasks else {}
         self.item = whole.tasks.tokens(bench.model.tokenizer) / len(whole.tasks) if whole.tasks else 0.0
-        self.shared = {name: survey.facts.tokens[name] for name in ("scan", "examples")}
+        facts = survey.facts
+        self.shared = {name: facts.tokens[name] * facts.prices.get(name, 1.0) for name in ("scan", "examples")}
+        """Scores that every size shares -> their tokens, as many as cost the same with logits."""
         self.window = bench.windows.window
         self.available = bench.windows.available
         self.groups = {

@@ -88,6 +88,7 @@ def plan_study(study: Study, model: Model | None = None, out: str | Path | None 
     store = Store(Path() if out is None else out)
     engine = LocalEngine(store, bench.compute)
     engine.tuner = bench.rate
+    engine.forecast.price(survey.facts.prices)
     plan = _plan(Lab(study, survey.facts, store, engine), survey, stocked=out is not None)
     return replace(plan, budget=budget)
 
@@ -157,6 +158,7 @@ def run_study(
         )
         with _engine(store, source, make_engine, progress, note) as engine:
             engine.tuner = source.rate
+            engine.forecast.price(facts.prices)
             lab = Lab(study, facts, store, engine)
             locked = lock(store, plan, study, facts, lab.unscored)
             forecast = _plan(lab, survey)

@@ -26,6 +26,7 @@ from negspace.experiment.run import Run
 from negspace.experiment.words import percent
 from negspace.experiment.workbench import Handler, Workbench, identity
 from negspace.figures.figure import Figure
+from negspace.models.multiplications import multiplications
 from negspace.neurons.neuronset import NeuronSet
 from negspace.runs.cell import Cell
 
@@ -109,7 +110,9 @@ class Controls(Analysis[ControlsSettings]):
                 "name a ReLU model, such as facebook/opt-125m",
             )
         named = model.source.name if settings.noop_model else "the bundled ReLU model"
-        facts["noop"] = {"path": path, "name": named, "model": identity(model), "windows": windows.hash}
+        weight = sum(multiplications(model.module)) / sum(multiplications(bench.model.module))
+        about = {"path": path, "name": named, "weight": weight}
+        facts["noop"] = {**about, "model": identity(model), "windows": windows.hash}
         return facts
 
     @property
@@ -300,10 +303,10 @@ class Controls(Analysis[ControlsSettings]):
         return 2 * min(self.lab.cost("perplexity"), 2048.0 * self.settings.residual_windows)
 
     def _noop_cost(self) -> float:
-        """Two passes over the windows; of another model, which is mostly a small one, a scan as well."""
+        """Two passes over the windows; of another model a scan as well, in tokens that cost the study's as much."""
         if self.facts["noop"] is None:
             return 2 * self.lab.cost("perplexity")
-        return 2.0 * 2048 * (self.settings.noop_windows + NOOP_SCAN)
+        return self.facts["noop"]["weight"] * 2.0 * 2048 * (self.settings.noop_windows + NOOP_SCAN)
 
     def _measure(self, conditions: Sequence[Condition]) -> list[Condition]:
         """Score conditions and measure their change of the residual stream."""
