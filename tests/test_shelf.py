@@ -42,6 +42,14 @@ def test_what_is_put_there_comes_back(disk: str, monkeypatch: pytest.MonkeyPatch
     taken[:] = 0  # and a copy comes back
     np.testing.assert_array_equal(made.pop("whole"), whole)
     assert list(made) == ["rows"]
+    made["matrix"] = np.zeros((6, 7), np.float32)
+    made.write("matrix", np.array([4, 1]), second)
+    made.write("matrix", np.array([], np.int64), second[:0])
+    expected = np.zeros((6, 7), np.float32)
+    expected[[4, 1]] = second
+    np.testing.assert_array_equal(made["matrix"], expected)
+    np.testing.assert_array_equal(made.read("matrix", np.array([1, 3, 4])), expected[[1, 3, 4]])
+    assert made.read("matrix", np.array([], np.int64)).shape == (0, 7)
     made["rows"] = second
     np.testing.assert_array_equal(made["rows"], second)
 

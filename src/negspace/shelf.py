@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import weakref
 from collections.abc import Iterator, MutableMapping
@@ -34,6 +35,28 @@ class Shelf(MutableMapping[str, NDArray[Any]]):
         """Put rows after those of the same name, which have as many columns and are of one type."""
         self._pieces.setdefault(name, []).append(self._put(rows))
 
+    def write(self, name: str, at: NDArray[np.int64], rows: NDArray[Any]) -> None:
+        """Put rows in place of some rows of an array, which was put here at once."""
+        (piece,) = self._pieces[name]
+        if isinstance(piece, np.ndarray):
+            piece[at] = rows
+            return
+        begin, shape, dtype = piece
+        rows = np.ascontiguousarray(rows, dtype)
+        for number, row in zip(at.tolist(), rows, strict=True):
+            self._store(begin + number * dtype.itemsize * math.prod(shape[1:]), row)
+
+    def read(self, name: str, at: NDArray[np.int64]) -> NDArray[Any]:
+        """Some rows of an array, which was put here at once."""
+        (piece,) = self._pieces[name]
+        if isinstance(piece, np.ndarray):
+            return piece[at]
+        begin, shape, dtype = piece
+        made = np.empty((len(at), *shape[1:]), dtype)
+        for number, row in zip(at.tolist(), made, strict=True):
+            self._fill(begin + number * row.nbytes, row)
+        return made
+
     def __setitem__(self, name: str, array: NDArray[Any]) -> None:
         self._pieces[name] = [self._put(array)]
 
@@ -54,11 +77,8 @@ class Shelf(MutableMapping[str, NDArray[Any]]):
         data = np.ascontiguousarray(array)
         if self._file is None or data.size == 0:
             return data.copy()
-        left = memoryview(data).cast("B")
         try:
-            self._file.seek(self._end)
-            while left:
-                left = left[self._file.write(left) :]
+            self._store(self._end, data)
         except OSError:  # a full disk
             return data.copy()
         at, self._end = self._end, self._end + data.nbytes
@@ -69,12 +89,24 @@ class Shelf(MutableMapping[str, NDArray[Any]]):
             return piece.copy()
         at, shape, dtype = piece
         made = np.empty(shape, dtype)
-        left = memoryview(made).cast("B")
+        self._fill(at, made)
+        return made
+
+    def _store(self, at: int, data: NDArray[Any]) -> None:
+        """Write an array; the system may take a part at a time."""
         assert self._file is not None
         self._file.seek(at)
+        left = memoryview(data).cast("B")
+        while left:
+            left = left[self._file.write(left) :]
+
+    def _fill(self, at: int, made: NDArray[Any]) -> None:
+        """Read an array."""
+        assert self._file is not None
+        self._file.seek(at)
+        left = memoryview(made).cast("B")
         while left:
             read = self._file.readinto(left)
             if not read:
                 raise OSError(f"a temporary file has lost {len(left):,} of {made.nbytes:,} bytes written to it")
             left = left[read:]
-        return made

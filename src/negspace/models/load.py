@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel
 
 from negspace.errors import ModelError
 from negspace.memory import give_back
@@ -29,6 +29,7 @@ from negspace.models.probe import dropping_parts
 from negspace.models.quantised import check_apart, leaves, unread
 from negspace.models.quiet import quiet
 from negspace.models.sites import resolve
+from negspace.models.tokenizers import load_tokenizer
 
 DTYPES = {
     "float32": torch.float32,
@@ -120,7 +121,7 @@ def _gathered(
     held = next((folder for folder in chosen if folder.has_tokenizer), None)
     if held is not None:
         trusted = options["trust_remote_code"]
-        get = partial(AutoTokenizer.from_pretrained, held.folder, trust_remote_code=trusted)
+        get = partial(load_tokenizer, held.folder, trust_remote_code=trusted)
         tokenizer = fetch(get, held.name, None, "tokenizer")
     changes = {
         "name": " + ".join([source.name, *(folder.name for folder in chosen)]),
@@ -182,7 +183,7 @@ def _load(
             where = str(folder)
         config = fetch(lambda: AutoConfig.from_pretrained(where, **options), name, revision, "configuration")
         auto = language_class(name, config, trust_remote_code)
-        tokenizer = fetch(lambda: AutoTokenizer.from_pretrained(where, **options), name, revision, "tokenizer")
+        tokenizer = fetch(lambda: load_tokenizer(where, **options), name, revision, "tokenizer")
         extra = {"attn_implementation": attn_implementation, "experts_implementation": experts_implementation}
         options.update({key: value for key, value in extra.items() if value is not None})
         if device_map is not None:

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from negspace.memory import apart
 from negspace.models.site import Site
 from negspace.shelf import Shelf
 from negspace.stats.difficulty import Difficulty, difference, difficulty, distance, draw_pairs
@@ -177,7 +176,7 @@ class RowKeeper:
         self._left = dict(sorted(place.items()))
         self._turn: _Turn | None = None
         self._held: list[tuple[What, Site, torch.Tensor]] = []
-        self._open: dict[tuple[What, str], NDArray[np.float32]] = {}
+        self._open, self._names = Shelf(), dict[tuple[What, str], str]()
         self._distances: dict[str, NDArray[np.float64]] = {}
         self._differences = Shelf()
         self._passes: dict[str, int] = {}
@@ -203,7 +202,7 @@ class RowKeeper:
         """All that was kept, once the pass is over."""
         self._bring_home()
         slots, at = (np.array(list(some), np.int64) for some in (self._left, self._left.values()))
-        values = {key: rows[at] for key, rows in self._open.items()}
+        values = {key: self._open.read(name, at) for key, name in self._names.items()}
         return PairRows(self._pairs, self._distances, self._differences, slots, values, self._passes)
 
     def _bring_home(self) -> None:
@@ -219,16 +218,16 @@ class RowKeeper:
         """Keep the rows of the tokens that open a pair, and compare those that close one."""
         turn, rows, path = self._turn, values.cpu().numpy(), site.path
         assert turn is not None
-        if (what, path) not in self._open:
-            self._open[what, path] = apart((self._room, rows.shape[1]), np.float32)
+        name = f"{what} {path}"
+        if name not in self._open:
+            self._open[name], self._names[what, path] = np.zeros((self._room, rows.shape[1]), np.float32), name
             self._passes[path] = site.passes
             if what == "activation":
                 self._differences[path] = np.empty((0, rows.shape[1]), np.float32)
             else:
                 self._distances[path] = np.zeros((len(self._pairs), site.passes))
-        kept = self._open[what, path]
-        kept[turn.into] = rows[turn.opening]
-        first, second = kept[turn.partner], rows[turn.closing]
+        self._open.write(name, turn.into, rows[turn.opening])
+        first, second = self._open.read(name, turn.partner), rows[turn.closing]
         if what == "activation":
             self._differences.append(path, difference(first, second))  # in order of the turns
         else:
