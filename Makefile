@@ -42,7 +42,7 @@ check: $(VENV)/.dev  ## style, types and the direction of imports
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.bench $(VENV)/.demo  ## measure against what people would use instead; writes the tables of the README and the docs
+bench: $(VENV)/.bench $(VENV)/.demo  ## measure against what people would use instead; writes the tables of the docs
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks --model smollm2
 

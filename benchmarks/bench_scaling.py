@@ -45,8 +45,8 @@ REAL = {"window": 512, "windows": 4}
 """The same of a pretrained model."""
 LIMIT, REAL_LIMIT = 10, 1
 """Pairs of each paradigm."""
-REAL_ANALYSES: dict[str, Any] = {"ablation": {}}
-"""What is asked of a pretrained model: minutes of one core."""
+REAL_STUDY: dict[str, Any] = {"analyses": {"ablation": {}}, "random": 10, "random_perplexity": 0, "tolerance": 0.01}
+"""What is asked of a pretrained model: minutes of one core, most of them for cells that wait for nothing."""
 WARMING = 600.0
 """Seconds in which every worker must have been seen at work, before the study that is timed."""
 SCAN, PAIR_TOKENS = 1.5, 12
@@ -160,8 +160,8 @@ def unit_costs(rounds: int = 3, limit: int = 10, real: str | None = None) -> dic
 def _study(limit: int, real: str | None = None, **fields: Any) -> Study:
     given = {"model": real or str(ns.reference.model_path()), "text": str(ns.reference.text_path())}
     given |= {"blimp": str(ns.reference.pairs_path()), "tasks": str(ns.reference.tasks_path())}
-    small = {"shares": [SHARE], "random": 3, "tolerance": 0.001, "draws": 100, "limit": limit}
-    return configure({**given, **small, "analyses": REAL_ANALYSES if real else ANALYSES, **fields})
+    small = {"shares": [SHARE], "random": 3, "tolerance": 0.001, "draws": 100, "limit": limit, "analyses": ANALYSES}
+    return configure({**given, **small, **(REAL_STUDY if real else {}), **fields})
 
 
 def _study_time(workers: int, limit: int, real: str | None) -> Timing:
@@ -210,7 +210,7 @@ def _warm(cluster: RayCluster, study: Study, folder: Path, workers: int) -> set[
         if turn and time.monotonic() - began > WARMING:
             raise RuntimeError(f"{len(seen)} of {workers} workers computed a cell within {WARMING:.0f} seconds")
         turn += 1
-        again = {**small, "random": 2 * workers, "seed": 1000 * turn, "limit": 1}
+        again = {**small, "random": 2 * workers, "seed": 1000 * turn, "limit": 1, "perplexity_windows": 1}
         run_study(study.model_copy(update=again), folder / f"warm{turn}", cluster=cluster, progress=look)
         if workers == 1:
             break

@@ -38,11 +38,18 @@ STANDS_FOR: Mapping[str, str] = {
     "Qwen/Qwen3-8B": "MODEL",
     "facebook/opt-6.7b": "MODEL",
     "runs/pythia-$size": "runs/pythia-1.4b",
-    "jumelet/multiblimp:deu": "mine.csv",
-    "parts_of_speech.tagger=de_core_news_sm": f"parts_of_speech.tagger={ns.reference.tagger_path()}",
+    "gemma-3-270m-q4_k_m.gguf": "MODEL",
+    "RussianNLP/rublimp": "mine.csv",
+    "train.ru.txt": "story.txt",
+    "valid.ru.txt": "story.txt",
+    **{
+        f"{name}.tagger=ru_core_news_sm": f"{name}.tagger={ns.reference.tagger_path()}"
+        for name in ("parts_of_speech", "atlas", "differentiation")
+    },
+    "training.revisions=[step*000]": "training.revisions=checkpoints/",
     "--text wikitext-2": "--text wikitext2/",
+    "--tasks arc_easy --tasks piqa --tasks sciq": "--tasks tasks/",
     "--tasks arc_easy --tasks piqa": "--tasks tasks/",
-    "--tasks piqa": "--tasks tasks/",
     "--layer 3": "--layer 1",
     "--device cuda": "--device cpu",
 }
@@ -66,6 +73,7 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     "dose": ("points=2", "interventions=[zero_negative, sign_flip, negative_mean]"),
     "rankings": ("by=[wd, skewness]",),
     "layers": ("groups=2",),
+    "training": (),
     "differentiation": ("tokens=512", "window=64", "pairs=4", "random=1", "per_layer=2"),
     "atlas": ("tokens=512", "window=64", "neurons=2", "permutations=99", "pairs=2", "ablate_alone=1"),
 }

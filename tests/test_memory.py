@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import mmap
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import zoo
 from negspace import memory
-from negspace.memory import Frugal, fitted, give_back, is_out_of_memory
+from negspace.memory import Frugal, fitted, give_back, is_out_of_memory, shortage
 
 _REAL = """
 import json, resource, sys
@@ -36,6 +39,26 @@ frugal = Frugal(notes.append)
 made = frugal(lambda: ns.perplexity(model, windows, batch=100_000), "perplexity")
 print(json.dumps({"notes": notes, "same": bool(abs(made.nll - plain.nll).max() < 1e-5), "windows": made.windows}))
 """
+
+
+_LOAD = """
+import resource, sys
+import torch
+import negspace as ns
+from negspace.errors import ModelError
+
+torch.set_num_threads(1)
+ns.load(sys.argv[1], device="cpu")  # threads and libraries are there before memory is short
+pages = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+room = pages + 32 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (room, room))
+try:
+    ns.load(sys.argv[2], device="cpu")
+except ModelError as error:
+    print(error)
+"""
+_TOO_LARGE = 1 << 47
+"""Bytes: all that a process of 64 bits can address."""
 
 
 def test_the_batch_is_halved_until_it_fits() -> None:
@@ -70,6 +93,74 @@ def test_other_errors_are_not_caught() -> None:
         Frugal()(lambda: (_ for _ in ()).throw(RuntimeError("shape mismatch")), "a cell")
     assert not is_out_of_memory(RuntimeError("shape mismatch"))
     assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"))
+
+
+@pytest.mark.parametrize(
+    "take",
+    [
+        lambda: mmap.mmap(-1, _TOO_LARGE),
+        lambda: memory.apart((_TOO_LARGE // 8,), np.float64),
+        lambda: np.empty(_TOO_LARGE, np.uint8),
+        lambda: torch.empty(_TOO_LARGE, dtype=torch.uint8),
+    ],
+    ids=["mmap", "apart", "numpy", "torch"],
+)
+def test_every_way_to_say_it_is_known(take: Callable[[], object]) -> None:
+    with pytest.raises((OSError, MemoryError, RuntimeError)) as caught:
+        take()
+    assert is_out_of_memory(caught.value)
+    found, todo = shortage(caught.value)
+    assert found.startswith("not enough memory (")
+    assert "smaller dtype" in todo
+    assert "smaller batch" in todo
+
+
+def test_arrays_of_their_own_are_made_smaller_too() -> None:
+    """The system refuses them by an OSError."""
+
+    def work() -> int:
+        return len(memory.apart((_TOO_LARGE // 8 if fitted(2) == 2 else 1000,), np.float64))
+
+    notes: list[str] = []
+    assert Frugal(notes.append)(work, "a cell") == 1000
+    assert len(notes) == 1
+
+
+def test_other_refusals_of_the_system_are_not_caught() -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        Path("/no/such/file").read_text()
+    assert not is_out_of_memory(caught.value)
+
+
+def test_what_transformers_reports_instead_of_raising_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Experts that are stacked while they are loaded: whatever fails there is logged, and another error raised."""
+    from transformers import core_model_loading
+
+    from negspace.errors import ModelError
+    from negspace.models.load import load
+
+    zoo.build("mixtral").save_pretrained(tmp_path)
+    zoo.tokenizer().save_pretrained(tmp_path)
+
+    def fails(*_: object, **__: object) -> None:
+        torch.empty(_TOO_LARGE, dtype=torch.uint8)
+
+    monkeypatch.setattr(core_model_loading.MergeModulelist, "convert", fails)
+    with pytest.raises(ModelError, match=r"(?s)found: not enough memory .*allocate memory.*smaller dtype"):
+        load(tmp_path, device="cpu")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the address space of a process, as Linux does")
+def test_a_model_that_does_not_fit(tmp_path: Path) -> None:
+    """The cause is memory, although its files are in a folder that could be damaged."""
+    for name, words in (("small", 96), ("large", 500_000)):
+        zoo.build("llama", vocab_size=words).save_pretrained(tmp_path / name)
+        zoo.tokenizer().save_pretrained(tmp_path / name)
+    command = [sys.executable, "-W", "ignore", "-c", _LOAD, str(tmp_path / "small"), str(tmp_path / "large")]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
+    assert f"asked: the weights of {tmp_path / 'large'}" in shown
+    assert "found: not enough memory" in shown
+    assert "smaller dtype" in shown
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space of a process, as Linux does")

@@ -42,6 +42,8 @@ def test_what_is_put_there_comes_back(disk: str, monkeypatch: pytest.MonkeyPatch
     taken[:] = 0  # and a copy comes back
     np.testing.assert_array_equal(made.pop("whole"), whole)
     assert list(made) == ["rows"]
+    assert "rows" in made
+    assert "whole" not in made
     made["matrix"] = np.zeros((6, 7), np.float32)
     made.write("matrix", np.array([4, 1]), second)
     made.write("matrix", np.array([], np.int64), second[:0])

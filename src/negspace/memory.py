@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import gc
 import math
 import mmap
@@ -28,6 +29,14 @@ _LARGEST_BLOCK = 1 << 25
 """The largest threshold that glibc comes to by itself."""
 _LARGEST = 2**20
 """By then every batch has long been down to one row."""
+_WORDS = ("can't allocate memory", "Cannot allocate memory", "CUDA error: out of memory")
+"""Words that say that memory ran out where the kind of exception does not: torch raises a plain RuntimeError for its
+allocator on the CPU and for mapped files, safetensors an OSError without a number, and CUDA, on a GPU that is full
+before it starts, an error like any other of its own."""
+_SMALLER = (
+    "use a smaller dtype (bfloat16), another device, device_map='auto', or a smaller batch (--dtype, --device, "
+    "--device-map, --batch)"
+)
 
 
 def fitted(batch: int) -> int:
@@ -36,11 +45,33 @@ def fitted(batch: int) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return True if an exception says that memory ran out: of a GPU, of torch's CPU allocator, or of Python itself."""
+    """Return True if an exception says that memory ran out: of a GPU, of torch's CPU allocator, of Python itself, or of
+    the system, which refuses to map a file or an array."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    # The CPU allocator raises a plain RuntimeError; its words are all there is to know it by.
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    if not isinstance(error, RuntimeError | OSError):
+        return False
+    return any(words in str(error) for words in _WORDS) or bool(_reported(error))
+
+
+def shortage(error: BaseException) -> tuple[str, str]:
+    """Return what was found and what to do, the same for every error whose cause is that memory ran out."""
+    text = " ".join((_reported(error) or str(error)).split())
+    return f"not enough memory ({text})" if text else "not enough memory", _SMALLER
+
+
+def _reported(error: BaseException) -> str:
+    """Return the line that says that memory ran out while transformers converted weights (experts to be stacked, blocks
+    of a GGUF file); "" if none does. Its error refers to a report in the log, which is at hand where it was raised."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    held = {} if trace is None else getattr(trace.tb_frame.f_locals.get("loading_info"), "conversion_errors", {})
+    lines = [line for entry in held.values() for line in entry.splitlines()]
+    # The last, since the lines before an exception's own are code that may name it.
+    return next((line for line in reversed(lines) if any(words in line for words in ("MemoryError", *_WORDS))), "")
 
 
 def give_back() -> None:
@@ -114,7 +145,7 @@ class Frugal:
             what: what it is, for the note.
 
         Raises:
-            MemoryError, torch.OutOfMemoryError, RuntimeError: memory ran out with batches of one.
+            MemoryError, torch.OutOfMemoryError, RuntimeError, OSError: memory ran out with batches of one.
         """
         while True:
             token = _DIVISOR.set(self._divisor)

@@ -64,6 +64,9 @@ class Shelf(MutableMapping[str, NDArray[Any]]):
         pieces = [self._get(piece) for piece in self._pieces[name]]
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._pieces  # the mapping's own would read the array
+
     def __delitem__(self, name: str) -> None:
         del self._pieces[name]
 
@@ -96,7 +99,7 @@ class Shelf(MutableMapping[str, NDArray[Any]]):
         """Write an array; the system may take a part at a time."""
         assert self._file is not None
         self._file.seek(at)
-        left = memoryview(data).cast("B")
+        left = memoryview(data.data).cast("B")
         while left:
             left = left[self._file.write(left) :]
 
@@ -104,7 +107,7 @@ class Shelf(MutableMapping[str, NDArray[Any]]):
         """Read an array."""
         assert self._file is not None
         self._file.seek(at)
-        left = memoryview(made).cast("B")
+        left = memoryview(made.data).cast("B")
         while left:
             read = self._file.readinto(left)
             if not read:

@@ -13,7 +13,7 @@ import pytest
 from negspace.analyses.ablation.claims import claims
 from negspace.analyses.ablation.tables import AblationTables
 from negspace.analyses.ablation.words import verdicts
-from negspace.experiment.claim import harmed, under
+from negspace.experiment.claim import Claim, harmed, under
 from negspace.experiment.words import claim
 from negspace.study.tables import Tables
 
@@ -145,6 +145,19 @@ def test_a_relu_model_is_said_to_be_one_and_its_scores_are_compared(tiny_run: Ru
     for column in ("perplexity", "blimp_accuracy", "tse_accuracy"):
         tables["summary"][column] = tables["summary"][column].iloc[0]
     assert any("all scores are exactly the plain model's" in line for line in verdicts(flat, tables))
+
+
+def test_claims_of_another_ranking_are_told_apart(tiny_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = tiny_run[1]
+    own, book = tables.claims_of("ablation"), tables.books["ablation"]
+    assert not any("by " in claim.of for claim in own)
+    monkeypatch.setitem(tables.books, "ablation", replace(book, study={**book.study, "by": "md", "zero": "positive"}))
+    made = tables.claims_of("ablation")
+    assert {claim.of for claim in made if claim.key == "ablate"} >= {"BLiMP, by md, zero_positive"}
+    assert {claim.of for claim in made if claim.key == "find"} == {"halves of the text, by md"}
+    assert not {(claim.key, claim.of) for claim in made} & {(claim.key, claim.of) for claim in own}
+    no_op = Claim("relu", "", "this model", None, "holds", "")
+    assert under(no_op, "zero_negative", "md") == no_op
 
 
 def test_the_papers_claim_is_about_the_papers_intervention(tiny_run: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from markdown_it import MarkdownIt  # rich brings it along
 
 from negspace.analyses.atlas.analysis import fit_and_drive
 from negspace.analyses.atlas.columns import TABLES
-from negspace.analyses.atlas.pages import escape, mark_spaces
-from negspace.analyses.atlas.tables import said
+from negspace.analyses.atlas.figures import figures
+from negspace.analyses.atlas.pages import _modes, escape, mark_spaces
+from negspace.analyses.atlas.tables import _neurons, said
 from negspace.analyses.atlas.words import _driven, alone_in_words
-from negspace.experiment.chosen import spread
+from negspace.experiment.chosen import names_of, spread
 from negspace.experiment.config import configure
 from negspace.experiment.passages import Passages, make_passages
 from negspace.intervention import intervene
@@ -220,7 +222,7 @@ def test_what_ablation_alone_does_is_said_as_far_as_it_is_shown(run: tuple[Path,
         rows = table[table["name"] == name]
         assert line == f"{name} ablated alone (zero_negative): {alone_in_words(rows)}."
         assert f"Ablated alone: {alone_in_words(rows)}." in pages[name]["texts"]
-    rows = table[table["name"] == table["name"].iloc[0]]
+    rows = table[(table["name"] == table["name"].iloc[0]) & (table["suite"] == "blimp")]
     ends = {"margin_low": rows["margin"] - 0.1, "margin_high": rows["margin"] + 0.1, "margin_p_holm": 0.6}
     shown = rows.assign(margin_finding="undecided", **ends)
     first = shown.iloc[0]
@@ -242,6 +244,65 @@ def test_what_ablation_alone_does_is_said_as_far_as_it_is_shown(run: tuple[Path,
     assert gained.startswith("gain in ")
     assert not any("nan" in text for text in (*lines, line, harmed, said_of, gained))
     assert not any("falls" in text for text in (line, said_of, gained))
+
+
+def test_suites_are_told_apart_where_a_neuron_is_ablated_alone(run: tuple[Path, Tables]) -> None:
+    """Margins of BLiMP are sums over tokens, those of TSE means: neither is the lowest of both, nor in one count."""
+    table = run[1]["atlas_alone"]
+    name = table["name"].iloc[0]
+    for _, rows in table.groupby(["name", "suite"]):
+        assert rows["margin"].is_monotonic_increasing
+    assert table.groupby("name")["suite"].unique().map(list).tolist() == [["blimp", "tse"]] * 2
+    ends = {"margin_low": -1.0, "margin_high": 1.0, "margin_p_holm": 0.001, "margin_finding": "harm"}
+    rows = table[table["name"] == name].assign(margin=lambda t: np.where(t["suite"] == "tse", -0.9, -0.1), **ends)
+    blimp, tse = (rows[rows["suite"] == suite] for suite in ("blimp", "tse"))
+    line = alone_in_words(rows)
+    assert line == f"BLiMP: {alone_in_words(blimp)}. TSE: {alone_in_words(tse)}"
+    assert line.startswith(
+        f"BLiMP: harm in {blimp.iloc[0]['group']}, where the margin of good over bad sentences falls"
+    )
+    assert f"; harm in {len(blimp)} of {len(blimp)} groups; " in line
+    assert f". TSE: harm in {tse.iloc[0]['group']}, " in line
+    alpha = run[1].books["atlas"].alpha
+    scan, names = pd.read_parquet(run[0] / "scan.parquet"), [name]
+    scan = scan.assign(name=names_of(scan), negative_excess=0.0).set_index("name")
+    made = _neurons(names, scan, {}, pd.DataFrame({"name": []}), rows.iloc[::-1], alpha).iloc[0]
+    assert (made["hurts"], made["hurts_margin"]) == (tse.iloc[-1]["group"], -0.9)  # of the suite that comes first
+    made = _neurons(names, scan, {}, pd.DataFrame({"name": []}), rows, alpha).iloc[0]
+    assert (made["hurts"], made["hurts_margin"]) == (blimp.iloc[0]["group"], -0.1)
+    (figure,) = [figure for figure in figures(read_run(run[0])) if figure.name == "atlas_alone"]
+    assert [panel.title for panel in figure.panels] == ["BLiMP", "TSE"]
+    counts = [f"{len(table[table['suite'] == suite])}" for suite in ("blimp", "tse")]
+    assert figure.caption.startswith(
+        f"The {counts[0]} largest of {counts[0]} changes on BLiMP and the {counts[1]} largest of {counts[1]} changes "
+        "on TSE of good minus bad sentence"
+    )
+
+
+def test_the_neurons_of_the_figure_are_called_by_what_ranks_them(run: tuple[Path, Tables]) -> None:
+    read = read_run(run[0])
+    other = replace(read, manifest={**read.manifest, "study": {**read.study, "by": "md"}})
+    captions = [figures(one)[0].caption for one in (read, other)]
+    assert captions[0].startswith("Pre-activations of the neurons furthest from Gaussian, on the passages")
+    assert captions[1].startswith("Pre-activations of the top neurons by md, on the passages")
+
+
+@pytest.mark.parametrize(
+    ("p", "base", "words"),
+    [
+        (0.3, 0.4, "Nothing is shown to fall in it more or less often than by chance."),
+        (np.nan, 0.0, "more or less often than by chance cannot be judged (no token falls in it)."),
+        (np.nan, 1.0, "more or less often than by chance cannot be judged (every token falls in it)."),
+        (np.nan, 0.4, "more or less often than by chance cannot be judged (there are too few passages"),
+    ],
+)
+def test_that_nothing_is_shown_to_drive_a_mode_is_not_said_to_be_nothing(p: float, base: float, words: str) -> None:
+    about = {"mode": 1, "mean": 0.0, "std": 1.0, "share": 0.4, "low": -1.0, "high": 1.0, "fraction_negative": 0.5}
+    values = {"kind": "token", "value": "x", "tokens": 9, "count": 4, "base": base, "lift": 1.1, "p": p, "p_bh": p}
+    rows = {"atlas_modes": pd.DataFrame([about]), "atlas_drivers": pd.DataFrame([{"mode": 1, **values}] * 2)}
+    page = "\n".join(_modes({**rows, "atlas_examples": pd.DataFrame({"mode": []})}, 0.05))
+    assert words in page
+    assert ("Nothing" in page) == np.isfinite(p)
 
 
 def test_contrasts(run: tuple[Path, Tables]) -> None:

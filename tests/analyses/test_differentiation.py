@@ -283,6 +283,23 @@ def test_against_matched_pairs_layers_are_the_units(run: tuple[Path, Tables]) ->
     assert "Holm-corrected p = 0.006 over 10 layers)" in said
 
 
+def test_a_neuron_of_two_random_sets_counts_once_against_matched_pairs() -> None:
+    rng, words = np.random.default_rng(2), ("upos_first", "upos_second", "dep_first", "dep_second")
+    names = [(f"{layer}.{n}", layer) for layer in range(8) for n in range(4)]
+    neurons = pd.DataFrame(names, columns=["name", "layer"]).assign(set="random")
+    rows = [
+        {"name": name, "kind": kind, "rank": rank, "sign": str(rng.choice(["NN", "PP"]))} | dict.fromkeys(words, "")
+        for name, _ in names
+        for kind in ("selected", "matched")
+        for rank in range(1, 5)
+    ]
+    options = {"level": 0.95, "draws": 200, "seed": 0}
+    twice = pd.concat([neurons.assign(seed=0), neurons.head(20).assign(seed=1)], ignore_index=True)
+    found, expected = (_summary(given, pd.DataFrame(rows), options) for given in (twice, neurons.assign(seed=0)))
+    assert expected["pairs"].iloc[0] == 4 * len(names)
+    pd.testing.assert_frame_equal(found, expected)
+
+
 def test_few_layers_cannot_be_judged_over(run: tuple[Path, Tables]) -> None:
     # Six layers that agree give p = 0.031, three times that with three measures.
     table, said = _layers(run, 6, 0)

@@ -281,6 +281,34 @@ def test_doubling_is_read_off_the_curve():
     assert doubling(shares, sometimes, **options)[2] == np.inf
 
 
+def test_the_doubling_of_the_random_mean_is_that_of_sets_not_drawn() -> None:
+    shares = np.array([0.01, 0.1, 1.0])
+    exact = np.array([0.0, np.log(2) / 2, 1.5 * np.log(2)])
+    windows = np.random.default_rng(0).normal(0, 0.01, (3, 1, 40))
+    windows -= windows.mean(axis=2, keepdims=True)
+    apart = np.random.default_rng(1).normal(0, 0.3, 10)
+    sets = exact[:, None, None] + windows + (apart - apart.mean())[:, None]
+    options: dict[str, Any] = {"level": 0.95, "draws": 500, "seed": 0}
+    estimate, low, high = doubling(shares, sets, **options)
+    mean = doubling(shares, sets.mean(axis=1), **options)
+    assert estimate == pytest.approx(mean[0]) == pytest.approx(np.sqrt(0.1))
+    # What the sets differ by is in it: on the windows alone it would be sure to three digits.
+    assert np.log(high / low) > 5 * np.log(mean[2] / mean[1])
+    # A resample of sets is off by some standard errors of their mean, in nats; the curve rises ln 2 from 0.1 to 1.
+    wide = np.log(10) / np.log(2) * 2 * 2.26 * apart.std(ddof=1) / np.sqrt(10)
+    assert 0.6 * wide < np.log(high / low) < 2 * wide
+    few = doubling(shares, sets[:, :4], **options)
+    assert np.isfinite(few[0])
+    assert np.isnan(few[1:]).all()
+
+
+def test_the_threshold_of_two_random_sets_has_no_interval(run: Run) -> None:
+    rows = where(run[1]["dose_thresholds"], score="perplexity").set_index("set")
+    ends = ["doubling_low", "doubling_high"]
+    assert rows.loc["random mean", ends].isna().all()
+    assert rows.loc[["top", "bottom"], ends].notna().all(axis=None)
+
+
 def test_answers_do_not_take_a_difference_of_findings_for_a_finding_of_difference():
     null = "undecided"
     assert answer(null, null, null) == "neither shown to harm" == answer(null, "gain", "harm")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -292,13 +293,29 @@ def test_margins_are_said_beside_accuracy(judged: Run) -> None:
     harmed = where(alone, nats_finding="harm")
     worst = harmed.loc[harmed["change_nats"].idxmin()]
     lost = f"{worst['change_nats']:+.3f} nats [{worst['change_nats_low']:+.3f}, {worst['change_nats_high']:+.3f}]"
-    words = f"harm in {len(harmed)} of 4, most in layer {worst['layers']} ({lost})"
+    # No test compares the harmed groups with one another.
+    words = f"harm in {len(harmed)} of 4, largest estimate in layer {worst['layers']} ({lost})"
     assert any(line.startswith(f"BLiMP, margins, each group of layers alone: {words}") for line in said)
     groups = where(judged[1]["layers_by_group"], set="top", family="alone", score="blimp", nats_finding="harm")
     worst = groups.loc[groups["change_nats"].idxmin()]
-    words = f"harm for {groups['group'].nunique()} of 2 phenomena, most for {worst['group']} in layer {worst['layers']}"
-    words += f" ({worst['change_nats']:+.3f} nats"
+    words = f"harm for {groups['group'].nunique()} of 2 phenomena, largest estimate for {worst['group']} in layer "
+    words += f"{worst['layers']} ({worst['change_nats']:+.3f} nats"
     assert any(line.startswith(f"BLiMP, margins by phenomenon, each group of layers alone: {words}") for line in said)
+
+
+def test_a_ranking_other_than_the_papers_is_named(judged: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = judged[1]
+    own, claims = tables.sentences("layers"), tables.claims_of("layers")
+    book = tables.books["layers"]
+    monkeypatch.setitem(tables.books, "layers", replace(book, part={**book.part, "by": "md"}))
+    said = tables.sentences("layers")
+    assert all(", top 90% by md" in line for line in said)
+    assert [line.replace(", top 90% by md", "") for line in said] == own
+    assert any(line.startswith("BLiMP, top 90% by md, margins, each group of layers alone: ") for line in said)
+    assert [claim.of for claim in tables.claims_of("layers")] == [f"{claim.of}, by md" for claim in claims]
+    # The study's own ranking does not matter where the analysis has one.
+    monkeypatch.setitem(tables.books, "layers", replace(book, study={**book.study, "by": "md"}))
+    assert [claim.of for claim in tables.claims_of("layers")] == [claim.of for claim in claims]
 
 
 def test_that_the_first_layers_matter_most_is_asked_of_margins_too(judged: Run) -> None:

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 from negspace.analyses.parts_of_speech.analysis import PartsOfSpeechAnalysis, _aligned
 from negspace.analyses.parts_of_speech.excess import parts_of_speech
 from negspace.analyses.parts_of_speech.figures import figures
-from negspace.analyses.parts_of_speech.tables import SCAFFOLD
+from negspace.analyses.parts_of_speech.tables import SCAFFOLD, _tags
 from negspace.errors import TaggerError, TextError
 from negspace.experiment.config import Study, configure
 from negspace.experiment.tagging import tagged_text
@@ -83,8 +83,8 @@ def test_documented_tables(made):
 def test_the_claim_is_named_alike_for_every_model(made):
     _, tables = made
     of = [claim.of for claim in tables.claims() if claim.key == "tags"]
-    words = "words of the text"
-    assert of == [words, f"{words}, against random sets", f"{words}, against the matched set"]
+    compared = ("", ", against random sets", ", against the matched set")
+    assert of == [f"words of the text{what}, by negative_share" for what in compared]
 
 
 def test_what_two_sets_were_matched_on_is_not_tested(made):
@@ -241,6 +241,20 @@ def test_sentences(made):
     assert sum(sentence.startswith("Scaffolding ") for sentence in said) == 3
     words = ("undecided", "differ", "on scaffolding", "cannot be judged")
     assert all(any(word in sentence for word in words) for sentence in said)
+
+
+def test_tags_that_no_test_could_find_are_not_undecided():
+    tags = {"tag": [f"T{k}" for k in range(16)], "windows": 8, "p": 2**-7, "low": 0.1, "high": 0.2, "excess": 0.15}
+    rows = pd.DataFrame(tags).assign(p_holm=16 * 2**-7, role="top")
+    few = "cannot be judged (8 windows; sign flips over windows need 10 for 16 parts of speech)"
+    assert _tags(rows, "excess", 0.05) == few
+    assert "differ: T0 +0.1500" in _tags(rows.assign(windows=12, p=2**-11, p_holm=16 * 2**-11), "excess", 0.05)
+    assert "cannot be judged (4 windows" in _tags(rows.assign(windows=4, p=np.nan, p_holm=np.nan), "excess", 0.05)
+    # Random sets are judged by t, and each tag by itself.
+    some = rows.assign(role="random", p_holm=0.3, reason=["few sets"] * 11 + [""] * 5)
+    told = "undecided, no part of speech of 5 is shown to differ; 11 of 16 cannot be judged"
+    assert _tags(some, "excess", 0.05) == told
+    assert _tags(some.assign(reason="few sets"), "excess", 0.05) == "cannot be judged (few sets)"
 
 
 def _byte_bpe(texts: list[str]) -> Tokenizer:

@@ -13,6 +13,7 @@ from scipy import stats
 
 import negspace as ns
 import zoo
+from negspace.analyses.rankings import tables, words
 from negspace.analyses.rankings.analysis import Rankings, RankingsSettings
 from negspace.analyses.rankings.columns import CORRELATED, TABLES
 from negspace.analyses.rankings.sets import RESIDUAL, choose, defined, statistic
@@ -227,3 +228,25 @@ def test_real_model_on_real_data(stories260k_path: Path, shared_data: Path, tmp_
     rows = where(tables["rankings"], score="perplexity")
     assert len(rows) == 10
     assert np.isfinite(rows["change"].iloc[1:]).all()
+
+
+def test_a_partial_correlation_is_judged_over_sites_and_corrected() -> None:
+    sites = [0.2, 0.1, 0.3, -0.05, 0.25, 0.15]
+    assert tables.p_of_mean(np.array(sites)) == pytest.approx(stats.ttest_1samp(sites, 0).pvalue)
+    assert np.isnan(tables.p_of_mean(np.array(sites[:4])))
+    row = {"layer": None, "first": "wd", "second": "md", "given": "skewness", "rho": 0.3, "explained": 0.5}
+    rows = [
+        {**row, "partial": 0.2, "low": 0.1, "high": 0.3, "p_holm": 0.04},
+        {**row, "partial": -0.2, "low": -0.3, "high": -0.1, "p_holm": 0.04},
+        {**row, "partial": 0.2, "low": 0.01, "high": 0.3, "p_holm": 0.06},
+        {**row, "partial": 0.2, "low": np.nan, "high": np.nan, "p_holm": np.nan},
+    ]
+    said = words.partial_correlations(pd.DataFrame(rows), 0.05)
+    expected = ("positive", "negative", "undecided", "cannot be judged over fewer than 5 sites")
+    assert all(f"], {word}; these" in text for word, text in zip(expected[:3], said[:3], strict=True))
+    assert expected[3] in said[3]
+
+
+def test_the_mean_over_too_few_sites_has_no_p(run: Run) -> None:
+    table = run[1]["rankings_partial"]
+    assert table.loc[table["layer"].isna(), ["p", "p_holm"]].isna().all(axis=None)

@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from negspace.analyses.training import cells as training_cells
 from negspace.analyses.training.analysis import Training
 from negspace.analyses.training.cells import dissimilarity
+from negspace.analyses.training.trends import FIRST
 from negspace.analyses.training.words import sentences
 from negspace.errors import StudyError
 from negspace.experiment.book import Book
@@ -244,6 +245,19 @@ def test_drift_is_judged_at_the_study_s_level_where_it_is_tested(first_run: tupl
     assert "more than others' in 2, less in 0 of 3 intervals (1 cannot be judged) " in partly
     assert partly.endswith("in the last one (step 100 to 1,000) it cannot be judged.")
     assert "nan" not in none + partly
+
+
+@pytest.mark.parametrize(("high", "formed"), [(0, "did not form"), (10, "is not shown to have formed")])
+def test_a_cohort_is_said_not_to_form_in_the_series_only_if_its_interval_says_so(
+    first_run: tuple[Path, Tables, Loads], high: int, formed: str
+) -> None:
+    summary = first_run[1]["training_summary"].copy()
+    here = summary["measure"] == "emergence"
+    summary.loc[here, ["finding", "estimate", "low", "high"]] = [FIRST, 0.0, 0.0, float(high)]
+    assert _said(first_run, "Emergence: ", training_summary=summary) == (
+        "Emergence: more than half of the cohort is in the top set there from the first checkpoint on (step 0 "
+        f"[0, {high}]): the cohort {formed} within this series."
+    )
 
 
 def test_harm_is_counted_by_accuracy_and_by_margins(first_run: tuple[Path, Tables, Loads]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import mmap
 import os
 import pickle
 import shutil
@@ -297,3 +298,25 @@ def test_what_the_file_system_refuses_is_no_fault_of_ours(capsys: pytest.Capture
     with pytest.raises(typer.Exit) as ended:
         command(OSError("a library's own"))
     assert ended.value.exit_code == 1
+
+
+def test_too_little_memory_is_no_fault_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    """As the system, torch, Python and CUDA say it."""
+    import torch
+
+    @guarded
+    def command(take: Any) -> None:
+        take()
+
+    def full() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    for take in (lambda: mmap.mmap(-1, 1 << 47), lambda: torch.empty(1 << 46), lambda: bytes(1 << 62), full):
+        with pytest.raises(typer.Exit) as ended:
+            command(take)
+        assert ended.value.exit_code == 2
+        said = capsys.readouterr().err
+        assert "found: not enough memory" in said
+        assert "to do: use a smaller dtype" in said
+        assert "--batch" in said
+        assert "report it" not in said

@@ -225,11 +225,26 @@ def test_a_plain_model_at_chance_has_no_accuracy_to_lose(plain_level: float, lev
     assert row["change"] == pytest.approx(level - plain_level)
     assert np.isnan([row["change_low"], row["p"], row["p_holm"]]).all()
     assert row["nats_finding"] != "cannot be judged"
-    assert at_floor(pd.Series([row["reason"], "only 2 paradigms; add paradigms", None])).tolist() == [
-        True,
-        False,
-        False,
-    ]
+    assert at_floor(plain.scores["blimp"], 0.05)
+
+
+def test_a_floor_is_told_from_the_plain_model_and_from_no_reason(rng: np.random.Generator) -> None:
+    made = Made()
+    nll = rng.normal(3, 0.2, 12)
+    plain, able, *drawn = made.effects.read(
+        [
+            made.condition("plain", split(0.5), nll),
+            made.condition("able", split(0.9)),
+            *(made.condition(f"set {n}", split(0.5)) for n in range(3)),
+        ]
+    )
+    # Too few sets are the reason that is given; that nothing can be lost holds all the same.
+    row = made.effects.change(plain, made.effects.mean(drawn), "blimp")
+    assert row["reason"] == "cannot be judged with 3 random sets; draw 5 or more"
+    assert at_floor(plain.scores["blimp"], 0.05)
+    assert not at_floor(able.scores["blimp"], 0.05)
+    assert not at_floor(plain.scores["perplexity"], 0.05)
+    assert not at_floor(replace(plain.scores["blimp"], chance=np.nan), 0.05)
 
 
 def test_accuracy_at_chance_under_both_sets_tells_them_not_apart(rng: np.random.Generator) -> None:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -168,6 +173,57 @@ def test_parts_of_another_number_are_removed_too(
         run_study(in_parts, tmp_path / "run", make_engine=Stops)
     run_study(configure({**fields, "scan_parts": then}), tmp_path / "run")
     assert records(tmp_path / "run") == records(whole)
+
+
+KILLED = """
+import json, os, signal, sys
+from negspace.experiment.config import configure
+from negspace.runs.engine import LocalEngine
+from negspace.study.run import run_study
+
+
+class Killed(LocalEngine):
+    # Once a cell's record is on disk, and before its line is in the log.
+    def _make(self, cells, written):
+        def dies(cell, seconds):
+            if cell.label == sys.argv[3]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            written(cell, seconds)
+
+        super()._make(cells, dies)
+
+
+run_study(configure(json.loads(sys.argv[1])), sys.argv[2], make_engine=Killed)
+"""
+
+
+@pytest.fixture(scope="module", params=["scan: the first windows", "scan, part 2 of 3"])
+def killed(request: pytest.FixtureRequest, fields: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was killed with a record that its log does not know, and with a line of the log half written."""
+    folder = tmp_path_factory.mktemp("killed") / "run"
+    given = json.dumps({**fields, "scan_parts": PARTS})
+    command = [sys.executable, "-c", KILLED, given, str(folder), request.param]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert len(records(folder)) == len(computed(folder)) + 1
+    with (folder / "run.log.jsonl").open("a") as log:
+        log.write('{"time": "2026-01-01T00:00:00+0000", "event": "comp')
+    return folder
+
+
+@pytest.mark.parametrize("then", [PARTS, 1, 2])
+def test_a_killed_scan_resumes_and_leaves_no_part(
+    killed: Path, fields: dict[str, Any], whole: Path, tmp_path: Path, then: int
+) -> None:
+    shutil.copytree(killed, tmp_path / "run")
+    run_study(configure({**fields, "scan_parts": then}), tmp_path / "run")
+    assert records(tmp_path / "run") == records(whole)
+    assert (tmp_path / "run" / "scan.parquet").read_bytes() == (whole / "scan.parquet").read_bytes()
+    # The line that was cut short is all that cannot be read.
+    lines = (tmp_path / "run" / "run.log.jsonl").read_text().splitlines()
+    assert sum(not line.endswith("}") for line in lines) == 1
+    events = [json.loads(line)["event"] for line in lines if line.endswith("}")]
+    assert (events.count("start"), events.count("end")) == (2, 1)
 
 
 def test_a_text_is_cut_once_for_all_parts(in_parts: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 import zoo
 from negspace.errors import ModelError
-from negspace.models.fingerprint import canonical_config, fingerprint
+from negspace.models.fingerprint import _paddings, canonical_config, fingerprint
 from negspace.models.load import load
 from negspace.reference import model_path
 
@@ -60,6 +61,37 @@ def test_configuration_that_does_not(field: dict[str, Any]) -> None:
     for key, value in field.items():
         setattr(module.config, key, value)
     assert fingerprint(module) == before
+
+
+@pytest.mark.parametrize("name", ["roberta", "camembert", "xlm-roberta", "xglm"])
+def test_the_padding_token_where_positions_are_counted_from_it(name: str) -> None:
+    """The same weights give other logits, so this is another model."""
+
+    def build(padding: int) -> Any:
+        if name == "xglm":
+            return zoo.build(name, pad_token_id=padding)
+        sizes = {"vocab_size": 96, "hidden_size": 32, "intermediate_size": 48, "max_position_embeddings": 64}
+        more = {"num_hidden_layers": 2, "num_attention_heads": 4, "is_decoder": True, "pad_token_id": padding}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return AutoModelForCausalLM.from_config(AutoConfig.for_model(name, **sizes, **more)).eval()
+
+    one, two = build(1), build(5)
+    two.load_state_dict(one.state_dict())
+    with torch.no_grad():
+        ids = zoo.ids().clamp(min=8)
+        assert not torch.equal(one(ids).logits, two(ids).logits)
+    assert fingerprint(one) != fingerprint(two)
+    again = build(1)
+    again.load_state_dict(one.state_dict())
+    assert fingerprint(again) == fingerprint(one)
+
+
+@pytest.mark.parametrize("name", sorted(set(zoo.ALL) - {"xglm"}))
+def test_the_padding_token_counts_nowhere_else(name: str) -> None:
+    """Records of scoring are kept under the fingerprint: one that changed would have them computed again."""
+    module = zoo.build(name)
+    assert list(_paddings(module)) == []
 
 
 def test_another_implementation_than_the_default_is_another_model() -> None:

@@ -102,6 +102,7 @@ def test_a_damaged_header(tmp_path: Path, cache: Path) -> None:
         ({"tokenizer": "rwkv"}, r"(?s)the tokenizer of .*'rwkv'"),
         ({"pre": "deepseek-coder"}, "the pre-tokeniser 'deepseek-coder', which cannot be built exactly"),
         ({"pre": None}, "does not name its pre-tokeniser"),
+        ({"metadata": {"tokenizer.ggml.token_type": [3] * 999}}, r"tokenizer cannot be compared \(IndexError"),
     ],
 )
 def test_models_of_another_kind(tmp_path: Path, cache: Path, options: dict[str, Any], found: str) -> None:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import gguf
 import pytest
 import torch
+from transformers import PreTrainedTokenizerFast
 
 import ggufs
 from negspace.errors import ModelError
@@ -103,6 +112,90 @@ def test_a_file_that_changed_is_another(tmp_path: Path, folder: Path, counted: l
     assert load(path, device="cpu").fingerprint not in (first.fingerprint, second.fingerprint)
     load(path, device="cpu")
     assert counted == ["hash", "convert", "hash"]
+
+
+@pytest.mark.parametrize("after", ["_hash", "convert"])
+def test_a_file_that_changes_while_it_is_read_is_refused(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, after: str
+) -> None:
+    """Between its hash and its conversion, the folder would hold the new weights under the hash of the old."""
+    path, real = tmp_path / "tiny.gguf", getattr(caching, after)
+    ggufs.write(path)
+    aged(path)
+
+    def changing(*arguments: Any) -> Any:
+        made = real(*arguments)
+        ggufs.write(tmp_path / "new.gguf", seed=1)
+        os.replace(tmp_path / "new.gguf", path)
+        return made
+
+    for cache in (None, False):
+        with monkeypatch.context() as patch:
+            patch.setattr(caching, after, changing)
+            with pytest.raises(ModelError, match="found: a file that changed while it was read\nto do: load it again"):
+                load(path, device="cpu", gguf_cache=cache)
+    assert kept(folder) == []
+    now = load(path, device="cpu")
+    assert now.source.gguf is not None
+    assert now.source.gguf.sha256 == caching._hash(path)
+
+
+def test_a_change_that_spoils_the_conversion_is_the_cause_that_is_named(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ggufs.write(tmp_path / "tiny.gguf")
+
+    def fails(*_: object) -> None:
+        ggufs.write(tmp_path / "tiny.gguf", seed=1)
+        raise ModelError("the weights", "numbers that do not fit", "nothing")
+
+    monkeypatch.setattr(convert.hyperparameters, "check_weights", fails)
+    with pytest.raises(ModelError, match="changed while it was read"):
+        load(tmp_path / "tiny.gguf", device="cpu")
+    assert kept(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ({"architecture": "clip"}, "the vision part"),
+        ({"metadata": {"split.count": 3, "split.no": 1}}, "part 2 of a file"),
+        (None, "cut short"),
+    ],
+)
+def test_a_file_that_cannot_be_converted_is_not_read_for_its_hash(
+    tmp_path: Path, folder: Path, counted: list[str], options: dict[str, Any] | None, found: str
+) -> None:
+    path = tmp_path / "tiny.gguf"
+    ggufs.write(path, **(options or {}))
+    if options is None:
+        path.write_bytes(path.read_bytes()[:-100_000])
+    for cache in (None, False):
+        with pytest.raises(ModelError, match=found):
+            load(path, device="cpu", gguf_cache=cache)
+    assert counted == []
+
+
+def test_a_file_that_may_not_be_read() -> None:
+    """As nobody, where this user is root, who may read everything."""
+    place = Path(tempfile.mkdtemp())
+    place.chmod(0o777)
+    ggufs.write(place / "tiny.gguf")
+    (place / "tiny.gguf").chmod(0)
+    root = os.geteuid() == 0
+    try:
+        if root:
+            os.seteuid(65534)
+        for cache in (place / "cache", None):
+            with (
+                pytest.raises(ModelError, match=r"(?s)the model in .*Permission denied.*its permissions"),
+                converted(place / "tiny.gguf", torch.float32, cache),
+            ):
+                pass
+    finally:
+        if root:
+            os.seteuid(0)
+        shutil.rmtree(place)
 
 
 def test_another_name_shares_the_weights_and_keeps_its_name(tmp_path: Path, folder: Path, counted: list[str]) -> None:
@@ -204,6 +297,92 @@ def test_no_room_and_no_permission(tmp_path: Path, folder: Path, monkeypatch: py
     (tmp_path / "file").write_text("")
     with pytest.raises(ModelError, match=r"(?s)to keep converted weights in .*file.*NEGSPACE_CACHE=off"):
         load(tmp_path / "tiny.gguf", device="cpu", gguf_cache=tmp_path / "file")
+
+
+@contextmanager
+def no_larger_than(size: int) -> Iterator[None]:
+    """No file may grow beyond so many bytes, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("size", [4_000, 100_000], ids=["tokenizer", "weights"])
+def test_a_disk_that_fills_up_meanwhile(tmp_path: Path, folder: Path, size: int) -> None:
+    ggufs.write(tmp_path / "tiny.gguf")
+    with no_larger_than(size), pytest.raises(ModelError, match=r"(?s)File too large.*NEGSPACE_CACHE=off") as caught:
+        load(tmp_path / "tiny.gguf", device="cpu")
+    assert caught.value.asked == f"to keep converted weights in {folder}"
+    assert kept(folder) == []
+    with no_larger_than(size), pytest.raises(ModelError, match=r"(?s)File too large.*set TMPDIR") as caught:
+        load(tmp_path / "tiny.gguf", device="cpu", gguf_cache=False)
+    assert caught.value.asked == "to convert weights in a temporary folder"
+    assert "off" not in caught.value.todo
+
+
+def test_no_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ggufs.write(tmp_path / "tiny.gguf")
+    with monkeypatch.context() as patch:
+        patch.setattr(caching.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+        with pytest.raises(ModelError, match=r"(?s)temporary folder.*0\.0 GB free for .*set TMPDIR"):
+            load(tmp_path / "tiny.gguf", device="cpu", gguf_cache=False)
+    monkeypatch.setattr(caching.tempfile, "tempdir", str(tmp_path / "absent"))
+    with pytest.raises(ModelError, match=r"(?s)temporary folder.*No such file or directory.*set TMPDIR"):
+        load(tmp_path / "tiny.gguf", device="cpu", gguf_cache=False)
+
+
+def _spoilt(self: Any, folder: Any, **options: Any) -> Any:
+    made = _SAVE(self, folder, **options)
+    (Path(folder) / "tokenizer.json").write_text("{")
+    return made
+
+
+_SAVE = PreTrainedTokenizerFast.save_pretrained
+
+
+def _gone(*_: object, **__: object) -> None:
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "tiny.gguf")
+
+
+def _failing(*_: object, **__: object) -> None:
+    raise LookupError("no such piece")
+
+
+def _too_large(*_: object, **__: object) -> None:
+    torch.empty(1 << 46)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "fails", "found"),
+    [
+        (PreTrainedTokenizerFast, "save_pretrained", _spoilt, r"the tokenizer of .*transformers .* cannot convert"),
+        (convert.AutoModelForCausalLM, "from_pretrained", _gone, r"the weights of .*No such file.*its permissions"),
+        (convert.hyperparameters, "_bytes", _gone, r"the model in .*No such file.*its permissions"),
+        (convert.tokenizer, "_check_special", _failing, r"the tokenizer of .*compared \(LookupError: .*piece"),
+        (convert.tokenizer, "_check_special", _too_large, r"the tokenizer of .*not enough memory .*smaller dtype"),
+        (convert.AutoTokenizer, "from_pretrained", _too_large, r"the tokenizer of .*not enough memory .*smaller dtype"),
+        (gguf, "dequantize", _too_large, r"the weights of .*not enough memory .*smaller dtype"),
+    ],
+    ids=["reload", "file", "file again", "proof", "proof's memory", "tokenizer's memory", "weights' memory"],
+)
+def test_what_is_no_fault_of_the_cache_is_not_blamed_on_it(
+    tmp_path: Path,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: Any,
+    name: str,
+    fails: Callable[..., Any],
+    found: str,
+) -> None:
+    ggufs.write(tmp_path / "tiny.gguf")
+    monkeypatch.setattr(owner, name, fails)
+    with pytest.raises(ModelError, match=f"(?s){found}") as caught:
+        load(tmp_path / "tiny.gguf", device="cpu")
+    assert "make room" not in caught.value.todo
+    assert kept(folder) == []
 
 
 def test_without_a_cache_the_weights_outlive_their_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import warnings
 from collections.abc import Callable
@@ -301,6 +303,54 @@ def test_an_unknown_device(folder: Path, device: str) -> None:
 def test_device_and_device_map_together(folder: Path) -> None:
     with pytest.raises(ModelError, match="two answers"):
         load(str(folder), device="cpu", device_map="auto")
+
+
+def test_a_device_without_room_for_the_weights(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After transformers has read them, they go to the device."""
+
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(transformers.PreTrainedModel, "to", full)
+        with pytest.raises(ModelError, match=r"(?s)the weights of .* on cpu\nfound: not enough memory") as caught:
+            load(folder, device="cpu")
+    assert "smaller dtype" in caught.value.todo
+    monkeypatch.setattr(torch, "empty", full)
+    with pytest.raises(ModelError, match=r"(?s)asked: device='cpu'\nfound: not enough memory"):
+        load(folder, device="cpu")
+
+
+@pytest.mark.gpu
+def test_a_gpu_without_room_for_the_weights(folder: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    zoo.build("llama", vocab_size=500_000).save_pretrained(folder)
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(2**26 / torch.cuda.get_device_properties(0).total_memory)
+    try:
+        for place in ({"device": "cuda"}, {"device_map": {"": 0}}):
+            with pytest.raises(ModelError, match=r"(?s)the weights of .*found: not enough memory \(CUDA out of memory"):
+                load(folder, **place)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+def test_what_runs_out_of_memory_is_no_damaged_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever part of the model it was, in a folder or not, itself or the cause of an error of transformers."""
+    from negspace.models.locate import fetch
+
+    def caused() -> None:
+        raise OSError("as transformers says it") from MemoryError()
+
+    def refused() -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM), "model.safetensors")
+
+    for get in (caused, refused):
+        for name in (str(folder), "someone/tiny"):
+            with pytest.raises(ModelError, match="found: not enough memory") as caught:
+                fetch(get, name, None, "tokenizer")
+            assert "device_map='auto'" in caught.value.todo
 
 
 def test_an_unknown_device_map(folder: Path) -> None:

@@ -81,13 +81,77 @@ def test_a_checkpoint_and_the_newest_of_the_same_model_are_one_run() -> None:
     assert table["reason"].str.contains("checkpoints of one run").all()
 
 
-@pytest.mark.parametrize("other", [{"zero": "positive"}, {"by": "md"}, {"protocol": "lm-eval"}, {"layers": [0]}])
+def _named(label: str, name: str) -> Run:
+    """A run of the model in a folder."""
+    run = _run(label, {"a": -0.08, "b": -0.02, "c": -0.05}[label])
+    return replace(run, manifest={**run.manifest, "model": {**run.manifest["model"], "name": name}})
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("ckpt/step1000", "./ckpt/step2000"),
+        ("out/checkpoint-500", "out"),  # where the last one of a Trainer lies
+        ("runs/pythia-70m-step10k", "runs/pythia-70m-step143k"),
+        ("ckpt/stage1-step150-tokens1B", "ckpt/stage1-step300-tokens2B"),
+        ("ckpt/global_step10/hf", "ckpt/global_step20/hf"),
+    ],
+)
+def test_folders_that_differ_in_a_step_are_checkpoints_of_one_run(first: str, second: str) -> None:
+    table = pooled([_named("a", first), _named("b", second), _named("c", "other")])
+    assert len(table)
+    assert table["reason"].str.contains("checkpoints of one run").all()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("EleutherAI/pythia-70m", "EleutherAI/pythia-160m", "EleutherAI/pythia-410m"),
+        ("pythia-70m/step1000", "pythia-160m/step1000", "footsteps2/model"),
+        ("runs/seed0/step1000", "runs/seed1/step1000", "gpt-neo-125M"),
+    ],
+)
+def test_sizes_and_seeds_are_no_steps(names: tuple[str, str, str]) -> None:
+    assert (pooled([_named(label, name) for label, name in zip("abc", names, strict=True)])["reason"] == "").all()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"zero": "positive"},
+        {"by": "md"},
+        {"protocol": "lm-eval"},
+        {"layers": [0]},
+        {"window": 128},
+        {"stride": 128},
+        {"windows": 16},
+        {"bos": "always"},
+    ],
+)
 def test_runs_of_different_settings_are_not_pooled(other: dict[str, Any]) -> None:
     runs = [_run(label, -0.05) for label in "abc"]
     runs[1] = replace(runs[1], manifest={**runs[1].manifest, "study": {**runs[1].study, **other}})
     table = pooled(runs)
     assert len(table)
     assert table["reason"].str.contains("other items or settings in").all()
+
+
+def test_top_sets_from_different_texts_are_not_pooled() -> None:
+    runs = [_run(label, -0.05) for label in "abc"]
+    data = {**runs[1].manifest["data"], "statistics": ["some text", "another"]}  # a name may stand for two texts
+    runs[1] = replace(runs[1], manifest={**runs[1].manifest, "data": data})
+    table = pooled(runs)
+    assert len(table)
+    assert table["reason"].str.contains("other items or settings in").all()
+
+
+@pytest.mark.parametrize("other", [{"perplexity_window": 128}, {"perplexity_windows": 16}])
+def test_perplexity_is_pooled_over_equal_windows_alone(other: dict[str, Any]) -> None:
+    runs = [_run(label, {"a": -0.08, "b": -0.02, "c": -0.05}[label]) for label in "abc"]
+    runs[1] = replace(runs[1], manifest={**runs[1].manifest, "study": {**runs[1].study, **other}})
+    table = pooled(runs)
+    refused = table["reason"].str.contains("other items or settings in")
+    assert refused.tolist() == (table["score"] == "perplexity").tolist()
 
 
 def test_the_level_is_that_of_the_runs() -> None:

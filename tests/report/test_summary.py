@@ -84,6 +84,13 @@ def test_an_interaction_without_a_crossing_is_not_called_established(verdict: st
     assert {"dissociation_contrasts", "dissociation_without"} <= set(made)
 
 
+def test_a_ranking_other_than_the_papers_is_named() -> None:
+    run = _with()
+    other = replace(run, manifest={**run.manifest, "study": {**run.study, "by": "md"}})
+    assert headline(other) == headline(run).replace("At the top 1%: ", "At the top 1% by md: ")
+    assert " by md" in headline(other)
+
+
 def test_a_run_without_the_main_study_has_no_headline() -> None:
     run = made_up(parts=(Part("atlas", "Atlas", {}, sentences=("first", "second")),))
     assert main_share(run) is None

@@ -18,7 +18,7 @@ import pytest
 from negspace.runs import engine as module
 from negspace.runs.cell import Cell, Record
 from negspace.runs.cluster_engine import ClusterEngine
-from negspace.runs.engine import Compute, Interrupted, LocalEngine, Progress, Step, versions
+from negspace.runs.engine import Compute, Interrupted, LocalEngine, Progress, Step, on_sigint, versions
 from negspace.runs.store import Store, pack
 
 CELLS = [Cell("square", {"n": n}, f"square of {n}", cost=10.0) for n in range(4)]
@@ -202,3 +202,17 @@ def test_a_cluster_tells_of_each_cell_once_it_is_recorded(store: Store) -> None:
     assert [(p.computed, p.left) for p in seen] == [(1, 3), (2, 2), (3, 1), (4, 0)]
     assert [p.ahead for p in seen] == pytest.approx([30, 20, 10, 0])  # each cell takes 20 s, two at a time
     assert [p.label for p in seen] == [f"square of {n}" for n in (3, 2, 1, 0)]
+
+
+def test_a_job_in_the_background_can_be_stopped_at_once_too() -> None:
+    """A shell starts it with SIGINT ignored; the first one is asked for, and the second must not be ignored again."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        asked: list[bool] = []
+        with on_sigint(lambda: asked.append(True)):
+            os.kill(os.getpid(), signal.SIGINT)
+            assert asked == [True]
+            assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,4 +1,4 @@
-"""Cells on a real Ray cluster of two nodes on loopback: the same bytes, and what dies is done by another."""
+"""Cells on a real Ray cluster of two nodes on loopback: the same bytes; what dies is done by another, or said."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from negspace.errors import ClusterError, StudyError
-from negspace.experiment.config import Study, configure
+from negspace.experiment.config import Resources, Study, configure
+from negspace.runs import ray_cluster
+from negspace.runs.cell import Cell
 from negspace.runs.ray_cluster import RayCluster
 from negspace.runs.store import Store
 from negspace.study.run import run_study, workbench
@@ -189,6 +191,190 @@ def test_what_a_worker_raises_arrives_as_it_was(fields: dict[str, Any], two_node
         run_study(study, tmp_path / "run", cluster=cluster)
     assert type(error.value).__name__ == "TextError"
     assert not (tmp_path / "run").exists()
+
+
+def fragile(folder: Path, starts: str = "", **fails: Any) -> Callable[[], Any]:
+    """A maker of benches without a model that fail as told. Within a function, so that it travels by value.
+
+    Args:
+        folder: where they leave a file for each start and each cell that they begin.
+        starts: for each start, "x" if the process dies at it, "e" if it raises; all others go well.
+        fails: "exits", number of first cells at which the process dies; "raises", called for each cell.
+    """
+
+    def leave(what: str) -> int:
+        import uuid
+
+        (folder / f"{what}-{uuid.uuid4()}").touch()
+        return len(list(folder.glob(f"{what}-*")))
+
+    class Fragile:
+        def __init__(self) -> None:
+            import os
+
+            number = leave("start")
+            how = starts[number - 1 : number]
+            if how == "x":
+                os._exit(1)
+            if how == "e":
+                raise OSError("the disk of the model is not there")
+
+        def listen(self, note: Callable[[str], None]) -> None: ...
+
+        def survey(self) -> str:
+            return "surveyed"
+
+        def compute(self, cell: Cell, step: Any) -> tuple[dict[str, Any], Any]:
+            import os
+
+            import pandas as pd
+
+            number = leave("cell")
+            if number <= fails.get("exits", 0):
+                os._exit(1)
+            if "raises" in fails:
+                fails["raises"]()
+            return {"number": cell.spec["n"]}, pd.DataFrame({"none": [0]})
+
+    return Fragile
+
+
+def count(folder: Path, what: str) -> int:
+    return len(list(folder.glob(f"{what}-*")))
+
+
+class Session:
+    """A cluster of one worker of `fragile` benches, with an open store."""
+
+    def __init__(self, nodes: Any, folder: Path, starts: str = "", **fails: Any) -> None:
+        (folder / "left").mkdir()
+        self.left, self.notes = folder / "left", list[str]()
+        make = fragile(self.left, starts, **fails)
+        self.cluster, self.store = RayCluster(make, Resources(workers=1), nodes.address), Store(folder / "run")
+
+    def __enter__(self) -> Session:
+        self.cluster.__enter__()
+        self._hold = self.store.hold()
+        self._hold.__enter__()
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        self._hold.__exit__(*exc)
+        self.cluster.__exit__(*exc)
+
+    def run(self, n: int = 0, **inputs: Any) -> int:
+        cell = Cell("probe", {"n": n}, f"cell {n}", inputs=inputs)
+        return self.cluster.engine(self.store, note=self.notes.append).run([cell])[0].results["number"]
+
+
+def raising(name: str) -> Callable[[], None]:
+    """A function that raises an exception of a class. Within a function, as in `fragile`."""
+
+    def value_error() -> None:
+        raise ValueError("no such thing\nas this")
+
+    def out_of_memory() -> None:
+        import torch
+
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    def of_no_other_process() -> None:
+        class Odd(Exception):
+            def __init__(self, text: str, other: object) -> None:
+                super().__init__(text)
+                self.other = other
+
+        raise Odd("cannot be pickled", (n for n in range(3)))
+
+    return {"ValueError": value_error, "OutOfMemoryError": out_of_memory, "Odd": of_no_other_process}[name]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "todo"),
+    [
+        ("ValueError", "no such thing\nas this", "or report it with this traceback"),
+        ("OutOfMemoryError", "CUDA out of memory. Tried to allocate 2.00 GiB.", "give each worker more memory"),
+        ("Odd", "cannot be pickled", "or report it with this traceback"),
+    ],
+)
+def test_what_a_cell_raises_is_told_at_once_with_its_traceback(
+    two_nodes: Any, tmp_path: Path, kind: str, text: str, todo: str
+) -> None:
+    raises = raising(kind)
+    with Session(two_nodes, tmp_path, raises=raises) as session:
+        with pytest.raises(ClusterError) as error:
+            session.run()
+        assert count(session.left, "cell") == count(session.left, "start") == 1
+    assert error.value.asked == "to compute cell 0"
+    assert error.value.found.startswith(f"{kind} in process ")
+    assert f": {text}\nTraceback (most recent call last):\n" in error.value.found
+    assert f"in {raises.__name__}\n" in error.value.found
+    assert todo in error.value.todo
+
+
+class Unreadable:
+    """Cannot be unpickled anywhere."""
+
+    def __reduce__(self) -> Any:
+        return int, ("no number",)
+
+
+def test_a_cell_that_no_worker_can_read_costs_none_of_them(two_nodes: Any, tmp_path: Path) -> None:
+    with Session(two_nodes, tmp_path) as session:
+        with pytest.raises(ClusterError, match=r"(?s)compute cell 0.*ValueError: invalid literal.*report it"):
+            session.run(what=Unreadable())
+        assert (count(session.left, "start"), count(session.left, "cell")) == (1, 0)
+
+
+def test_a_cell_that_kills_every_worker_ends_the_run_with_what_ray_says(two_nodes: Any, tmp_path: Path) -> None:
+    with Session(two_nodes, tmp_path, exits=9) as session:
+        with pytest.raises(ClusterError, match=r"(?s)compute cell 0.*3 workers were lost over it; the last: .*worker"):
+            session.run()
+        assert count(session.left, "cell") == 3
+
+
+@pytest.mark.parametrize("asks", [False, True])
+def test_workers_that_die_at_their_start_end_the_run(two_nodes: Any, tmp_path: Path, asks: bool) -> None:
+    with Session(two_nodes, tmp_path, starts="x" * 6) as session:
+        with pytest.raises(ClusterError, match=r"(?s)3 in a row died at their start; the last: .*worker process has"):
+            session.cluster.survey() if asks else session.run()
+        assert count(session.left, "start") == 3
+
+
+def test_a_worker_that_starts_well_forgives_those_before_it(two_nodes: Any, tmp_path: Path) -> None:
+    """Two starts fail, then the worker dies within a cell, then two more starts fail: never three in a row."""
+    with Session(two_nodes, tmp_path, starts="xx.xx.", exits=1) as session:
+        assert session.run(7) == 7
+        assert (count(session.left, "start"), count(session.left, "cell")) == (6, 2)
+        assert len(session.notes) == 2
+        assert all(note.startswith("a worker died at its start, and another is started: ") for note in session.notes)
+        assert all("worker process has died" in note and len(note.splitlines()) == 1 for note in session.notes)
+
+
+def test_what_the_start_of_a_worker_raises_is_told_at_once(two_nodes: Any, tmp_path: Path) -> None:
+    with Session(two_nodes, tmp_path, starts="e" * 6) as session:
+        with pytest.raises(ClusterError, match=r"(?s)asked: to start a worker\nfound: OSError in process .*not there"):
+            session.run()
+        assert count(session.left, "start") == 1
+
+
+def test_patience_ends_while_one_start_after_another_fails(
+    two_nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_cluster, "PATIENCE", 10.0)  # the time of several starts
+    monkeypatch.setattr(ray_cluster, "ATTEMPTS", 100)
+    none = pytest.raises(ClusterError, match="none for 10 seconds")
+    with Session(two_nodes, tmp_path, starts="x" * 20) as session, none:
+        session.run()
+
+
+def test_patience_begins_when_a_worker_is_lost(two_nodes: Any, tmp_path: Path) -> None:
+    """However long it had computed before."""
+    with Session(two_nodes, tmp_path, exits=1) as session:
+        assert session.cluster.survey() == "surveyed"
+        session.cluster._alone_since -= 10 * ray_cluster.PATIENCE
+        assert session.run(3) == 3
+        assert count(session.left, "cell") == 2
 
 
 def test_more_than_the_cluster_has_is_refused(fields: dict[str, Any], two_nodes: Any) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -184,6 +186,59 @@ def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     leftover.write_bytes(b"part")
     with store.hold():
         assert not leftover.exists()
+
+
+def test_keys_in_a_log_from_elsewhere_name_no_file_outside(store: Store, tmp_path: Path) -> None:
+    """A run folder may come from anybody: its log must not have other files removed."""
+    outside, inside = tmp_path / "data.parquet", store.cells / "notes.parquet"
+    for path in (outside, inside):
+        path.write_bytes(b"mine")
+    for key in (str(tmp_path / "data"), "../../data", "notes", CELL.key.upper(), ["data"], None):
+        store.log("computed", key=key, kind="perplexity")
+    store.write(_record())
+    store.log("computed", key=CELL.key, kind="perplexity")
+    store.discard(("perplexity",))
+    assert outside.read_bytes() == inside.read_bytes() == b"mine"
+    assert [path.name for path in store.cells.iterdir()] == ["notes.parquet"]
+
+
+@pytest.mark.parametrize("key", ["../../data", "/tmp/data", "", "A" * 64, "0" * 63, "0" * 64 + "\n"])
+def test_a_name_that_is_no_key_is_refused(store: Store, tmp_path: Path, key: str) -> None:
+    (tmp_path / "data.parquet").write_bytes(pack(_record()))
+    for use in (store.read, store.require):
+        with pytest.raises(RecordError, match=r"(?s)other than 64 lower-case hex digits.*run the same study again"):
+            use(key)
+    with pytest.raises(RecordError, match="64 lower-case hex digits"):
+        store.write(replace(_record(), key=key))
+
+
+def test_a_record_that_the_log_does_not_know_is_discarded_by_its_own_head(store: Store) -> None:
+    """As a process leaves it that is killed between the record and its line."""
+    other = Cell("pairs", {"model": "abc"})
+    for cell in (CELL, other):
+        store.write(_record(cell))
+    data = pack(_record())
+    as_another, damaged = Cell("x", {"n": 1}), Cell("x", {"n": 2})
+    (store.cells / f"{as_another.key}.parquet").write_bytes(data)
+    (store.cells / f"{damaged.key}.parquet").write_bytes(data[:-9])
+    store.discard(("perplexity", "scan"))
+    assert {path.stem for path in store.cells.iterdir()} == {other.key, as_another.key, damaged.key}
+
+
+@pytest.mark.parametrize("cut", [1, 9, 60])
+def test_a_line_of_the_log_that_a_kill_cut_short_takes_no_other_with_it(store: Store, cut: int) -> None:
+    log = store.folder / "run.log.jsonl"
+    store.log("start")
+    store.log("computed", key="a" * 64, kind="pairs", seconds=1.0)
+    log.write_bytes(log.read_bytes()[:-cut])
+    store.log("computed", key="b" * 64, kind="pairs", seconds=2.0)
+    store.log("computed", key="c" * 64, kind="pairs", seconds=3.0)
+    # Cut by its end alone, the line is whole.
+    first = {"a" * 64: 1.0} if cut == 1 else {}
+    assert store.times() == {**first, "b" * 64: 2.0, "c" * 64: 3.0}
+    lines = log.read_text().splitlines()
+    assert len(lines) == 4
+    assert [json.loads(line)["event"] for line in (lines[0], *lines[2:])] == ["start", "computed", "computed"]
 
 
 def test_manifest_round_trip_and_same_bytes(store: Store) -> None:

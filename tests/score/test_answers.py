@@ -20,6 +20,7 @@ from transformers import (
 
 from negspace.score import logprobs
 from negspace.score.answers import Request, answers
+from negspace.score.logits import Standing, standings
 from negspace.score.logprobs import LogProbs
 
 
@@ -74,22 +75,73 @@ def test_an_answer_is_scored_as_by_itself(model: PreTrainedModel, method: logpro
             second = int(model(input_ids=torch.tensor([[*context, first]])).logits[0, -1].argmax())
         requests += [(context, [first]), (context, [first, second])]
     seen: list[float] = []
-    totals, greedy = answers(LogProbs(model, method=method), requests, 60, progress=seen.append)
+    totals, places = answers(LogProbs(model, method=method), requests, 60, progress=seen.append)
     expected = [_plain(model, request, 60) for request in requests]
     np.testing.assert_allclose(totals, [value for value, _ in expected], atol=1e-4, rtol=0)
-    assert greedy.tolist() == [best for _, best in expected]
-    assert greedy.any()
-    assert not greedy.all()
+    assert (places == Standing.ABOVE).tolist() == [best for _, best in expected]
+    assert set(places.tolist()) == {Standing.BELOW, Standing.ABOVE}
     assert seen == sorted(seen)
     assert seen[-1] == 1
 
 
+@pytest.mark.parametrize("method", ["tree", "buckets"])
+def test_a_token_that_is_as_probable_as_another_is_no_first_choice(
+    model: PreTrainedModel, method: logprobs.Method
+) -> None:
+    """Every token is as probable as any other; then one is more so, and another as much as that one."""
+    head = model.get_output_embeddings()
+    before, context = head.weight.detach().clone(), [4, 5, 6]
+    requests: list[Request] = [(context, answer) for answer in ([0], [7], [9], [0, 7], [0, 0], [7, 7], [9, 9], [9, 7])]
+
+    def lifted(*tokens: int) -> list[int]:
+        """Standings where some tokens' logits are 1, and all others 0."""
+        rise = torch.zeros(len(before))
+        rise[list(tokens)] = 1
+        hook = head.register_forward_hook(lambda *hooked: hooked[2] + rise)
+        try:
+            return answers(LogProbs(model, method=method), requests, 96)[1].tolist()
+        finally:
+            hook.remove()
+
+    below, tied, first, above = Standing
+    try:
+        with torch.no_grad():
+            head.weight.zero_()
+        assert lifted() == [first, tied, tied, tied, first, tied, tied, tied]
+        assert lifted(9) == [below, below, above, below, below, below, above, below]
+        assert lifted(7, 9) == [below, first, tied, below, below, first, tied, tied]
+    finally:
+        with torch.no_grad():
+            head.weight.copy_(before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_standings_by_the_definition(dtype: torch.dtype) -> None:
+    """Rows of few values, so that many are equal; more targets than are compared at once, and one value that is NaN."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randint(0, 4, (300, 7), generator=generator).to(dtype)
+    logits[3, 2] = float("nan")
+    rows, targets = torch.randint(0, 300, (900,), generator=generator), torch.randint(0, 7, (900,), generator=generator)
+    rows[0], targets[0] = 3, 2
+    found = standings(logits, rows, targets)
+    assert found.dtype == torch.int8
+    for place, row, target in zip(found.tolist(), logits[rows].tolist(), targets.tolist(), strict=True):
+        others = row[:target] + row[target + 1 :]
+        if np.isnan(row).any() or row[target] < max(others):
+            assert place == Standing.BELOW
+        elif row[target] > max(others):
+            assert place == Standing.ABOVE
+        else:
+            assert place == (Standing.TIED if row[target] in row[:target] else Standing.TIED_FIRST)
+    assert set(found.tolist()) == set(Standing)
+
+
 def test_one_sequence_may_be_cut_in_several_ways(model: PreTrainedModel) -> None:
     requests: list[Request] = [([1, 2, 3], [4, 5]), ([1, 2], [3, 4, 5]), ([1, 2, 3], [4, 5]), ([1], [2, 3, 4, 5])]
-    totals, greedy = answers(LogProbs(model), requests, 96)
+    totals, places = answers(LogProbs(model), requests, 96)
     expected = [_plain(model, request, 96) for request in requests]
     np.testing.assert_allclose(totals, [value for value, _ in expected], atol=1e-5, rtol=0)
-    assert greedy.tolist() == [best for _, best in expected]
+    assert (places == Standing.ABOVE).tolist() == [best for _, best in expected]
 
 
 def test_a_context_runs_once(model: PreTrainedModel) -> None:
@@ -123,13 +175,13 @@ def test_the_way_is_settled_outside_the_condition(model: PreTrainedModel) -> Non
 
     ways: dict[bytes, logprobs.Way] = {}
     requests = _requests(5)
-    totals, greedy = answers(LogProbs(model, ways=ways), requests, 96, broken)
+    totals, places = answers(LogProbs(model, ways=ways), requests, 96, broken)
     assert opened == [True]
     assert [way.method for way in ways.values()] == ["tree"]
     assert np.isnan(totals).all()
     again, _ = answers(LogProbs(model, ways=ways), requests, 96)
     np.testing.assert_allclose(again, [_plain(model, request, 96)[0] for request in requests], atol=1e-4, rtol=0)
-    assert len(greedy) == len(requests)
+    assert len(places) == len(requests)
 
 
 def test_contexts_beyond_a_window_of_attention_leave_the_others_shared() -> None:
@@ -155,12 +207,12 @@ def test_a_recurrent_model_is_scored_too() -> None:
     config = MambaConfig(vocab_size=23, hidden_size=32, num_hidden_layers=2, state_size=4)
     mamba = _lively(MambaForCausalLM(config))
     requests = _requests(4)
-    totals, greedy = answers(LogProbs(mamba), requests, 96)
+    totals, places = answers(LogProbs(mamba), requests, 96)
     expected = [_plain(mamba, request, 96) for request in requests]
     np.testing.assert_allclose(totals, [value for value, _ in expected], atol=1e-3, rtol=0)
-    assert greedy.tolist() == [best for _, best in expected]
+    assert (places == Standing.ABOVE).tolist() == [best for _, best in expected]
 
 
 def test_no_request_has_no_answer(model: PreTrainedModel) -> None:
-    totals, greedy = answers(LogProbs(model), [], 96)
-    assert len(totals) == len(greedy) == 0
+    totals, places = answers(LogProbs(model), [], 96)
+    assert len(totals) == len(places) == 0

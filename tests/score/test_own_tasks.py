@@ -114,6 +114,11 @@ def test_a_folder_without_a_definition(tmp_path: Path) -> None:
         ({"process_results": "code.run"}, "process_results, which is not taken"),
         ({"unsafe_code": True}, "unsafe_code, which is not taken"),
         ({"metric_list": [{"metric": "acc", "hf_evaluate": True}]}, "give each metric by"),
+        ({"metric_list": [{"metric": "owner/repository"}]}, "any other would run as code"),
+        ({"metric_list": [{"metric": "acc"}, {"metric": "evil.py"}]}, "any other would run as code"),
+        ({"metric_list": [{"metric": "acc", "aggregation": "evil"}]}, "any other would run as code"),
+        ({"metric_list": [{"metric": ["acc"]}]}, "any other would run as code"),
+        ({"metric_list": [{}]}, "any other would run as code"),
         ({"doc_to_text": "question"}, "has no question; it has prompt, choices, gold"),
     ],
 )

@@ -82,6 +82,41 @@ def test_other_metrics_are_the_harness_own() -> None:
     assert judge(custom, "acc", _sample(-1.0, -2.0, acc=0.0)).outcome == "wrong"
 
 
+@pytest.mark.parametrize(
+    ("greedy", "tied", "outcome", "value"),
+    [(True, False, "right", 1.0), (False, False, "wrong", 0.0), (True, True, "tie", 0.0), (False, True, "tie", 0.0)],
+)
+def test_a_first_choice_that_is_shared_is_a_tie(greedy: bool, tied: bool, outcome: str, value: float) -> None:
+    """Whether the harness, which takes the first of equal tokens, took it or not."""
+    request = ("The cat sees the", " dog")
+    task = _task(None, [], kind="loglikelihood")
+    sample = {"doc_id": 0, "doc": {}, "resps": [[(-1.0, greedy)]], "arguments": [request], "acc": float(greedy)}
+    made = judge(task, "acc", sample, {request} if tied else {("The cat sees the", " cat")})
+    assert (made.outcome, made.value, made.choices) == (outcome, value, 0)
+    sample["perplexity"] = -1.0
+    assert judge(task, "perplexity", sample, {request}).value == -1.0
+    custom = _task(None, [], kind="loglikelihood", config=SimpleNamespace(process_results=lambda doc, results: {}))
+    assert judge(custom, "acc", sample, {request}).value == greedy
+
+
+@pytest.mark.parametrize(
+    ("gold", "tied", "outcome"),
+    [(0, "a", "tie"), (0, "b", "right"), (1, "a", "wrong"), (1, "b", "tie"), ([0, 1], "b", "right")],
+)
+def test_choices_that_must_be_the_first_choice(gold: Any, tied: str, outcome: str) -> None:
+    """exact_match of choices; of two right ones, one that is the first choice by itself is enough."""
+    greedy = [True, False]
+    sample = {
+        "doc_id": 0,
+        "doc": {},
+        "resps": [[(-1.0, one)] for one in greedy],
+        "arguments": [("q", "a"), ("q", "b")],
+        "exact_match": float(any(greedy[place] for place in (gold if isinstance(gold, list) else [gold]))),
+    }
+    made = judge(_task(gold, ["a", "b"]), "exact_match", sample, {("q", tied)})
+    assert (made.outcome, made.value) == (outcome, float(outcome == "right"))
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("-inf")])
 def test_values_that_are_not_finite_are_refused(value: float) -> None:
     with pytest.raises(ScoreError, match="asked: the score of item 7 of toy\nfound: a value of"):

@@ -342,6 +342,38 @@ def test_a_tie_is_not_right(tiny: Model, tmp_path: Path) -> None:
     assert (made.ties, made.by_task["ties"].iloc[0]) == (2, 2)
 
 
+def test_an_answer_that_shares_the_first_place_is_not_right(tiny_model_path: Path, tmp_path: Path) -> None:
+    """An answer of one token under an output layer that gives chosen tokens 1 and all others 0. The harness takes the
+    token with the lowest id of several equal ones."""
+    model = load(str(tiny_model_path), device="cpu")
+    (answer,) = model.tokenizer(" cat", add_special_tokens=False).input_ids
+    chosen = read_tasks(
+        "lambada_openai",
+        folder=_write(tmp_path, {"lambada_openai": [{"context": "The dog sees the", "continuation": "cat"}]}),
+    )
+    head = model.module.get_output_embeddings()
+    for tokens, outcome, harness in (
+        ((answer,), "right", 1.0),
+        ((answer, answer + 1), "tie", 1.0),
+        ((answer - 1, answer), "tie", 0.0),
+        ((answer + 1,), "wrong", 0.0),
+    ):
+
+        def given(*hooked: Any, tokens: tuple[int, ...] = tokens) -> torch.Tensor:
+            logits = torch.zeros_like(hooked[2])
+            logits[..., list(tokens)] = 1
+            return logits
+
+        hook = head.register_forward_hook(given)  # type: ignore[union-attr]
+        try:
+            made = tasks(model, chosen)
+        finally:
+            hook.remove()
+        item = made.items.iloc[0]
+        assert (item["outcome"], item["harness"], item["value"]) == (outcome, harness, float(outcome == "right"))
+        assert made.ties == (outcome == "tie")
+
+
 def test_values_that_are_not_finite_are_refused(tiny_model_path: Path, folder: Path) -> None:
     model = load(str(tiny_model_path), device="cpu")
     with torch.no_grad():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from negspace.significance import Margin, Nesting, compare_sets, compare_with_sets
+from negspace.significance import Margin, Nesting, compare, compare_sets, compare_with_sets
 from negspace.significance.sets import FEWEST, fewest_sets
 
 WINDOWS = Nesting.windows(40)
@@ -94,6 +94,23 @@ def test_sets_that_differ_by_more_than_their_items_bear_are_not_judged_by_a_few(
     assert made.finding == "cannot be judged"
     assert "their differing makes 100% of the error; draw 19 or more" in made.reason
     assert np.isnan([made.estimate, made.p]).all()
+
+
+def test_sets_that_happen_to_agree_leave_the_items_error() -> None:
+    """Five sets that each lose one pair of 480, each another: their means are one number, and still there is error."""
+    paradigm = np.repeat(np.arange(24), 20)
+    nesting = Nesting.pairs(paradigm, paradigm // 2)
+    plain = np.ones(480)
+    sets = np.tile(plain, (5, 1))
+    sets[np.arange(5), 96 * np.arange(5)] = 0
+    assert len(set(sets.mean(axis=1))) == 1
+    alone = compare(sets.mean(axis=0), plain, nesting, scale="points")
+    made = compare_sets(sets, plain, nesting, scale="points")
+    assert made.estimate == pytest.approx(-1 / 480)
+    assert made.se == pytest.approx(alone.se)
+    assert made.p >= alone.p > 0.01
+    beyond = compare_with_sets(plain, sets, nesting, scale="points")
+    assert beyond.p >= alone.p
 
 
 def test_the_sets_mean_holds_for_other_sets() -> None:

@@ -92,6 +92,17 @@ def test_a_merged_pass_can_be_measured_twice():
     assert first["md"].notna().all()
 
 
+def test_parts_that_hold_closed_pairs_alone_keep_them():
+    """One forward pass closes every pair, so that no part has an open token."""
+    model, windows = model_of("gpt_neox"), windows_of(8)
+    whole = measure(model, windows, md_pairs=60)
+    assert whole.table["md"].notna().all()
+    made = through_tables(model, windows, 2, 60)
+    assert all(len(part.rows.slots) == 0 for part in made)
+    merged = measure(model, windows, md_pairs=60, merged=merge_parts(made))
+    pd.testing.assert_frame_equal(merged.table, whole.table, check_exact=True)
+
+
 def test_no_pairs_are_kept_where_none_were_asked_for():
     model, windows = model_of("gpt_neox"), windows_of(24)
     merged = merge_parts(through_tables(model, windows, 2, 0))

@@ -13,7 +13,7 @@ from negspace.errors import StudyError
 from negspace.experiment.config import Study, configure
 from negspace.experiment.workbench import Workbench
 from negspace.study.budget import Budget, choose, seconds_of, undecided
-from negspace.study.presets import from_preset
+from negspace.study.presets import PRESETS, from_preset
 from negspace.study.run import plan_study, run_study, workbench
 
 RATE = 800.0
@@ -99,7 +99,7 @@ def test_a_preset_s_sizes_give_way(open_fields: dict[str, Any]) -> None:
     study, _ = from_preset("quick", {**open_fields, "budget": "1m"})
     assert undecided(study)
     assert set(choose(study)[0].sizes) == {"limit", "perplexity_windows", "random"}
-    assert from_preset("quick", open_fields)[0].limit == 50
+    assert from_preset("quick", open_fields)[0].limit == PRESETS["quick"]["limit"]
 
 
 def test_the_record_has_what_was_chosen_and_the_same_budget_takes_it_again(

@@ -48,6 +48,8 @@ def test_a_plan_counts_what_analyses_share_once(tiny_fields: dict[str, Any], tmp
     assert set(announced[0].loads) == {"scan", "examples", *ANALYSES}
     # At every moment the run knows what remains.
     assert all(now.computed + now.left == plan.cells for now in seen)
+    # What one analysis computed and another reads is no further cell.
+    assert {now.reused for now in seen} == {0}
     assert seen[-1].ahead == 0
 
 

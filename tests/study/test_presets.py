@@ -33,13 +33,25 @@ def test_an_analysis_that_needs_a_missing_package_is_left_out_unless_it_is_asked
     monkeypatch.setitem(sys.modules, "spacy", None)
     given = {"model": "m", "text": "t"}
     study, left_out = from_preset("paper", given)
-    assert "parts_of_speech" not in study.analyses
+    tagged = {"parts_of_speech": "Parts of speech", "atlas": "Atlas of neurons"}
+    tagged["differentiation"] = "Differentiation of near inputs"
+    assert not set(tagged) & set(study.analyses)
     lacking = "no spaCy to tag the text (pip install 'negspace[pos]', or give a .conllu file with gold tags)"
-    assert f"Parts of speech is left out: {lacking}" in left_out
-    with pytest.raises(StudyError, match=re.escape(f"the analysis 'parts_of_speech'\nfound: {lacking}")):
-        from_preset("paper", {**given, "analyses": {"parts_of_speech": {}}}, only=True)
-    for gold in ({"perplexity_text": "ewt.conllu"}, {"analyses": {"parts_of_speech": {"text": "ewt.conllu"}}}):
-        assert "parts_of_speech" in from_preset("paper", {**given, **gold})[0].analyses
+    for name, title in tagged.items():
+        assert f"{title} is left out: {lacking}" in left_out
+        with pytest.raises(StudyError, match=re.escape(f"the analysis {name!r}\nfound: {lacking}")):
+            from_preset("paper", {**given, "analyses": {name: {}}}, only=True)
+        for gold in ({"perplexity_text": "ewt.conllu"}, {"analyses": {name: {"text": "ewt.conllu"}}}):
+            assert name in from_preset("paper", {**given, **gold})[0].analyses
+
+
+def test_without_spacy_the_default_study_can_be_planned(
+    tiny_fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "spacy", None)
+    given = {name: tiny_fields[name] for name in ("model", "text", "blimp", "windows", "window")}
+    study, _ = from_preset("paper", given)
+    assert {"ablation", "dose", "layers"} <= set(plan_study(study).loads)
 
 
 def test_what_is_given_replaces_the_preset() -> None:

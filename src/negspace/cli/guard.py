@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import shlex
@@ -52,16 +53,20 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
             trace()
             _say("stopped at once; earlier records are kept")
             raise typer.Exit(STOPPED) from None
-        except MemoryError as error:
-            trace()
-            _say(f"error\nasked: this command\nfound: not enough memory {error}\nto do: give a smaller --batch")
-            raise typer.Exit(USER_ERROR) from None
         except Exception as error:
             trace()
-            if isinstance(error, OSError) and error.strerror:  # libraries raise some of their own without
+            # Libraries raise some of their own without a number; and the system refuses memory by this kind, too.
+            if isinstance(error, OSError) and error.strerror and error.errno != errno.ENOMEM:
                 where = f" {error.filename}" if error.filename else ""
                 todo = "check the path and its permissions" if where else "look whether there is room for the output"
                 _say(f"error\nasked: to read or write{where}\nfound: {error.strerror}\nto do: {todo}")
+                raise typer.Exit(USER_ERROR) from None
+            # Imported here, since it brings torch, which the errors above do without.
+            from negspace.memory import is_out_of_memory, shortage
+
+            if is_out_of_memory(error):
+                found, todo = shortage(error)
+                _say(f"error\nasked: this command\nfound: {found}\nto do: {todo}")
                 raise typer.Exit(USER_ERROR) from None
             _say(f"internal error: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
             if not settings.debug:

@@ -57,15 +57,23 @@ class Claim:
 
 PAPERS = "zero_negative"
 """The paper's intervention, which its claims are about."""
+RANKING = "wd"
+"""The paper's statistic, by which its claims' top sets are ranked."""
 _ALWAYS = ("find", "relu")
 """Keys of claims that do not depend on the study's intervention."""
+_UNRANKED = ("relu",)
+"""Keys of claims that do not depend on what ranks the neurons."""
 
 
-def under(claim: Claim, intervention: str) -> Claim:
-    """A claim of a study with an intervention, told apart from the same of a study with the paper's."""
-    if intervention == PAPERS or claim.key in _ALWAYS:
-        return claim
-    return replace(claim, of=", ".join(filter(None, (claim.of, intervention))))
+def under(claim: Claim, intervention: str, by: str = RANKING) -> Claim:
+    """A claim of a study with an intervention and a ranking, told apart from the same of a study with the paper's.
+
+    Args:
+        by: the statistic that ranks the neurons of the claim's sets.
+    """
+    ranking = f"by {by}" if by != RANKING and claim.key not in _UNRANKED else ""
+    other = intervention if intervention != PAPERS and claim.key not in _ALWAYS else ""
+    return replace(claim, of=", ".join(filter(None, (claim.of, ranking, other))))
 
 
 _HARM: Mapping[str, Answer] = {"harm": "holds", "gain": "does not hold", "equivalent": "does not hold"}

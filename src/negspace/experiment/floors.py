@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 
 from negspace.experiment.scored import Scored
 from negspace.significance import Contrast, above
@@ -30,7 +29,7 @@ def floored(contrast: Contrast, plain: Scored, *sides: Scored, within: bool = Fa
     def above_chance(side: Scored) -> bool:
         return above(side.values, plain.nesting, plain.chance, alpha=contrast.alpha, within=within)
 
-    if not above_chance(plain):
+    if at_floor(plain, contrast.alpha, within=within):
         reason = f"the plain model's accuracy of {plain.level:.1%} is {_FLOOR} and cannot be lost; use pairs or tasks "
         reason += "that it can tell"
     elif sides and not any(map(above_chance, sides)):
@@ -40,6 +39,16 @@ def floored(contrast: Contrast, plain: Scored, *sides: Scored, within: bool = Fa
     return conclude(contrast.error, contrast.scale, contrast.alpha, reason=reason)
 
 
-def at_floor(reasons: pd.Series) -> pd.Series:
-    """True for rows of a table that cannot be judged because of a floor."""
-    return reasons.fillna("").str.contains(_FLOOR, regex=False)
+def at_floor(plain: Scored, alpha: float, *, within: bool = False) -> bool:
+    """True if the plain model's accuracy is not above chance; False where chance is unknown, as of perplexity.
+
+    Ask this, not the reason of a contrast: one that cannot be judged for want of sets or units gives that reason.
+
+    Args:
+        plain: the plain model's outcomes.
+        alpha: level of the test.
+        within: as for `floored`.
+    """
+    if not np.isfinite(plain.chance).all():
+        return False
+    return not above(plain.values, plain.nesting, plain.chance, alpha=alpha, within=within)

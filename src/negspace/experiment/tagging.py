@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 from negspace.errors import TaggerError
@@ -11,6 +12,14 @@ from negspace.text.conllu import read_conllu
 from negspace.text.content import is_conllu
 from negspace.text.source import Source, Text, read_text
 from negspace.text.tagged import Tagged, tag_text
+
+
+def lacks_tagger(own: str | None, study: Any) -> str | None:
+    """What is missing to tag an analysis's own text, or else the study's; None where nothing is. A file with gold tags
+    needs no pipeline."""
+    if is_conllu(own or study.perplexity_text or study.text) or find_spec("spacy") is not None:
+        return None
+    return "spaCy to tag the text (pip install 'negspace[pos]', or give a .conllu file with gold tags)"
 
 
 def tagged_text(text: Source | Text | Tagged, tagger: Any = None, reach: Callable[[Text], int] | None = None) -> Tagged:

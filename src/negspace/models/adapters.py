@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from transformers.utils.hub import cached_file
 
 from negspace.errors import ModelError
+from negspace.memory import is_out_of_memory, shortage
 from negspace.models import probe
 from negspace.models.quiet import quiet
 
@@ -166,6 +167,8 @@ def attach(module: PreTrainedModel, adapters: Sequence[Adapter]) -> PreTrainedMo
             if len(names) > 1:
                 wrapped.base_model.set_adapter(names)
     except Exception as error:
+        if is_out_of_memory(error):
+            raise ModelError(asked, *shortage(error)) from error
         raise ModelError(
             asked,
             f"{type(error).__name__}: {' '.join(str(error).split())[:600]}",
@@ -227,6 +230,8 @@ def _logits(asked: str, wrapped: Any, inside: Any) -> torch.Tensor:
         with torch.no_grad():
             return wrapped(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
     except Exception as error:
+        if is_out_of_memory(error):
+            raise ModelError(asked, *shortage(error)) from error
         raise ModelError(
             asked,
             f"PEFT's model does not run on text alone ({type(error).__name__}: {error})",

@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
+from torch import nn
+from transformers import PreTrainedModel
 
 from negspace.models.alterations import Twin, alterations, digest
 
@@ -44,8 +46,9 @@ _WITHOUT_EFFECT = frozenset(
 
 
 def fingerprint(module: torch.nn.Module, twin: Twin | None = None) -> str:
-    """SHA-256 over names, types, shapes and bytes of all parameters and saved buffers, the configuration, and whatever
-    else sets the module apart from what its class makes of that configuration (`alterations`).
+    """SHA-256 over names, types, shapes and bytes of all parameters and saved buffers, the configuration, the padding
+    tokens from which parts count positions, and whatever else sets the module apart from what its class makes of that
+    configuration (`alterations`).
 
     The same weights give the same hash wherever they lie and on whatever devices; tied weights count once. Weights
     loaded in another dtype are other weights.
@@ -63,14 +66,15 @@ def fingerprint(module: torch.nn.Module, twin: Twin | None = None) -> str:
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as threads:
         for (name, tensor), own in zip(tensors, threads.map(digest, (t for _, t in tensors)), strict=True):
             whole.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|{own}\n".encode())
-    # A plain model's hash ends here.
-    for line in altered:
+    # A plain model's hash ends here, unless its positions are counted from the padding token.
+    for line in (*_paddings(module), *altered):
         whole.update(f"{line}\n".encode())
     return whole.hexdigest()
 
 
 def canonical_config(config: Any) -> str:
-    """The configuration as JSON with sorted keys, without the fields that cannot change a logit."""
+    """The configuration as JSON with sorted keys, without the fields that cannot change a logit; `pad_token_id` can in
+    few models, whose parts say so (`_paddings`)."""
     fields = config.to_dict() if config is not None else {}
     return json.dumps(_prune(fields), sort_keys=True, default=str)
 
@@ -81,6 +85,16 @@ def _prune(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_prune(v) for v in value]
     return value
+
+
+def _paddings(module: nn.Module) -> Iterator[str]:
+    """One line for each part that computes with the padding token: RoBERTa's kin count positions from its id on and
+    leave it out, XGLM has no position at it. An embedding itself keeps the id for gradients only, and so does a model
+    for its embeddings."""
+    for path, part in module.named_modules():
+        padding = part.__dict__.get("padding_idx")
+        if padding is not None and not isinstance(part, nn.Embedding | PreTrainedModel):
+            yield f"{path}.padding_idx|{padding}"
 
 
 def _tensors(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:

@@ -14,7 +14,7 @@ import transformers
 from transformers import AutoConfig, PreTrainedModel
 
 from negspace.errors import ModelError
-from negspace.memory import give_back
+from negspace.memory import give_back, is_out_of_memory, shortage
 from negspace.models import adapters
 from negspace.models.checks import check_causal, check_finite, check_report, check_tokenizer, some_of
 from negspace.models.compiled import uncompiled
@@ -74,8 +74,8 @@ def load(
 
     Raises:
         ModelError: no such model or revision, not a causal language model, no tokenizer, unknown dtype or device,
-            weights that are missing, unexpected or not finite; a GGUF file that is damaged, or that transformers cannot
-            convert into what it says.
+            weights that are missing, unexpected or not finite, or do not fit into memory; a GGUF file that is damaged,
+            or that transformers cannot convert into what it says.
         SiteError: the places where its MLPs apply their activation cannot be resolved.
     """
     name = os.fspath(name)
@@ -194,10 +194,12 @@ def _load(
         try:
             module, report = fetch(get, name, revision, "weights")
         except ModelError as error:
+            if error.__cause__ is not None and is_out_of_memory(error.__cause__):
+                raise  # no fault of how the weights are quantised
             raise unread(name, config, error) from error.__cause__
     check_report(name, report)
     if place is not None:
-        module = module.to(place)
+        module = _moved(name, module, place)
     source = ModelSource(
         name=name,
         revision=revision,
@@ -271,6 +273,20 @@ def _finish(module: Any, tokenizer: Any, source: ModelSource) -> Model:
     return Model(module=module, tokenizer=tokenizer, sites=resolve(module), source=source)
 
 
+def _moved(name: str, module: Any, place: torch.device) -> Any:
+    """Move a module to a device.
+
+    Raises:
+        ModelError: the device has too little memory for it.
+    """
+    try:
+        return module.to(place)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ModelError(f"the weights of {name} on {place}", *shortage(error)) from error
+
+
 def _dtype(dtype: str | torch.dtype) -> torch.dtype:
     name = str(dtype).removeprefix("torch.")
     if name not in DTYPES:
@@ -287,6 +303,8 @@ def _device(device: str | torch.device | None) -> torch.device:
         place = torch.device(device)
         torch.empty(1, device=place)
     except Exception as error:
+        if is_out_of_memory(error):
+            raise ModelError(f"device={str(device)!r}", *shortage(error)) from error
         raise ModelError(
             asked=f"device={str(device)!r}",
             found=f"no such device here ({str(error).splitlines()[0]})",

@@ -9,6 +9,7 @@ from typing import Any
 from transformers.utils.hub import cached_file
 
 from negspace.errors import ModelError
+from negspace.memory import is_out_of_memory, shortage
 from negspace.models.gguf import names as gguf_names
 from negspace.models.gguf.convert import require_package
 
@@ -100,7 +101,11 @@ def fetch(get: Any, name: str, revision: str | None, what: str) -> Any:
     try:
         return get()
     except Exception as error:
-        kinds = {cls.__name__ for e in (error, error.__cause__) if e is not None for cls in type(e).__mro__}
+        causes = [cause for cause in (error, error.__cause__) if cause is not None]
+        # First, since it may happen to any part of any model, wherever its files lie.
+        if (short := next(filter(is_out_of_memory, causes), None)) is not None:
+            raise ModelError(asked, *shortage(short)) from short
+        kinds = {cls.__name__ for cause in causes for cls in type(cause).__mro__}
         text = " ".join(str(error).split())
         local = Path(name).expanduser().is_dir()
         if "trust_remote_code" in text:
@@ -117,8 +122,6 @@ def fetch(get: Any, name: str, revision: str | None, what: str) -> Any:
             todo = "put the tokenizer's files into the folder (tokenizer.save_pretrained(folder))"
         elif local:
             todo = "check the folder: config.json, *.safetensors and the tokenizer must be whole and belong together"
-        elif kinds & {"OutOfMemoryError"}:
-            todo = "use a smaller dtype, another device, or device_map='auto'"
         else:
             here = Path(name).expanduser().absolute()
             todo = f"check the name and the network; a folder of this name would be {here}"

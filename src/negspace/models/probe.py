@@ -14,6 +14,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.hooks import RemovableHandle
 
 from negspace.errors import SiteError
+from negspace.memory import is_out_of_memory, shortage
 from negspace.models.experts import gate_rows, kind_of
 
 TOKENS = 6
@@ -70,6 +71,11 @@ def forward(module: Any, ids: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
             return module(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
     except Exception as error:
+        if is_out_of_memory(error):
+            found, todo = shortage(error)
+            raise SiteError(
+                f"a forward pass of {type(module).__name__} over {ids.shape[1]} tokens", found, todo
+            ) from error
         triton = "active drivers" in str(error)  # how Triton says that it has no device
         raise SiteError(
             asked=f"a forward pass of {type(module).__name__} over {ids.shape[1]} tokens",

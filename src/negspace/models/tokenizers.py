@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -11,7 +12,7 @@ _BUILT_FROM = ("_vocab", "_merges")
 _METHODS = (FunctionType, property, classmethod, staticmethod)
 
 
-def load_tokenizer(where: str, **options: Any) -> Any:
+def load_tokenizer(where: str | Path, **options: Any) -> Any:
     """transformers' tokenizer, of a folder or a hub repository.
 
     Its class may leave the vocabulary and the merges that it built the tokenizer from as Python objects beside it: of

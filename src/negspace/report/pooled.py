@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 
 import numpy as np
 import pandas as pd
@@ -33,8 +35,15 @@ COLUMNS: Mapping[str, str] = {
     "reason": "why nothing is pooled, and what to add",
 }
 """Column -> meaning."""
-_HOW = ("mode", "zero", "by", "layers", "protocol")
-"""Fields of a study on which its effects depend beside model and items."""
+_HOW = ("mode", "zero", "by", "layers", "protocol", "window", "stride", "windows", "bos")
+"""Fields of a study on which its effects depend beside model and items: intervention, top set and its scan, scoring."""
+_TEXT = ("perplexity_window", "perplexity_windows")
+"""Further ones on which effects on perplexity depend."""
+_STEP = re.compile(
+    r"(?i)(?:[-_]|(?<![a-z]))(?:steps?|iter(?:ation)?s?|checkpoints?|ckpt|updates?|epochs?|tokens?)[-_=]?\d+[a-z]?"
+    r"(?![a-z0-9])"
+)
+"""A training step, or the tokens seen by then, in the name of a checkpoint's folder."""
 _SCALED = {"log ratio": np.exp}
 
 
@@ -125,15 +134,21 @@ def _contrasts(row: pd.Series, alpha: float) -> list[tuple[Scale, Contrast]]:
 
 def _items(run: Run, row: pd.Series) -> str:
     """What the effect was measured on, and how: pairs by their hash; text by its name, since every tokenizer cuts it
-    otherwise."""
-    data = run.manifest["data"][row["score"]]
-    how = [f"{name}={run.study.get(name)}" for name in _HOW]
-    return ", ".join([str(data[0] if row["score"] == "perplexity" else data[1]), *how])
+    otherwise; the text that chose the top set by its hash, which is that of the text itself."""
+    data, text = run.manifest["data"], row["score"] == "perplexity"
+    how = [f"{name}={run.study.get(name)}" for name in (*_HOW, *(_TEXT if text else ()))]
+    return ", ".join([str(data[row["score"]][0 if text else 1]), f"statistics={data['statistics'][1]}", *how])
 
 
 def _lineage(run: Run) -> str:
-    """Return the part of the name that revisions of one model share; one that names none is its newest."""
-    return str(run.manifest["model"]["name"])
+    """Return the part of the name that checkpoints of one training run share.
+
+    On the hub that is the name without the revision; one that names none is its newest. Of folders it is the path
+    without the training step: runs/a for runs/a/step1000 and runs/a/checkpoint-500, and for runs/a itself, where the
+    last one often lies.
+    """
+    parts = (_STEP.sub("", part) for part in PurePath(str(run.manifest["model"]["name"])).parts)
+    return str(PurePath(*filter(None, parts)))
 
 
 def _row(found: Pooled) -> dict[str, object]:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from negspace.analyses.ablation.dissociation import verdict
 from negspace.analyses.ablation.words import AGAINST
+from negspace.experiment.claim import RANKING
 from negspace.experiment.run import Run
 from negspace.experiment.words import claim, percent
 from negspace.text.suites import TITLES
@@ -29,7 +30,8 @@ def headline(run: Run) -> str:
         )
     here = contrasts[(contrasts["share"] == share) & (contrasts["set"] == "top")]
     suites = [suite for suite in TITLES if (here["score"] == suite).any()]
-    where = f"At the top {percent(share)}"
+    by = run.study["by"]
+    where = f"At the top {percent(share)}{'' if by == RANKING else f' by {by}'}"
     if not suites:
         row = here[here["against"] == "plain"].iloc[0]
         return f"{where}: perplexity {claim(row)}; no grammar was measured."

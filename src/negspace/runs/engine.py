@@ -99,6 +99,8 @@ class Engine(ABC):
         self._began = time.perf_counter()
         self._times: dict[str, float] | None = None
         self._weighed: set[str] = set()
+        self._told: set[str] = set()
+        """Keys of cells that are counted: an analysis reads many that another had computed."""
 
     def expect(self, here: Work, later: Work) -> None:
         """Say what work will come; for estimates only.
@@ -148,7 +150,8 @@ class Engine(ABC):
 
         found = {cell.key: there(cell) for cell in cells}
         self._missing = {cell.key: cell for cell in cells if found[cell.key] is None}
-        self._reused += len(found) - len(self._missing)
+        self._reused += len({key for key, kept in found.items() if kept is not None} - self._told)
+        self._told |= found.keys()
         self.recall([cell for cell in cells if found[cell.key] is not None])
         for cell in self._missing.values():
             count, units = self._here.get(kind_of(cell), (0, 0.0))
@@ -290,6 +293,10 @@ def on_sigint(ask: Callable[[], None]) -> Iterator[None]:
 
     def handle(_number: int, _frame: FrameType | None) -> None:
         restore()
+        for number, handler in previous.items():
+            # A shell's job in the background ignores SIGINT from its start; the next one is meant all the same.
+            if handler is signal.SIG_IGN:
+                signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
         ask()
 
     for number in previous:

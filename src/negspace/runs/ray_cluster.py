@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import socket
+import textwrap
 import time
+import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +16,7 @@ from typing import Any, Protocol
 
 from negspace import errors
 from negspace.errors import ClusterError, NegspaceError
+from negspace.memory import is_out_of_memory
 from negspace.runs.cell import Cell, Record
 from negspace.runs.cluster_engine import ClusterEngine
 from negspace.runs.engine import Progress, Step, versions
@@ -20,7 +24,7 @@ from negspace.runs.places import choose
 from negspace.runs.store import Store, pack
 
 ATTEMPTS = 3
-"""Number of times that a cell may crash its worker before the run gives up."""
+"""Number of times that a cell may crash its worker, or that workers may die at their start, before the run gives up."""
 PATIENCE = 600.0
 """Seconds to wait for a worker while there is none."""
 
@@ -51,6 +55,8 @@ class _Worker:
     """A worker as the driver sees it."""
 
     actor: Any
+    after: int = 0
+    """Failed starts in a row before this worker was asked for."""
     ready: bool = False
     pid: int = 0
     place: str = ""
@@ -77,6 +83,12 @@ class RayCluster:
         self._resources = resources
         self._address = address
         self._workers: list[_Worker] = []
+        self._alone_since = 0.0
+        """Time at which the last worker that was up was lost, or the cluster was opened."""
+        self._failed_starts = 0
+        """Failed starts in a row: since a worker last came up."""
+        self._notes: list[str] = []
+        """Sentences for the user, until there is somebody to tell them."""
 
     @property
     def busy(self) -> dict[int, str]:
@@ -96,6 +108,7 @@ class RayCluster:
             raise ClusterError(
                 asked, str(error).splitlines()[0], "start one with `ray start --head`, or correct --ray-address"
             ) from error
+        self._alone_since = time.monotonic()
         try:
             self._grow(self._room(asked))
         except BaseException:
@@ -114,6 +127,7 @@ class RayCluster:
 
         Raises:
             NegspaceError: what it raised there.
+            ClusterError: any other exception that it raised there, or no worker.
         """
         return self._ask("survey")
 
@@ -146,7 +160,8 @@ class RayCluster:
             note: called with what a worker has to say to the user.
 
         Raises:
-            ClusterError: no worker for ten minutes, or a cell that takes down worker after worker.
+            ClusterError: no worker for ten minutes; workers that die at their start, or a cell that takes down worker
+                after worker; or any exception but a NegspaceError that a cell raised.
             NegspaceError: what a cell raised.
         """
         waiting, lost = deque(cells), dict.fromkeys((cell.key for cell in cells), 0)
@@ -158,27 +173,28 @@ class RayCluster:
             for ref in done:
                 worker = refs[ref]
                 cell = worker.busy
+                if cell is None:
+                    self._greet(worker, ref)
+                    continue
                 try:
-                    answer = self._ray.get(ref)
+                    answer = self._get(ref, _computing(cell))
                 except self._ray.exceptions.RayError as error:
-                    self._replace(worker)
-                    if cell is not None:
-                        lost[cell.key] += 1
-                        if lost[cell.key] >= ATTEMPTS:
-                            raise _gone(cell, error) from error
-                        waiting.appendleft(cell)
+                    self._replace(worker, error)
+                    lost[cell.key] += 1
+                    if lost[cell.key] >= ATTEMPTS:
+                        raise _gone(_computing(cell), error) from error
+                    waiting.appendleft(cell)
                     continue
                 worker.refs.remove(ref)
-                if cell is None:
-                    self._welcome(worker, answer)
-                    continue
                 worker.busy, seconds = None, time.monotonic() - worker.since
                 if not stopping():
                     self._hand_out(waiting)  # so that no worker waits for the disk of this process
                 made, notes = answer
                 for sentence in notes:
                     note(f"worker {worker.pid}: {sentence}")
-                accept(cell, _open(made), seconds)
+                accept(cell, _open(made, _computing(cell)), seconds)
+            while self._notes:
+                note(self._notes.pop(0))
             self._check_alive()
 
     def _hand_out(self, waiting: deque[Cell]) -> None:
@@ -215,15 +231,51 @@ class RayCluster:
         options["runtime_env"] = {"env_vars": {"OMP_NUM_THREADS": str(max(1, int(r.cpus)))}}
         kind = self._ray.remote(**options)(Worker)
         for _ in range(count):
-            worker = _Worker(kind.remote(self._make_bench))
+            worker = _Worker(kind.remote(self._make_bench), self._failed_starts)
             worker.refs.append(worker.actor.hello.remote())
             self._workers.append(worker)
-        self._alone_since = time.monotonic()
 
-    def _replace(self, worker: _Worker) -> None:
-        """Forget a worker that died, and ask for another: it comes when the cluster has room for it."""
+    def _replace(self, worker: _Worker, error: Exception) -> None:
+        """Forget a worker that died, and ask for another: it comes when the cluster has room for it.
+
+        Raises:
+            ClusterError: it died at its start, and so did those before it.
+        """
+        if worker.ready:
+            self._alone_since = time.monotonic()
+        elif worker.after >= self._failed_starts:
+            # Those asked for together count once: a node that goes takes all of its workers.
+            self._failed_starts += 1
+            if self._failed_starts >= ATTEMPTS:
+                found = f"{ATTEMPTS} in a row died at their start; the last: {_told(error)}"
+                raise ClusterError("workers on the Ray cluster", found, _MEMORY) from error
+            if self._failed_starts == 1:
+                why = textwrap.shorten(_told(error).splitlines()[-1], 200, placeholder=" ...")
+                self._notes.append(f"a worker died at its start, and another is started: {why}")
         self._workers.remove(worker)
         self._grow(1)
+
+    def _get(self, answer: Any, asked: str) -> Any:
+        """A worker's answer.
+
+        Raises:
+            RayError: the worker died, or is out of reach.
+            ClusterError: it is well, but could not read what it was asked, or send its answer.
+        """
+        try:
+            return self._ray.get(answer)
+        except self._ray.exceptions.RayTaskError as error:
+            raise ClusterError(asked, _told(error), _REPORT) from error
+
+    def _greet(self, worker: _Worker, hello: Any) -> None:
+        """Take up a worker that has come up, or replace one that died before it did."""
+        try:
+            answer = self._get(hello, _STARTING)
+        except self._ray.exceptions.RayError as error:
+            self._replace(worker, error)
+            return
+        worker.refs.remove(hello)
+        self._welcome(worker, _open(answer, _STARTING))
 
     def _welcome(self, worker: _Worker, hello: tuple[int, str, Mapping[str, str]]) -> None:
         """Records name the software that made them; workers of other versions would make others."""
@@ -235,12 +287,11 @@ class RayCluster:
             raise ClusterError(
                 "workers with the driver's software", f"{found} on {host}", "install the same everywhere"
             )
-        worker.ready = True
+        worker.ready, self._failed_starts = True, 0
 
     def _check_alive(self) -> None:
-        if any(worker.ready for worker in self._workers):
-            self._alone_since = time.monotonic()
-        elif time.monotonic() - self._alone_since > PATIENCE:
+        none = not any(worker.ready for worker in self._workers)
+        if none and time.monotonic() - self._alone_since > PATIENCE:
             raise ClusterError(
                 "a worker of the Ray cluster",
                 f"none for {PATIENCE:.0f} seconds",
@@ -249,39 +300,56 @@ class RayCluster:
 
     def _ask(self, what: str) -> Any:
         """Call a method of the bench on the first worker that comes up."""
-        last: Exception | None = None
-        for _ in range(ATTEMPTS):
-            refs = {ref: worker for worker in self._workers for ref in worker.refs}
-            idle = next((worker for worker in self._workers if worker.ready), None)
+        asked, lost = f"a worker's {what}", 0
+        while True:
+            worker = self._first()
             try:
-                if idle is None:
-                    done, _pending = self._ray.wait(list(refs), num_returns=1, timeout=PATIENCE)
-                    if not done:
-                        self._check_alive()
-                        continue
-                    idle = refs[done[0]]
-                    answer = self._ray.get(done[0])
-                    idle.refs.remove(done[0])
-                    self._welcome(idle, answer)
-                return _open(self._ray.get(idle.actor.ask.remote(what)))
+                answer = self._get(worker.actor.ask.remote(what), asked)
+                break
             except self._ray.exceptions.RayError as error:
-                last = error
-                if idle is not None:
-                    self._replace(idle)
-        raise ClusterError(f"a worker's {what}", f"{ATTEMPTS} workers were lost over it", _MEMORY) from last
+                self._replace(worker, error)
+                lost += 1
+                if lost >= ATTEMPTS:
+                    raise _gone(asked, error) from error
+        return _open(answer, asked)
+
+    def _first(self) -> _Worker:
+        """A worker that is up, waited for."""
+        while True:
+            for worker in self._workers:
+                if worker.ready:
+                    return worker
+            hellos = {ref: worker for worker in self._workers for ref in worker.refs}
+            done, _ = self._ray.wait(list(hellos), num_returns=1, timeout=1.0)
+            for hello in done:
+                self._greet(hellos[hello], hello)
+            self._check_alive()
 
 
 class Worker:
     """The actor: holds a bench, which loads its model when the first cell comes."""
 
     def __init__(self, make_bench: Callable[[], Bench]) -> None:
-        self._bench = make_bench()
         self._notes: list[str] = []
-        self._bench.listen(self._notes.append)
 
-    def hello(self) -> tuple[int, str, dict[str, str]]:
-        """This process's number, its host and the versions of its software; the answer means that the worker is up."""
-        return os.getpid(), socket.gethostname(), versions()
+        def made() -> Bench:
+            bench = make_bench()
+            bench.listen(self._notes.append)
+            return bench
+
+        # An exception here would kill this process, and what it says with it; `hello` tells it.
+        self._made = _guarded(made)
+
+    @property
+    def _bench(self) -> Bench:
+        return _open(self._made, _STARTING)
+
+    def hello(self) -> tuple[str, Any]:
+        """This process's number, its host and the versions of its software, or what its start raised; the answer means
+        that the worker is up."""
+        if self._made[0] != "made":
+            return self._made
+        return _guarded(lambda: (os.getpid(), socket.gethostname(), versions()))
 
     def ask(self, what: str) -> tuple[str, Any]:
         """Return the result of a method of the bench, or the exception that it raised."""
@@ -302,17 +370,33 @@ class Worker:
 
 
 def _guarded(call: Callable[[], Any]) -> tuple[str, Any]:
-    # Ray wraps exceptions in its own classes; the user's message must arrive as it was written.
+    # Ray wraps exceptions in its own classes, as it does the death of a worker; and a class that only a worker has, or
+    # an exception that cannot be pickled, would not arrive.
     try:
         return "made", call()
     except NegspaceError as error:
+        # The user's message must arrive as it was written.
         return "raised", (type(error).__name__, error.asked, error.found, error.todo)
+    except Exception as error:
+        where = f"in process {os.getpid()} on {socket.gethostname()}"
+        trace = "".join(traceback.format_exception(error)).strip()
+        return "failed", (type(error).__name__, str(error), where, trace, is_out_of_memory(error))
 
 
-def _open(answer: tuple[str, Any]) -> Any:
+def _open(answer: tuple[str, Any], asked: str) -> Any:
+    """The value in an answer of `_guarded`.
+
+    Raises:
+        NegspaceError: what was raised instead.
+        ClusterError: any other exception that was, with its traceback; a second try would end alike.
+    """
     how, value = answer
     if how == "made":
         return value
+    if how == "failed":
+        kind, text, where, trace, memory = value
+        todo = _SMALLER if memory else _REPORT
+        raise ClusterError(asked, f"{kind} {where}: {text}\n{trace}", todo)
     kind, *message = value
     # An error with more to it than a message arrives as its base.
     chosen = NegspaceError if kind == "NonFiniteScore" else getattr(errors, kind, NegspaceError)
@@ -322,6 +406,23 @@ def _open(answer: tuple[str, Any]) -> Any:
 _MEMORY = (
     "look at `ray logs` for why; if memory ran out, state what a worker needs under `resources:` in the study file"
 )
+_SMALLER = "give each worker more memory (`resources:` in the study file), or load the model with a smaller dtype"
+_REPORT = (
+    "mend what it names on that machine and give the same command again, what is recorded is kept; or report it with "
+    "this traceback"
+)
+_STARTING = "to start a worker"
+_NEITHER = re.compile(r"\x1b\[[0-9;]*m|^The actor never ran.*$", re.MULTILINE)
+"""Ray's colours, and a sentence that it says of each worker that died at its start, though it ran."""
+
+
+def _computing(cell: Cell) -> str:
+    return f"to compute {cell.label or cell.kind}"
+
+
+def _told(error: Exception) -> str:
+    """The text of an exception of Ray's, or its class."""
+    return _NEITHER.sub("", str(error)).strip() or type(error).__name__
 
 
 def _knock(address: str | None) -> None:
@@ -335,12 +436,8 @@ def _knock(address: str | None) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
-def _gone(cell: Cell, error: Exception) -> ClusterError:
-    return ClusterError(
-        f"to compute {cell.label or cell.kind}",
-        f"{ATTEMPTS} workers were lost over it ({type(error).__name__})",
-        _MEMORY,
-    )
+def _gone(asked: str, error: Exception) -> ClusterError:
+    return ClusterError(asked, f"{ATTEMPTS} workers were lost over it; the last: {_told(error)}", _MEMORY)
 
 
 def _ray() -> Any:

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import math
+import os
 import re
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -38,6 +39,8 @@ _LOG = "run.log.jsonl"
 _MARK = b"negspace-file-sha256:"
 _NO_SUM = b"0" * 64
 _SUM = re.compile(re.escape(_MARK) + rb"([0-9a-f]{64})")
+_KEY = re.compile(r"[0-9a-f]{64}")
+_AGAIN = "run the same study again with the same --out: what is missing is computed, all else is kept"
 
 
 class Damaged(Exception):
@@ -90,6 +93,7 @@ class Store:
 
         Raises:
             Damaged: there is a file, but it is not what was written.
+            RecordError: the key is none, or the file cannot be read.
         """
         key = cell if isinstance(cell, str) else cell.key
         path = self._path(key)
@@ -104,15 +108,14 @@ class Store:
         """The record of a key that must be there.
 
         Raises:
-            RecordError: it is missing or damaged.
+            RecordError: it is missing or damaged, or the key is none.
         """
-        todo = "run the same study again with the same --out: what is missing is computed, all else is kept"
         try:
             record = self.read(key)
         except Damaged as error:
-            raise RecordError(f"the record {self._path(key)}", f"a damaged file: {error}", todo) from error
+            raise RecordError(f"the record {self._path(key)}", f"a damaged file: {error}", _AGAIN) from error
         if record is None:
-            raise RecordError(f"the record {self._path(key)}", "no such file", todo)
+            raise RecordError(f"the record {self._path(key)}", "no such file", _AGAIN)
         return record
 
     def write(self, record: Record) -> None:
@@ -138,14 +141,22 @@ class Store:
         write_whole(self._path(key), data)
 
     def discard(self, kinds: Collection[str]) -> None:
-        """Remove the records of some kinds, as far as the log tells of them, that nothing will ask for again.
+        """Remove the records of some kinds, which nothing will ask for again.
+
+        The log tells their kinds. A process that is killed between a record and its line leaves one that the log does
+        not know: its own head tells.
 
         Raises:
             RecordError: no permission.
         """
-        for entry in self._logged():
-            if entry["event"] == "computed" and entry.get("kind") in kinds:
-                path = self._path(str(entry["key"]))
+        computed = [entry for entry in self._logged() if entry["event"] == "computed" and "kind" in entry]
+        logged = {str(entry["key"]): str(entry["kind"]) for entry in computed}
+        # Files that are there, not paths made of the log's keys: in a folder from elsewhere those may name any file.
+        for path in sorted(self.cells.glob("*.parquet")):
+            if not _KEY.fullmatch(path.stem):
+                continue
+            kind = logged[path.stem] if path.stem in logged else _kind(path)
+            if kind in kinds:
                 try:
                     path.unlink(missing_ok=True)
                 except OSError as error:
@@ -223,14 +234,25 @@ class Store:
 
     def log(self, event: str, **fields: Any) -> None:
         """Append one line to the run's log, which is where times go; no result depends on it."""
-        line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **fields}, default=str)
+        line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **fields}, default=str) + "\n"
         try:
-            with open(self.folder / _LOG, "a", encoding="utf-8") as file:
-                file.write(line + "\n")
+            with open(self.folder / _LOG, "ab+") as file:
+                # A line that a kill cut short would swallow this one.
+                if size := file.seek(0, os.SEEK_END):
+                    file.seek(size - 1)
+                    line = line if file.read(1) == b"\n" else "\n" + line
+                file.write(line.encode())
         except OSError as error:
             raise cannot_write(self.folder / _LOG, error) from error
 
     def _path(self, key: str) -> Path:
+        """The file of a record.
+
+        Raises:
+            RecordError: the key is none; as a path it could lead out of the folder.
+        """
+        if not _KEY.fullmatch(str(key)):
+            raise RecordError(f"the record {key!r}", "a name other than 64 lower-case hex digits", _AGAIN)
         return self.cells / f"{key}.parquet"
 
     def _is_run(self) -> bool:
@@ -280,6 +302,16 @@ def unpack(data: bytes) -> Record:
         raise Damaged("its key is not that of its spec")
     items = table.replace_schema_metadata(None).to_pandas()
     return Record(head["key"], head["kind"], head["spec"], head["results"], items, head["versions"], head["status"])
+
+
+def _kind(path: Path) -> str | None:
+    """The kind of a record by its head, read without its items; None where the head is not of a record of that name."""
+    try:
+        head = json.loads((pq.read_metadata(path).metadata or {})[b"negspace"])
+        true = digest({"format": head["format"], "kind": head["kind"], "spec": head["spec"]}) == path.stem
+        return head["kind"] if true else None
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def _column(column: pd.Series) -> pa.Array:

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 
+from negspace.score.logits import Standing
 from negspace.score.logprobs import LogProbs, Progress
 from negspace.score.prefixes import build_forest
 
@@ -24,10 +25,11 @@ def answers(
     change: Callable[[], AbstractContextManager[object]] = nullcontext,
     progress: Callable[[float], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Score answers: (log-likelihoods, float64 [requests], in nats; whether each is greedy, bool [requests]).
+    """Score answers: (log-likelihoods, float64 [requests], in nats; their standings, int8 [requests]).
 
-    An answer is greedy if each of its tokens is the one that the model holds most probable there. Log-likelihoods may
-    be other than finite.
+    An answer stands above if each of its tokens is the one that the model holds most probable there (it is greedy), and
+    is tied if some of them share that place with other tokens and none is below. Log-likelihoods may be other than
+    finite.
 
     Args:
         scorer: scores with the model.
@@ -36,7 +38,7 @@ def answers(
         change: opens the condition to score under; how the network is run is settled outside of it.
         progress: called with the share that is done, 0 to 1.
     """
-    totals, greedy = np.zeros(len(requests)), np.zeros(len(requests), bool)
+    totals, places = np.zeros(len(requests)), np.full(len(requests), Standing.BELOW, np.int8)
     # One sequence may be cut into context and answer in several ways; a forest holds it once. Sequences that are too
     # long for shared prefixes (a window of attention is shorter) have a forest to themselves, and others still share.
     rounds: list[dict[tuple[int, ...], tuple[int, list[int]]]] = []
@@ -58,11 +60,11 @@ def answers(
         scorer.way(forest)
         report = progress and _part(progress, before / whole, len(taken) / whole)
         with change():
-            values, best = scorer.values(forest, report, greedy=True)
-        for row, (_, places) in zip(forest.where, taken.values(), strict=True):
-            totals[places], greedy[places] = values[row], best[row]
+            values, found = scorer.values(forest, report, standing=True)
+        for row, (_, asking) in zip(forest.where, taken.values(), strict=True):
+            totals[asking], places[asking] = values[row], found[row]
         before += len(taken)
-    return totals, greedy
+    return totals, places
 
 
 def _part(progress: Callable[[float], None], begin: float, share: float) -> Progress:

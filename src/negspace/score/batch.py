@@ -23,5 +23,5 @@ class Batch:
     """Positions of the values in the whole."""
     done: int
     """Tokens or windows in it, for progress."""
-    greedy: Callable[[torch.Tensor], np.ndarray] | None = None
-    """From the logits, bool [rows]: whether each token that counts is the one the model holds most probable."""
+    standing: Callable[[torch.Tensor], np.ndarray] | None = None
+    """From the logits, int8 [rows]: the `Standing` of the tokens that count, the worst of each row."""

@@ -16,9 +16,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from negspace.errors import TasksError
 from negspace.memory import fitted
 from negspace.score.answers import answers
+from negspace.score.logits import Standing
 from negspace.score.logprobs import LogProbs, Progress, Way
 from negspace.score.taskdefinitions import read_definition
 from negspace.score.taskfiles import read_rows
@@ -100,6 +103,7 @@ class Harness:
                     batch_size=fitted(batch or 1),
                 )
                 self.cut: set[tuple[str, str]] = set()
+                self.tied: set[tuple[str, str]] = set()
                 self.cache_hook = self  # nothing is cached; its call after each generated text counts
                 self._done = self._whole = 0
 
@@ -131,7 +135,7 @@ class Harness:
                 self.cut.update(texts for texts in pairs if texts is not None)
                 tokens = batch and batch * min(most, max(lengths, default=1))
                 scorer = LogProbs(model.module, batch_tokens=tokens, ways=ways)
-                totals, greedy = answers(
+                totals, places = answers(
                     scorer,
                     [(context, answer) for _, context, answer in requests],
                     most,
@@ -139,7 +143,10 @@ class Harness:
                     lambda share: self._tell(before + int(share * len(requests))),
                 )
                 self._tell(before + len(requests))
-                return list(zip(totals.tolist(), greedy.tolist(), strict=True))
+                tied = np.isin(places, (Standing.TIED, Standing.TIED_FIRST))
+                self.tied.update(texts for (texts, _, _), tie in zip(requests, tied, strict=True) if tie and texts)
+                # What the harness takes for greedy is what `argmax` gives; `judge` decides what a tie is worth.
+                return list(zip(totals.tolist(), (places >= Standing.TIED_FIRST).tolist(), strict=True))
 
         return Live()
 

@@ -1,18 +1,34 @@
-"""Logits of chosen positions only, and what is read from them: log-probabilities and first choices."""
+"""Logits of chosen positions only, and what is read from them: log-probabilities, and which token's is the largest."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import IntEnum
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+_COMPARED = 64
+"""Rows that are compared with their largest logit at once: each is copied."""
 _CHUNK = {True: 1 << 20, False: 1 << 28}
 """Bytes of float32 logits that are summed at once: on the CPU (True), elsewhere."""
+
+
+class Standing(IntEnum):
+    """The place of a token's logit among all logits of its row; of several tokens, that of the worst."""
+
+    BELOW = 0
+    """Another logit is larger."""
+    TIED = 1
+    """No other is larger, and some are equal, a token's with a lower id among them."""
+    TIED_FIRST = 2
+    """No other is larger, and some are equal, all of tokens with higher ids: it is the one that `argmax` gives."""
+    ABOVE = 3
+    """All others are smaller."""
 
 
 def log_probabilities(logits: torch.Tensor, rows: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -35,9 +51,17 @@ def fine(logits: torch.Tensor) -> torch.Tensor:
     return logits if logits.dtype == torch.float64 else logits.float()
 
 
-def first_choices(logits: torch.Tensor) -> torch.Tensor:
-    """The token of the largest logit in each row, int64 [rows] on the CPU; the first of several equal ones."""
-    return logits.argmax(dim=-1).cpu()
+def standings(logits: torch.Tensor, rows: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The `Standing` of logits[row][target] for each (row, target), int8, on the CPU; below, in a row with a NaN."""
+    rows, targets = rows.to(logits.device), targets.to(logits.device)
+    first = logits.argmax(dim=-1)[rows]
+    own = logits[rows, targets]
+    made = torch.full_like(rows, Standing.BELOW, dtype=torch.int8)
+    for some in torch.nonzero(own == logits[rows, first])[:, 0].split(_COMPARED):
+        alone = (logits[rows[some]] == own[some, None]).sum(dim=-1) == 1
+        tied = torch.where(first[some] == targets[some], Standing.TIED_FIRST, Standing.TIED)
+        made[some] = torch.where(alone, Standing.ABOVE, tied).to(torch.int8)
+    return made.cpu()
 
 
 def input_device(module: PreTrainedModel) -> torch.device:

@@ -23,7 +23,7 @@ from negspace.memory import fitted, is_out_of_memory
 from negspace.models.kernels import takes_masks, unmasked
 from negspace.models.lengths import attention_window, steady_length
 from negspace.score.batch import Batch
-from negspace.score.logits import first_choices, input_device, log_probabilities, only_rows
+from negspace.score.logits import Standing, input_device, log_probabilities, only_rows, standings
 from negspace.score.prefixes import Forest, build_forest, cut, lay_out
 
 Progress = Callable[[int, int, str], None]
@@ -121,23 +121,23 @@ class LogProbs:
         return self.scored(forest, self.values(forest, progress)[0])
 
     def values(
-        self, forest: Forest, progress: Progress | None = None, *, greedy: bool = False
+        self, forest: Forest, progress: Progress | None = None, *, standing: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the totals of a forest's rows, float64 [distinct], finite or not; and whether each is greedy.
+        """Return the totals of a forest's rows, float64 [distinct], finite or not; and their standings.
 
         Args:
             forest: the sequences.
             progress: called with (tokens done, tokens in all, "sequences").
-            greedy: find for each row whether every token that counts is the one that the model holds most probable,
-                bool [distinct]; otherwise all are False.
+            standing: find for each row the `Standing` of its tokens that count, the worst of them, int8 [distinct]:
+                above, if the model holds each of them more probable than any other. Otherwise all are below.
         """
         # Not inference mode, which some tensors of quantised weights do not know.
         with torch.no_grad():
             way, whole = self.way(forest), self.tokens(forest)
             batches = self._trees(forest) if way.method == "tree" else self._buckets(forest, way.to_end)
             report = progress and (lambda done: progress(min(done, whole), whole, "sequences"))
-            totals, best = self._run(forest, batches, greedy, report)
-            return self.finite(forest, totals, best if greedy else None), best
+            totals, places = self._run(forest, batches, standing, report)
+            return self.finite(forest, totals, places if standing else None), places
 
     def batches(self, forest: Forest) -> Iterator[Batch]:
         """The forward passes that a forest takes; each reads the totals of some of its rows, float64 [rows].
@@ -151,7 +151,7 @@ class LogProbs:
         """Tokens of all its batches, less those that packs of a tree repeat and those that predict nothing."""
         return forest.nodes if self.way(forest).method == "tree" else int((forest.lengths - 1).sum())
 
-    def finite(self, forest: Forest, totals: np.ndarray, greedy: np.ndarray | None = None) -> np.ndarray:
+    def finite(self, forest: Forest, totals: np.ndarray, places: np.ndarray | None = None) -> np.ndarray:
         """The totals of a forest's rows, those that are not finite scored again apart from each other.
 
         What is not finite in one sequence reaches all that share its pack: zero times NaN is NaN. To be called under
@@ -160,18 +160,18 @@ class LogProbs:
         Args:
             forest: the sequences.
             totals: float64 [distinct].
-            greedy: bool [distinct], found again for the same rows, in place.
+            places: standings, int8 [distinct], found again for the same rows, in place.
         """
         bad = np.flatnonzero(~np.isfinite(totals))
         if len(bad) == 0 or self.way(forest).method == "buckets":
             return totals
         alone = forest.some(bad)
         with torch.no_grad():
-            again, best = self._run(alone, self._buckets(alone, to_end=False), greedy is not None)
+            again, standing = self._run(alone, self._buckets(alone, to_end=False), places is not None)
         made = totals.copy()
         made[bad] = again[alone.where]
-        if greedy is not None:
-            greedy[bad] = best[alone.where]
+        if places is not None:
+            places[bad] = standing[alone.where]
         return made
 
     def scored(self, forest: Forest, totals: np.ndarray) -> Scored:
@@ -249,22 +249,23 @@ class LogProbs:
         self,
         forest: Forest,
         batches: Iterator[Batch],
-        greedy: bool = False,
+        standing: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Totals of the rows, and whether each is greedy (False where that is not asked for)."""
-        # A single token predicts nothing: its total stays 0, and no choice of it was another.
-        totals, best, done = np.zeros(len(forest.lengths)), np.full(len(forest.lengths), greedy), 0
+        """Totals of the rows, and their standings (below, where that is not asked for)."""
+        # A single token predicts nothing: its total stays 0, and nothing stood above it.
+        totals, done = np.zeros(len(forest.lengths)), 0
+        places = np.full(len(forest.lengths), Standing.ABOVE if standing else Standing.BELOW, np.int8)
         for batch in batches:
             logits = batch.forward()
             totals[batch.rows] = batch.read(logits)
-            if greedy and batch.greedy:
-                best[batch.rows] = batch.greedy(logits)
+            if standing and batch.standing:
+                places[batch.rows] = batch.standing(logits)
             del logits
             done += batch.done
             if progress:
                 progress(done)
-        return totals, best
+        return totals, places
 
     # -- the two ways to run the network --------------------------------------------------------------------------
 
@@ -296,13 +297,13 @@ class LogProbs:
             values[counts] = log_probabilities(logits, torch.arange(len(targets)), targets).double()
             return values.sum(1).numpy()
 
-        def greedy(logits: torch.Tensor) -> np.ndarray:
-            best = torch.ones(counts.shape, dtype=torch.bool)
-            best[counts] = first_choices(logits).eq(targets)
-            return best.all(1).numpy()
+        def standing(logits: torch.Tensor) -> np.ndarray:
+            places = torch.full(counts.shape, Standing.ABOVE, dtype=torch.int8)
+            places[counts] = standings(logits, torch.arange(len(targets)), targets)
+            return places.amin(1).numpy()
 
         lines = max(1, _FEW // run)
-        return Batch(forward, lambda: forward(lines), read, rows, ids[:, 1:].numel(), greedy)
+        return Batch(forward, lambda: forward(lines), read, rows, ids[:, 1:].numel(), standing)
 
     def _trees(self, forest: Forest) -> Iterator[Batch]:
         """Packs of shared prefixes, those of about one size side by side."""
@@ -336,12 +337,14 @@ class LogProbs:
             steps = np.append(values.double().numpy(), 0.0)[made.path]
             return np.add.accumulate(np.vstack([np.zeros(len(made.rows)), steps]), axis=0)[-1]
 
-        def greedy(logits: torch.Tensor) -> np.ndarray:
-            best = first_choices(logits)[made.source].eq(torch.from_numpy(made.target)).numpy()
-            return np.logical_and.reduce(np.append(best, True)[made.path], axis=0)
+        def standing(logits: torch.Tensor) -> np.ndarray:
+            places = standings(logits, torch.from_numpy(made.source), torch.from_numpy(made.target)).numpy()
+            # What lies before a row's start counts as nothing, and nothing stands above it.
+            steps = np.append(places, np.int8(Standing.ABOVE))[made.path]
+            return np.minimum.reduce(steps, axis=0, initial=np.int8(Standing.ABOVE))
 
         lines = max(1, _FEW // width)
-        return Batch(forward, lambda: forward(lines), read, made.rows, int(made.used.sum()), greedy)
+        return Batch(forward, lambda: forward(lines), read, made.rows, int(made.used.sum()), standing)
 
     def _logits(self, keep: torch.Tensor, **inputs: Any) -> torch.Tensor:
         """Logits [kept positions, vocabulary] of one forward pass, the output layer run at the kept positions only."""

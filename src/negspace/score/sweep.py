@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from negspace.errors import NonFiniteScore, ScoreError
+from negspace.memory import is_out_of_memory
 from negspace.models.resume import Layers
 from negspace.score.batch import Batch
 from negspace.score.logprobs import LogProbs, Progress, Way
@@ -170,9 +171,9 @@ class Sweep:
             resumed: torch.Tensor | Exception
             try:
                 _, resumed = next(passes)
-            except torch.OutOfMemoryError:
-                raise
             except _FAULTS as error:
+                if is_out_of_memory(error):
+                    raise  # no sign that the model cannot be resumed
                 resumed = error
             # Outside the `try`: a whole pass that fails is no matter of resuming.
             with condition.open():

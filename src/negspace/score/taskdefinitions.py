@@ -19,6 +19,9 @@ _DATA = ("dataset_path", "dataset_kwargs", "training_split", "validation_split",
 """Entries of a definition about its data, which are read from the file beside it instead."""
 _KEYS = ("task", "output_type", *_FIELDS, "target_delimiter", "metric_list", "metadata")
 _METRIC = {"metric", "aggregation", "higher_is_better"}
+_METRICS = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info")
+"""Metrics of the harness's own that are means over the items of multiple choice. A name that it does not know goes to
+`evaluate`, which fetches the file or the repository of that name and runs it."""
 
 
 @dataclass(frozen=True)
@@ -71,4 +74,8 @@ def read_definition(task: str, folder: str | os.PathLike[str]) -> Definition | N
         isinstance(metric, dict) and set(metric) <= _METRIC for metric in metrics
     ):
         raise TasksError(asked, f"metric_list: {metrics!r}", f"give each metric by {', '.join(sorted(_METRIC))}")
+    for metric in metrics:
+        if metric.get("metric") not in _METRICS or metric.get("aggregation", "mean") != "mean":
+            todo = f"name one of {', '.join(_METRICS)}, with the aggregation mean; any other would run as code"
+            raise TasksError(asked, f"metric_list: {metric!r}", todo)
     return Definition(config)

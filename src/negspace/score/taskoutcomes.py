@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,6 +18,8 @@ _LENGTH = {
     "acc_bytes": lambda choice: float(len(choice.encode("utf-8"))),
 }
 """Divisor of a choice's log-likelihood under each metric that picks the highest."""
+_GREEDY = {"loglikelihood": "acc", "multiple_choice": "exact_match"}
+"""Kind of task -> the metric under which an answer is right if each of its tokens is the model's first choice."""
 
 
 @dataclass(frozen=True)
@@ -35,17 +37,20 @@ class ItemOutcome:
     """Choices to pick from; 0 without."""
 
 
-def judge(task: Any, metric: str, sample: Mapping[str, Any]) -> ItemOutcome:
+def judge(task: Any, metric: str, sample: Mapping[str, Any], tied: Container[tuple[str, str]] = ()) -> ItemOutcome:
     """The outcome of an item under a metric.
 
     Where the metric picks the highest of several log-likelihoods, a right choice must beat every wrong one: one that
     scores the same is a tie, which is not right. (The harness takes the first of the highest, so that it may count a
-    tie as right, and of values that are not numbers always the first.) Other metrics are taken as the harness gives
-    them.
+    tie as right, and of values that are not numbers always the first.) Where the answer must be the model's first
+    choice, each of its tokens must be more probable than every other; one that is as probable makes a tie, too. Other
+    metrics are taken as the harness gives them.
 
     Args:
         task: the harness's task object.
+        metric: name of the metric.
         sample: what the harness logged for the item.
+        tied: contexts with their answers, some of whose tokens are as probable as others, and all others are less.
 
     Raises:
         ScoreError: a log-likelihood or a value that is not finite.
@@ -54,6 +59,9 @@ def judge(task: Any, metric: str, sample: Mapping[str, Any]) -> ItemOutcome:
     _check_finite(task, sample)
     if task.OUTPUT_TYPE == "multiple_choice" and metric in _LENGTH and not callable(task.config.process_results):
         return _pick(task, metric, sample)
+    greedy = _GREEDY.get(task.OUTPUT_TYPE) == metric and not callable(task.config.process_results)
+    if greedy and _is_tie(task, sample, tied):
+        return ItemOutcome(0.0, "tie", float("nan"), 0)
     value = float(sample[metric])
     if not np.isfinite(value):
         raise _not_finite(task, sample, value)
@@ -79,6 +87,18 @@ def _pick(task: Any, metric: str, sample: Mapping[str, Any]) -> ItemOutcome:
     margin = float(scores[right].max() - scores[~right].max())
     outcome: Outcome = "right" if margin > 0 else "wrong" if margin < 0 else "tie"
     return ItemOutcome(float(outcome == "right"), outcome, margin, len(choices))
+
+
+def _is_tie(task: Any, sample: Mapping[str, Any], tied: Container[tuple[str, str]]) -> bool:
+    """Return True if a right answer is tied for the first choice, and none is the first choice by itself."""
+    ties = [tuple(arguments[:2]) in tied for arguments in sample.get("arguments", ())]
+    if not any(ties):
+        return False
+    right = [0]
+    if task.OUTPUT_TYPE == "multiple_choice":
+        right = np.flatnonzero(_right(task, sample["doc"], task.doc_to_choice(sample["doc"]), sample)).tolist()
+    greedy = [sample["resps"][place][0][1] and not ties[place] for place in right]
+    return any(ties[place] for place in right) and not any(greedy)
 
 
 def _right(task: Any, doc: Any, choices: list[str], sample: Mapping[str, Any]) -> np.ndarray:

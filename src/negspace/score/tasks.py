@@ -2,9 +2,10 @@
 
 Prompts, choices, tokens and metrics are the harness's own. Three things are decided here instead: the log-likelihood of
 an answer comes from the kernel that scores minimal pairs (`answers`: the same value, a context run once for all of its
-answers); a choice counts as right only if it scores strictly higher than every wrong one (the harness takes the first
-of several equal ones, and of values that are not numbers); and nothing is cached, since the harness's response cache
-knows of requests but not of what has been done to the model.
+answers); a choice counts as right only if it scores strictly higher than every wrong one, and an answer as the model's
+first choice only if its tokens do (the harness takes the first of several equal ones, and of values that are not
+numbers); and nothing is cached, since the harness's response cache knows of requests but not of what has been done to
+the model.
 """
 
 from __future__ import annotations
@@ -138,7 +139,8 @@ class TaskScores:
 
     @property
     def ties(self) -> int:
-        """Items whose right answer scores exactly as high as a wrong one."""
+        """Items whose right answer scores exactly as high as a wrong one; or whose answer, which must be the model's
+        first choice, has a token that is exactly as probable as another."""
         return int((self.items["outcome"] == "tie").sum())
 
 
@@ -214,7 +216,7 @@ def score_tasks(
             bootstrap_iters=0,
             log_samples=True,
         )
-    items = _items(chosen, result["samples"], lm.cut)
+    items = _items(chosen, result["samples"], lm.cut, lm.tied)
     return TaskScores(
         chosen.hash, chosen.source, chosen.fewshot, chosen.harness, items, tuple(_notes(items, model.context))
     )
@@ -311,7 +313,10 @@ def _spread(count: int, limit: int | None) -> tuple[int, ...]:
 
 
 def _items(
-    chosen: TaskSet, samples: Mapping[str, Sequence[Mapping[str, Any]]], cut: set[tuple[str, str]]
+    chosen: TaskSet,
+    samples: Mapping[str, Sequence[Mapping[str, Any]]],
+    cut: set[tuple[str, str]],
+    tied: set[tuple[str, str]],
 ) -> pd.DataFrame:
     rows = []
     for name, task in chosen.loaded.items():
@@ -320,7 +325,7 @@ def _items(
         first = samples[name][0]["filter"]
         own = sorted((s for s in samples[name] if s["filter"] == first), key=lambda sample: sample["doc_id"])
         for sample in own:
-            verdict = judge(task, metric, sample)
+            verdict = judge(task, metric, sample, tied)
             rows.append(
                 {
                     "task": name,

@@ -36,7 +36,7 @@ from negspace.significance.additivity import Additivity, additivity
 from negspace.significance.contrast import Contrast, Finding, Margin, Scale, Sets, compare, plain_sd
 from negspace.significance.correction import Corrected, correct
 from negspace.significance.curves import Band, Curve, CurveContrast, band, compare_curves
-from negspace.significance.dissociation import Dissociation, Doses, OnScales, Suite, Verdict, Without, dissociate
+from negspace.significance.dissociation import Dissociation, Doses, Verdict, Without, dissociate
 from negspace.significance.estimate import describe
 from negspace.significance.family import judge_together
 from negspace.significance.floor import AboveChance, Floor, Floors, above, above_chance, floors
@@ -47,6 +47,7 @@ from negspace.significance.pooling import ModelEffect, Pooled, pool
 from negspace.significance.power import Components, Sizes, components, detectable, planned, planned_with_sets, power_of
 from negspace.significance.reliability import Reliability, reliability
 from negspace.significance.sets import compare_sets, compare_with_sets, fewest_sets
+from negspace.significance.sides import OnScales, Suite
 
 __all__ = [
     "ENOUGH",

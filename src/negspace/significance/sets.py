@@ -3,7 +3,8 @@
 The sets are a sample. Under no effect the set in question is one more of them, so that its distance from their mean has
 variance s^2 (1 + 1/R), s^2 the variance among the means of R sets, and is judged by t with R - 1 degrees of freedom: a
 prediction interval, not one for the sets' mean. s^2 holds what the sets truly differ by and the noise that each set has
-over the items. Where the set in question is noisier over the items than random sets are, the excess is added.
+over the items. Where the set in question is noisier over the items than random sets are, the excess is added; and the
+variance is never taken to be less than that over the items.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from negspace.significance.contrast import Contrast, Margin, Scale, Sets, conclude, equivalence, subtract
 from negspace.significance.estimate import Estimate, grouped, mean
@@ -178,13 +180,25 @@ def set_means(sets: NDArray[np.float64], nesting: Nesting, within: bool = False)
 
 
 def _join(found: Estimate, values: NDArray[np.float64], noise: float, factor: float) -> tuple[Estimate, float]:
-    """The estimate with the sets' error joined, and the part of its variance that is the sets' true differing."""
-    s2, degrees = float(values.var(ddof=1)), len(values) - 1
+    """The estimate with the sets' error joined, and the part of its variance that is the sets' true differing.
+
+    Sets that happen to agree do not make the error less than what the items give: outcomes are few, and five sets can
+    have one mean by chance. Of the two errors, sets and items or items alone, the one with the wider interval stands.
+    Each test keeps its level where its error is the true one, and so does one that asks for both.
+    """
+    s2, degrees = float(values.var(ddof=1)), float(len(values) - 1)
     among, excess = s2 * factor, max(0.0, found.variance - noise * factor)
     variance = among + excess
     lost = among**2 / degrees + excess**2 / found.degrees
-    joined = replace(found, variance=variance, degrees=variance**2 / lost if lost > 0 else float(degrees))
-    return joined, max(0.0, s2 - noise) * factor
+    both = (variance, variance**2 / lost if lost > 0 else degrees)
+    variance, degrees = max(both, (found.variance, found.degrees), key=_half_width)
+    return replace(found, variance=variance, degrees=degrees), max(0.0, s2 - noise) * factor
+
+
+def _half_width(error: tuple[float, float]) -> float:
+    """Half the width of a 95% interval, from a variance and its degrees of freedom."""
+    variance, degrees = error
+    return math.sqrt(variance) * float(stats.t.ppf(0.975, degrees))
 
 
 def _drawn(sets: ArrayLike) -> NDArray[np.float64]:

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from negspace.significance.dissociation import Doses, Suite
+from negspace.significance.dissociation import Doses
 from negspace.significance.nesting import Nesting
+from negspace.significance.sides import Suite
 
 BLIMP = (9, 8, 8, 7, 7, 7, 6, 5, 4, 2, 2, 2)
 """Paradigms in each of BLiMP's phenomena."""

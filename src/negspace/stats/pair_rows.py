@@ -103,18 +103,19 @@ def join_rows(parts: Sequence[PairRows]) -> PairRows:
     first, second = order[twins], order[twins + 1]
     pairs = np.concatenate([*(part.pairs for part in parts), slots[first] // 2])
     passes = {path: times for part in parts for path, times in part.passes.items()}
-    distances, differences = {}, {}
-    for what, path in values:
-        rows = values[what, path]
+    # A part may hold closed pairs alone, or open ones.
+    distances = {path: [part.distances[path] for part in parts if path in part.distances] for path in passes}
+    differences = {path: [part.differences[path] for part in parts if path in part.differences] for path in passes}
+    for (what, path), rows in values.items():
         if what == "activation":
-            made = [part.differences[path] for part in parts if path in part.differences]
-            differences[path] = np.concatenate([*made, difference(rows[first], rows[second])])
+            differences[path].append(difference(rows[first], rows[second]))
         else:
-            made = [part.distances[path] for part in parts if path in part.distances]
-            distances[path] = np.concatenate([*made, distance(rows[first], rows[second], passes[path])])
+            distances[path].append(distance(rows[first], rows[second], passes[path]))
     left = np.setdiff1d(np.arange(len(slots)), np.concatenate([first, second]))
     still = {key: rows[left] for key, rows in values.items()}
-    return PairRows(pairs, distances, differences, slots[left], still, passes)
+    closed = {path: np.concatenate(made) for path, made in distances.items() if made}
+    apart = {path: np.concatenate(made) for path, made in differences.items() if made}
+    return PairRows(pairs, closed, apart, slots[left], still, passes)
 
 
 @dataclass(frozen=True)

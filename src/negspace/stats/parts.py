@@ -130,7 +130,11 @@ def gather_part(
         progress=progress,
     )
     made = {site.path: one for site, one in zip(found.sites, found.sketches, strict=True) if one is not None}
-    first = {site.path: take() for site, take in zip(found.sites, found.halves, strict=True) if take is not None}
+    first: Mapping[str, Sketch] = {}
+    if found.middle is not None and part[1] <= found.middle:
+        first = made
+    elif found.middle is not None and part[0] < found.middle:
+        first = {site.path: take() for site, take in zip(found.sites, found.halves, strict=True) if take is not None}
     return Part(made, first, found.rows, (part,), found.middle)
 
 

@@ -144,7 +144,8 @@ class Sketch:
         """Put a copy on a shelf; what gives it back."""
         for part in _ARRAYS:
             shelf[f"{name} {part}"] = getattr(self, part)
-        return lambda: Sketch(self.grid, *(shelf[f"{name} {part}"] for part in _ARRAYS))
+        grid = self.grid  # not this sketch, which is to be forgotten
+        return lambda: Sketch(grid, *(shelf[f"{name} {part}"] for part in _ARRAYS))
 
     def merge(self, other: Sketch) -> Sketch:
         """Sketch of both samples together; associative and commutative to the bit.

@@ -60,9 +60,11 @@ class Tables(Mapping[str, pd.DataFrame]):
         return analysis(name).sentences(self.books[name], self.by_analysis[name])
 
     def claims_of(self, name: str) -> list[Claim]:
-        """The answers of an analysis to the paper's claims; of another intervention than the paper's under its name."""
-        made = analysis(name).claims(self.books[name], self.by_analysis[name])
-        return [under(claim, self.books[name].intervention) for claim in made]
+        """The answers of an analysis to the paper's claims; of another intervention or ranking under its name."""
+        book = self.books[name]
+        by = book.part.get("by", book.study["by"])  # an analysis may rank by a statistic of its own
+        made = analysis(name).claims(book, self.by_analysis[name])
+        return [under(claim, book.intervention, by) for claim in made]
 
     def claims(self) -> list[Claim]:
         """The answers of all analyses to the paper's claims, in order."""

@@ -29,6 +29,7 @@ from negspace.experiment.passages import (
 )
 from negspace.experiment.plan import PLAIN
 from negspace.experiment.run import Run
+from negspace.experiment.tagging import lacks_tagger
 from negspace.figures.figure import Figure
 from negspace.neurons.neuronset import NeuronSet
 from negspace.runs.cell import Cell
@@ -234,6 +235,10 @@ class AtlasAnalysis(Analysis[AtlasSettings]):
         "critical": compute_critical,
         "drivers": compute_drivers,
     }
+
+    @classmethod
+    def lacks(cls, settings: AtlasSettings, study: Any) -> str | None:
+        return lacks_tagger(settings.text, study)
 
     @classmethod
     def read(cls, settings: AtlasSettings, bench: Workbench) -> Mapping[str, Any]:

@@ -59,7 +59,8 @@ TABLES = schema(
                 "hurts",
                 str,
                 "phenomenon or construction with the lowest change of the margin when only this neuron is ablated: "
-                "of those with harm, else of those judged, else of all",
+                "of those with harm, else of those judged, else of all; in the study's first suite (blimp, tse, "
+                "pairs), since each has margins in units of its own",
             ),
             Column("hurts_margin", float, "change of the margin there; see atlas_alone"),
             Column("hurts_p_holm", float, "its p-value; see atlas_alone"),

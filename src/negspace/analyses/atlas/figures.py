@@ -1,13 +1,15 @@
-"""Figures of the atlas: the distributions of the neurons furthest from Gaussian, and what ablating one alone does."""
+"""Figures of the atlas: the distributions of the leading neurons, and what ablating one alone does."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
+from negspace.experiment.claim import RANKING
 from negspace.experiment.run import Run
 from negspace.figures.figure import Axis, Figure, Panel, Reference, Series, numbers
 from negspace.figures.forest import Dots, forest
+from negspace.text.suites import TITLES
 
 _MOST, _MOST_ROWS = 9, 24
 
@@ -17,7 +19,7 @@ def figures(run: Run) -> list[Figure]:
     made = []
     histograms, atlas = run.table("atlas_histograms"), run.table("atlas")
     if histograms is not None and atlas is not None:
-        made.append(_distributions(histograms, atlas))
+        made.append(_distributions(run, histograms, atlas))
     alone = run.table("atlas_alone")
     if alone is not None and alone["margin"].notna().any():
         made.append(_alone(run, alone))
@@ -32,7 +34,7 @@ def densities(rows: pd.DataFrame) -> dict[str, np.ndarray]:
     return {"edges": edges, **{name: numbers(rows[name]) / area for name in ("count", "gaussian", "mixture")}}
 
 
-def _distributions(histograms: pd.DataFrame, atlas: pd.DataFrame) -> Figure:
+def _distributions(run: Run, histograms: pd.DataFrame, atlas: pd.DataFrame) -> Figure:
     panels = []
     for _, about in atlas.sort_values("rank").head(_MOST).iterrows():
         rows = histograms[histograms["name"] == about["name"]]
@@ -52,8 +54,10 @@ def _distributions(histograms: pd.DataFrame, atlas: pd.DataFrame) -> Figure:
         title = f"{about['name']}: WD {about['wd']:.3f}, {int(about['modes'])} modes"
         zero = (Reference(0.0, "x"),)
         panels.append(Panel(Axis("pre-activation"), Axis("density"), series, title, zero))
+    by = run.study["by"]
+    which = "neurons furthest from Gaussian" if by == RANKING else f"top neurons by {by}"
     caption = (
-        "Pre-activations of the neurons furthest from Gaussian, on the passages of the atlas, and the mixture of "
+        f"Pre-activations of the {which}, on the passages of the atlas, and the mixture of "
         "Gaussians fitted to them. The vertical line is zero, left of which the intervention acts."
     )
     columns = min(3, len(panels))
@@ -62,14 +66,22 @@ def _distributions(histograms: pd.DataFrame, atlas: pd.DataFrame) -> Figure:
 
 
 def _alone(run: Run, table: pd.DataFrame) -> Figure:
-    """The changes that are furthest from none, beside their names."""
+    """The changes that are furthest from none, beside their names: a panel per suite, whose margins have a unit of
+    their own."""
     ordered = table.assign(row=table["name"] + ": " + table["group"], size=table["margin"].abs())
-    shown = ordered.sort_values("size", ascending=False).head(_MOST_ROWS).sort_values("margin")
-    values = {r["row"]: (r["margin"], r["margin_low"], r["margin_high"]) for _, r in shown.iterrows()}
-    labels = {r["row"]: f"Holm-corrected p = {r['margin_p_holm']:.2g}" for _, r in shown.iterrows()}
-    panel = forest(list(values), [Dots("margin", "top", values, labels)], "change of the margin (nats)")
+    suites = [suite for suite, own in table.groupby("suite", sort=False) if own["margin"].notna().any()]
+    panels, counts = [], []
+    for suite in suites:
+        own = ordered[ordered["suite"] == suite]
+        shown = own.sort_values("size", ascending=False).head(_MOST_ROWS).sort_values("margin")
+        values = {r["row"]: (r["margin"], r["margin_low"], r["margin_high"]) for _, r in shown.iterrows()}
+        labels = {r["row"]: f"Holm-corrected p = {r['margin_p_holm']:.2g}" for _, r in shown.iterrows()}
+        title = TITLES[str(suite)] if len(suites) > 1 else ""
+        dots = [Dots("margin", "top", values, labels)]
+        panels.append(forest(list(values), dots, "change of the margin (nats)", title=title))
+        counts.append(f"{len(values)} largest of {len(own):,} changes{f' on {title}' if title else ''}")
     caption = (
-        f"The {len(values)} largest of {len(table):,} changes of good minus bad sentence when one neuron alone is "
+        f"The {' and the '.join(counts)} of good minus bad sentence when one neuron alone is "
         f"ablated, with {run.level} intervals. They are the largest of many: look at the corrected p-values."
     )
-    return Figure("atlas_alone", "What the ablation of single neurons does", caption, (panel,))
+    return Figure("atlas_alone", "What the ablation of single neurons does", caption, tuple(panels))

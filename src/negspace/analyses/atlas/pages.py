@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from negspace.experiment.analysis import Book
+from negspace.experiment.words import unjudgeable
 
 SHOWN = 8
 """Drivers of one kind that a page shows for a mode."""
@@ -126,10 +127,20 @@ def _modes(mine: Mapping[str, pd.DataFrame], alpha: float) -> list[str]:
                     listed = [_driver(row) for _, row in part.head(SHOWN).iterrows()]
                     lines += [f"{title}, {words} than elsewhere: {', '.join(listed)}.", ""]
         if len(drivers) and sure.empty:
-            lines += ["Nothing falls in it more or less often than chance allows.", ""]
+            lines += [_nothing(drivers), ""]
         examples = mine["atlas_examples"][mine["atlas_examples"]["mode"] == mode["mode"]]
         lines += [_example(row) for _, row in examples.iterrows()] + [""]
     return lines
+
+
+def _nothing(drivers: pd.DataFrame) -> str:
+    """Return the sentence for a mode in which nothing is significantly more or less frequent."""
+    if drivers["p"].notna().any():
+        return "Nothing is shown to fall in it more or less often than by chance."
+    why = "there are too few passages or phenomena to permute; read more tokens, or pairs of more phenomena"
+    if (drivers["base"] == 0).all() or (drivers["base"] == 1).all():
+        why = "no token falls in it" if drivers["base"].iloc[0] == 0 else "every token falls in it"
+    return f"Whether anything falls in it more or less often than by chance {unjudgeable(why)}."
 
 
 def _driver(row: pd.Series) -> str:
@@ -176,13 +187,13 @@ def _alone(mine: Mapping[str, pd.DataFrame], book: Book, alpha: float) -> list[s
     lines = [
         f"## Ablated alone ({book.part['alone']['intervention']})",
         "",
-        "Change of the margin of good over bad sentences, in nats, and of accuracy; the worst first. \\*: p below the "
-        "level, and the interval off zero.",
+        "Change of the margin of good over bad sentences, in nats, and of accuracy; each suite's worst first. \\*: p "
+        "below the level, and the interval off zero.",
         "",
         "| suite | group | pairs | margin | interval | p (Holm) | accuracy, points | p (Holm) |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for _, row in table.head(SHOWN).iterrows():
+    for _, row in table.groupby("suite", sort=False).head(SHOWN).iterrows():
         sure = row["margin_p_holm"] < alpha and not row["margin_low"] <= 0 <= row["margin_high"]
         star = " \\*" if sure else ""
         lines.append(

@@ -140,7 +140,8 @@ def _neurons(
             }
         hurt = alone[alone["name"] == name] if len(alone) else alone
         if len(hurt):
-            worst = worst_of(hurt)
+            # Margins of different suites are in different units: they are not ranked together.
+            worst = worst_of(hurt[hurt["suite"] == hurt["suite"].iloc[0]])
             row |= {"hurts": worst["group"], "hurts_margin": worst["margin"]}
             row |= {f"hurts_{what}": worst[f"margin_{what}"] for what in ("p_holm", "finding")}
         rows.append(row)
@@ -245,7 +246,7 @@ def _contrasts(book: Book, mixtures: Mapping[str, Mixture], activations: pd.Data
 
 
 def _alone(book: Book) -> pd.DataFrame:
-    """Return the effect of ablating each neuron alone, by phenomenon and construction; worst first per neuron."""
+    """Return the effect of ablating each neuron alone, by phenomenon and construction; worst first in each suite."""
     given = book.part["alone"]
     rows = []
     for name, keys in given["neurons"].items():
@@ -283,9 +284,10 @@ def _alone(book: Book) -> pd.DataFrame:
             rows += found.values()
     table = pd.DataFrame(rows, columns=[name for name in TABLES["atlas_alone"].names if name not in KEYS])
     order = {name: at for at, name in enumerate(given["neurons"])}
-    table["_order"] = table["name"].map(order)
-    table = table.sort_values(["_order", "margin", "change", "group"], kind="stable")
-    return table.drop(columns="_order").reset_index(drop=True)
+    suites = {name: at for at, name in enumerate(SUITES)}
+    table["_order"], table["_suite"] = table["name"].map(order), table["suite"].map(suites)
+    table = table.sort_values(["_order", "_suite", "margin", "change", "group"], kind="stable")
+    return table.drop(columns=["_order", "_suite"]).reset_index(drop=True)
 
 
 def _histograms(mixtures: Mapping[str, Mixture], activations: pd.DataFrame) -> pd.DataFrame:
@@ -328,7 +330,8 @@ def worst_of(rows: pd.DataFrame) -> pd.Series:
     """The first of a neuron's rows with harm; without any, the first that is judged, or else the first.
 
     Args:
-        rows: of atlas_alone, the lowest change of the margin first.
+        rows: of atlas_alone, of one suite, the lowest change of the margin first. Suites have margins in units of their
+            own (BLiMP's are sums over tokens, TSE's means) and are corrected each by itself.
     """
     told = rows["margin_finding"].astype("str").fillna(rows["finding"])
     for wanted in (told == "harm", told != "cannot be judged"):

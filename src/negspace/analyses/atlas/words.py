@@ -11,6 +11,7 @@ from negspace.analyses.atlas.tables import said, worst_of
 from negspace.experiment.analysis import Book
 from negspace.experiment.words import amount, between, nats, not_judged, unjudgeable
 from negspace.significance import correct
+from negspace.text.suites import TITLES
 
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -55,10 +56,22 @@ def _driven(tested: pd.DataFrame, alpha: float) -> list[str]:
 
 
 def alone_in_words(rows: pd.DataFrame) -> str:
-    """Return the finding on a neuron ablated alone in the group that it is about (`worst_of`), with its numbers.
+    """Return the findings on a neuron ablated alone, of each suite by itself, with its name where there are several.
 
     Args:
         rows: the neuron's rows of atlas_alone.
+    """
+    suites = list(rows.groupby("suite", sort=False))
+    if len(suites) == 1:
+        return _of_suite(rows)
+    return ". ".join(f"{TITLES[str(suite)]}: {_of_suite(own)}" for suite, own in suites)
+
+
+def _of_suite(rows: pd.DataFrame) -> str:
+    """Return the finding in the group that it is about (`worst_of`), with its numbers.
+
+    Args:
+        rows: the neuron's rows of one suite.
     """
     worst, margin = worst_of(rows), "the margin of good over bad sentences"
     if pd.isna(worst["margin_finding"]):

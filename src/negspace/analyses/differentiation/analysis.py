@@ -30,6 +30,7 @@ from negspace.experiment.passages import (
     read_facts,
 )
 from negspace.experiment.run import Run
+from negspace.experiment.tagging import lacks_tagger
 from negspace.figures.figure import Figure
 from negspace.models.model import Model
 from negspace.neurons.neuronset import NeuronSet
@@ -263,6 +264,10 @@ class DifferentiationAnalysis(Analysis[DifferentiationSettings]):
     section = DifferentiationSettings
     schema = differentiation_columns.TABLES
     handlers = {PASSAGES: compute_passages, KIND: compute}  # noqa: RUF012
+
+    @classmethod
+    def lacks(cls, settings: DifferentiationSettings, study: Any) -> str | None:
+        return lacks_tagger(settings.text, study)
 
     @classmethod
     def read(cls, settings: DifferentiationSettings, bench: Workbench) -> Mapping[str, Any]:

@@ -135,7 +135,8 @@ def _against_matched(
     members: pd.DataFrame, both: pd.DataFrame, measure: str, options: Mapping[str, Any]
 ) -> dict[str, Any] | None:
     """Selected pairs against their own controls."""
-    part = members.merge(both, on="name").dropna(subset=[measure, f"{measure}_control"])
+    # A neuron that several random sets hold has its pairs once, not once for each set.
+    part = members.drop_duplicates("name").merge(both, on="name").dropna(subset=[measure, f"{measure}_control"])
     if part.empty:
         return None
     value, reference = (part[column].to_numpy(np.float64) for column in (measure, f"{measure}_control"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from negspace.experiment.changes import CHANGE, DIFFERENCE, GROUP, SCORE, value
 from negspace.experiment.schema import Column, Table, schema
+from negspace.significance.sets import FEWEST
 
 PLAIN = "plain model"
 ANSWERS = (
@@ -120,7 +121,12 @@ TABLES = schema(
                 "share at which perplexity doubles, by linear interpolation of log perplexity between the shares on a "
                 "log scale (below the first share, from no change at p = 0); inf: not reached",
             ),
-            Column("doubling_low", float, "lower end of its interval (bootstrap over windows)"),
+            Column(
+                "doubling_low",
+                float,
+                "lower end of its interval (bootstrap over windows; of the random mean, which stands for sets that "
+                f"were not drawn, over sets and windows: missing with fewer than {FEWEST} sets)",
+            ),
             Column("doubling_high", float, "upper end of its interval; inf: not reached"),
         ),
     ),

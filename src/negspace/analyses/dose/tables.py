@@ -16,6 +16,7 @@ from negspace.experiment.analysis import Book
 from negspace.experiment.changes import DIFFERENCE, GROUP
 from negspace.experiment.condition import LEFT_OUT, RANDOM, Condition
 from negspace.experiment.effects import MEAN, Effects, Entry
+from negspace.significance.sets import FEWEST
 
 DOUBLE = 2.0
 
@@ -146,7 +147,7 @@ def _thresholds(book: Book, plain: Entry, entries: Sequence[Entry], dose: pd.Dat
             if len(harmed):
                 row |= {"first_harm": harmed["share"].iloc[0], "neurons": harmed["neurons"].iloc[0]}
             if score == "perplexity":
-                differences = np.stack([point.scores[score].values - plain.scores[score].values for point in points])
+                differences = np.stack([_differences(plain, point, score) for point in points])
                 shares = np.array([_share(point) for point in points])
                 estimate, low, high = doubling(shares, differences, **book.bootstrap)
                 row |= {"doubling": estimate, "doubling_low": low, "doubling_high": high}
@@ -159,6 +160,14 @@ def _share(entry: Entry) -> float:
     return entry.about.share
 
 
+def _differences(plain: Entry, entry: Entry, score: str) -> NDArray[np.float64]:
+    """[windows] change from the plain model; of a mean over random sets [sets, windows], in order of their seeds."""
+    before = plain.scores[score].values
+    if not entry.members:
+        return entry.scores[score].values - before
+    return np.stack([member.scores[score].values - before for member in entry.sets(score)])
+
+
 def doubling(
     shares: NDArray[np.float64], differences: NDArray[np.float64], *, level: float, draws: int, seed: int
 ) -> tuple[float, float, float]:
@@ -166,21 +175,36 @@ def doubling(
 
     Windows are resampled, all shares together, and the crossing is read off each resampled curve; ends by the expanded
     percentile method (see `mean_interval`). inf where the curve stays below; a single window allows no interval (NaN).
+    Random sets are a sample as windows are: sets, each with all of its shares, are resampled independently of the
+    windows, and the ends expanded for the fewer of the two. Fewer than `FEWEST` sets allow no interval.
 
     Args:
         shares: [shares] upwards, above 0.
-        differences: [shares, windows] mean negative log-likelihood minus the plain model's, in nats.
+        differences: [shares, windows] mean negative log-likelihood minus the plain model's, in nats; or
+            [shares, sets, windows] of random sets, for the doubling of their mean.
     """
-    estimate = float(_crossing(shares, differences.mean(axis=1)[:, None])[0])
-    n = differences.shape[1]
-    if n == 1:
+    over_sets = differences.ndim == 3
+    mean = differences.mean(axis=1) if over_sets else differences
+    estimate = float(_crossing(shares, mean.mean(axis=1)[:, None])[0])
+    windows = differences.shape[-1]
+    if windows == 1 or (over_sets and differences.shape[1] < FEWEST):
         return estimate, float("nan"), float("nan")
     rng = np.random.default_rng(seed)
-    weights = rng.multinomial(n, np.full(n, 1 / n), size=draws).T / n
-    found = _crossing(shares, differences @ weights)
+    curves = differences @ _resampled(windows, draws, rng)
+    n = windows
+    if over_sets:
+        sets = differences.shape[1]
+        curves = (curves * _resampled(sets, draws, rng)).sum(axis=1)
+        n = min(windows, sets)
+    found = _crossing(shares, curves)
     tail = float(stats.norm.cdf(-np.sqrt(n / (n - 1)) * stats.t.ppf(0.5 + level / 2, n - 1)))
     low, high = np.quantile(found, [tail, 1 - tail], method="inverted_cdf")  # no interpolation towards infinity
     return estimate, float(low), float(high)
+
+
+def _resampled(units: int, draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """[units, draws] weights of units that are drawn with replacement."""
+    return rng.multinomial(units, np.full(units, 1 / units), size=draws).T / units
 
 
 def _crossing(shares: NDArray[np.float64], curves: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,31 +9,37 @@ import pandas as pd
 from negspace.analyses.layers.tables import BEFORE, FIRST, RANDOM_SETS
 from negspace.experiment.analysis import Book
 from negspace.experiment.changes import CHANGE, DIFFERENCE, GROUP, Changes
-from negspace.experiment.claim import Answer, Claim, Scale
-from negspace.experiment.words import amount, between, nats, not_judged, title, unjudgeable, unjudged
+from negspace.experiment.claim import RANKING, Answer, Claim, Scale
+from negspace.experiment.words import amount, between, nats, not_judged, percent, title, unjudgeable, unjudged
 from negspace.text.suites import SUITES
 
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     """Return sentences per score, of pairs on accuracy and on margins: harmful groups, the first against the others,
     accumulation, comparison with random sets; then the hardest hit phenomenon and construction."""
-    top = tables["layers"][tables["layers"]["set"] == "top"]
+    top, sets = tables["layers"][tables["layers"]["set"] == "top"], _sets(book)
     contrasts, parts = tables["layers_contrasts"], tables["layers_by_group"]
     said = []
     for score in book.part["scores"]:
-        name = title(score)[0].upper() + title(score)[1:]
+        name = title(score)[0].upper() + title(score)[1:] + sets
         here, against = top[top["score"] == score], contrasts[contrasts["score"] == score]
         said += _said(name, here, against)
         said += _said(f"{name}, margins", _margins(here, CHANGE), _margins(against, DIFFERENCE))
     for _, row in tables["layers_additivity"].iterrows():
-        said.append(_added(row))
+        said.append(_added(row, sets))
     for score, suite in SUITES.items():
         part = suite.group
         rows = parts[(parts["score"] == score) & (parts["set"] == "top") & (parts["family"] == "alone")]
         for name, own in ((title(score), rows), (f"{title(score)}, margins", _margins(rows, GROUP))):
             if len(own):
-                said.append(f"{name} by {part}, each group of layers alone: {_hardest(own, part)}.")
+                said.append(f"{name} by {part}{sets}, each group of layers alone: {_hardest(own, part)}.")
     return said
+
+
+def _sets(book: Book) -> str:
+    """Return ", top 5% by md": the top sets in words, where another statistic than the paper's ranks them; else ""."""
+    by = book.part["by"]
+    return "" if by == RANKING else f", top {percent(book.part['share'])} by {by}"
 
 
 def _said(name: str, here: pd.DataFrame, against: pd.DataFrame) -> list[str]:
@@ -69,12 +75,12 @@ def _margins(rows: pd.DataFrame, columns: Changes) -> pd.DataFrame:
     return here.assign(on_margins=True, **{name: here[source] for name, source in names.items()})
 
 
-def _added(row: pd.Series) -> str:
-    """Return the sentence on additivity over groups of layers, on one scale."""
+def _added(row: pd.Series, sets: str) -> str:
+    """Return the sentence on additivity over groups of layers, on one scale; `sets` as of `_sets`."""
     name = (
         f"{title(row['score']).capitalize() if row['score'] == 'perplexity' else title(row['score'])} ({row['scale']})"
     )
-    head = f"{name}, all {row['groups']} groups together against the sum of each alone"
+    head = f"{name}{sets}, all {row['groups']} groups together against the sum of each alone"
     if row["finding"] == "cannot be judged":
         return f"{head}: {unjudgeable(row['reason'])}."
     factor, form = (100, "+.1f") if row["scale"] == "points" else (1, "+.4f")
@@ -92,7 +98,9 @@ def _alone(rows: pd.DataFrame) -> str:
     # More perplexity is harm, more accuracy is not.
     order = harmed.sort_values("change", ascending=harmed["score"].iloc[0] != "perplexity", kind="stable")
     worst = order.iloc[0]
-    return f"harm in {len(harmed)} of {len(rows)}, most in {_layers(worst)} ({_amount(worst)})" + _gains(rows)
+    # No test compares these groups with one another: the largest estimate is no more than that.
+    largest = f"largest estimate in {_layers(worst)} ({_amount(worst)})"
+    return f"harm in {len(harmed)} of {len(rows)}, {largest}{_gains(rows)}"
 
 
 def _cumulative(rows: pd.DataFrame, steps: pd.DataFrame) -> str:
@@ -118,8 +126,8 @@ def _hardest(rows: pd.DataFrame, part: str) -> str:
     worst = harmed.sort_values("change", kind="stable").iloc[0]
     several = "phenomena" if part == "phenomenon" else f"{part}s"
     return (
-        f"harm for {harmed['group'].nunique()} of {rows['group'].nunique()} {several}{not_judged(each)}, most for "
-        f"{worst['group']} in {_layers(worst)} ({_amount(worst, GROUP)})"
+        f"harm for {harmed['group'].nunique()} of {rows['group'].nunique()} {several}{not_judged(each)}, "
+        f"largest estimate for {worst['group']} in {_layers(worst)} ({_amount(worst, GROUP)})"
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -20,13 +19,13 @@ from negspace.experiment.condition import NEAREST, Condition, written
 from negspace.experiment.matching import matched_set
 from negspace.experiment.plan import PLAIN
 from negspace.experiment.run import Run
+from negspace.experiment.tagging import lacks_tagger
 from negspace.experiment.words import percent
 from negspace.experiment.workbench import Handler, Workbench
 from negspace.figures.figure import Figure
 from negspace.runs.cell import Cell
 from negspace.runs.engine import Step
 from negspace.text.alignment import Aligned, align, reach
-from negspace.text.content import is_conllu
 from negspace.text.source import Text
 from negspace.text.windows import Windows, make_windows
 
@@ -61,10 +60,7 @@ class PartsOfSpeechAnalysis(Analysis[PartsOfSpeechSettings]):
 
     @classmethod
     def lacks(cls, settings: PartsOfSpeechSettings, study: Any) -> str | None:
-        text = settings.text or study.perplexity_text or study.text
-        if is_conllu(text) or find_spec("spacy") is not None:
-            return None
-        return "spaCy to tag the text (pip install 'negspace[pos]', or give a .conllu file with gold tags)"
+        return lacks_tagger(settings.text, study)
 
     @classmethod
     def read(cls, settings: PartsOfSpeechSettings, bench: Workbench) -> Mapping[str, Any]:

@@ -275,14 +275,32 @@ def _on_scaffold(row: Mapping[str, Any] | pd.Series, alpha: float) -> str:
 
 
 def _tags(rows: pd.DataFrame, column: str, alpha: float) -> str:
-    """Return the tags that differ, the largest difference first."""
-    if "reason" in rows and (rows["reason"] != "").all():
+    """Return the tags that differ, the largest difference first; and how many cannot be judged."""
+    judged = rows[rows["reason"] == ""] if "reason" in rows else rows
+    if judged.empty:
         return unjudgeable(str(rows["reason"].iloc[0]))
-    sure = rows[(rows["p_holm"] <= alpha) & ((rows["low"] > 0) | (rows["high"] < 0))]
+    if (rows["role"] != "random").all() and (few := _too_few(judged, alpha)):
+        return unjudgeable(few)
+    left = len(rows) - len(judged)
+    more = f"; {left} of {len(rows)} cannot be judged" if left else ""
+    sure = judged[(judged["p_holm"] <= alpha) & ((judged["low"] > 0) | (judged["high"] < 0))]
     if sure.empty:
-        return f"undecided, no part of speech of {len(rows)} is shown to differ"
+        return f"undecided, no part of speech of {len(judged)} is shown to differ{more}"
     ordered = sure.sort_values(column, ascending=False, kind="stable")
-    return "differ: " + ", ".join(f"{row['tag']} {row[column]:+.4f}" for _, row in ordered.iterrows()) + " nats"
+    return "differ: " + ", ".join(f"{row['tag']} {row[column]:+.4f}" for _, row in ordered.iterrows()) + f" nats{more}"
+
+
+def _too_few(rows: pd.DataFrame, alpha: float) -> str:
+    """Why no tag could be found to differ, whatever the effect, or "".
+
+    Sign flips of n windows give p of 2 / 2^n at least, and Holm's correction multiplies the lowest of m by m.
+    """
+    tested, windows = max(1, int(rows["p"].notna().sum())), int(rows["windows"].max())
+    needed = 1 + math.ceil(math.log2(tested / alpha))
+    if windows >= needed:
+        return ""
+    parts = f"{tested} part{'' if tested == 1 else 's'} of speech"
+    return f"{windows} windows; sign flips over windows need {needed} for {parts}"
 
 
 def _frames(book: Book) -> tuple[dict[str, pd.DataFrame], dict[str, dict[str, Any]]]:

@@ -128,6 +128,8 @@ TABLES = schema(
             ),
             Column("low", float, "lower end of the partial correlation's interval (as in rankings_correlation)"),
             Column("high", float, "upper end of its interval"),
+            Column("p", float, "p-value of the mean over sites (t-test, sites as units); missing for a single site"),
+            Column("p_holm", float, "the same, Holm-corrected over the rows of all layers"),
             Column(
                 "explained",
                 float,
@@ -136,5 +138,6 @@ TABLES = schema(
             Column("neurons", int, "neurons that have all of them"),
             Column("sites", int, "sites in a mean"),
         ),
+        family="the rows of all layers",
     ),
 )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import stats
 
 from negspace.analyses.rankings.columns import CORRELATED, PARTIAL, TABLES
 from negspace.analyses.rankings.sets import choose, statistic
@@ -22,6 +23,7 @@ from negspace.neurons.layout import Layout
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.overlap import overlap
 from negspace.significance import Interval, correct, mean_interval
+from negspace.significance.interval import FEWEST
 from negspace.significance.ranks import explained, spearman
 
 
@@ -257,7 +259,20 @@ def _partial(book: Book, values: Mapping[str, NDArray[np.float64]], places: Sequ
                     "sites": count,
                 }
             )
-    return TABLES["rankings_partial"].of(rows)
+    table = pd.DataFrame(rows)
+    whole = table["layer"].isna()
+    sites = table[~whole].groupby(["first", "second"], sort=False)["partial"]
+    found = {pair: p_of_mean(own.dropna().to_numpy(np.float64)) for pair, own in sites}
+    table.loc[whole, "p"] = [
+        found.get(pair, np.nan) for pair in table.loc[whole, ["first", "second"]].itertuples(False)
+    ]
+    table.loc[whole, "p_holm"] = correct(table.loc[whole, "p"].to_numpy(np.float64), alpha=book.study["alpha"]).p
+    return TABLES["rankings_partial"].of(table)
+
+
+def p_of_mean(values: NDArray[np.float64]) -> float:
+    """p-value of Student's t-test that the mean over sites is zero; NaN for too few of them."""
+    return float(stats.ttest_1samp(values, 0.0).pvalue) if len(values) >= FEWEST else np.nan
 
 
 def _by_place(

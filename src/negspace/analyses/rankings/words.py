@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     """Correlations and overlaps with WD, what WD adds to skewness and kurtosis, and what ablating each set does."""
     return [
         *_correlations(tables["rankings_correlation"]),
-        *_partial(tables["rankings_partial"]),
+        *partial_correlations(tables["rankings_partial"], book.alpha),
         *_overlaps(tables["rankings_overlap"]),
         *_ablations(book, tables["rankings"], tables["rankings_contrasts"]),
     ]
@@ -29,12 +30,13 @@ def _correlations(table: pd.DataFrame) -> list[str]:
     return [f"Rank correlation with WD, mean over sites: {', '.join(parts)}."] if parts else []
 
 
-def _partial(table: pd.DataFrame) -> list[str]:
+def partial_correlations(table: pd.DataFrame, alpha: float) -> list[str]:
+    """What is left of the correlations where other statistics are held constant."""
     rows = table[table["layer"].isna() & table["partial"].notna()]
     return [
         f"{_called(row['first'])} and {_called(row['second'])}: rank correlation {row['rho']:+.2f}; with "
         f"{_names(row['given'])} held constant {_rho(row['partial'], row['low'], row['high'])}, "
-        f"{_direction(row['low'], row['high'])}; these explain {row['explained'] * 100:.0f}% of the variance of the "
+        f"{_direction(row, alpha)}; these explain {row['explained'] * 100:.0f}% of the variance of the "
         f"ranks of {_called(row['first'])}."
         for _, row in rows.iterrows()
     ]
@@ -90,12 +92,12 @@ def _contrast(rows: pd.DataFrame, against: str) -> str:
     )
 
 
-def _direction(low: float, high: float) -> str:
-    if np.isnan(low):
+def _direction(row: Mapping[Hashable, Any] | pd.Series, alpha: float) -> str:
+    if np.isnan(row["p_holm"]):
         return f"cannot be judged over fewer than {FEWEST} sites"
-    if low > 0:
-        return "positive"
-    return "negative" if high < 0 else "undecided"
+    if row["p_holm"] > alpha:
+        return "undecided"
+    return "positive" if row["partial"] > 0 else "negative"
 
 
 def _called(name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,25 +15,23 @@ from negspace.analyses.training import figures
 from negspace.analyses.training import tables as training_tables
 from negspace.analyses.training import words as training_words
 from negspace.analyses.training.cells import HANDLERS
+from negspace.analyses.training.points import Coming, Point, check_kind, drift_cell, meet, scanned, score_cell
 from negspace.controls import random_sets
 from negspace.errors import StudyError
 from negspace.experiment.analysis import Analysis, Book, Load, Settings
 from negspace.experiment.condition import BASELINE, RANDOM, Condition, condition, written
 from negspace.experiment.config import Paths
-from negspace.experiment.lab import changed
 from negspace.experiment.run import Run
 from negspace.experiment.workbench import Workbench
 from negspace.figures.figure import Figure
 from negspace.models.checkpoints import Checkpoint
 from negspace.models.model import ModelSource
 from negspace.models.series import Contents, Place, contents, find, screen
-from negspace.neurons.layout import Layout
 from negspace.neurons.neuronset import NeuronSet
-from negspace.neurons.scan import Scan, ScanInfo
+from negspace.neurons.scan import Scan
 from negspace.neurons.select import random
-from negspace.runs.cell import Cell, Record
+from negspace.runs.cell import Cell
 
-_VERSIONS = {"checkpoint": 1, "drift": 1}
 _TODO = "check where they came from, or leave them out (on_duplicate: skip)"
 
 
@@ -53,45 +50,6 @@ class TrainingSettings(Settings):
     """Random sets to ablate at each checkpoint, of the cohort's size in every layer."""
     compare: int = Field(4, ge=1)
     """Number of other neurons whose input weights are followed, per neuron of the cohort."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Coming:
-    """A checkpoint that is to be met."""
-
-    checkpoint: Checkpoint
-    """Location and hashes."""
-    own: bool
-    """True if it is the study's model, whose cells are those of the other analyses."""
-    following: Checkpoint | None
-    """The one that its worker will load after it."""
-
-    @property
-    def place(self) -> Place:
-        """Its name and step."""
-        return self.checkpoint.place
-
-    @property
-    def inputs(self) -> dict[str, Any]:
-        """Return what a handler needs to open the checkpoint."""
-        return {"checkpoint": None if self.own else self.checkpoint, "following": self.following}
-
-    @property
-    def worker(self) -> str:
-        """Return the checkpoint that a worker should have open for its cells."""
-        return "" if self.own else self.place.path
-
-
-@dataclass(frozen=True, eq=False)
-class _Point(_Coming):
-    """A checkpoint that has been met and scanned."""
-
-    identity: Mapping[str, Any]
-    """Identity: what results on it depend on."""
-    scan: Scan
-    """Its scan."""
-    scan_key: str
-    """Key of the scan's record."""
 
 
 class Training(Analysis[TrainingSettings]):
@@ -175,10 +133,10 @@ class Training(Analysis[TrainingSettings]):
         self._enough(len(known))
         skipped: list[dict[str, Any]] = list(self.facts["skipped"])
         order = [known[-1], *known[:-1]]
-        last: _Point | None = None
+        last: Point | None = None
         context: int | None = None
         sets: dict[str, NeuronSet] = {}
-        before: _Point | None = None
+        before: Point | None = None
         seen: dict[str, str] = {}
         done: list[dict[str, Any]] = []
         drifts: dict[str, Any] = {}
@@ -187,11 +145,11 @@ class Training(Analysis[TrainingSettings]):
         for wave in [order[:1], *(order[at : at + width] for at in range(1, len(order), width))]:
             number = order.index(wave[0])
             coming = [
-                _Coming(one, own, next((other for other, mine in order[at + len(wave) :] if not mine), None))
+                Coming(one, own, next((other for other, mine in order[at + len(wave) :] if not mine), None))
                 for at, (one, own) in enumerate(wave, start=number)
             ]
-            met: list[tuple[_Coming, Mapping[str, Any]]] = []
-            for one, found in zip(coming, self._meet(coming), strict=True):
+            met: list[tuple[Coming, Mapping[str, Any]]] = []
+            for one, found in zip(coming, meet(self.lab, coming), strict=True):
                 fingerprint, place = found["identity"]["fingerprint"], one.checkpoint.place
                 if fingerprint in seen:
                     why = f"{place.name} holds the very weights of {seen[fingerprint]}, in other files"
@@ -200,20 +158,20 @@ class Training(Analysis[TrainingSettings]):
                     skipped.append({"name": place.name, "step": place.step, "why": why})
                     continue
                 context = found["context"] if context is None else context
-                self._same_kind(place, found, context)
+                check_kind(self.lab, place, found, context)
                 seen[fingerprint] = place.name
                 met.append((one, found["identity"]))
-            points = self._scanned(met)
+            points = scanned(self.lab, met)
             if last is None:
                 last, sets = points[0], self._sets(points[0].scan)
             done += self._scored(points, sets)
             turned: list[tuple[str, str, Cell]] = []
             for point in points:
                 # That of the last one is zero throughout, and keeps its weights.
-                turned.append((point.place.name, "last", self._drift(point, last, sets, point)))
+                turned.append((point.place.name, "last", drift_cell(self.lab, point, last, sets, point)))
                 if point is not last:
                     if before is not None:
-                        turned.append((before.place.name, "next", self._drift(before, point, sets, point)))
+                        turned.append((before.place.name, "next", drift_cell(self.lab, before, point, sets, point)))
                     before = point
             self.lab.run([cell for _, _, cell in turned])
             for name, to, cell in turned:
@@ -245,75 +203,6 @@ class Training(Analysis[TrainingSettings]):
                 "name more of them, or replace the copies",
             )
 
-    def _meet(self, coming: Sequence[_Coming]) -> list[dict[str, Any]]:
-        """Identity, layout and context of each checkpoint, from its record where there is one."""
-        facts, study = self.lab.facts, self.lab.study
-        cells = []
-        for checkpoint in coming:
-            spec = {
-                "version": _VERSIONS["checkpoint"],
-                "files": checkpoint.checkpoint.contents.identity,
-                "dtype": study.dtype,
-                "trust_remote_code": study.trust_remote_code,
-                **{name: facts.identity[name] for name in ("device", "torch", "transformers")},
-            }
-            cells.append(
-                Cell(
-                    "checkpoint",
-                    spec,
-                    f"{checkpoint.place.name}: load",
-                    place=checkpoint.worker,
-                    inputs=checkpoint.inputs,
-                )
-            )
-        met = []
-        for record in self.lab.run(cells):
-            table = record.items[["path", "layer", "experts", "width"]]
-            met.append({**record.results, "layout": Layout.from_rows(table.to_numpy().tolist())})
-        return met
-
-    def _same_kind(self, place: Place, met: Mapping[str, Any], context: int | None) -> None:
-        """Refuse a checkpoint whose figures could not be compared with the others'."""
-        facts = self.lab.facts
-        asked = f"the checkpoint {place.name} in a series with {facts.source.name}"
-        if met["identity"]["tokenizer"] != facts.identity["tokenizer"]:
-            raise StudyError(asked, "another tokenizer, so that scores differ in what is scored", "leave it out")
-        if met["layout"] != facts.layout:
-            raise StudyError(asked, "other layers or widths, so that it has other neurons", "leave it out")
-        if met["context"] != context:
-            found = f"a context of {met['context']} tokens, where the last checkpoint has {context}"
-            raise StudyError(asked, found, "leave it out, or make a series of those with one context")
-
-    def _scanned(self, met: Sequence[tuple[_Coming, Mapping[str, Any]]]) -> list[_Point]:
-        """The checkpoints, each given with its identity, and their scans; only the study's own keeps histograms."""
-        base = self.lab.scan_cell
-        cells = [
-            base
-            if one.own
-            else Cell(
-                "checkpoint_scan",
-                {**base.spec, "model": identity, "histograms": False},
-                f"{one.place.name}: scan",
-                base.cost,
-                place=one.worker,
-                inputs=one.inputs,
-            )
-            for one, identity in met
-        ]
-        points = []
-        for (one, identity), cell, record in zip(met, cells, self.lab.run(cells), strict=True):
-            scan = self.lab.scan if one.own else self._scan(record, one.checkpoint)
-            points.append(_Point(one.checkpoint, one.own, one.following, identity, scan, cell.key))
-        return points
-
-    def _scan(self, record: Record, checkpoint: Checkpoint) -> Scan:
-        place, facts = checkpoint.place, self.lab.facts
-        update = {"name": place.model, "revision": place.revision, "commit": checkpoint.contents.commit}
-        source: ModelSource = facts.source.model_copy(update=update)
-        versions = dict(record.versions)
-        info = ScanInfo(model=source, text=facts.statistics[0], versions=versions, **record.results["info"])
-        return Scan(record.items, info, tuple(record.results["warnings"]))
-
     def _sets(self, scan: Scan) -> dict[str, NeuronSet]:
         """The cohort, as many neurons at random for each seed, and the others whose weights are followed."""
         s = self.lab.study
@@ -328,11 +217,12 @@ class Training(Analysis[TrainingSettings]):
         seeded = {f"random, seed {seed}": one for seed, one in zip(self.seeds, drawn, strict=True)}
         return {"cohort": cohort, "sample": sample, **seeded}
 
-    def _scored(self, points: Sequence[_Point], sets: Mapping[str, NeuronSet]) -> list[dict[str, Any]]:
+    def _scored(self, points: Sequence[Point], sets: Mapping[str, NeuronSet]) -> list[dict[str, Any]]:
         """Score each plain checkpoint and all its conditions."""
         conditions = [(point, one) for point in points for one in self._conditions(point, sets)]
         wanted = [
-            {score: self._score(point, score, condition) for score in self.scores} for point, condition in conditions
+            {score: score_cell(self.lab, point, score, condition) for score in self.scores}
+            for point, condition in conditions
         ]
         self.lab.run(list({cell.key: cell for cells in wanted for cell in cells.values()}.values()))
         scored = [
@@ -350,7 +240,7 @@ class Training(Analysis[TrainingSettings]):
             for point in points
         ]
 
-    def _conditions(self, point: _Point, sets: Mapping[str, NeuronSet]) -> list[Condition]:
+    def _conditions(self, point: Point, sets: Mapping[str, NeuronSet]) -> list[Condition]:
         """The plain checkpoint, the last one's top set, its own, and random ones."""
         s, at = self.lab.study, point.place.name
         own = point.scan.top(self.share, by=s.by, layers=s.layers)
@@ -374,35 +264,6 @@ class Training(Analysis[TrainingSettings]):
                 for role, seed, neurons in chosen
             ),
         ]
-
-    def _score(self, point: _Point, score: str, under: Condition) -> Cell:
-        if point.own:
-            return self.lab.score(score, under)
-        base = self.lab.score(score, Condition(name=under.name))
-        done, inputs = changed(under, point.scan_key, lambda: point.scan)
-        spec = {**base.spec, "model": point.identity, **done}
-        inputs = {**point.inputs, **inputs}
-        kind, work = f"checkpoint_{base.kind}", f"checkpoint_{score}"
-        return Cell(kind, spec, base.label, base.cost, inputs, point.worker, work)
-
-    def _drift(self, first: _Point, second: _Point, sets: Mapping[str, NeuronSet], at: _Point) -> Cell:
-        """Return how far input weights have turned between two checkpoints; `at` is the open one."""
-        cohort, sample = sets["cohort"], sets["sample"]
-        spec = {
-            "version": _VERSIONS["drift"],
-            "model": first.identity,
-            "against": second.identity,
-            "cohort": cohort.key,
-            "sample": sample.key,
-        }
-        inputs = {
-            "first": first.inputs["checkpoint"],
-            "second": second.inputs["checkpoint"],
-            "cohort": cohort,
-            "sample": sample,
-        }
-        label = f"{first.place.name}: input weights against {second.place.name}"
-        return Cell("drift", spec, label, place=at.worker, inputs=inputs)
 
     @classmethod
     def tabulate(cls, book: Book) -> dict[str, pd.DataFrame]:

@@ -110,13 +110,14 @@ TABLES = schema(
                 "low",
                 float,
                 "lower end of its interval: of a step, bootstrap over the cohort's neurons, where none before the last "
-                "checkpoint counts as the last; of a correlation, Fisher's z",
+                "checkpoint counts as the last; of a correlation of changes, Fisher's z",
             ),
             Column("high", float, "upper end of its interval"),
             Column(
                 "p",
                 float,
-                "p-value of a correlation: permutation of checkpoints (exact up to 8), as if they were exchangeable",
+                "p-value of a correlation of changes: permutation (exact up to 8), as if they were exchangeable; "
+                "levels and steps are not tested, since checkpoints of one run are not independent",
             ),
             Column("p_holm", float, "the same, Holm-corrected"),
             Column(
@@ -127,7 +128,7 @@ TABLES = schema(
             ),
             Column("finding", str, "in words"),
         ),
-        family="correlations of one kind",
+        family="correlations of changes",
     ),
 )
 """The tables, by name."""

@@ -14,6 +14,7 @@ from negspace.analyses.training.trends import Trend, summarise
 from negspace.experiment.analysis import Book
 from negspace.experiment.condition import BASELINE, LEFT_OUT, RANDOM, Condition
 from negspace.experiment.effects import Effects, Entry
+from negspace.experiment.floors import at_floor
 from negspace.neurons import select
 from negspace.neurons.layout import Layout
 from negspace.significance import correct, mean_interval, wilson
@@ -23,10 +24,11 @@ from negspace.significance.unpaired import compare_groups
 
 def make(book: Book) -> dict[str, pd.DataFrame]:
     """All tables of the analysis, by name."""
-    training = _training(book)
+    training, floors = _training(book)
     wd, inside, values = _wd(book)
     made = {"training": training, "training_wd": wd, "training_drift": _drift(book)}
-    trend = Trend([checkpoint["step"] for checkpoint in book.part["checkpoints"]], inside, values, training, wd)
+    steps = [checkpoint["step"] for checkpoint in book.part["checkpoints"]]
+    trend = Trend(steps, inside, values, training, wd, floors)
     made["training_summary"] = TABLES["training_summary"].of(
         summarise(trend, book.part["scores"], alpha=book.study["alpha"], **book.bootstrap)
     )
@@ -36,17 +38,21 @@ def make(book: Book) -> dict[str, pd.DataFrame]:
 # Scores.
 
 
-def _training(book: Book) -> pd.DataFrame:
+def _training(book: Book) -> tuple[pd.DataFrame, dict[str, NDArray[np.bool_]]]:
+    """The table; score -> [checkpoints] True where the plain checkpoint is not above chance."""
     effects = Effects(book, book.part["scores"])
     rows: list[dict[str, Any]] = []
+    floors: dict[str, list[bool]] = {score: [] for score in effects.scores}
     for point in book.part["checkpoints"]:
         where = {"step": point["step"], "checkpoint": point["name"]}
         entries = effects.read([Condition.model_validate(condition) for condition in point["conditions"]])
         rows += [{**where, **row} for score in effects.scores for row in _scores(effects, entries, score)]
+        for score, found in floors.items():
+            found.append(at_floor(entries[0].scores[score], book.alpha))
     # One random set or the mean of several, never both in a family.
     effects.judged(rows, ("score", "condition"))
     effects.judged(rows, ("score", "condition"), AGAINST_RANDOM)
-    return TABLES["training"].of(rows)
+    return TABLES["training"].of(rows), {score: np.array(found) for score, found in floors.items()}
 
 
 def _scores(effects: Effects, entries: Sequence[Entry], score: str) -> Iterator[dict[str, Any]]:

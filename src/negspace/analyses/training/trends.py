@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from negspace.experiment.floors import at_floor
 from negspace.significance import correct
 from negspace.significance.permutation import permutation_p
 from negspace.significance.ranks import spearman
@@ -19,6 +18,10 @@ FIRST = "there from the first checkpoint"
 EMERGED = "emerged"
 LATE = "not shown before the last checkpoint, where the cohort was chosen"
 FLAT = "no rise"
+UNTESTED = "not tested"
+_UNTESTED = {"low": np.nan, "high": np.nan, "p": np.nan, "p_holm": np.nan, "finding": UNTESTED}
+"""Of correlations of levels and of steps: each checkpoint goes on from the one before it. By a permutation test at 5%
+more than half of all random walks of 12 steps correlate with their steps."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +38,8 @@ class Trend:
     """The table of scores."""
     trajectory: pd.DataFrame
     """The table of WD."""
+    floors: Mapping[str, NDArray[np.bool_]]
+    """Score -> [checkpoints] True where the plain checkpoint is not above chance."""
 
 
 def emergence(inside: NDArray[np.bool_]) -> int | None:
@@ -81,7 +86,7 @@ def summarise(
         for condition in _conditions(trend.training):
             change = _figures(trend.training, condition, score, "change")
             # Where nothing can be lost, no harm is no observation.
-            change[at_floor(_rows(trend.training, condition, score)["reason"])] = np.nan
+            change[trend.floors[score]] = np.nan
             harm[condition] = harm_of(score, change)
             steps = np.array(trend.steps, np.float64)
             correlations.append(("harm and step", f"{condition}: {score}", "step", harm[condition], steps))
@@ -92,15 +97,19 @@ def summarise(
     for measure, of, other, x, y in correlations:
         kinds = [("step", x, y)] if other == "step" else [("levels", x, y), ("changes", np.diff(x), np.diff(y))]
         for kind, first, second in kinds:
-            made.append(
-                {"measure": measure, "of": of, "with": other, "kind": kind, **_correlation(first, second, level, seed)}
-            )
-    for kind in ("levels", "changes", "step"):
-        family = [row for row in made if row["kind"] == kind]
-        for row, p in zip(family, correct([row["p"] for row in family]).p, strict=True):
-            row["p_holm"] = float(p)
-            direction = "positive" if row["estimate"] > 0 else "negative"
-            row["finding"] = "cannot be judged" if np.isnan(p) else direction if p < alpha else "undecided"
+            row = {
+                "measure": measure,
+                "of": of,
+                "with": other,
+                "kind": kind,
+                **_correlation(first, second, level, seed),
+            }
+            made.append(row if kind == "changes" else row | _UNTESTED)
+    family = [row for row in made if row["kind"] == "changes"]
+    for row, p in zip(family, correct([row["p"] for row in family]).p, strict=True):
+        row["p_holm"] = float(p)
+        direction = "positive" if row["estimate"] > 0 else "negative"
+        row["finding"] = "cannot be judged" if np.isnan(p) else direction if p < alpha else "undecided"
     return rows + made
 
 
@@ -199,8 +208,5 @@ def _conditions(training: pd.DataFrame) -> list[str]:
 
 def _figures(training: pd.DataFrame, condition: str, score: str, column: str) -> NDArray[np.float64]:
     """One figure per checkpoint, in order of steps."""
-    return _rows(training, condition, score)[column].to_numpy(np.float64, copy=True)
-
-
-def _rows(training: pd.DataFrame, condition: str, score: str) -> pd.DataFrame:
-    return training[(training["condition"] == condition) & (training["score"] == score)]
+    rows = training[(training["condition"] == condition) & (training["score"] == score)]
+    return rows[column].to_numpy(np.float64, copy=True)

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from negspace.analyses.training.trends import EMERGED, FIRST, LATE
+from negspace.analyses.training.trends import EMERGED, FIRST, LATE, UNTESTED
 from negspace.experiment.analysis import Book
 from negspace.experiment.words import change, claim, not_judged, percent, title, unjudgeable
+
+_DEPENDENT = f"{UNTESTED}: checkpoints of one run are not independent"
 
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -41,9 +43,12 @@ def _emergence(book: Book, summary: pd.DataFrame) -> str:
         )
     interval = f"[{row['low']:,.0f}, {row['high']:,.0f}]"
     if row["finding"] == FIRST:
+        # An interval that reaches later steps leaves room for a cohort that formed after the first checkpoint.
+        sure = row["high"] <= row["estimate"]
+        formed = "did not form" if sure else "is not shown to have formed"
         return (
             f"Emergence: more than half of the cohort is in the top set {FIRST} on (step {row['estimate']:,.0f} "
-            f"{interval}): the cohort did not form within this series."
+            f"{interval}): the cohort {formed} within this series."
         )
     last = book.part["checkpoints"][-1]["step"]
     text = (
@@ -114,7 +119,7 @@ def _harm(score: str, training: pd.DataFrame, summary: pd.DataFrame) -> str:
         text += f"; against random sets {claim(last, 'against_random', ends, 'against_random_')}"
     steps = summary[(summary["measure"] == "harm and step") & summary["of"].str.endswith(f": {score}")]
     trends = [f"{row['of'].split(':')[0]} {_rho(row)}" for _, row in steps.iterrows()]
-    return f"{text}. Harm with step: {'; '.join(trends)}."
+    return f"{text}. Harm with step ({_DEPENDENT}): {'; '.join(trends)}."
 
 
 def _shown(rows: pd.DataFrame, prefix: str = "") -> str:
@@ -130,13 +135,15 @@ def _correlations(book: Book, summary: pd.DataFrame) -> list[str]:
         rows = summary[(summary["measure"] == "cohort WD and score") & (summary["with"] == score)]
         levels, changes = (rows[rows["kind"] == kind].iloc[0] for kind in ("levels", "changes"))
         said.append(
-            f"Cohort's median WD and {title(score)} of the plain checkpoints: {_rho(levels)}. Checkpoints are not "
-            f"independent, and both have a trend; of the changes between consecutive ones: {_rho(changes)}."
+            f"Cohort's median WD and {title(score)} of the plain checkpoints ({_DEPENDENT}): {_rho(levels)}; of the "
+            f"changes between consecutive ones: {_rho(changes)}."
         )
     return said
 
 
 def _rho(row: pd.Series) -> str:
+    if row["finding"] == UNTESTED and np.isfinite(row["estimate"]):
+        return f"rho {row['estimate']:+.2f}, n = {row['checkpoints']}"
     if not np.isfinite([row["estimate"], row["p_holm"]]).all():
         return unjudgeable("no correlation can be computed")
     ends = f"[{row['low']:.2f}, {row['high']:.2f}]" if np.isfinite(row["low"]) else "[no interval]"

@@ -4,7 +4,8 @@
     <cache>/gguf/hashes/                                    sha256 of files by path, size, time and inode
 
 A folder is written under another name, synced, and renamed: it is whole or absent, whenever a process dies. Two
-processes that want the same one take turns.
+processes that want the same one take turns. A file is read twice, for its hash and for its weights; one that changes
+in between is refused, since its new weights would be kept under the hash of the old ones.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,7 +29,9 @@ from filelock import FileLock
 from safetensors import SafetensorError
 
 from negspace.errors import ModelError
+from negspace.memory import is_out_of_memory, shortage
 from negspace.models.gguf.convert import VERSION, check, convert
+from negspace.models.gguf.header import Header
 from negspace.models.gguf.source import GGUFSource
 
 VARIABLE = "NEGSPACE_CACHE"
@@ -35,6 +39,16 @@ VARIABLE = "NEGSPACE_CACHE"
 _MARKER = "negspace.json"
 _RECENT = 2.0
 """Seconds after a file's last change in which its hash is not kept: another change might leave no trace in them."""
+
+
+@dataclass(frozen=True)
+class _File:
+    """A GGUF file, as it was when its hash was made."""
+
+    header: Header
+    digest: str
+    """sha256 (hex)."""
+    state: dict[str, int]
 
 
 def cache_folder(given: str | os.PathLike[str] | bool | None = None) -> Path | None:
@@ -66,16 +80,24 @@ def converted(path: Path, dtype: torch.dtype, cache: Path | None) -> Iterator[tu
         cache: where the folder is kept; without one it is temporary, and gone when the context is left.
 
     Raises:
-        ModelError: the file is damaged, of another kind, or cannot be converted; or the cache cannot be written.
+        ModelError: the file cannot be read, is damaged, of another kind, cannot be converted, or changes meanwhile; or
+            the cache cannot be written.
     """
+    state = _state(path)
     if cache is None:
-        with tempfile.TemporaryDirectory(prefix="negspace-gguf-") as folder:
-            yield Path(folder), _fill(Path(folder), path, dtype, _hash(path))
+        header = check(path)
+        with _writing(None):
+            temporary = tempfile.TemporaryDirectory(prefix="negspace-gguf-")
+        with temporary as made:
+            yield Path(made), _fill(Path(made), _File(header, _hash(path), state), dtype, None)
         return
     root = cache / "gguf"
     with _writing(root):
         (root / "hashes").mkdir(parents=True, exist_ok=True)
-    digest = _known_hash(path, root / "hashes")
+    digest, known = _known_hash(path, state, root / "hashes"), None
+    if digest is None:
+        known = check(path)  # before a file of many gigabytes is read to its end for its hash
+        digest = _new_hash(path, state, root / "hashes")
     kind = str(dtype).removeprefix("torch.")
     folder = root / f"{digest}-{kind}-v{VERSION}-transformers{transformers.__version__}-gguf{version('gguf')}"
     held = _read(folder)
@@ -86,14 +108,14 @@ def converted(path: Path, dtype: torch.dtype, cache: Path | None) -> Iterator[tu
         try:
             held = _read(folder)  # another process may have made it meanwhile
             if held is None:
-                held = _make(folder, path, dtype, digest)
+                held = _make(folder, _File(known or check(path), digest, state), dtype)
         finally:
             lock.release()
     # The file may have another name than when it was converted.
     yield folder, held.model_copy(update={"file": path.name})
 
 
-def _make(folder: Path, path: Path, dtype: torch.dtype, digest: str) -> GGUFSource:
+def _make(folder: Path, file: _File, dtype: torch.dtype) -> GGUFSource:
     """Convert a file into a folder of the cache; for the holder of its lock only."""
     with _writing(folder.parent):
         for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):
@@ -101,9 +123,9 @@ def _make(folder: Path, path: Path, dtype: torch.dtype, digest: str) -> GGUFSour
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
         temporary.chmod(0o755)
     try:
-        source = _fill(temporary, path, dtype, digest)
+        source = _fill(temporary, file, dtype, folder.parent)
         with _writing(folder.parent):
-            sizes = {file.name: file.stat().st_size for file in sorted(temporary.iterdir())}
+            sizes = {part.name: part.stat().st_size for part in sorted(temporary.iterdir())}
             for name in sizes:
                 os.chmod(temporary / name, 0o644)
                 _sync(temporary / name)
@@ -120,16 +142,29 @@ def _make(folder: Path, path: Path, dtype: torch.dtype, digest: str) -> GGUFSour
     return source
 
 
-def _fill(folder: Path, path: Path, dtype: torch.dtype, digest: str) -> GGUFSource:
-    header = check(path)
+def _fill(folder: Path, file: _File, dtype: torch.dtype, root: Path | None) -> GGUFSource:
+    """Convert a file into a folder.
+
+    Args:
+        folder: to write to.
+        file: the file.
+        dtype: of the weights.
+        root: of the cache; None where nothing is kept.
+    """
+    header = file.header
     needed = sum(tensor.size for tensor in header.tensors) * dtype.itemsize
     if (free := shutil.disk_usage(folder).free) < needed * 1.05:
-        raise _cannot_write(folder.parent, f"{free / 1e9:.1f} GB free for {needed / 1e9:.1f} GB of converted weights")
-    with _writing(folder.parent):
-        mended = convert(header, dtype, folder)
+        raise _cannot_write(root, f"{free / 1e9:.1f} GB free for {needed / 1e9:.1f} GB of converted weights")
+    try:
+        with _reading(header.path):
+            mended = convert(header, dtype, folder, lambda: _writing(root))
+    except Exception:
+        _check_unchanged(header.path, file.state)  # the true cause of whatever two halves of two files led to
+        raise
+    _check_unchanged(header.path, file.state)
     return GGUFSource(
-        file=path.name,
-        sha256=digest,
+        file=header.path.name,
+        sha256=file.digest,
         architecture=header.architecture,
         quantisation=header.quantisation,
         tensors=header.kinds,
@@ -149,34 +184,54 @@ def _read(folder: Path) -> GGUFSource | None:
     return None
 
 
-def _known_hash(path: Path, folder: Path) -> str:
-    """SHA-256 of a file, read again only if its size, time or inode have changed."""
-    kept = folder / f"{hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:32]}.json"
-    before = _state(path)
+def _known_hash(path: Path, state: dict[str, int], folder: Path) -> str | None:
+    """SHA-256 of a file that was read before, and whose size, time and inode are as they were; None for any other."""
     try:
-        content = json.loads(kept.read_text("utf-8"))
-        if content["state"] == before:
-            return str(content["sha256"])
+        content = json.loads(_note_of(path, folder).read_text("utf-8"))
+        return str(content["sha256"]) if content["state"] == state else None
     except (OSError, ValueError, KeyError, TypeError):
-        pass
+        return None
+
+
+def _new_hash(path: Path, state: dict[str, int], folder: Path) -> str:
+    """SHA-256 of a file, noted for the next time.
+
+    Raises:
+        ModelError: the file is not in this state any more, or cannot be read.
+    """
     digest = _hash(path)
-    if _state(path) == before and time.time() - before["mtime_ns"] / 1e9 > _RECENT:
-        content = {"path": str(path.absolute()), "state": before, "sha256": digest}
+    _check_unchanged(path, state)
+    if time.time() - state["mtime_ns"] / 1e9 > _RECENT:
+        content = {"path": str(path.absolute()), "state": state, "sha256": digest}
         with _writing(folder):
             handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=folder)
             with open(handle, "w", encoding="utf-8") as file:
                 json.dump(content, file, indent=1)
-            os.replace(temporary, kept)
+            os.replace(temporary, _note_of(path, folder))
     return digest
 
 
+def _note_of(path: Path, folder: Path) -> Path:
+    return folder / f"{hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:32]}.json"
+
+
 def _state(path: Path) -> dict[str, int]:
-    stat = path.stat()
+    with _reading(path):
+        stat = path.stat()
     return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "inode": stat.st_ino, "device": stat.st_dev}
 
 
+def _check_unchanged(path: Path, before: dict[str, int]) -> None:
+    if _state(path) != before:
+        raise ModelError(
+            f"the model in {path}",
+            "a file that changed while it was read",
+            "load it again once whatever writes it (a download, a conversion) is done",
+        )
+
+
 def _hash(path: Path) -> str:
-    with open(path, "rb", buffering=0) as file:
+    with _reading(path), open(path, "rb", buffering=0) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -193,15 +248,43 @@ def _sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Whatever the file system says against writing becomes a ModelError."""
+def _reading(path: Path) -> Iterator[None]:
+    """Whatever the file system says against reading a file becomes a ModelError."""
     try:
         yield
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
+        if is_out_of_memory(error):
+            raise ModelError(f"the model in {path}", *shortage(error)) from error
+        found = error.strerror or str(error)
+        raise ModelError(f"the model in {path}", found, "check the path and its permissions") from error
+
+
+@contextlib.contextmanager
+def _writing(folder: Path | None) -> Iterator[None]:
+    """Whatever the file system says against writing becomes a ModelError.
+
+    Args:
+        folder: of the cache; None for a temporary one.
+    """
+    try:
+        yield
+    except Exception as error:
+        # tokenizers raises a plain Exception, known by its words alone.
+        if not isinstance(error, OSError | SafetensorError) and "(os error" not in str(error):
+            raise
+        if is_out_of_memory(error):
+            raise ModelError("to write converted weights", *shortage(error)) from error
         raise _cannot_write(folder, getattr(error, "strerror", None) or str(error)) from error
 
 
-def _cannot_write(folder: Path, found: str) -> ModelError:
+def _cannot_write(folder: Path | None, found: str) -> ModelError:
+    if folder is None:
+        return ModelError(
+            "to convert weights in a temporary folder",
+            found,
+            "make room, or set TMPDIR to another folder; or have the weights kept in a folder with room "
+            f"({VARIABLE}, or gguf_cache=)",
+        )
     return ModelError(
         f"to keep converted weights in {folder}",
         found,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from negspace.errors import ModelError
+from negspace.memory import is_out_of_memory, shortage
 from negspace.models.gguf import hyperparameters, tokenizer
 from negspace.models.gguf.header import Header, read_header
 
@@ -73,20 +76,25 @@ def check(path: Path) -> Header:
     return header
 
 
-def convert(header: Header, dtype: torch.dtype, folder: Path) -> tuple[str, ...]:
+def convert(
+    header: Header, dtype: torch.dtype, folder: Path, writing: Callable[[], AbstractContextManager[object]]
+) -> tuple[str, ...]:
     """Write a file's model and tokenizer into a folder, as their `save_pretrained` does.
 
     Args:
         header: of the file.
         dtype: of the weights.
         folder: to write to; on an error it may hold parts.
+        writing: opens a context around all that is written, and nothing else: what fails in it is the folder's fault,
+            not the file's.
 
     Returns:
         What was put right of what transformers made of the file, a sentence each.
 
     Raises:
-        ModelError: transformers cannot convert the file, or makes something else of it than it says.
-        OSError, SafetensorError: the folder cannot be written.
+        ModelError: transformers cannot convert the file, or makes something else of it than it says; or memory is
+            short. What the file system says against writing is left to `writing`.
+        OSError: the file cannot be read any more.
     """
     where = {"pretrained_model_name_or_path": str(header.path.parent), "gguf_file": header.path.name}
     config = _ask(header, "configuration", lambda: AutoConfig.from_pretrained(**where))
@@ -96,20 +104,9 @@ def convert(header: Header, dtype: torch.dtype, folder: Path) -> tuple[str, ...]
             f"a model of type {config.model_type!r}, which transformers has no causal language model for",
             "name a decoder-only language model",
         )
-    mended = hyperparameters.prove(config, header)
-    own = _ask(header, "tokenizer", lambda: AutoTokenizer.from_pretrained(**where))
-    mended += tokenizer.prove(own, header)
-    own.save_pretrained(folder)
-    # Some classes build themselves anew from the vocabulary; what they build is the one that is used, and proved.
-    again = AutoTokenizer.from_pretrained(folder)
-    differs = again.backend_tokenizer.to_str() != own.backend_tokenizer.to_str()
-    if differs and (lost := tokenizer.prove(again, header)):
-        raise ModelError(
-            f"the tokenizer of {header.path}",
-            f"a {type(again).__name__} that does not keep this when it is saved: {'; '.join(lost)}",
-            "use the model's own repository (safetensors with its tokenizer)",
-        )
-    del own, again  # a large vocabulary takes as much memory as a small model
+    mended = _prove(header, "configuration", lambda: hyperparameters.prove(config, header))
+    # In a function of its own: a large vocabulary takes as much memory as a small model.
+    mended += _write_tokenizer(header, where, folder, writing)
     module, report = _ask(
         header,
         "weights",
@@ -129,14 +126,53 @@ def convert(header: Header, dtype: torch.dtype, folder: Path) -> tuple[str, ...]
                 f"{len(names)} weights {what}: {', '.join(names[:4])}{' ...' * (len(names) > 4)}",
                 "get the file again, or use the model's own repository (safetensors)",
             )
-    hyperparameters.check_weights(module, header)
+    _prove(header, "weights", lambda: hyperparameters.check_weights(module, header))
     # What was quantised is so no more, and neither the folder nor the fingerprint must say it.
     module.hf_quantizer = None
     if hasattr(module.config, "quantization_config"):
         del module.config.quantization_config
     # In parts, since a part is in memory a second time while it is written.
-    module.save_pretrained(folder, max_shard_size="1GB")
+    with writing():
+        module.save_pretrained(folder, max_shard_size="1GB")
     return mended
+
+
+def _write_tokenizer(
+    header: Header, where: dict[str, str], folder: Path, writing: Callable[[], AbstractContextManager[object]]
+) -> tuple[str, ...]:
+    """The tokenizer's part of `convert`."""
+    own = _ask(header, "tokenizer", lambda: AutoTokenizer.from_pretrained(**where))
+    mended = _prove(header, "tokenizer", lambda: tokenizer.prove(own, header))
+    with writing():
+        own.save_pretrained(folder)
+    # Some classes build themselves anew from the vocabulary; what they build is the one that is used, and proved.
+    again = _ask(header, "tokenizer", lambda: AutoTokenizer.from_pretrained(folder))
+    same = _prove(header, "tokenizer", lambda: again.backend_tokenizer.to_str() == own.backend_tokenizer.to_str())
+    if not same and (lost := _prove(header, "tokenizer", lambda: tokenizer.prove(again, header))):
+        raise ModelError(
+            f"the tokenizer of {header.path}",
+            f"a {type(again).__name__} that does not keep this when it is saved: {'; '.join(lost)}",
+            "use the model's own repository (safetensors with its tokenizer)",
+        )
+    return mended
+
+
+def _prove(header: Header, what: str, compare: Any) -> Any:
+    """Compare a part of the model with the file; whatever keeps that from an answer becomes a ModelError."""
+    asked = f"the {what} of {header.path}"
+    try:
+        return compare()
+    except (ModelError, OSError):
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise ModelError(asked, *shortage(error)) from error
+        raise ModelError(
+            asked,
+            f"a description in the file with which transformers' {what} cannot be compared ({type(error).__name__}: "
+            f"{_line(error)})",
+            "get the file again, or use the model's own repository (safetensors with its tokenizer)",
+        ) from error
 
 
 def _ask(header: Header, what: str, get: Any) -> Any:
@@ -147,11 +183,20 @@ def _ask(header: Header, what: str, get: Any) -> Any:
         with reading(header):
             return get()
     except Exception as error:
-        text = " ".join(str(error).split())
+        asked = f"the {what} of {header.path}"
+        if is_out_of_memory(error):
+            raise ModelError(asked, *shortage(error)) from error
+        if isinstance(error, OSError) and error.strerror:  # transformers raises its own without
+            where = f" ({error.filename})" if error.filename else ""
+            raise ModelError(asked, f"{error.strerror}{where}", "check the path and its permissions") from error
         raise ModelError(
-            f"the {what} of {header.path}",
+            asked,
             f"a file of the architecture {header.architecture!r}, which transformers {transformers.__version__} cannot "
-            f"convert ({type(error).__name__}: {text})",
+            f"convert ({type(error).__name__}: {_line(error)})",
             "use the model's own repository (safetensors) instead of its conversion to GGUF"
             + (", or update transformers" if what != "tokenizer" else ""),
         ) from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

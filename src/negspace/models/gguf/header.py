@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negspace.errors import ModelError
+from negspace.memory import is_out_of_memory, shortage
 
 _FIXED = {0: "u1", 1: "i1", 2: "<u2", 3: "<i2", 4: "<u4", 5: "<i4", 6: "<f4", 7: "?", 10: "<u8", 11: "<i8", 12: "<f8"}
 """GGUF's number of a value type -> numpy's name of it."""
@@ -92,6 +93,8 @@ def read_header(path: Path) -> Header:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 return _read(path, content)
     except OSError as error:
+        if is_out_of_memory(error):
+            raise ModelError(f"the model in {path}", *shortage(error)) from error
         raise ModelError(
             f"the model in {path}", error.strerror or str(error), "check the path and its permissions"
         ) from error
