@@ -75,7 +75,7 @@ class StudyError(NegspaceError):
 
 
 class ClusterError(NegspaceError):
-    """A cluster that is not there, has no room, runs other software, or loses its workers."""
+    """A cluster that is not there, has no room, runs other software, loses its workers, or a cell that fails on one."""
 
 
 class RecordError(NegspaceError):

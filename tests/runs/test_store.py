@@ -264,3 +264,15 @@ def test_a_manifest_that_cannot_be_read(store: Store, content: str) -> None:
     (store.folder / "run.json").write_text(content)
     with pytest.raises(RecordError, match=r"damaged run\.json|format 99"):
         store.read_manifest()
+
+
+def test_nothing_is_removed_behind_a_link(tmp_path: Path) -> None:
+    """A run folder that was received may hold a link to any folder of its reader."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.json").write_text("{}")
+    store = Store(tmp_path / "run")
+    with store.hold():
+        (store.folder / "neurons").symlink_to(tmp_path / "mine")
+        with pytest.raises(RecordError, match="put a folder in its place"):
+            store.keep_only("neurons", {"top.json"})
+    assert (tmp_path / "mine" / "letter.json").exists()

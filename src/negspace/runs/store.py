@@ -193,7 +193,17 @@ class Store:
         write_whole(path, data)
 
     def keep_only(self, folder: str, names: Collection[str]) -> None:
-        """Remove files of a subfolder that an earlier configuration left and this one does not have."""
+        """Remove files of a subfolder that an earlier configuration left and this one does not have.
+
+        Raises:
+            RecordError: the subfolder is a link, behind which anybody's files may lie.
+        """
+        if (self.folder / folder).is_symlink():
+            raise RecordError(
+                f"to remove what an earlier run left in {self.folder / folder}",
+                f"a link to {(self.folder / folder).resolve()}",
+                "put a folder in its place",
+            )
         for path in sorted((self.folder / folder).glob("*")):
             if path.name not in names and path.is_file():
                 try:

@@ -150,8 +150,8 @@ def _check(effects: Mapping[str, ModelEffect]) -> None:
             raise JudgementError(
                 f"one effect pooled over {len(effects)} models",
                 f"other {what} in {other} than in {first}",
-                "pool runs on the same pairs, texts and tasks, with the same limit, intervention, ranking, layers and "
-                "protocol; run again those that differ",
+                "pool runs on the same pairs, texts and tasks, with the same limit, windows, intervention, ranking, "
+                "layers and protocol; run again those that differ",
             )
     seen: dict[str, str] = {}
     for name, one in effects.items():
