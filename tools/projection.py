@@ -261,7 +261,8 @@ def _read(
     if name in ("atlas", "differentiation"):
         return {"tokens": settings.tokens * units["perplexity"], "hash": ""}
     if name == "controls":
-        return {"noop": {}, "rectifies": False}
+        # The bundled ReLU model: beside those of the grid it costs nothing.
+        return {"noop": {"weight": 0.0}, "rectifies": False}
     return {}
 
 
