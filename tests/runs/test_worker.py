@@ -10,7 +10,7 @@ import pandas as pd
 
 from negspace.errors import StudyError
 from negspace.runs.cell import Cell
-from negspace.runs.ray_cluster import Worker
+from negspace.runs.ray_worker import Worker
 
 
 class Bench:

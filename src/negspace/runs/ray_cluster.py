@@ -1,44 +1,29 @@
-"""Cells on a Ray cluster: workers that each hold the model, a driver that alone writes records, and what may fail."""
+"""Cells on a Ray cluster: a driver that hands them out, alone writes records, and replaces workers that are lost."""
 
 from __future__ import annotations
 
 import importlib
-import os
 import re
 import socket
 import textwrap
 import time
-import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from negspace import errors
-from negspace.errors import ClusterError, NegspaceError
-from negspace.memory import is_out_of_memory
-from negspace.runs.cell import Cell, Record
+from negspace.errors import ClusterError
+from negspace.runs.cell import Cell
 from negspace.runs.cluster_engine import ClusterEngine
-from negspace.runs.engine import Progress, Step, versions
+from negspace.runs.engine import Progress, versions
 from negspace.runs.places import choose
-from negspace.runs.store import Store, pack
+from negspace.runs.ray_worker import REPORT, STARTING, Bench, Worker, opened
+from negspace.runs.store import Store
 
 ATTEMPTS = 3
 """Number of times that a cell may crash its worker, or that workers may die at their start, before the run gives up."""
 PATIENCE = 600.0
 """Seconds to wait for a worker while there is none."""
-
-
-class Bench(Protocol):
-    """A worker's bench: computes cells, and tells the driver about model and data."""
-
-    def compute(self, cell: Cell, step: Step) -> tuple[Mapping[str, Any], Any]: ...
-
-    def survey(self) -> Any: ...
-
-    def rate(self) -> float: ...
-
-    def listen(self, note: Callable[[str], None]) -> None: ...
 
 
 class Resources(Protocol):
@@ -192,7 +177,7 @@ class RayCluster:
                 made, notes = answer
                 for sentence in notes:
                     note(f"worker {worker.pid}: {sentence}")
-                accept(cell, _open(made, _computing(cell)), seconds)
+                accept(cell, opened(made, _computing(cell)), seconds)
             while self._notes:
                 note(self._notes.pop(0))
             self._check_alive()
@@ -265,17 +250,17 @@ class RayCluster:
         try:
             return self._ray.get(answer)
         except self._ray.exceptions.RayTaskError as error:
-            raise ClusterError(asked, _told(error), _REPORT) from error
+            raise ClusterError(asked, _told(error), REPORT) from error
 
     def _greet(self, worker: _Worker, hello: Any) -> None:
         """Take up a worker that has come up, or replace one that died before it did."""
         try:
-            answer = self._get(hello, _STARTING)
+            answer = self._get(hello, STARTING)
         except self._ray.exceptions.RayError as error:
             self._replace(worker, error)
             return
         worker.refs.remove(hello)
-        self._welcome(worker, _open(answer, _STARTING))
+        self._welcome(worker, opened(answer, STARTING))
 
     def _welcome(self, worker: _Worker, hello: tuple[int, str, Mapping[str, str]]) -> None:
         """Records name the software that made them; workers of other versions would make others."""
@@ -311,7 +296,7 @@ class RayCluster:
                 lost += 1
                 if lost >= ATTEMPTS:
                     raise _gone(asked, error) from error
-        return _open(answer, asked)
+        return opened(answer, asked)
 
     def _first(self) -> _Worker:
         """A worker that is up, waited for."""
@@ -326,92 +311,9 @@ class RayCluster:
             self._check_alive()
 
 
-class Worker:
-    """The actor: holds a bench, which loads its model when the first cell comes."""
-
-    def __init__(self, make_bench: Callable[[], Bench]) -> None:
-        self._notes: list[str] = []
-
-        def made() -> Bench:
-            bench = make_bench()
-            bench.listen(self._notes.append)
-            return bench
-
-        # An exception here would kill this process, and what it says with it; `hello` tells it.
-        self._made = _guarded(made)
-
-    @property
-    def _bench(self) -> Bench:
-        return _open(self._made, _STARTING)
-
-    def hello(self) -> tuple[str, Any]:
-        """This process's number, its host and the versions of its software, or what its start raised; the answer means
-        that the worker is up."""
-        if self._made[0] != "made":
-            return self._made
-        return _guarded(lambda: (os.getpid(), socket.gethostname(), versions()))
-
-    def ask(self, what: str) -> tuple[str, Any]:
-        """Return the result of a method of the bench, or the exception that it raised."""
-        return _guarded(lambda: getattr(self._bench, what)())
-
-    def compute(self, cell: Cell) -> tuple[tuple[str, Any], list[str]]:
-        """The packed record of a cell, or what computing it raised; and what the user should know of it, and of what
-        this worker was asked before."""
-
-        def made() -> bytes:
-            results, items = self._bench.compute(cell, lambda *_: None)
-            return pack(Record(cell.key, cell.kind, cell.spec, results, items, versions()))
-
-        answer = _guarded(made)
-        notes = list(self._notes)
-        self._notes.clear()
-        return answer, notes
-
-
-def _guarded(call: Callable[[], Any]) -> tuple[str, Any]:
-    # Ray wraps exceptions in its own classes, as it does the death of a worker; and a class that only a worker has, or
-    # an exception that cannot be pickled, would not arrive.
-    try:
-        return "made", call()
-    except NegspaceError as error:
-        # The user's message must arrive as it was written.
-        return "raised", (type(error).__name__, error.asked, error.found, error.todo)
-    except Exception as error:
-        where = f"in process {os.getpid()} on {socket.gethostname()}"
-        trace = "".join(traceback.format_exception(error)).strip()
-        return "failed", (type(error).__name__, str(error), where, trace, is_out_of_memory(error))
-
-
-def _open(answer: tuple[str, Any], asked: str) -> Any:
-    """The value in an answer of `_guarded`.
-
-    Raises:
-        NegspaceError: what was raised instead.
-        ClusterError: any other exception that was, with its traceback; a second try would end alike.
-    """
-    how, value = answer
-    if how == "made":
-        return value
-    if how == "failed":
-        kind, text, where, trace, memory = value
-        todo = _SMALLER if memory else _REPORT
-        raise ClusterError(asked, f"{kind} {where}: {text}\n{trace}", todo)
-    kind, *message = value
-    # An error with more to it than a message arrives as its base.
-    chosen = NegspaceError if kind == "NonFiniteScore" else getattr(errors, kind, NegspaceError)
-    raise chosen(*message)
-
-
 _MEMORY = (
     "look at `ray logs` for why; if memory ran out, state what a worker needs under `resources:` in the study file"
 )
-_SMALLER = "give each worker more memory (`resources:` in the study file), or load the model with a smaller dtype"
-_REPORT = (
-    "mend what it names on that machine and give the same command again, what is recorded is kept; or report it with "
-    "this traceback"
-)
-_STARTING = "to start a worker"
 _NEITHER = re.compile(r"\x1b\[[0-9;]*m|^The actor never ran.*$", re.MULTILINE)
 """Ray's colours, and a sentence that it says of each worker that died at its start, though it ran."""
 
