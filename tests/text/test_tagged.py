@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from negspace.errors import TaggerError, TextError
+from negspace.reference import tagger_path, text_path
 from negspace.text import tagged as room
 from negspace.text.source import Text
 from negspace.text.tagged import Tagged, make_tagged, tag_text
@@ -127,3 +128,13 @@ def test_a_text_without_words(pipeline):
 def test_words_that_cannot_be(rows):
     with pytest.raises(ValueError, match="each after the one before it"):
         make_tagged(Text("t", "abcdef"), [(a, b, "X", "dep", 0, 0) for a, b in rows], "gold")
+
+
+def test_tags_do_not_depend_on_batches(monkeypatch):
+    story = text_path().read_text(encoding="utf-8")[:20_000]
+    source = Text("story", story.replace(". ", ".\n\n"))
+    tags = tag_text(source, tagger_path())
+    assert tags.document[-1] > 40
+    for batch in (1, 7):
+        monkeypatch.setattr(room, "_BATCH", batch)
+        assert tag_text(source, tagger_path()).hash == tags.hash

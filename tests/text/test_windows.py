@@ -9,8 +9,9 @@ import pytest
 
 import toy_tokenizers as toys
 from negspace.errors import TextError
+from negspace.text import windows as room
 from negspace.text.source import Text
-from negspace.text.windows import STATISTICS_TOKENS, default_window, make_windows
+from negspace.text.windows import STATISTICS_TOKENS, default_window, first_windows, make_windows
 
 SENTENCE = "the dog that sees the cat barks . no bird has ever been sad today , and she sees a happy dog . "
 
@@ -156,6 +157,26 @@ def test_bos_always_needs_a_bos():
         make_windows(text(), toys.without_bos(), window=8, bos="always")
     assert "no BOS token" in caught.value.found
     assert "bos='auto'" in caught.value.todo
+
+
+@pytest.mark.parametrize("make", [toys.plain, toys.with_both, toys.with_two])
+@pytest.mark.parametrize("words", ["", "zebra" * 40 + " "])
+def test_first_windows_are_those_of_the_whole_text(make, words, monkeypatch):
+    # Words of 200 characters are one unknown token each: the beginning of that text holds too few.
+    source = Text("toy", (SENTENCE + words * 200) * 90)
+    read = []
+
+    def seen(text, tokenizer, **options):
+        read.append(len(text.text))
+        return make_windows(text, tokenizer, **options)
+
+    monkeypatch.setattr(room, "make_windows", seen)
+    made = first_windows(source, make(), 3, context=16)
+    assert made.hash == make_windows(source, make(), windows=3, context=16).hash
+    assert made.tokens.shape == (3, 16)
+    assert (max(read) == len(source.text)) == bool(words)
+    short = Text("toy", SENTENCE)
+    assert first_windows(short, make(), 2, context=64).hash == make_windows(short, make(), windows=2, context=64).hash
 
 
 def test_hash_is_of_shape_and_tokens():

@@ -89,9 +89,12 @@ def run(
     """Run a study of a model, and print its plan and cost first. It is described by a preset or a study file."""
     if context.info_name == "study":
         typer.echo("note: `negspace study` is now `negspace run`, with the same arguments", err=True)
-    study, left_out = _study(target, given, preset, analysis or [], setting or [])
     from negspace.errors import StudyError
-    from negspace.study.run import plan_study
+    from negspace.garbage import no_collection
+
+    with no_collection():  # most of what this takes is imports
+        study, left_out = _study(target, given, preset, analysis or [], setting or [])
+        from negspace.study.run import plan_study
 
     if out is None and not dry_run:
         raise StudyError("a run", "no folder for its records", "give one with --out, or --dry-run to see the plan")

@@ -22,6 +22,7 @@ from negspace.experiment.config import Study
 from negspace.experiment.examples import windows_read
 from negspace.experiment.facts import Facts, Survey, TaskFacts
 from negspace.experiment.scored import nesting_of
+from negspace.garbage import no_collection
 from negspace.intervention import Intervention, intervene
 from negspace.memory import Frugal, give_back
 from negspace.models.load import load
@@ -190,7 +191,8 @@ class Workbench:
             StudyError: an analysis lacks what it needs.
             NegspaceError: something cannot be read or used.
         """
-        return Survey(self.describe(), {name: read(self) for name, read in self.readers.items()})
+        with no_collection():
+            return Survey(self.describe(), {name: read(self) for name, read in self.readers.items()})
 
     def describe(self) -> Facts:
         """Return the driver's knowledge; reads all data, so that bad input is reported before any work.

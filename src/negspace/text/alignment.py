@@ -165,8 +165,11 @@ def window_offsets(
 def _trimmed(text: str, start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Spans without the white space at their ends; a span of nothing else becomes empty."""
     codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
-    known, which = np.unique(codes, return_inverse=True)
-    solid = np.array([not chr(code).isspace() for code in known], bool)[which]
+    solid = np.zeros(int(codes.max(initial=0)) + 1, bool)
+    solid[codes] = True  # the characters that occur, and then which of them are no white space
+    known = np.flatnonzero(solid)
+    solid[known] = [not chr(code).isspace() for code in known]
+    solid = solid[codes]
     places = np.arange(len(codes))
     # The next solid character at or after each offset, and the end of the last one before it.
     after = np.append(np.minimum.accumulate(np.where(solid, places, len(codes))[::-1])[::-1], len(codes))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
 
 from negspace.errors import PairsError
+from negspace.garbage import no_collection
 from negspace.text.pair_rows import ROLES, Kind, Row
 from negspace.text.pair_sources import PairSource, Place, places
 from negspace.text.syntaxgym import Prediction
@@ -87,23 +88,28 @@ class PairSet:
         """
         if limit is None:
             return self
-        if limit < 1:
-            raise PairsError(f"{limit} pairs of each paradigm", f"limit={limit}", "give a limit of 1 or more")
+        _check_limit(limit)
         return replace(self, pairs=_spread(self.pairs, limit), predictions=_spread(self.predictions, limit))
 
 
 _Item = TypeVar("_Item", Pair, Prediction)
 
 
-def _spread(items: tuple[_Item, ...], limit: int) -> tuple[_Item, ...]:
+def _check_limit(limit: int | None) -> None:
+    if limit is not None and limit < 1:
+        raise PairsError(f"{limit} pairs of each paradigm", f"limit={limit}", "give a limit of 1 or more")
+
+
+def _places(count: int, limit: int | None) -> Sequence[int]:
+    """`limit` of `count` places, spread evenly from the first on; all for None, or where there are no more."""
+    return range(count) if limit is None or limit >= count else [k * count // limit for k in range(limit)]
+
+
+def _spread(items: tuple[_Item, ...], limit: int | None) -> tuple[_Item, ...]:
     groups: dict[str, list[_Item]] = {}
     for item in items:
         groups.setdefault(item.paradigm, []).append(item)
-    return tuple(
-        group[k * len(group) // limit] if len(group) > limit else group[k]
-        for group in groups.values()
-        for k in range(min(limit, len(group)))
-    )
+    return tuple(group[k] for group in groups.values() for k in _places(len(group), limit))
 
 
 def read_pairs(
@@ -141,8 +147,10 @@ def read_pairs(
         raise PairsError("the columns of minimal pairs", f"{listed(unknown)}", f"name columns for {', '.join(ROLES)}")
     if isinstance(source, PairSet):
         return source.sample(limit)
+    _check_limit(limit)
     name, found = places(source, columns)
-    return _Gathered(name).add(found).whole().sample(limit)
+    with no_collection():
+        return _Gathered(name).add(found).whole(limit)
 
 
 class _Gathered:
@@ -212,8 +220,8 @@ class _Gathered:
                 "give each paradigm once",
             )
 
-    def whole(self) -> PairSet:
-        """The set: all rows by paradigm."""
+    def whole(self, limit: int | None) -> PairSet:
+        """The set: rows by paradigm, `limit` of each. A `Pair` is made only of a row that is taken."""
         kind: Kind = next(iter(self.kinds)) if len(self.kinds) == 1 else "pairs"
         pairs = []
         for paradigm in sorted(self.rows):
@@ -230,10 +238,11 @@ class _Gathered:
                 called = paradigm if len(phenomena) == 1 else f"{phenomenon}: {paradigm}"
                 mine = [row for row in rows if row.phenomenon == phenomenon]
                 pairs += [
-                    Pair(row.good, row.bad, called, phenomenon, index, row.language) for index, row in enumerate(mine)
+                    Pair(mine[at].good, mine[at].bad, called, phenomenon, at, mine[at].language)
+                    for at in _places(len(mine), limit)
                 ]
         predictions = sorted(self.predictions, key=lambda prediction: (prediction.paradigm, prediction.index))
-        return PairSet(self.name, kind, tuple(pairs), tuple(predictions), tuple(self._notes()))
+        return PairSet(self.name, kind, tuple(pairs), _spread(tuple(predictions), limit), tuple(self._notes()))
 
     def _notes(self) -> Iterator[str]:
         yield from self.said

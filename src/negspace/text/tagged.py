@@ -19,6 +19,9 @@ from negspace.text.source import Text
 
 _LONGEST = 50_000
 """Most characters given to a pipeline at once; parsing takes about a kilobyte of memory for each."""
+_BATCH = 32
+"""Paragraphs that a pipeline works on at once: a few fit into the processor's cache. spaCy's own number, 1,000, takes
+a third longer on WikiText, and gives the same tags."""
 _UNUSED = ("ner", "lemmatizer", "textcat", "textcat_multilabel", "entity_linker")
 """Components of common pipelines that give neither parts of speech nor dependencies."""
 _PROBE = "The cat sees a dog."
@@ -108,7 +111,8 @@ def tag_text(text: Text, tagger: Any, characters: int | None = None) -> Tagged:
     pieces = list(takewhile(lambda piece: piece[0] < end, _pieces(text.text)))
     words: list[tuple[int, int, str, str, int, int]] = []
     sentence = -1
-    documents = pipeline.pipe(re.sub(r"\s", " ", text.text[begin:end]) for begin, end in pieces)
+    spaced = (re.sub(r"\s", " ", text.text[begin:end]) for begin, end in pieces)
+    documents = pipeline.pipe(spaced, batch_size=_BATCH)
     for number, ((begin, _), document) in enumerate(zip(pieces, documents, strict=True)):
         sentence += 1  # a piece begins a sentence, whatever the pipeline says
         fresh = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, get_args
 
@@ -25,6 +25,8 @@ FEW = 8
 """Windows that a text should give before the default window is made smaller for it."""
 _HEAD = 50_000
 """Characters that tell how many a token has."""
+_CHARACTERS = 16
+"""Characters in which there is surely a token; where there is not, the whole text is read."""
 _SMALLEST = 16
 """The default window is never smaller than this; a shorter one must be asked for."""
 
@@ -124,6 +126,27 @@ def make_windows(
     if not lead and special[0] and taken > 1:
         notes.append("the tokenizer's BOS is in the first window only; bos='always' adds one to each window")
     return Windows(tokens, flags, size, stride, bos, text.name, text.hash, available, tuple(notes))
+
+
+def first_windows(
+    text: Text, tokenizer: PreTrainedTokenizerBase, windows: int, *, context: int | None = None
+) -> Windows:
+    """The first windows of a text, as `make_windows` cuts them; the tokenizer reads no more of it than they need.
+
+    What the rest would give is not known: `available` counts the windows of the part that was read, and `text_hash` is
+    its hash.
+
+    Raises:
+        TextError: as `make_windows`.
+    """
+    size, needed = min(WINDOW, context or WINDOW), max(windows, FEW)
+    head = replace(text, text=text.text[: _CHARACTERS * needed * size])
+    if len(head.text) < len(text.text):
+        cut = make_windows(head, tokenizer, windows=windows, context=context)
+        # One window more than they need: the last tokens of a part may be others than in the whole text.
+        if cut.window == size and cut.available > needed:
+            return cut
+    return make_windows(text, tokenizer, windows=windows, context=context)
 
 
 def statistics_windows(

@@ -19,7 +19,7 @@ from negspace.neurons.scan import scan
 from negspace.runs.cell import Cell
 from negspace.runs.engine import Step
 from negspace.text.source import read_text
-from negspace.text.windows import Windows, make_windows
+from negspace.text.windows import Windows, first_windows
 
 VERSIONS = {"residual": 1, "noop": 1}
 """Kind of cell -> version of what it computes; raise it whenever the same spec comes to give another result."""
@@ -36,7 +36,7 @@ def noop_model(bench: Workbench, path: str, windows: int) -> tuple[Model, Window
         s = bench.study
         model = load(path, device=s.device, trust_remote_code=s.trust_remote_code)
         text = read_text(s.perplexity_text or s.text, role="perplexity")
-        cut = make_windows(text, model.tokenizer, windows=windows, context=model.context)
+        cut = first_windows(text, model.tokenizer, windows, context=model.context)
         known[path, windows] = (model, cut)
     return known[path, windows]
 
