@@ -11,7 +11,7 @@ import pytest
 from made_up_run import ablation_part, made_up
 from negspace.errors import JudgementError
 from negspace.experiment.run import Run
-from negspace.report.pooled import COLUMNS, HEADINGS, pooled, words
+from negspace.report.pooled import COLUMNS, HEADINGS, left_out, pooled, words
 from negspace.significance import Contrast, ModelEffect, pool
 
 
@@ -65,6 +65,11 @@ def test_what_could_not_be_judged_in_a_model_is_left_out() -> None:
     table = pooled(runs)
     row = table[(table["contrast"] == "top against plain") & (table["scale"] == "points")].iloc[0]
     assert (row["models"], row["estimate"]) == (3, pytest.approx(-0.05))
+    assert row["left_out"] == "d (too few)"
+    assert left_out(table)[0] == (
+        "Not pooled in top against plain, BLiMP, 1%, in points, since it could not be judged there: d (too few)."
+    )
+    assert not left_out(pooled(runs[:3]))
 
 
 def test_one_model_twice_is_refused() -> None:
@@ -78,7 +83,7 @@ def test_a_checkpoint_and_the_newest_of_the_same_model_are_one_run() -> None:
     runs[0] = replace(runs[0], manifest={**runs[0].manifest, "model": early})
     table = pooled(runs)
     assert len(table)
-    assert table["reason"].str.contains("checkpoints of one run").all()
+    assert table["reason"].str.contains("versions of one model").all()
 
 
 def _named(label: str, name: str) -> Run:
@@ -95,12 +100,34 @@ def _named(label: str, name: str) -> Run:
         ("runs/pythia-70m-step10k", "runs/pythia-70m-step143k"),
         ("ckpt/stage1-step150-tokens1B", "ckpt/stage1-step300-tokens2B"),
         ("ckpt/global_step10/hf", "ckpt/global_step20/hf"),
+        ("org/model", "org/model + lora"),
+        ("org/model + one", "org/model + other/two"),
     ],
 )
 def test_folders_that_differ_in_a_step_are_checkpoints_of_one_run(first: str, second: str) -> None:
     table = pooled([_named("a", first), _named("b", second), _named("c", "other")])
     assert len(table)
-    assert table["reason"].str.contains("checkpoints of one run").all()
+    assert table["reason"].str.contains("versions of one model").all()
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("m.Q4_K_M.gguf", "m.Q8_0.gguf"),
+        ("m-q4_k_m.gguf", "m.BF16.gguf"),
+        ("m-UD-IQ2_XXS.gguf", "m.gguf"),
+        ("org/m.Q4_1.gguf", "org/m-f16.GGUF + lora"),
+    ],
+)
+def test_quantisations_of_one_model_are_not_several(first: str, second: str) -> None:
+    def run(label: str, name: str) -> Run:
+        made = _named(label, name)
+        return replace(made, manifest={**made.manifest, "model": {**made.manifest["model"], "gguf": {"file": name}}})
+
+    table = pooled([run("a", first), run("b", second), run("c", "n.Q4_K_M.gguf")])
+    assert len(table)
+    assert table["reason"].str.contains("versions of one model").all()
+    assert (pooled([run("a", first), run("b", "other-1B.Q4_1.gguf"), run("c", "n.gguf")])["reason"] == "").all()
 
 
 @pytest.mark.parametrize(
@@ -122,8 +149,6 @@ def test_sizes_and_seeds_are_no_steps(names: tuple[str, str, str]) -> None:
         {"by": "md"},
         {"protocol": "lm-eval"},
         {"layers": [0]},
-        {"window": 128},
-        {"stride": 128},
         {"windows": 16},
         {"bos": "always"},
     ],
@@ -145,13 +170,61 @@ def test_top_sets_from_different_texts_are_not_pooled() -> None:
     assert table["reason"].str.contains("other items or settings in").all()
 
 
-@pytest.mark.parametrize("other", [{"perplexity_window": 128}, {"perplexity_windows": 16}])
-def test_perplexity_is_pooled_over_equal_windows_alone(other: dict[str, Any]) -> None:
+def test_perplexity_is_pooled_over_as_many_windows_alone() -> None:
     runs = [_run(label, {"a": -0.08, "b": -0.02, "c": -0.05}[label]) for label in "abc"]
-    runs[1] = replace(runs[1], manifest={**runs[1].manifest, "study": {**runs[1].study, **other}})
+    fewer = {**runs[1].study, "perplexity_windows": 16}
+    runs[1] = replace(runs[1], manifest={**runs[1].manifest, "study": fewer})
     table = pooled(runs)
     refused = table["reason"].str.contains("other items or settings in")
     assert refused.tolist() == (table["score"] == "perplexity").tolist()
+
+
+def _with_text(run: Run, *read: Any) -> Run:
+    data = {**run.manifest["data"], "perplexity": ["some text", "p", *read]}
+    return replace(run, manifest={**run.manifest, "data": data})
+
+
+@pytest.mark.parametrize(
+    ("read", "reason"),
+    [
+        (("another", 64), "other items or settings in"),  # of the same name
+        (("q", 32), "other items or settings in"),  # since one model's context is shorter
+        ((), "whether b read the same text for perplexity is not known: .* no score is computed again"),
+    ],
+)
+def test_perplexity_is_pooled_over_one_text_alone(read: tuple[Any, ...], reason: str) -> None:
+    runs = [_run(label, {"a": -0.08, "b": -0.02, "c": -0.05}[label]) for label in "abc"]
+    table = pooled([runs[0], _with_text(runs[1], *read), runs[2]])
+    refused = table["reason"].str.contains(reason)
+    assert refused.tolist() == (table["score"] == "perplexity").tolist()
+
+
+@pytest.mark.parametrize("what", ["window", "stride"])
+def test_windows_of_the_scan_are_as_large_as_they_were(what: str) -> None:
+    runs = [_run(label, -0.05) for label in "abc"]
+    scan = runs[1].scan
+    assert scan is not None
+    shorter = replace(scan, info=scan.info.model_copy(update={what: getattr(scan.info, what) // 2}))
+    table = pooled([runs[0], replace(runs[1], scan=shorter), runs[2]])
+    assert table["reason"].str.contains("other items or settings in").all()
+
+
+@pytest.mark.parametrize(
+    ("other", "by", "against"),
+    [({"tolerance": 0.5}, "wd", ["matched"]), ({"evaluations": 2}, "wd", ["matched"]), ({"md_pairs": 64}, "md", None)],
+)
+def test_settings_count_where_something_depends_on_them(
+    other: dict[str, Any], by: str, against: list[str] | None
+) -> None:
+    def run(label: str, **changed: Any) -> Run:
+        made = _run(label, {"a": -0.08, "b": -0.02, "c": -0.05}[label])
+        return replace(made, manifest={**made.manifest, "study": {**made.study, "by": by, **changed}})
+
+    table = pooled([run("a"), run("b", **other), run("c")])
+    refused = table["reason"].str.contains("other items or settings in")
+    touched = table["contrast"].str.contains("matched") if against else table["contrast"].notna()
+    assert touched.any()
+    assert refused.tolist() == touched.tolist()
 
 
 def test_the_level_is_that_of_the_runs() -> None:

@@ -65,7 +65,7 @@ def test_what_cannot_be_pooled_is_refused_or_said() -> None:
     points = replace(models["model 4"].contrast, scale="points")
     with pytest.raises(JudgementError, match="other scales in model 4"):
         pool({**models, "model 4": ModelEffect(points, "same")})
-    with pytest.raises(JudgementError, match=r"model 1 and model 0 are checkpoints of one run \(pythia\)"):
+    with pytest.raises(JudgementError, match=r"model 1 and model 0 are versions of one model \(pythia\)"):
         pool({name: replace(one, lineage="pythia") for name, one in models.items()})
     two = pool({name: models[name] for name in ("model 0", "model 1")})
     assert np.isnan([two.estimate, two.low, two.p, two.predicted_low, two.tau2]).all()

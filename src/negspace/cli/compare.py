@@ -20,8 +20,8 @@ def compare(
     """Compare models: claims side by side, contrasts pooled. Heterogeneity between the models is part of both."""
     from negspace.errors import StudyError
     from negspace.report.claims import table
-    from negspace.report.pooled import HEADINGS, pooled, words
-    from negspace.report.tables import show_answers
+    from negspace.report.pooled import HEADINGS, left_out, pooled, words
+    from negspace.report.tables import plain, show_answers
     from negspace.study.reading import read_runs
 
     if len(runs) < 2:
@@ -37,3 +37,5 @@ def compare(
     show_answers("Claims of the paper", headings, body, console)
     cells = [words(row) for _, row in together.iterrows()]
     show_answers("Pooled over models", HEADINGS, cells, console)
+    for sentence in left_out(together):
+        console.print(plain(sentence), soft_wrap=not console.is_terminal)

@@ -42,6 +42,8 @@ class Facts:
     """Name and hash of the text for statistics."""
     perplexity: tuple[str, str]
     """Name of the text for perplexity, and hash of the windows' tokens."""
+    read: tuple[str, int]
+    """Hash of that text itself, whatever the tokenizer, and tokens of a window."""
     tokens: Mapping[str, float]
     """"scan", "examples", "perplexity", each kind of pairs, "tasks" -> tokens that the model reads for it: of pairs
     those that are left when what sentences begin with in common is read once, of tasks an estimate from some of their

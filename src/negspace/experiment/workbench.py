@@ -212,6 +212,7 @@ class Workbench:
             rectifies=rectifies(model),
             statistics=(statistics.name, statistics.hash),
             perplexity=(windows.text_name, windows.hash),
+            read=(windows.text_hash, windows.window),
             tokens=self._tokens(),
             pairs=pairs,
             tasks=None if chosen is None else TaskFacts(chosen.source, chosen.hash, len(chosen), chosen.harness),

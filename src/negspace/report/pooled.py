@@ -32,18 +32,24 @@ COLUMNS: Mapping[str, str] = {
     "negative": "models with an effect below zero",
     "positive": "models with an effect above zero",
     "sign_p": "p-value of the sign test",
+    "left_out": "models whose contrast could not be judged, which are not pooled, each with the reason",
     "reason": "why nothing is pooled, and what to add",
 }
 """Column -> meaning."""
 _HOW = ("mode", "zero", "by", "layers", "protocol", "window", "stride", "windows", "bos")
-"""Fields of a study on which its effects depend beside model and items: intervention, top set and its scan, scoring."""
-_TEXT = ("perplexity_window", "perplexity_windows")
-"""Further ones on which effects on perplexity depend."""
+"""Fields of a study on which its effects depend beside model and items: intervention, top set and its scan, scoring.
+Window and stride are those of the scan itself, where there is one."""
+_MATCHED = ("tolerance", "evaluations")
+"""Further ones on which the matched set depends."""
+_DIFFICULTY = ("md_pairs", "seed")
+"""Further ones on which a ranking by mapping difficulty depends."""
 _STEP = re.compile(
     r"(?i)(?:[-_]|(?<![a-z]))(?:steps?|iter(?:ation)?s?|checkpoints?|ckpt|updates?|epochs?|tokens?)[-_=]?\d+[a-z]?"
     r"(?![a-z0-9])"
 )
 """A training step, or the tokens seen by then, in the name of a checkpoint's folder."""
+_GGUF = re.compile(r"(?i)(?:[-_.](?:(?:ud[-_])?i?q\d+(?:_[0-9a-z]+)*|mxfp4(?:_moe)?|b?f16|f32|fp16|fp32))?\.gguf$")
+"""The ending of a GGUF file, and before it, where there is one, how its weights are quantised."""
 _SCALED = {"log ratio": np.exp}
 
 
@@ -51,7 +57,7 @@ def pooled(runs: Sequence[Run]) -> pd.DataFrame:
     """A row for every contrast that two runs or more have, with the columns of COLUMNS, at the level of the runs.
 
     Raises:
-        JudgementError: two runs of one model, or of checkpoints of one; runs at different levels.
+        JudgementError: two runs of one model; runs at different levels.
     """
     levels = {run.label: run.study["alpha"] for run in runs}
     if len(set(levels.values())) > 1:
@@ -68,6 +74,7 @@ def pooled(runs: Sequence[Run]) -> pd.DataFrame:
             "two runs of one model",
             "give each model once: several runs of it do not make several models",
         )
+    unread = [run.label for run in runs if len(run.manifest["data"]["perplexity"]) < 4]
     effects: dict[tuple[str, str, float, Scale], dict[str, ModelEffect]] = {}
     for run in runs:
         table = run.table("contrasts")
@@ -80,6 +87,9 @@ def pooled(runs: Sequence[Run]) -> pd.DataFrame:
         if len(models) < 2:
             continue
         about = {"contrast": what, "score": score, "share": share, "scale": scale}
+        if score == "perplexity" and (old := [label for label in models if label in unread]):
+            rows.append({**about, "models": 0, "reason": _unread(old)})
+            continue
         try:
             rows.append({**about, **_row(pool(models, alpha=alpha))})
         except JudgementError as error:
@@ -114,6 +124,19 @@ def words(row: Mapping[str, object] | pd.Series) -> list[str]:
     return [str(row["contrast"]), name, where, str(row["models"]), effect, further, f"{i2}, {q}", signs]
 
 
+def left_out(table: pd.DataFrame) -> list[str]:
+    """Return a sentence for every row from which models are left out.
+
+    A model at its floor is one of them: its score has nothing left to lose, so that it says nothing of an effect.
+    """
+    rows = table[table["left_out"].fillna("").astype(bool)]
+    return [
+        f"Not pooled in {row['contrast']}, {TITLES.get(row['score'], row['score'])}, {percent(row['share'])}, in "
+        f"{row['scale']}, since it could not be judged there: {row['left_out']}."
+        for _, row in rows.iterrows()
+    ]
+
+
 HEADINGS = ("contrast", "score", "share", "models", "pooled effect", "a further model", "I², Q", "signs")
 """Headings of `words`."""
 
@@ -133,21 +156,47 @@ def _contrasts(row: pd.Series, alpha: float) -> list[tuple[Scale, Contrast]]:
 
 
 def _items(run: Run, row: pd.Series) -> str:
-    """What the effect was measured on, and how: pairs by their hash; text by its name, since every tokenizer cuts it
-    otherwise; the text that chose the top set by its hash, which is that of the text itself."""
-    data, text = run.manifest["data"], row["score"] == "perplexity"
-    how = [f"{name}={run.study.get(name)}" for name in (*_HOW, *(_TEXT if text else ()))]
-    return ", ".join([str(data[row["score"]][0 if text else 1]), f"statistics={data['statistics'][1]}", *how])
+    """What the effect was measured on, and how.
+
+    Texts and pairs by the hash of their characters, since every tokenizer cuts them otherwise. Windows are as large as
+    they were, where the study left that to the model.
+    """
+    data, study = run.manifest["data"], run.study
+    how = {name: study.get(name) for name in _HOW}
+    if run.scan is not None:
+        how |= {"window": run.scan.info.window, "stride": run.scan.info.stride}
+    if study.get("by") == "md":
+        how |= {name: study.get(name) for name in _DIFFICULTY}
+    if "matched" in (row["set"], row["against"]):
+        how |= {name: study.get(name) for name in _MATCHED}
+    if row["score"] == "perplexity":
+        items = data["perplexity"][2:]
+        how["perplexity_windows"] = study.get("perplexity_windows")
+    else:
+        items = data[row["score"]][1:2]
+    return f"{items}, statistics={data['statistics'][1]}, {how}"
+
+
+def _unread(labels: Sequence[str]) -> str:
+    return (
+        f"whether {' and '.join(labels)} read the same text for perplexity is not known: an earlier version recorded "
+        "only its name; repeat the command of that run with the same --out: no score is computed again"
+    )
 
 
 def _lineage(run: Run) -> str:
-    """Return the part of the name that checkpoints of one training run share.
+    """Return the part of the name that versions of one model share: checkpoints of one training run, quantisations of
+    its weights, adapters on it.
 
     On the hub that is the name without the revision; one that names none is its newest. Of folders it is the path
     without the training step: runs/a for runs/a/step1000 and runs/a/checkpoint-500, and for runs/a itself, where the
-    last one often lies.
+    last one often lies. Of GGUF files it is the name without the quantisation, of adapters that of their base.
     """
-    parts = (_STEP.sub("", part) for part in PurePath(str(run.manifest["model"]["name"])).parts)
+    model = run.manifest["model"]
+    name = str(model["name"]).split(" + ")[0]
+    if model.get("gguf"):
+        name = _GGUF.sub("", name)
+    parts = (_STEP.sub("", part) for part in PurePath(name).parts)
     return str(PurePath(*filter(None, parts)))
 
 
@@ -160,4 +209,4 @@ def _row(found: Pooled) -> dict[str, object]:
     same = {
         name: getattr(found, name) for name in ("models", "p", "i2", "q_p", "negative", "positive", "sign_p", "reason")
     }
-    return {**numbers, **same}
+    return {**numbers, **same, "left_out": "; ".join(f"{name} ({why})" for name, why in found.left_out.items())}

@@ -24,7 +24,8 @@ class ModelEffect:
     items: str
     """Hash of the items that it rests on: only effects on the same items can be pooled."""
     lineage: str = ""
-    """The training run that several may share: checkpoints of one run are not models. Empty: the model's own."""
+    """The model that several are versions of: checkpoints of one training run, quantisations of one set of weights and
+    adapters on one base are not several models. Empty: the model's own."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def pool(effects: Mapping[str, ModelEffect], *, alpha: float = 0.05) -> Pooled:
         effects: model's name -> its contrast and what it rests on.
 
     Raises:
-        JudgementError: contrasts on other items or another scale, or two checkpoints of one run.
+        JudgementError: contrasts on other items or another scale, or two versions of one model.
     """
     _check(effects)
     judged = {
@@ -158,8 +159,9 @@ def _check(effects: Mapping[str, ModelEffect]) -> None:
         if one.lineage and one.lineage in seen:
             raise JudgementError(
                 f"one effect pooled over {len(effects)} models",
-                f"{name} and {seen[one.lineage]} are checkpoints of one run ({one.lineage})",
-                "keep one checkpoint of each run: checkpoints are not independent models",
+                f"{name} and {seen[one.lineage]} are versions of one model ({one.lineage}): checkpoints, quantisations "
+                "or adapters",
+                "keep one of them: versions of one model are not independent",
             )
         seen[one.lineage] = name
 

@@ -256,7 +256,7 @@ def _run(lab: Lab, analyses: Mapping[str, Analysis[Any]], plan: Plan) -> dict[st
     lab.store.keep_only("neurons", lab.saved)
     made.save(lab.store.folder / SCAN_FILE)
     f: Facts = lab.facts
-    data: dict[str, Any] = {"statistics": list(f.statistics), "perplexity": list(f.perplexity)}
+    data: dict[str, Any] = {"statistics": list(f.statistics), "perplexity": [*f.perplexity, *f.read]}
     data |= {kind: list(pairs) for kind, pairs in f.pairs.items()}
     if f.tasks:
         data["tasks"] = [f.tasks.source, f.tasks.hash, f.tasks.items]
