@@ -87,14 +87,15 @@ def sweeps(model: Model, text: Windows, sentences: Prepared, name: str, repeats:
 
 
 def _least(model: Model, conditions: Sequence[Condition]) -> tuple[float, str]:
-    """About what a sweep of exact scores cannot fall below, and why: each condition needs logits of its own at every
-    token. Counted in the multiplications of the projections, which all but make up a pass over short sequences.
+    """What a sweep of exact scores would come to if time went by multiplications, and why: each condition needs logits
+    of its own at every token. The projections all but make up a pass over short sequences. A wide output layer is one
+    large product, which takes less time than as many multiplications in a small model's layers.
     """
     layers, output = multiplications(model.module)
     least = (Sweep(model.module, conditions).share * layers + output) / (layers + output)
     return least, (
         f"{output / (layers + output):.0%} of a token's multiplications are the output layer's, which every condition "
-        f"needs, so that {least:.2f} is the least"
+        f"needs: {least:.2f} by multiplications alone"
     )
 
 

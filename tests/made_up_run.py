@@ -248,7 +248,11 @@ def made_up(
         "model": {**scan.info.model.model_dump(mode="json"), "name": label},
         "identity": {"fingerprint": "f" * 64, "tokenizer": "k" * 64},
         "neurons": layers * width,
-        "data": {"statistics": ["some text", "t"], "perplexity": ["some text", "p", "q", 64], "blimp": ["blimp", "b", 400]},
+        "data": {
+            "statistics": ["some text", "t"],
+            "perplexity": ["some text", "p", "q", 64],
+            "blimp": ["blimp", "b", 400],
+        },
         "analyses": {"ablation": {"intervention": "zero_negative"}},
         "notes": list(notes),
     }

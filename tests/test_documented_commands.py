@@ -46,7 +46,7 @@ STANDS_FOR: Mapping[str, str] = {
         f"{name}.tagger=ru_core_news_sm": f"{name}.tagger={ns.reference.tagger_path()}"
         for name in ("parts_of_speech", "atlas", "differentiation")
     },
-    "training.revisions=[step*000]": "training.revisions=checkpoints/",
+    "training.revisions=[step*]": "training.revisions=checkpoints/",
     "--text wikitext-2": "--text wikitext2/",
     "--tasks arc_easy --tasks piqa --tasks sciq": "--tasks tasks/",
     "--tasks arc_easy --tasks piqa": "--tasks tasks/",

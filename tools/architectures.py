@@ -25,16 +25,20 @@ from negspace.errors import NegspaceError  # noqa: E402
 from negspace.models.load import wrap  # noqa: E402
 from negspace.models.model import Model  # noqa: E402
 
+TYPES = json.loads(census.RECORD.read_text(encoding="utf-8"))["types"]
+RESOLVED = sum(entry["outcome"] == census.RESOLVED for entry in TYPES.values())
 HEAD = f"""---
 hide: [toc]
 ---
 
 # Architectures
 
-negspace takes every causal language model of transformers whose MLPs apply an activation module; what cannot be
-resolved is refused with the reason. The architectures below are tested: each is built tiny, with random weights, by
-transformers {transformers.__version__}, and what negspace reads, changes and restores is compared with plain forward
-passes. This page is made from that matrix by `python tools/architectures.py`; a test fails when the two differ.
+negspace takes causal language models of transformers whose MLPs apply an activation module. Of the {len(TYPES)} model
+types that were tried, {RESOLVED} resolve ([census](#census)). A model that does not is refused with the reason.
+
+The architectures below are tested: each is built tiny, with random weights, by transformers {transformers.__version__},
+and what negspace reads, changes and restores is compared with plain forward passes. This page is made from that matrix
+by `python tools/architectures.py`; a test fails when the two differ.
 
 The first column is `model_type` in a model's `config.json`. Sites are where pre-activations are read and changed, `N`
 being the layer. To see them for a model of your own: `negspace sites MODEL`.
@@ -48,7 +52,7 @@ NOTES = """
 | gated | output of the gate projection | Llama, Mistral, Qwen 3 |
 | fused | the gate's half of one projection | Phi-3, GLM |
 | routed experts | one activation on rows sorted by expert; read with the routing | Mixtral, OLMoE |
-| shared expert | an MLP that every token passes beside routed ones | DeepSeek, Qwen 2 MoE |
+| shared expert | an MLP that every token passes through, alongside the routed experts | DeepSeek, Qwen 2 MoE |
 | second MLP | the second of two MLPs, one after the other in a layer | LongCat-Flash |
 | looped | as in its layout; a layer is run several times, and its neurons have as many values per token | HRM-Text |
 

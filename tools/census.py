@@ -105,11 +105,18 @@ def section(record: dict[str, Any]) -> str:
         "## Census\n",
         wrapped(
             f"transformers {record['transformers']} has a causal language model for {len(types)} model types. "
-            "`python tools/census.py` builds each of them tiny, wraps it, zeroes negative pre-activations, and checks "
-            "that the logits change, and are restored. "
-            f"{resolved + refused} types could be built, are left-to-right and have an MLP. Of these, {resolved} "
-            f"({share(types):.1%}) resolve. `python tools/architectures.py` makes this section from the record of "
-            "that command."
+            "`python tools/census.py` builds each of them tiny, as a decoder-only model with random weights, zeroes "
+            "negative pre-activations, and checks that the logits change, and are restored. "
+            f"{resolved} types resolve. That is {share(types):.1%} of the {resolved + refused} that could be built, "
+            "are left-to-right and have an MLP. `python tools/architectures.py` makes this section from the record "
+            "of that command."
+        )
+        + "\n",
+        wrapped(
+            "A type that resolves need not have checkpoints to study. Of types such as `bart` and `whisper`, the "
+            "census tries the decoder alone; their encoder-decoder checkpoints are refused. Types such as `bert` are "
+            "tried with `is_decoder=True`; a checkpoint without it is refused, and one with it is meaningful only if "
+            "it was trained left to right."
         )
         + "\n",
         "| outcome | types |",

@@ -4,9 +4,9 @@ A block stands between `<!-- name -->` and `<!-- /name -->`. The demo's figures 
 from the run folder RUN of `negspace demo --out RUN` when one is given; the benchmarks' from benchmarks/results.json,
 those of `benchmarks:all` from the results of other devices too (`make bench`); those of `study:ANALYSIS` from
 docs/records/study.json (tools/records.py), those of `figures:NAME` from docs/records/figures.json (tools/figures.py),
-those of `scaling:PART` from docs/records/scaling.json (tools/scaling.py), those of `calibration:PART` from
-docs/records/calibration.json (`negspace calibrate --simulations 500 --json`), those of `claims:PART` from
-docs/records/claims.json (`negspace claims RUN ... --json`).
+those of `scaling:PART` from docs/records/scaling.json (tools/scaling.py) and the benchmarks' results, those of
+`calibration:PART` from docs/records/calibration.json (`negspace calibrate --simulations 500 --json`), those of
+`claims:PART` from docs/records/claims.json (`negspace claims RUN ... --json`).
 """
 
 from __future__ import annotations
@@ -230,7 +230,7 @@ def scaling(part: str) -> str:
         gain = (
             f"Two workers do {2 * found['efficiency']:.2f} times what one does: efficiency {found['efficiency']:.2f}."
         )
-        return "\n\n".join([_table(head, runs), where, gain])
+        return "\n\n".join([_table(head, runs), where, f"{gain}{_second_worker()}"])
     if part == "units":
         models = {"the bundled model": found, **({found["real"]["model"]: found["real"]} if "real" in found else {})}
         rows = [[name, *(f"{costs['units'][name]:.2f}" for costs in models.values())] for name in found["units"]]
@@ -268,6 +268,22 @@ def scaling(part: str) -> str:
     dtypes = [f"projected GPU hours, {dtype}" for dtype in made["hours"]]
     head = ["model", "parameters, 10⁹", "checkpoints", "cells", "tokens, 10⁹", *dtypes]
     return _table(head, rows)
+
+
+def _second_worker() -> str:
+    """The gain of a second worker as the benchmarks have it, in a sentence; empty where they do not."""
+    folder = ROOT / "benchmarks"
+    gains = []
+    for path in [folder / "results.json", *sorted(folder.glob("results-cpu-*.json"))]:
+        results = json.loads(path.read_text(encoding="utf-8"))
+        model = results["machine"].get("model", "").removesuffix(".gguf")
+        study = f"a smaller study of {model}" if model else "the same study"
+        gains += [
+            f"{row['value']:.2f} times for {study}"
+            for row in results["targets"]
+            if row["name"].startswith("study on Ray, time") and row["value"] is not None
+        ]
+    return f" The [benchmarks](../benchmarks.md) give {' and '.join(gains)}." if gains else ""
 
 
 def _hours(value: float) -> str:

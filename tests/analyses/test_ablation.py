@@ -168,6 +168,31 @@ def test_another_configuration_in_the_same_folder_is_noted_and_leaves_nothing_st
     }  # fmt: skip
 
 
+def test_a_run_that_is_stopped_leaves_the_finished_one_as_it_was(
+    tiny_run: Run, tiny_fields: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(tiny_run[0], folder)
+    kept = ["run.json", "scan.parquet", *(f"neurons/{path.name}" for path in (folder / "neurons").iterdir())]
+    before = {name: (folder / name).read_bytes() for name in kept}
+    assert "neurons/top-30pct.json" in before
+
+    def make(store: Store, compute: Any) -> LocalEngine:
+        seen: list[str] = []
+
+        def stop(cell: Any, step: Any) -> Any:
+            seen.append(cell.key)
+            if len(seen) > 3:
+                raise Interrupted(0, 1)
+            return compute(cell, step)
+
+        return LocalEngine(store, stop)
+
+    with pytest.raises(Interrupted):
+        run_study(configure({**tiny_fields, "by": "md", "windows": 3}), folder, make_engine=make)
+    assert {name: (folder / name).read_bytes() for name in kept} == before
+
+
 def test_a_changed_weight_makes_all_cells_new(tiny_run: Run, tiny_fields: dict[str, Any], tmp_path: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM
@@ -278,7 +303,7 @@ def test_real_model_on_real_data(stories260k_path: Path, shared_data: Path, tmp_
     for suite in ("blimp", "tse"):
         row = contrasts.loc[("top", "plain", suite)]
         assert row["finding"] == "cannot be judged"
-        assert re.match(r"the plain model's accuracy of \d\d\.\d% is not above chance", row["reason"])
+        assert re.match(r"the plain model's accuracy of \d\d\.\d% is not shown to be above chance", row["reason"])
         assert np.isfinite([row["difference_nats_low"], row["nats_p"]]).all()
     # One random set, and there are no others to learn from how much such sets differ.
     few = contrasts.loc[("top", "random", "blimp")]

@@ -121,7 +121,8 @@ def test_a_task_at_chance_has_nothing_to_lose() -> None:
     assert found.loc["easy", "finding"] == "harm"
     # 12 of 40 with four choices is no more than guessing; a fall to 4 of 40 is none of what the model can do.
     assert found.loc["guessed", "finding"] == "cannot be judged"
-    assert found.loc["guessed", "reason"].startswith("the plain model's accuracy of 30.0% is not above chance")
+    guessed = "the plain model's accuracy of 30.0% is not shown to be above chance"
+    assert found.loc["guessed", "reason"].startswith(guessed)
     assert found.loc["guessed", "change"] == pytest.approx(-0.2)
     # What is written out is never right by chance.
     assert found.loc["open", "finding"] == "undecided"

@@ -38,7 +38,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def test_right_verdicts(call: Any, runs: list[dict[str, Any]], tmp_path: Path) -> None:
     shown = call("calibrate", "--out", tmp_path)
     assert shown.status == 0
-    assert "all 2 verdicts are right" in shown.out
+    assert "all 2 cases are right" in shown.out
     for part in ("established", "x 1.50", "-49.0", "+55.0", "<0.001"):
         assert part in shown.out
     assert "positive model, zeroing negatives: not testable (no damage to match)" in shown.out
@@ -48,7 +48,7 @@ def test_a_wrong_verdict_is_exit_status_1(call: Any, runs: list[dict[str, Any]],
     runs[1] = {**NOTHING, "verdict": "reversed", "first": False, "worst_rank": 40, "ok": False}
     shown = call("calibrate", "--out", tmp_path)
     assert shown.status == 1
-    assert "1 of 2 verdicts are wrong" in shown.out
+    assert "1 of 2 cases are wrong (see the table)" in shown.out
     assert "positive model, zeroing negatives: not testable: no control would be right" in shown.out
     assert "to 40" in shown.out
     as_json = call("calibrate", "--out", tmp_path, "--json")

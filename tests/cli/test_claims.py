@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from negspace.experiment.claim import Claim, harmed
+from negspace.experiment.claim import Claim, harmed, under
 from negspace.neurons import select
 from negspace.neurons.overlap import overlap
 from negspace.neurons.scan import Scan
@@ -132,3 +133,26 @@ def test_another_file_is_refused(content: str, found: str, call: Any, tmp_path: 
     assert refused.status == 2
     assert found in refused.err
     assert "--json" in refused.err
+
+
+def test_data_that_differ_between_runs_are_told(tiny_run: Run, call: Any, tmp_path: Path) -> None:
+    (written,) = json.loads(call("claims", tiny_run[0], "--json").out)
+    assert set(written["data"]) >= {"text for statistics", "text for perplexity"}
+    assert "not the same" not in call("claims", tiny_run[0]).out
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps([{**written, "data": {**written["data"], "text for perplexity": "sha256 0"}}]))
+    shown = call("claims", tiny_run[0], other).out
+    assert "text for perplexity: not the same in all runs" in shown
+    assert "text for statistics: not the same" not in shown
+    # A file of an earlier version does not say what its answers rest on.
+    other.write_text(json.dumps([{name: value for name, value in written.items() if name != "data"}]))
+    assert "not the same" not in call("claims", tiny_run[0], other).out
+
+
+def test_claims_of_some_layers_are_told_apart() -> None:
+    claim = Claim("ablate", "it costs grammar", "BLiMP", 0.01, "holds", "harm")
+    assert under(claim, "zero_negative").of == "BLiMP"
+    assert under(claim, "zero_negative", layers=(3,)).of == "BLiMP, in layer 3"
+    assert under(claim, "sign_flip", "md", (0, 1, 2, 5)).of == "BLiMP, by md, in layers 0-2, 5, sign_flip"
+    for key in ("find", "relu"):
+        assert under(replace(claim, key=key), "zero_negative", layers=(3,)).of == "BLiMP"

@@ -69,7 +69,7 @@ def test_what_is_optional_and_missing_is_said_with_how_to_get_it(
 ) -> None:
     from huggingface_hub import constants
 
-    installed(ray=None, **{"lm-eval": "0.3.0"})
+    installed(ray=None, spacy=None, **{"lm-eval": "0.3.0"})
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("NEGSPACE_CACHE", str(tmp_path / "file" / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -83,6 +83,10 @@ def test_what_is_optional_and_missing_is_said_with_how_to_get_it(
     assert "NEGSPACE_CACHE" in checks["folders", "converted GGUF files"]["todo"]
     assert "HF_HUB_OFFLINE=1" in checks["hub", constants.ENDPOINT]["found"]
     assert checks["extras", "gguf"]["state"] == "ok"
+    for name in ("atlas", "differentiation", "parts_of_speech"):
+        found = checks["analyses", name]
+        assert (found["state"], found["todo"][:31]) == ("missing", "pip install 'negspace[pos]', or")
+    assert checks["analyses", "dose"]["state"] == "ok"
 
 
 def test_what_is_needed_and_broken_is_status_1(

@@ -50,17 +50,8 @@ def test_a_plan_says_what_was_read_and_how(call: Any, given: list[str], tmp_path
 
 def test_windows_that_do_not_fit_the_model_leave_no_folder(call: Any, given: list[str], tmp_path: Path) -> None:
     """The scan's windows are checked with those of perplexity, before anything is written or computed."""
-    options = [
-        *given,
-        "--preset",
-        "quick",
-        "--set",
-        "window=256",
-        "--perplexity-window",
-        "64",
-        "--out",
-        tmp_path / "run",
-    ]
+    longer = ["window=256" if option == "window=64" else option for option in given]
+    options = [*longer, "--preset", "quick", "--perplexity-window", "64", "--out", tmp_path / "run"]
     shown = call("run", *options)
     assert shown.status == 2
     assert "windows of 256 tokens\nfound: the model takes at most 128 tokens" in shown.err
@@ -103,7 +94,13 @@ def test_it_runs_the_analyses_asked_for(call: Any, given: list[str], tmp_path: P
         (["--model", "other"], "another model, --model other"),
         ([], "no folder for its records"),
         (["--seed", "1", "--seed", "2"], "--seed 1 --seed 2\nfound: 2 values for one"),
-        (["--seed", "1", "--set", "seed=2"], "--seed and --set seed=2\nfound: two values for one"),
+        (["--seed", "1", "--set", "seed=2"], "--seed 1 and --set seed=2\nfound: two values for one"),
+        (["--set", "seed=1", "--set", "seed=1"], "--set seed=1 and --set seed=1\nfound: two values for one"),
+        (["--mode", "mean", "--set", "zero=positive"], "--mode mean and --set zero=positive\nfound: two values"),
+        (
+            ["--resources", "{cpus: 2}", "--set", "resources.cpus=3"],
+            "--resources {'cpus': 2} and --set resources.cpus=3\nfound: two values for one",
+        ),
         (["--set", "seed=true"], "seed cannot be true"),
         (
             ["--set", "dose.points=6", "--analysis", "ablation"],

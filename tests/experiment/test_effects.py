@@ -219,8 +219,8 @@ def test_a_plain_model_at_chance_has_no_accuracy_to_lose(plain_level: float, lev
     row = made.effects.judged([made.effects.change(plain, top, "blimp", margins=margins)], ())[0]
     assert row["finding"] == "cannot be judged"
     assert row["reason"] == (
-        f"the plain model's accuracy of {plain_level:.1%} is not above chance and cannot be lost; use pairs or tasks "
-        "that it can tell"
+        f"the plain model's accuracy of {plain_level:.1%} is not shown to be above chance, so its loss cannot be "
+        "judged; use pairs or tasks that it can tell"
     )
     assert row["change"] == pytest.approx(level - plain_level)
     assert np.isnan([row["change_low"], row["p"], row["p_holm"]]).all()
@@ -257,7 +257,8 @@ def test_accuracy_at_chance_under_both_sets_tells_them_not_apart(rng: np.random.
     row = made.effects.judged([against], (), DIFFERENCE)[0]
     assert (row["finding"], row["nats_finding"]) == ("cannot be judged", "undecided")
     assert (
-        row["reason"] == "the accuracy that is left is not above chance and cannot fall further; ablate fewer neurons"
+        row["reason"] == "the accuracy that is left is not shown to be above chance, so no further loss can be judged; "
+        "ablate fewer neurons"
     )
     lost = made.effects.judged([made.effects.change(plain, top, "blimp")], ())[0]
     assert lost["finding"] == "harm"  # the plain model had something to lose
@@ -315,7 +316,7 @@ def test_where_chance_is_unknown_there_is_no_floor(rng: np.random.Generator) -> 
     entry = Entry(Condition(name="plain"), {"pairs": one}, {"pairs": one})
     assert not effects.change(entry, replace(entry), "pairs")["reason"]
     entry = Entry(Condition(name="plain"), {"pairs": known}, {"pairs": known})
-    assert "not above chance" in effects.change(entry, replace(entry), "pairs")["reason"]
+    assert "not shown to be above chance" in effects.change(entry, replace(entry), "pairs")["reason"]
 
 
 def test_margins_are_said_where_accuracy_is_at_a_floor() -> None:

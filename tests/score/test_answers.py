@@ -18,6 +18,8 @@ from transformers import (
     PreTrainedModel,
 )
 
+import zoo
+from negspace.errors import ScoreError
 from negspace.score import logprobs
 from negspace.score.answers import Request, answers
 from negspace.score.logits import Standing, standings
@@ -75,7 +77,7 @@ def test_an_answer_is_scored_as_by_itself(model: PreTrainedModel, method: logpro
             second = int(model(input_ids=torch.tensor([[*context, first]])).logits[0, -1].argmax())
         requests += [(context, [first]), (context, [first, second])]
     seen: list[float] = []
-    totals, places = answers(LogProbs(model, method=method), requests, 60, progress=seen.append)
+    totals, places = answers(LogProbs(model, method=method, context=60), requests, progress=seen.append)
     expected = [_plain(model, request, 60) for request in requests]
     np.testing.assert_allclose(totals, [value for value, _ in expected], atol=1e-4, rtol=0)
     assert (places == Standing.ABOVE).tolist() == [best for _, best in expected]
@@ -99,7 +101,7 @@ def test_a_token_that_is_as_probable_as_another_is_no_first_choice(
         rise[list(tokens)] = 1
         hook = head.register_forward_hook(lambda *hooked: hooked[2] + rise)
         try:
-            return answers(LogProbs(model, method=method), requests, 96)[1].tolist()
+            return answers(LogProbs(model, method=method), requests)[1].tolist()
         finally:
             hook.remove()
 
@@ -138,7 +140,7 @@ def test_standings_by_the_definition(dtype: torch.dtype) -> None:
 
 def test_one_sequence_may_be_cut_in_several_ways(model: PreTrainedModel) -> None:
     requests: list[Request] = [([1, 2, 3], [4, 5]), ([1, 2], [3, 4, 5]), ([1, 2, 3], [4, 5]), ([1], [2, 3, 4, 5])]
-    totals, places = answers(LogProbs(model), requests, 96)
+    totals, places = answers(LogProbs(model), requests)
     expected = [_plain(model, request, 96) for request in requests]
     np.testing.assert_allclose(totals, [value for value, _ in expected], atol=1e-5, rtol=0)
     assert (places == Standing.ABOVE).tolist() == [best for _, best in expected]
@@ -151,7 +153,7 @@ def test_a_context_runs_once(model: PreTrainedModel) -> None:
     hook = model.get_output_embeddings().register_forward_hook(lambda *hooked: seen.append(hooked[2].shape))
     requests: list[Request] = [(list(range(20)) * 3, [n, 7, 8, 9, 10]) for n in range(4)]
     try:
-        answers(scorer, requests, 96)
+        answers(scorer, requests)
     finally:
         hook.remove()
     assert [tuple(shape) for shape in seen] == [(1, 1 + 4 * 4, 23)]
@@ -175,11 +177,11 @@ def test_the_way_is_settled_outside_the_condition(model: PreTrainedModel) -> Non
 
     ways: dict[bytes, logprobs.Way] = {}
     requests = _requests(5)
-    totals, places = answers(LogProbs(model, ways=ways), requests, 96, broken)
+    totals, places = answers(LogProbs(model, ways=ways), requests, broken)
     assert opened == [True]
     assert [way.method for way in ways.values()] == ["tree"]
     assert np.isnan(totals).all()
-    again, _ = answers(LogProbs(model, ways=ways), requests, 96)
+    again, _ = answers(LogProbs(model, ways=ways), requests)
     np.testing.assert_allclose(again, [_plain(model, request, 96)[0] for request in requests], atol=1e-4, rtol=0)
     assert len(places) == len(requests)
 
@@ -197,7 +199,7 @@ def test_contexts_beyond_a_window_of_attention_leave_the_others_shared() -> None
     )
     mistral, ways = _lively(MistralForCausalLM(config)), {}
     requests = _requests()
-    totals, _ = answers(LogProbs(mistral, ways=ways), requests, 96)
+    totals, _ = answers(LogProbs(mistral, ways=ways), requests)
     np.testing.assert_allclose(totals, [_plain(mistral, request, 96)[0] for request in requests], atol=1e-4, rtol=0)
     assert sorted(way.method for way in ways.values()) == ["buckets", "tree"]
 
@@ -207,12 +209,36 @@ def test_a_recurrent_model_is_scored_too() -> None:
     config = MambaConfig(vocab_size=23, hidden_size=32, num_hidden_layers=2, state_size=4)
     mamba = _lively(MambaForCausalLM(config))
     requests = _requests(4)
-    totals, places = answers(LogProbs(mamba), requests, 96)
+    totals, places = answers(LogProbs(mamba), requests)
     expected = [_plain(mamba, request, 96) for request in requests]
     np.testing.assert_allclose(totals, [value for value, _ in expected], atol=1e-3, rtol=0)
     assert (places == Standing.ABOVE).tolist() == [best for _, best in expected]
 
 
 def test_no_request_has_no_answer(model: PreTrainedModel) -> None:
-    totals, places = answers(LogProbs(model), [], 96)
+    totals, places = answers(LogProbs(model), [])
     assert len(totals) == len(places) == 0
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "opt", "gpt_neo"])
+def test_a_request_beyond_the_context_is_cut_to_what_the_model_can_read(kind: str) -> None:
+    """Learned positions: one token more than the context cannot be run, and the last token need not be."""
+    made, generator = zoo.build(kind), np.random.default_rng(0)
+    context = made.config.max_position_embeddings
+    requests: list[Request] = [
+        (generator.integers(3, 96, length).tolist(), generator.integers(3, 96, answer).tolist())
+        for length, answer in ((context - 1, 2), (context, 1), (context + 30, 3), (7, context), (5, 2))
+    ]
+    totals, places = answers(LogProbs(made, context=context), requests)
+    expected = [_plain(made, request, context) for request in requests]
+    np.testing.assert_allclose(totals, [value for value, _ in expected], atol=1e-4, rtol=0)
+    assert (places == Standing.ABOVE).tolist() == [best for _, best in expected]
+
+
+def test_an_answer_beyond_the_context_is_refused(model: PreTrainedModel) -> None:
+    requests: list[Request] = [([1, 2], [3] * 60), ([1, 2], [3] * 61)]
+    assert np.isfinite(answers(LogProbs(model, context=60), requests[:1])[0]).all()
+    with pytest.raises(
+        ScoreError, match=r"answer of request 1\nfound: 61 tokens, but the model takes 60\nto do: leave"
+    ):
+        answers(LogProbs(model, context=60), requests)

@@ -31,6 +31,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+import zoo
 from negspace.errors import NonFiniteScore, ScoreError
 from negspace.score import logprobs
 from negspace.score.logprobs import LogProbs
@@ -167,6 +168,43 @@ def test_a_window_that_only_long_sequences_outgrow_is_found_out() -> None:
     assert scored.method == "buckets"
     expected = [_plain(model, sequence) for sequence in long]
     np.testing.assert_allclose(scored.total[-2:], expected, atol=1e-4, rtol=0)
+
+
+def _branches(prefix: int, count: int, first: int = 1) -> list[list[int]]:
+    """Sequences that share a prefix and go on for three tokens each, of which two are read."""
+    generator = np.random.default_rng(first)
+    stem = [first, *generator.integers(3, 61, prefix - 1).tolist()]
+    return [[*stem, *generator.choice(58, 3, replace=False).tolist()] for _ in range(count)]
+
+
+def _short(count: int) -> list[list[int]]:
+    """Sequences of four tokens that share next to nothing, so that their packs hold many small trees."""
+    generator = np.random.default_rng(7)
+    return [generator.integers(61, 96, 4).tolist() for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    "sequences",
+    [
+        pytest.param([one for first in range(1, 21) for one in _branches(20, 38, first)], id="every pack"),
+        pytest.param([*_branches(20, 30), *_short(400)], id="a pack that is not the widest"),
+        pytest.param([*_branches(20, 30), *_short(400), [2, *range(3, 60)]], id="nor has the longest row"),
+    ],
+)
+def test_a_window_over_nodes_that_only_large_trees_outgrow_is_found_out(sequences: list[list[int]]) -> None:
+    """GPT-Neo's local layers see so many nodes back, whatever these are: in a pack, other branches lie between."""
+    model = zoo.build("gpt_neo", scale=2.0, window_size=58, max_position_embeddings=512)
+    scored = LogProbs(model).score(sequences)
+    assert scored.method == "buckets"
+    np.testing.assert_allclose(scored.total, [_plain(model, one) for one in sequences], atol=1e-4, rtol=0)
+    assert LogProbs(model).score(_short(400)).method == "tree"
+
+
+def test_packs_of_more_nodes_than_a_table_of_positions_holds_are_found_out() -> None:
+    model, sequences = zoo.build("gpt_neo", window_size=500, max_position_embeddings=64), _short(400)
+    scored = LogProbs(model).score(sequences)
+    assert scored.method == "buckets"
+    np.testing.assert_allclose(scored.total, [_plain(model, one) for one in sequences], atol=1e-4, rtol=0)
 
 
 def test_frequencies_that_follow_the_longest_position_are_those_of_each_sequence_alone() -> None:

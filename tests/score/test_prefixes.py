@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from negspace.score.prefixes import Layout, build_forest, cut, lay_out
+from negspace.score.prefixes import Layout, broadest, build_forest, cut, lay_out
 
 _SEQUENCES = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=9), min_size=1, max_size=60)
 
@@ -96,6 +96,23 @@ def test_a_layout_holds_every_prefix_once_with_true_ancestors_and_paths(
             source = made.source[edge]
             assert _prefix(made, lines[source], slot[source]) == tuple(whole[: step + 1])
             assert made.target[edge] == whole[step + 1]
+
+
+@given(_SEQUENCES, st.integers(1, 30))
+@settings(max_examples=200, deadline=None)
+def test_the_broadest_tree_holds_the_node_farthest_from_an_ancestor(sequences: list[list[int]], size: int) -> None:
+    """Wherever an ancestor in reach of a window over positions is out of its reach over nodes, one is there too."""
+    forest = build_forest(sequences)
+    packs = cut(forest, size)
+    made = lay_out(forest, packs.starts, packs.stops)
+    slots = np.arange(made.used.shape[1])
+    below = (slots[:, None] < slots) & (slots < made.end[:, :, None]) & made.used[:, None, :]  # [packs, ancestor, node]
+    steps, nodes = made.depth[:, None, :] - made.depth[:, :, None], slots - slots[:, None]
+    chosen = broadest(forest, packs)
+    (home,) = np.flatnonzero((packs.starts <= chosen[0]) & (chosen[-1] < packs.stops))
+    for window in range(1, made.used.shape[1] + 1):
+        lost = below & (steps < window) & (nodes >= window)
+        assert not lost.any() or lost[home].any(), window
 
 
 def _prefix(made: Layout, line: int, node: int) -> tuple[int, ...]:

@@ -97,12 +97,27 @@ def test_tokens_of_each_habit():
             for side in encode_pairs(pairs, tokenizer, protocol=protocol)
         ]
 
-    assert tokens(toys.with_both(), "paper") == [["<s>", "the", "dog"], ["<s>", "<s>", "dog"]]
-    assert tokens(toys.with_both(), "lm-eval") == [["<s>", "the", "dog"], ["<s>", "dog"]]  # never two
+    for protocol in ("paper", "lm-eval"):
+        assert tokens(toys.with_both(), protocol) == [["<s>", "the", "dog"], ["<s>", "dog"]]  # never two
     assert tokens(toys.with_two(), "paper")[0] == ["[gMASK]", "<sop>", "the", "dog"]
     assert tokens(toys.with_two(), "lm-eval")[0] == ["<end>", "the", "dog"]
     assert tokens(toys.without_bos(), "lm-eval")[0] == ["<end>", "the", "dog"]
     assert tokens(toys.plain(), "paper")[0] == ["the", "dog"]
+
+
+def test_a_bos_that_a_sentence_spells_out_is_context():
+    """All of those that the tokenizer puts there, and no unknown word that has the BOS for its token."""
+    pairs = PairSet("one", "blimp", (Pair(" <s> the dog", "zebra dog", "p", "x", 0),))
+    tokenizer = toys.with_bos()
+    tokenizer.backend_tokenizer.model.unk_token = "<s>"
+    (good,), (bad,) = encode_pairs(pairs, tokenizer, protocol="paper")
+    assert (tokenizer.convert_ids_to_tokens(good.tokens), good.lead) == (["<s>", "the", "dog"], 1)
+    assert (tokenizer.convert_ids_to_tokens(bad.tokens), bad.lead) == (["<s>", "<s>", "dog"], 1)
+    pairs = PairSet("two", "blimp", (Pair("[gMASK] <sop> the dog", "[gMASK] the dog", "p", "x", 0),))
+    (good,), (bad,) = encode_pairs(pairs, toys.with_two(), protocol="paper")
+    assert (good.lead, bad.lead) == (2, 2)
+    assert toys.with_two().convert_ids_to_tokens(good.tokens) == ["[gMASK]", "<sop>", "the", "dog"]
+    assert toys.with_two().convert_ids_to_tokens(bad.tokens) == ["[gMASK]", "<sop>", "[gMASK]", "the", "dog"]
 
 
 @pytest.mark.slow
@@ -221,6 +236,21 @@ def one(good: str, bad: str) -> PairSet:
             PairSet("toy", "blimp", (Pair("the dog", "the dog", "same", "x", 0),)),
             {},
             "the accuracy of same in toy",
+            "the same tokens in every one",
+            "leave the paradigm out",
+        ),
+        (
+            toys.plain(),
+            PairSet(
+                "toy",
+                "pairs",
+                (
+                    Pair("the dog barks", "the dog bark", "agree", "x", 0, "eng"),
+                    Pair("zebra", "gnu", "agree", "x", 1, "nld"),
+                ),
+            ),
+            {"protocol": "lm-eval"},
+            "the accuracy of agree (nld) in toy",
             "the same tokens in every one",
             "leave the paradigm out",
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import sys
@@ -15,11 +16,13 @@ import pytest
 import torch
 import yaml
 
+import zoo
 from negspace.errors import ScoreError, TasksError
 from negspace.intervention import intervene
-from negspace.models.load import load
+from negspace.models.load import load, wrap
 from negspace.models.model import Model
 from negspace.neurons.neuronset import NeuronSet
+from negspace.score.harness import _left_untied
 from negspace.score.tasks import DEFAULT, TaskScores, read_tasks, tasks
 
 NOUNS = ["cat", "dog", "bird", "child", "king", "queen", "fish", "horse", "cow", "mouse"]
@@ -265,6 +268,41 @@ def test_nothing_is_left_changed(tiny_model_path: Path, folder: Path, capfd: pyt
     assert capfd.readouterr() == ("", "")
 
 
+def test_an_output_layer_of_its_own_stays(tiny_model_path: Path, folder: Path, tmp_path: Path) -> None:
+    """The checkpoint holds an output layer that is not the input embedding, although its configuration ties the two."""
+    model = load(str(tiny_model_path), device="cpu")
+    model.module.config.tie_word_embeddings = True
+    model.module.save_pretrained(tmp_path)
+    model.tokenizer.save_pretrained(tmp_path)
+    model = load(str(tmp_path), device="cpu")
+    module = model.module
+    head, embedding = module.get_output_embeddings(), module.get_input_embeddings()
+    assert not torch.equal(head.weight, embedding.weight)
+    weights = {name: (id(value), value.detach().clone()) for name, value in module.named_parameters()}
+    ids, known = torch.tensor([[3, 4, 5]]), model.fingerprint
+    with torch.no_grad():
+        logits = module(input_ids=ids).logits
+    made = tasks(model, "piqa", folder=folder)
+    for name, value in module.named_parameters(remove_duplicate=False):
+        assert id(value) == weights[name][0]
+        assert torch.equal(value, weights[name][1])
+    with torch.no_grad():
+        assert torch.equal(module(input_ids=ids).logits, logits)
+    assert model.fingerprint == known
+    assert "tie_weights" not in vars(module)
+    untied = load(str(tiny_model_path), device="cpu")
+    pd.testing.assert_frame_equal(made.items, tasks(untied, "piqa", folder=folder).items)
+
+
+def test_tying_is_only_put_off() -> None:
+    module = torch.nn.Module()
+    module.tie_weights = own = lambda: 1  # type: ignore[assignment]
+    with contextlib.suppress(KeyError), _left_untied(module):
+        assert module.tie_weights() is None
+        raise KeyError
+    assert module.tie_weights is own
+
+
 def test_batches_change_nothing(tiny: Model, folder: Path, plain: TaskScores) -> None:
     for batch in (1, 7):
         other = tasks(tiny, ["arc_easy", "winogrande"], folder=folder, batch=batch).items
@@ -331,6 +369,26 @@ def test_a_prompt_beyond_the_context_is_named(tiny: Model, tmp_path: Path) -> No
     made = tasks(tiny, "boolq", folder=_write(tmp_path, {"boolq": rows}))
     assert list(made.items["cut"]) == [False, True, False]
     assert made.notes == ("boolq: 1 of 3 prompts exceed the model's context of 128 tokens and are cut at the start",)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "opt"])
+def test_a_prompt_beyond_learned_positions_is_cut(kind: str, tmp_path: Path) -> None:
+    model = wrap(zoo.build(kind), zoo.tokenizer(), name=kind)
+    rows = [{"goal": "w5 w6 " * n, "sol1": "w7", "sol2": "w8 w9", "label": 0} for n in (3, 28, 29, 30, 31, 90)]
+    made = tasks(model, "piqa", folder=_write(tmp_path, {"piqa": rows}))
+    assert model.context == 64
+    assert np.isfinite(made.items["margin"]).all()
+    assert list(made.items["cut"]) == [False, False, False, False, True, True]
+
+
+def test_an_answer_beyond_the_context_is_named(tiny: Model, tmp_path: Path) -> None:
+    rows = _rows()["piqa_plain_text.validation"][:2]
+    rows[1] = {**rows[1], "sol2": "look and " * 90}
+    with pytest.raises(
+        ScoreError,
+        match=r"an answer of item 1 of piqa\nfound: \d+ tokens, but the model takes 128\nto do: leave the item out",
+    ):
+        tasks(tiny, "piqa", folder=_write(tmp_path, {"piqa": rows}))
 
 
 def test_a_tie_is_not_right(tiny: Model, tmp_path: Path) -> None:

@@ -45,6 +45,25 @@ def test_a_plan_made_after_scoring_is_said_so(study: Study, tmp_path: Path) -> N
     assert followed(tables.manifest["plan"]).startswith("locked after 4 scores had been made")
 
 
+def test_parts_of_a_scan_are_no_scores(study: Study, tmp_path: Path) -> None:
+    in_parts, seen = study.model_copy(update={"scan_parts": 2}), []
+
+    def make(store: Store, compute: Any) -> LocalEngine:
+        def stop(cell: Any, step: Any) -> Any:
+            if cell.kind == "scan":
+                raise Interrupted(0, 1)
+            seen.append(cell.kind)
+            return compute(cell, step)
+
+        return LocalEngine(store, stop)
+
+    with pytest.raises(Interrupted):
+        run_study(in_parts, tmp_path / "run", make_engine=make)
+    assert seen == ["scan_grids", "scan_part", "scan_part"]
+    late = run_study(in_parts, tmp_path / "run", plan=tmp_path / "plan.json")
+    assert late.manifest["plan"]["scored_before"] == 0
+
+
 def test_a_plan_is_there_before_the_first_score(study: Study, tmp_path: Path) -> None:
     def make(store: Store, _: Any) -> LocalEngine:
         def stop(*_: Any) -> Any:

@@ -13,9 +13,10 @@ from transformers import AutoTokenizer
 from negspace.experiment.config import configure
 from negspace.experiment.plan import Load, union, work
 from negspace.models.multiplications import multiplications
-from negspace.runs.engine import Progress
+from negspace.runs.engine import LocalEngine, Progress
+from negspace.runs.store import Store
 from negspace.score.logprobs import LogProbs
-from negspace.study.run import Plan, plan_study, run_study, workbench
+from negspace.study.run import Plan, _time, plan_study, run_study, workbench
 
 ANALYSES: dict[str, Any] = {
     "ablation": {},
@@ -33,6 +34,15 @@ def test_loads_are_sets_of_work() -> None:
     assert one.beyond([other]) == Load({("blimp", "top"): 5.0}, "detail")
     assert work(union([one, other])) == {"perplexity": (2, 20.0), "blimp": (1, 5.0)}
     assert work(Load()) == {}
+
+
+@pytest.mark.parametrize(("width", "seconds"), [(1, 30.0), (2, 20.0), (8, 20.0)])
+def test_workers_do_not_share_a_cell(width: int, seconds: float, tmp_path: Path) -> None:
+    engine = LocalEngine(Store(tmp_path), lambda *_: pytest.fail("nothing is computed"))
+    engine.width = width
+    engine.forecast.tried(2.0)
+    load = Load({("scan", ""): 10.0, ("blimp", "a"): 3.0, ("blimp", "b"): 2.0, ("note", ""): 0.0})
+    assert _time(load, engine) == pytest.approx(seconds)
 
 
 def test_a_plan_counts_what_analyses_share_once(tiny_fields: dict[str, Any], tmp_path: Path) -> None:

@@ -56,7 +56,11 @@ def calibrate(
         typer.echo(json.dumps({"cases": cases, "simulations": print_rates, "ok": not wrong and not often}, indent=1))
     else:
         _show(made, rates)
-        says = f"all {len(made)} verdicts are right" if not wrong else f"{wrong} of {len(made)} verdicts are wrong"
+        says = (
+            f"all {len(made)} cases are right"
+            if not wrong
+            else f"{wrong} of {len(made)} cases are wrong (see the table)"
+        )
         if rates:
             says += f"; rates of false sentences above their level: {len(often)} of {len(rates)}"
         output().print(f"{says}; runs: {out}", markup=False, soft_wrap=True)

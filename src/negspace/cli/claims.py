@@ -27,8 +27,8 @@ def claims(
     """Say which of the paper's claims hold in these runs. Each holds, does not hold, or is undecided."""
     from negspace.errors import StudyError
     from negspace.report.claims import markdown, table, uncorrected
-    from negspace.report.tables import show_answers
-    from negspace.study.claims import read_answers, to_json
+    from negspace.report.tables import plain, show_answers
+    from negspace.study.claims import read_answers, to_json, unlike
 
     if as_json and as_markdown:
         raise StudyError("claims with --json and --markdown", "two forms of one table", "give one of the two")
@@ -43,3 +43,5 @@ def claims(
         show_answers("Claims of the paper", headings, body, output())
         if sentence := uncorrected([claim for claims in by_run.values() for claim in claims]):
             output().print(sentence, markup=False)
+        for sentence in unlike(answers):
+            output().print(plain(sentence), soft_wrap=not output().is_terminal)

@@ -22,6 +22,7 @@ def compare(
     from negspace.report.claims import table
     from negspace.report.pooled import HEADINGS, left_out, pooled, words
     from negspace.report.tables import plain, show_answers
+    from negspace.study.claims import answers_of, unlike
     from negspace.study.reading import read_runs
 
     if len(runs) < 2:
@@ -29,12 +30,16 @@ def compare(
     read = read_runs(runs)
     together = pooled(read)
     headings, body = table({run.label: list(run.claims) for run in read})
+    apart = unlike([answers_of(run) for run in read])
     if as_json:
         content = {"claims": [dict(zip(headings, row, strict=True)) for row in body]}
-        typer.echo(json.dumps({**content, "pooled": json.loads(together.to_json(orient="records"))}, indent=1))
+        content |= {"unlike": apart, "pooled": json.loads(together.to_json(orient="records"))}
+        typer.echo(json.dumps(content, indent=1))
         return
     console = output()
     show_answers("Claims of the paper", headings, body, console)
+    for sentence in apart:
+        console.print(plain(sentence), soft_wrap=not console.is_terminal)
     cells = [words(row) for _, row in together.iterrows()]
     show_answers("Pooled over models", HEADINGS, cells, console)
     for sentence in left_out(together):

@@ -192,7 +192,13 @@ def _analyses() -> Iterator[Check]:
 
     for name in names():
         try:
-            yield Check("analyses", name, "ok", analysis(name).title)
+            found = analysis(name)
+            wanted = [extra for extra in found.extras if any(map(_lacking, _requirements(extra)))]
+            if wanted:
+                todo = f"pip install 'negspace[{','.join(wanted)}]', or give a .conllu file with gold tags"
+                yield Check("analyses", name, "missing", f"{found.title}: no tagger", todo)
+            else:
+                yield Check("analyses", name, "ok", found.title)
         except StudyError as error:
             yield Check("analyses", name, "broken" if name in OWN else "note", error.found, error.todo)
 

@@ -57,6 +57,7 @@ def set_fields(fields: Mapping[str, Any], settings: Sequence[str]) -> dict[str, 
         StudyError: no such form, or a section that cannot hold settings.
     """
     made: dict[str, Any] = {}
+    seen: dict[str, str] = {}
     for setting in settings:
         asked, todo = f"--set {setting}", "write random=5, or dose.points=6 for a setting of an analysis"
         name, equals, text = setting.partition("=")
@@ -68,6 +69,9 @@ def set_fields(fields: Mapping[str, Any], settings: Sequence[str]) -> dict[str, 
             equals = ""
         if not equals or not section or (dot and not field):
             raise StudyError(asked, "not NAME=VALUE", todo)
+        if name in seen:
+            raise StudyError(f"--set {seen[name]} and {asked}", "two values for one", "give one of them")
+        seen[name] = setting
         if not dot:
             made[name] = value
         elif section in Study.model_fields and _section(section):

@@ -61,17 +61,25 @@ def plan_json(plan: Plan) -> str:
 def _show_budget(budget: Budget, console: Console) -> None:
     """Print the sizes that were chosen, and what each contrast costs and can show."""
     from negspace.report.tables import plain, rows
-    from negspace.study.budget import SOURCE
+    from negspace.study.budget import MAIN, SOURCE
 
     body = [(contrast.name, duration(contrast.seconds), _effect(contrast)) for contrast in budget.contrasts]
     console.print(rows("Budget", [("contrast", "left"), ("cost", "right"), ("detectable", "left")], body))
     sizes = ", ".join(f"{name} = {size:,}" for name, size in budget.sizes.items())
     s = budget.study
+    without = (
+        ""
+        if MAIN in s.analyses
+        else (
+            f"The contrasts are those of the main study ({MAIN}), which is not among the analyses asked for: sizes are "
+            "chosen for it, and the time is that of the analyses. "
+        )
+    )
     console.print(
         plain(
-            f"chosen for {s.budget}: {sizes}. Detectable: the smallest true effect that is found with probability 0.8 "
-            f"at level {s.alpha:g}, {budget.tests} tests corrected together; {SOURCE}. Contrasts share scores: their "
-            "costs do not add up."
+            f"{without}chosen for {s.budget}: {sizes}. Detectable: the smallest true effect that is found with "
+            f"probability 0.8 at level {s.alpha:g}, {budget.tests} tests corrected together; {SOURCE}. Contrasts share "
+            "scores: their costs do not add up."
         ),
         soft_wrap=True,
     )

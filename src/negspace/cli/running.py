@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -107,6 +107,8 @@ def run(
     if out is not None and not dry_run:
         execute(study, out, as_json, where, plan)
         return
+    if engine == "ray":
+        typer.echo("note: the times are of this machine alone; a run on Ray prints those of its workers", err=True)
     planned = plan_study(study, out=out)
     for sentence in planned.notes:
         typer.echo(f"note: {sentence}", err=True)
@@ -141,9 +143,7 @@ def _study(
         fields = {"analyses": Study.model_fields["analyses"].get_default(call_default_factory=True), **fields}
     fields = override(fields, given)
     changed = set_fields(fields, settings)
-    if both := sorted(given.keys() & changed.keys() - {"resources"}):
-        option = f"--{both[0].replace('_', '-')}"
-        raise StudyError(f"{option} and --set {both[0]}={changed[both[0]]}", "two values for one", "give one of them")
+    _check_apart(given, settings)
     fields = override(fields, changed)
     if analyses:
         dropped = [name for name in _analyses_of(settings) if name not in analyses]
@@ -160,6 +160,29 @@ def _study(
     study = configure(fields, origin)
     sections(study)
     return study, ()
+
+
+def _check_apart(given: Mapping[str, Any], settings: Sequence[str]) -> None:
+    """Refuse what is given both by an option of its own and by `--set`: a field, or the intervention.
+
+    Raises:
+        StudyError: the two, as they were given.
+    """
+    from negspace.errors import StudyError
+
+    options = {}
+    for name, value in given.items():
+        typed = " ".join(map(str, value)) if isinstance(value, list | tuple) else value
+        options[name] = f"--{name.replace('_', '-')} {typed}"
+    for name, value in given.items():
+        if isinstance(value, Mapping):  # a field that has fields of its own, which may be given one by one
+            options |= {f"{name}.{part}": options[name] for part in value}
+    for setting in settings:
+        name = setting.partition("=")[0]
+        # Either of the two names an intervention, and replaces the other.
+        names = ("zero", "mode") if name in ("zero", "mode") else (name,)
+        if clash := next((options[one] for one in names if one in options), None):
+            raise StudyError(f"{clash} and --set {setting}", "two values for one", "give one of them")
 
 
 def _analyses_of(settings: Sequence[str]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 import pandas as pd
@@ -42,6 +42,8 @@ class Analysis(ABC, Generic[AnySettings]):
     """Its tables by name: their columns, and over what p-values are corrected."""
     handlers: ClassVar[Mapping[str, Handler]] = {}
     """Kinds of cells that it adds, and what computes them."""
+    extras: ClassVar[Sequence[str]] = ()
+    """Extras of the package without which most of its inputs cannot be used."""
 
     def __init__(self, settings: AnySettings, lab: Lab, facts: Mapping[str, Any]) -> None:
         self.settings, self.lab, self.facts = settings, lab, facts

@@ -22,3 +22,5 @@ CUT_BY = ("window", "stride", "windows", "bos")
 """Fields of a scan's spec that describe its windows."""
 PASSING = ("scan_part", "scan_grids")
 """Kinds of cells that only serve a scan: once that is recorded, their records go."""
+SCORELESS = ("scan", *PASSING, "examples", "passages", "text_scan", "checkpoint", "checkpoint_scan")
+"""Kinds of cells that tell nothing of what an intervention does: who has seen them can still lock a plan."""

@@ -12,7 +12,8 @@ from negspace.significance import Contrast, Scale
 
 FINDING = (
     "harm or gain if p_holm is at most alpha; equivalent if the change is shown to lie within the margin; undecided if "
-    "neither is shown; cannot be judged (for the given reason), as accuracy where the plain model is not above chance"
+    "neither is shown; cannot be judged (for the given reason), as accuracy where the plain model is not shown to be "
+    "above chance"
 )
 Row = dict[str, Any]
 

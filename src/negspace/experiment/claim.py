@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from negspace.experiment.words import amount, between, nats, points
+from negspace.experiment.words import amount, between, nats, points, within
 
 Answer = Literal["holds", "does not hold", "undecided", "cannot be judged"]
 Scale = Literal["points", "nats", "ratio", ""]
@@ -60,20 +60,21 @@ PAPERS = "zero_negative"
 RANKING = "wd"
 """The paper's statistic, by which its claims' top sets are ranked."""
 _ALWAYS = ("find", "relu")
-"""Keys of claims that do not depend on the study's intervention."""
+"""Keys of claims that depend neither on the study's intervention nor on the layers that its sets are chosen from."""
 _UNRANKED = ("relu",)
 """Keys of claims that do not depend on what ranks the neurons."""
 
 
-def under(claim: Claim, intervention: str, by: str = RANKING) -> Claim:
+def under(claim: Claim, intervention: str, by: str = RANKING, layers: Sequence[int] | None = None) -> Claim:
     """A claim of a study with an intervention and a ranking, told apart from the same of a study with the paper's.
 
     Args:
         by: the statistic that ranks the neurons of the claim's sets.
+        layers: those from which the sets are chosen; None: all, as in the paper.
     """
     ranking = f"by {by}" if by != RANKING and claim.key not in _UNRANKED else ""
-    other = intervention if intervention != PAPERS and claim.key not in _ALWAYS else ""
-    return replace(claim, of=", ".join(filter(None, (claim.of, ranking, other))))
+    others = () if claim.key in _ALWAYS else (within(layers), intervention if intervention != PAPERS else "")
+    return replace(claim, of=", ".join(filter(None, (claim.of, ranking, *others))))
 
 
 _HARM: Mapping[str, Answer] = {"harm": "holds", "gain": "does not hold", "equivalent": "does not hold"}

@@ -1,4 +1,4 @@
-"""Floors: accuracy that is no better than guessing cannot be lost, so that no finding on its change holds."""
+"""Floors: accuracy that may be guessing has nothing to lose, so that no finding on its change holds."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from negspace.experiment.scored import Scored
 from negspace.significance import Contrast, above
 from negspace.significance.contrast import conclude
 
-_FLOOR = "not above chance"
+_FLOOR = "not shown to be above chance"
 
 
 def floored(contrast: Contrast, plain: Scored, *sides: Scored, within: bool = False) -> Contrast:
     """The contrast, or the same as one that cannot be judged, where it is of accuracy and none can be lost.
 
-    That is so where the plain model is not above chance, and where no side of the contrast is. Margins can be judged
-    there: a contrast of theirs stays as it is. So does one whose chance is unknown.
+    That is so where the plain model is not shown to be above chance, and where no side of the contrast is. Margins can
+    be judged there: a contrast of theirs stays as it is. So does one whose chance is unknown.
 
     Args:
         contrast: of two conditions on the items of `plain`.
@@ -30,17 +30,18 @@ def floored(contrast: Contrast, plain: Scored, *sides: Scored, within: bool = Fa
         return above(side.values, plain.nesting, plain.chance, alpha=contrast.alpha, within=within)
 
     if at_floor(plain, contrast.alpha, within=within):
-        reason = f"the plain model's accuracy of {plain.level:.1%} is {_FLOOR} and cannot be lost; use pairs or tasks "
-        reason += "that it can tell"
+        reason = f"the plain model's accuracy of {plain.level:.1%} is {_FLOOR}, so its loss cannot be judged; use "
+        reason += "pairs or tasks that it can tell"
     elif sides and not any(map(above_chance, sides)):
-        reason = f"the accuracy that is left is {_FLOOR} and cannot fall further; ablate fewer neurons"
+        reason = f"the accuracy that is left is {_FLOOR}, so no further loss can be judged; ablate fewer neurons"
     else:
         return contrast
     return conclude(contrast.error, contrast.scale, contrast.alpha, reason=reason)
 
 
 def at_floor(plain: Scored, alpha: float, *, within: bool = False) -> bool:
-    """True if the plain model's accuracy is not above chance; False where chance is unknown, as of perplexity.
+    """True if the plain model's accuracy is not shown to be above chance; False where chance is unknown, as of
+    perplexity.
 
     Ask this, not the reason of a contrast: one that cannot be judged for want of sets or units gives that reason.
 

@@ -38,8 +38,7 @@ class Lab:
 
     def __init__(self, study: Study, facts: Facts, store: Store, engine: Engine) -> None:
         self.study, self.facts, self.store, self.engine = study, facts, store, engine
-        self.saved: set[str] = set()
-        """Names of the files of neuron sets that this run has saved."""
+        self._sets: dict[str, NeuronSet] = {}
         self.plan = Planner(study, facts, self.cost)
         """Names what analyses will compute."""
 
@@ -99,12 +98,6 @@ class Lab:
         keeps none."""
         cell = self._examples_cell
         return None if cell is None else self.run([cell])[0]
-
-    @property
-    def unscored(self) -> frozenset[str]:
-        """Keys of the cells that score nothing and that every study has, as far as they are known before any work."""
-        cell = self._examples_cell if self._recorded(self.scan_cell) else None
-        return frozenset({self.scan_cell.key} | (set() if cell is None else {cell.key}))
 
     @property
     def _examples_cell(self) -> Cell | None:
@@ -213,11 +206,18 @@ class Lab:
         self.engine.expect(work(here), work(union(later)))
 
     def save_set(self, name: str, neurons: NeuronSet) -> None:
-        """Save a set of neurons under `neurons/` of the run folder, for use elsewhere."""
-        folder = self.store.folder / "neurons"
-        make_folder(folder)
+        """Have a set of neurons saved under `neurons/` of the run folder, for use elsewhere."""
         file = re.sub(r"[^A-Za-z0-9.]+", "-", name.replace("%", "pct")).strip("-")
-        self.saved.add(neurons.save(folder / f"{file}.json").name)
+        self._sets[f"{file}.json"] = neurons
+
+    def write_sets(self) -> None:
+        """Write the sets that were to be saved in place of those of an earlier run in the folder, which stay whole
+        until this one has ended."""
+        self.store.keep_only("neurons", self._sets)
+        if self._sets:
+            make_folder(self.store.folder / "neurons")
+        for file, neurons in self._sets.items():
+            neurons.save(self.store.folder / "neurons" / file)
 
     def cost(self, what: str) -> float:
         """Tokens that the model reads for "scan", "examples", "perplexity", a suite, or "tasks"."""

@@ -95,4 +95,5 @@ def _model(run: Run) -> str:
 
 def _comparable(run: Run) -> bool:
     study = run.study
-    return study.get("by") == "wd" and study.get("mode") is None and study.get("zero") == "negative"
+    whole = study.get("layers") is None
+    return whole and study.get("by") == "wd" and study.get("mode") is None and study.get("zero") == "negative"

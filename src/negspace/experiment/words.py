@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from negspace.neurons.layout import in_ranges
 from negspace.text.suites import TITLES
 
 
@@ -67,6 +68,11 @@ def not_judged(rows: pd.DataFrame, prefix: str = "") -> str:
 def unjudgeable(reason: str) -> str:
     """Return the sentence that something cannot be judged, and why."""
     return reason if reason.startswith("cannot be judged") else f"cannot be judged ({reason})"
+
+
+def within(layers: Sequence[int] | None) -> str:
+    """Return the layers that neurons are chosen from, in words: "in layers 0-3, 7"; "" for all of a model's."""
+    return "" if layers is None else f"in layer{'s' if len(set(layers)) > 1 else ''} {in_ranges(set(layers))}"
 
 
 def percent(share: Any) -> str:

@@ -43,6 +43,8 @@ from negspace.text.suites import SUITES, TITLES
 from negspace.text.windows import Windows, make_windows, statistics_windows
 from negspace.threads import candidates, choose, warm_rate
 
+_READING = ("scan", "scan_grids", "scan_part", "text_scan", "checkpoint_scan", "examples")
+"""Kinds of cells that leave out the output layer."""
 _OWN = frozenset({"scan", "scan_grids", "scan_part", "perplexity", "pairs", "tasks", "examples"})
 """Kinds of cells that are about the workbench's own model, and no other."""
 _AT_ONCE = 16
@@ -225,7 +227,7 @@ class Workbench:
                 name: (len(groups), len(set(groups.values())))
                 for name, groups in ((name, made.paradigms) for name, made in self.pairs.items())
             },
-            prices=dict.fromkeys(("scan", "scan_grids", "scan_part", "examples"), self._reading()),
+            prices=dict.fromkeys(_READING, self._reading()),
             shortfalls=tuple(self._shortfalls()),
         )
 

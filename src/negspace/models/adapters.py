@@ -8,6 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
 from pydantic import BaseModel, ConfigDict
 from transformers import PreTrainedModel
 from transformers.utils.hub import cached_file
@@ -15,11 +23,14 @@ from transformers.utils.hub import cached_file
 from negspace.errors import ModelError
 from negspace.memory import is_out_of_memory, shortage
 from negspace.models import probe
+from negspace.models.checks import some_of
+from negspace.models.locate import fetch
 from negspace.models.quiet import quiet
 
 CONFIG = "adapter_config.json"
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+_WHOLE = "get the whole adapter, as PEFT's save_pretrained wrote it, and the base that it was trained on"
 
 
 class AdapterSource(BaseModel):
@@ -109,25 +120,38 @@ def in_folder(name: str) -> Adapter | None:
 
 
 def in_repository(name: str, revision: str | None) -> Adapter | None:
-    """The adapter in a repository on the hub; None where there is none, or the hub is out of reach."""
-    try:
-        file = cached_file(name, CONFIG, revision=revision)
-        for weights in ("adapter_model.safetensors", "adapter_model.bin"):
-            held = cached_file(name, weights, revision=revision, _raise_exceptions_for_missing_entries=False)
-            if held is not None:
-                break
-        for extra in (*_TOKENIZER, "special_tokens_map.json", "vocab.json", "merges.txt", "tokenizer.model"):
-            cached_file(name, extra, revision=revision, _raise_exceptions_for_missing_entries=False)
-    except Exception:
-        return None
+    """The adapter in a repository on the hub; None where the hub has no such repository, or no adapter in it.
+
+    Raises:
+        ModelError: the hub is out of reach, or does not give it (a gated repository, an unknown revision).
+    """
+    file = fetch(lambda: _got(name, revision), name, revision, CONFIG)
     return Adapter(name, Path(file).parent) if file is not None else None
+
+
+def _got(name: str, revision: str | None) -> str | None:
+    """Where the configuration is on this machine, with its adapter's other files beside it; None without one."""
+    try:
+        # Not by transformers, for whom a file that is not there and a hub that is not are one error.
+        file = hf_hub_download(name, CONFIG, revision=revision)
+    except (GatedRepoError, LocalEntryNotFoundError):
+        raise
+    except (RepositoryNotFoundError, EntryNotFoundError, HFValidationError):
+        return None
+    for weights in ("adapter_model.safetensors", "adapter_model.bin"):
+        held = cached_file(name, weights, revision=revision, _raise_exceptions_for_missing_entries=False)
+        if held is not None:
+            break
+    for extra in (*_TOKENIZER, "special_tokens_map.json", "vocab.json", "merges.txt", "tokenizer.model"):
+        cached_file(name, extra, revision=revision, _raise_exceptions_for_missing_entries=False)
+    return file
 
 
 def find(name: str) -> Adapter:
     """The adapter of a name that is said to be one.
 
     Raises:
-        ModelError: there is none.
+        ModelError: there is none, or it cannot be had.
     """
     found = in_folder(name) if Path(name).expanduser().is_dir() else in_repository(name, None)
     if found is None:
@@ -145,8 +169,8 @@ def attach(module: PreTrainedModel, adapters: Sequence[Adapter]) -> PreTrainedMo
     """Put adapters on a model, all at once active; the model then holds them in its layers.
 
     Raises:
-        ModelError: peft is missing; an adapter does not fit; several that cannot act together; or one that acts outside
-            of the layers.
+        ModelError: peft is missing; an adapter does not fit, or only a part of it; several that cannot act together; or
+            one that acts outside of the layers.
     """
     asked = f"{' and '.join(adapter.name for adapter in adapters)} on {type(module).__name__}"
     try:
@@ -158,10 +182,12 @@ def attach(module: PreTrainedModel, adapters: Sequence[Adapter]) -> PreTrainedMo
         raise ModelError(
             asked, f"adapters of several kinds: {', '.join(kinds)}", "merge one into the base first (merge_and_unload)"
         )
+    names = ["default", *(f"adapter_{number}" for number in range(2, len(adapters) + 1))]
+    reports: list[_Report] = []
+    handle = module.register_load_state_dict_post_hook(lambda _, keys: reports.append(_Report(keys)))
     try:
         with quiet():
             wrapped: Any = PeftModel.from_pretrained(module, str(adapters[0].folder))
-            names = ["default", *(f"adapter_{number}" for number in range(2, len(adapters) + 1))]
             for name, adapter_folder in zip(names[1:], adapters[1:], strict=True):
                 wrapped.load_adapter(str(adapter_folder.folder), adapter_name=name)
             if len(names) > 1:
@@ -169,12 +195,79 @@ def attach(module: PreTrainedModel, adapters: Sequence[Adapter]) -> PreTrainedMo
     except Exception as error:
         if is_out_of_memory(error):
             raise ModelError(asked, *shortage(error)) from error
+        if isinstance(error, KeyError) and str(error.args[0]).startswith("base_model."):
+            # PEFT looks up the weights of modules that were trained whole.
+            raise ModelError(asked, f"a weight not in the adapter's file: {error.args[0]}", _WHOLE) from error
         raise ModelError(
             asked,
             f"{type(error).__name__}: {' '.join(str(error).split())[:600]}",
             "use the base that the adapter was trained on, as it was then (the size of its vocabulary included)",
         ) from error
+    finally:
+        handle.remove()
+    for adapter, name, report in zip(adapters, names, reports, strict=True):
+        _check_whole(f"the weights of {adapter.name} on {type(module).__name__}", wrapped, name, report)
     return taken_out(asked, wrapped.eval())
+
+
+class _Report:
+    """What torch found when PEFT put an adapter's file on a model: PEFT warns of some of it, and drops the rest.
+
+    Args:
+        keys: torch's lists, which go on growing until all of the wrapper's parts are done.
+    """
+
+    def __init__(self, keys: Any) -> None:
+        # PEFT cuts its list down to what it warns of, when it has all of it.
+        self._inside, self._all = tuple(keys.missing_keys), keys.missing_keys
+        self.unexpected: list[str] = keys.unexpected_keys
+
+    @property
+    def missing(self) -> set[str]:
+        """Keys of the wrapped model that the file did not set, most of them the base's own."""
+        return {*self._inside, *self._all}
+
+
+def _check_whole(asked: str, wrapped: Any, name: str, report: _Report) -> None:
+    """Refuse an adapter of which some weights are as they begin, or some of its file were left out.
+
+    Args:
+        asked: what was asked for.
+        wrapped: PEFT's model.
+        name: the adapter's there.
+        report: on its loading.
+
+    Raises:
+        ModelError: names the weights.
+    """
+    from peft import get_peft_model_state_dict
+    from peft.utils.other import AuxiliaryTrainingWrapper
+
+    if wrapped.peft_config[name].is_prompt_learning:
+        return  # no weights of layers; refused for that
+    state = wrapped.state_dict()
+    with quiet():
+        saved = get_peft_model_state_dict(wrapped, state_dict=state, adapter_name=name, save_embedding_layers=False)
+    own = {id(weight): key for key, weight in saved.items()}
+    missing = sorted(own[id(state[key])] for key in report.missing if id(state.get(key)) in own)
+    # PEFT insists on the weights of modules that were trained whole; with embeddings, it saves them a second time.
+    twice = tuple(
+        f"{path}."
+        for path, part in wrapped.named_modules()
+        if isinstance(part, AuxiliaryTrainingWrapper) and name in part._adapters
+    )
+    unexpected = sorted(key for key in report.unexpected if not key.startswith(twice))
+    found = []
+    if missing:
+        found.append(f"{len(missing)} weights not in its file, so as they begin: {some_of(missing)}")
+    if unexpected:
+        found.append(f"{len(unexpected)} weights of its file without a place in the model: {some_of(unexpected)}")
+    if found:
+        raise ModelError(
+            asked,
+            "; ".join(found),
+            f"{_WHOLE}; if the difference is meant, put it on with PEFT yourself and pass the model to negspace.wrap",
+        )
 
 
 def is_wrapped(module: Any) -> bool:

@@ -24,6 +24,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from negspace.errors import ModelError
+from negspace.models.overrides import attributes
 from negspace.models.quiet import quiet
 
 _NOT_FOUND = object()
@@ -302,8 +303,9 @@ def _parts(module: nn.Module, twin: Twin) -> Iterator[str]:
 
 def _changed(part: nn.Module, plain: nn.Module, own: set[int]) -> Iterator[tuple[str, str]]:
     """Attributes that the class sets and that now hold something else."""
+    held = attributes(part)
     for name, before in plain.__dict__.items():
-        now = part.__dict__.get(name, _NOT_FOUND)
+        now = held.get(name, _NOT_FOUND)
         if name.startswith("_") or name in _INTERNALS or "cache" in name or now is before or id(now) in own:
             continue
         if isinstance(part, PreTrainedModel) and not isinstance(before, int | float):
@@ -311,7 +313,7 @@ def _changed(part: nn.Module, plain: nn.Module, own: set[int]) -> Iterator[tuple
         if name == "padding_idx" and isinstance(part, nn.Embedding | PreTrainedModel):
             continue  # of interest to gradients only
         told, told_before = _told(now), _told(before)
-        if told != told_before and told is not None and not hasattr(now, "negspace_activation"):
+        if told != told_before and told is not None:
             yield name, told
 
 
@@ -322,7 +324,7 @@ def _attributes(part: nn.Module, own: set[int]) -> Iterator[tuple[str, str]]:
     and buffers or saved beside them, and other tensors are what a pass left (bitsandbytes' columns of outliers).
     """
     kept = type(part).__module__.split(".")[0] not in _LAYERS
-    for name, value in part.__dict__.items():
+    for name, value in attributes(part).items():
         if name in _INTERNALS or "cache" in name or id(value) in own or (not kept and name in _OF_PASSES):
             continue
         told = _told(value, tensors=kept)

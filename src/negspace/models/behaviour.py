@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from negspace.models import probe
+from negspace.models.lengths import counted_positions
 
 TOKENS = 48
 """Length of the sequence, unless the model's context is shorter."""
@@ -40,7 +41,7 @@ def behaviour(module: Any) -> tuple[float, ...]:
     """
     config = module.config.get_text_config(decoder=True)
     context = getattr(config, "max_position_embeddings", None) or TOKENS
-    ids = probe.sequence(module, min(TOKENS, context))
+    ids = probe.sequence(module, int(min(TOKENS, context, counted_positions(module))))
     logits = probe.forward(module, ids)[0, _EVERY - 1 :: _EVERY].float().cpu()
     words = torch.linspace(0, logits.shape[-1] - 1, _WORDS).long()
     kept = logits[:, words]

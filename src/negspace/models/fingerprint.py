@@ -88,13 +88,17 @@ def _prune(value: Any) -> Any:
 
 
 def _paddings(module: nn.Module) -> Iterator[str]:
-    """One line for each part that computes with the padding token: RoBERTa's kin count positions from its id on and
-    leave it out, XGLM has no position at it. An embedding itself keeps the id for gradients only, and so does a model
-    for its embeddings."""
+    """One line for each part that computes with the padding token."""
+    return (f"{path}.padding_idx|{part.padding_idx}" for path, part in padding_parts(module))
+
+
+def padding_parts(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Path and module of each part that computes with the padding token, its `padding_idx`: RoBERTa's kin count
+    positions from its id on and leave it out, XGLM has no position at it. An embedding itself keeps the id for
+    gradients only, and so does a model for its embeddings."""
     for path, part in module.named_modules():
-        padding = part.__dict__.get("padding_idx")
-        if padding is not None and not isinstance(part, nn.Embedding | PreTrainedModel):
-            yield f"{path}.padding_idx|{padding}"
+        if part.__dict__.get("padding_idx") is not None and not isinstance(part, nn.Embedding | PreTrainedModel):
+            yield path, part
 
 
 def _tensors(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:

@@ -1,10 +1,15 @@
-"""Lengths beyond which sequences are no longer alike: other frequencies, or a window of attention."""
+"""Lengths beyond which sequences are no longer alike, or have no positions: other frequencies, a window of attention,
+a table of positions."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from torch import nn
+
+from negspace.models.fingerprint import padding_parts
 
 _STRETCHED = ("dynamic", "longrope")
 """Rotary embeddings that transformers chooses by the largest position of the input."""
@@ -39,6 +44,15 @@ def attention_window(config: Any) -> float:
     text = config.get_text_config(decoder=True)
     named = (getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size", "local_attention"))
     return min((float(width) for width in named if isinstance(width, int) and width > 0), default=math.inf)
+
+
+def counted_positions(module: nn.Module) -> float:
+    """Longest sequence, in tokens, for which a module that counts positions from its padding token's id (RoBERTa's kin)
+    has them: its table's rows up to that id belong to no text. Infinity for any other module."""
+    tables = ((part, getattr(part, "position_embeddings", None)) for _, part in padding_parts(module))
+    return min(
+        (len(table.weight) - part.padding_idx - 1 for part, table in tables if table is not None), default=math.inf
+    )
 
 
 _LIMITS = ("original_max_position_embeddings", "max_position_embeddings")

@@ -103,12 +103,23 @@ def _gathered(
     """Module, tokenizer and source, with the adapters on the module."""
     chosen = [adapters.find(os.fspath(path)) for path in given]
     own = adapters.in_folder(name)
+    if own is not None and revision is not None:
+        raise ModelError(
+            asked=f"revision {revision!r} of {name}",
+            found="a local folder, which has no revisions",
+            todo="leave the revision out, or name the adapter on the hub",
+        )
     try:
         loaded = _load(name, revision=revision, **options) if own is None else _base(own, options)
     except ModelError as error:
         if own is not None or Path(name).expanduser().exists() or not error.asked.startswith("the configuration"):
             raise
-        own = adapters.in_repository(name, revision)
+        try:
+            own = adapters.in_repository(name, revision)
+        except ModelError as other:
+            # What keeps the hub from giving this file kept it from giving the other, and the first error says so.
+            if not other.asked.startswith(f"the {adapters.CONFIG}"):
+                raise
         if own is None:
             raise
         loaded = _base(own, options)

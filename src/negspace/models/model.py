@@ -15,6 +15,7 @@ from negspace.models.adapters import AdapterSource
 from negspace.models.gguf.source import GGUFSource
 from negspace.models.identity import Identifier, Identity
 from negspace.models.layers import decoder_layers
+from negspace.models.lengths import counted_positions
 from negspace.models.site import Site
 
 
@@ -115,7 +116,7 @@ class Model:
         for field in ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx"):
             bound = getattr(config, field, None)
             if isinstance(bound, int) and bound > 0:
-                return bound
+                return int(min(bound, counted_positions(self.module)))
         return None
 
     @property

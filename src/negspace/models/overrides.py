@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -71,7 +72,10 @@ class SoftcappedSwish(nn.Module):
 
 
 class Alone(nn.Module):
-    """One place's call of an activation module that other places call, too."""
+    """One place's call of an activation module that other places call, too.
+
+    Whoever lists parts or weights of a model sees through it: they are those of the model without it.
+    """
 
     def __init__(self, act: nn.Module) -> None:
         super().__init__()
@@ -79,6 +83,14 @@ class Alone(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.act(*args, **kwargs)
+
+    def named_modules(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Module]]:
+        """Those of the activation, under the paths that it has without this."""
+        yield from self.act.named_modules(*args, **kwargs)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """That of the activation, under the names that it has without this."""
+        return self.act.state_dict(*args, **kwargs)
 
 
 def _lfm2_forward(mlp: Any, act: nn.Module) -> Callable[..., torch.Tensor]:
@@ -188,6 +200,20 @@ def override_of(module: nn.Module) -> Override | None:
     return OVERRIDES.get(type(module).__name__)
 
 
+def attributes(part: nn.Module) -> dict[str, Any]:
+    """A part's own attributes, as they are where nothing stands in for its activation."""
+    override = override_of(part)
+    put_in = None if override is None else part.__dict__.get(override.attribute)
+    if override is None or not hasattr(put_in, "negspace_activation"):
+        return part.__dict__
+    others = {name: value for name, value in part.__dict__.items() if name != override.attribute}
+    return {**others, **put_in.negspace_before}
+
+
+_USES: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
+"""What stands in for an activation -> how many contexts use it at the moment."""
+
+
 @contextmanager
 def activation(root: nn.Module, path: str, alone: bool = True) -> Iterator[nn.Module]:
     """The activation module to hook for a site: the one at its path, or what stands in for it while this is open.
@@ -197,42 +223,55 @@ def activation(root: nn.Module, path: str, alone: bool = True) -> Iterator[nn.Mo
         path: of the site.
         alone: whether no other place in the model holds the module at this path.
 
-    Nested uses of one path share what was put in, so that their hooks compose in order.
+    Uses of one path share what was put in, so that their hooks compose in order; it stays until the last of them ends,
+    whichever that is.
     """
     module = root.get_submodule(path)
     override = override_of(module)
     if override is not None:
-        with _overridden(module, override) as act:
-            yield act
-    elif alone or isinstance(module, Alone):
+        act, take_out = _overridden(module, override)
+    elif alone and not isinstance(module, Alone):
         yield module
-    else:
-        above, _, name = path.rpartition(".")
-        held = root.get_submodule(above)._modules
-        own = Alone(module).eval()
-        held[name] = own
-        try:
-            yield own
-        finally:
-            held[name] = module
-
-
-@contextmanager
-def _overridden(module: nn.Module, override: Override) -> Iterator[nn.Module]:
-    held = module.__dict__.get(override.attribute)
-    installed = getattr(held, "negspace_activation", None)
-    if installed is not None:
-        yield installed
         return
-    act = override.module(module).eval()
-    replacement = override.replacement(module, act)
-    object.__setattr__(replacement, "negspace_activation", act)
-    had = override.attribute in module.__dict__
-    module.__dict__[override.attribute] = replacement
+    else:
+        act, take_out = _apart(root, path, module)
+    _USES[act] = _USES.get(act, 0) + 1
     try:
         yield act
     finally:
-        if had:
-            module.__dict__[override.attribute] = held
+        _USES[act] -= 1
+        if not _USES[act]:
+            take_out()
+
+
+def _apart(root: nn.Module, path: str, module: nn.Module) -> tuple[Alone, Callable[[], None]]:
+    """What stands in for a shared activation at one place, put in where nothing does yet, and how to take it out."""
+    above, _, name = path.rpartition(".")
+    held = root.get_submodule(above)._modules
+    own = module if isinstance(module, Alone) else Alone(module).eval()
+    held[name] = own
+
+    def take_out() -> None:
+        held[name] = own.act
+
+    return own, take_out
+
+
+def _overridden(module: nn.Module, override: Override) -> tuple[nn.Module, Callable[[], None]]:
+    """The activation module of an overridden instance, put in where none is yet, and how to take it out."""
+    held, name = module.__dict__, override.attribute
+    if not hasattr(held.get(name), "negspace_activation"):
+        act = override.module(module).eval()
+        replacement = override.replacement(module, act)
+        object.__setattr__(replacement, "negspace_activation", act)
+        object.__setattr__(replacement, "negspace_before", {name: held[name]} if name in held else {})
+        held[name] = replacement
+    put_in = held[name]
+
+    def take_out() -> None:
+        if put_in.negspace_before:
+            held.update(put_in.negspace_before)
         else:
-            del module.__dict__[override.attribute]
+            del held[name]
+
+    return put_in.negspace_activation, take_out

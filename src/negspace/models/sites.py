@@ -353,7 +353,7 @@ def _prove(module: Any, at: str, candidate: _Candidate, seen: probe.Observation)
         return Site(candidate.layer, path, width, name, count, None, "experts", alone=candidate.alone)
     if first.numel() // width != seen.tokens:
         rows = f"{first.numel() // width} rows for {seen.tokens} tokens"
-        raise _not_a_site(path, f"its input has {rows}: experts routed in a way of the model's own, or tokens beside")
+        raise _not_a_site(path, f"its input has {rows}: the model routes experts in its own way, or adds tokens")
     projection = probe.source_of(first, calls[0].order, _within(seen, at))
     if projection is not None and any(p.dim() > 2 for p in module.get_submodule(projection).parameters()):
         raise _not_a_site(path, f"its input comes from experts of an unknown kind ({projection})")

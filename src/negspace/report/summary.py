@@ -10,7 +10,7 @@ from negspace.analyses.ablation.dissociation import verdict
 from negspace.analyses.ablation.words import AGAINST
 from negspace.experiment.claim import RANKING
 from negspace.experiment.run import Run
-from negspace.experiment.words import claim, percent
+from negspace.experiment.words import claim, percent, within
 from negspace.text.suites import TITLES
 
 _CLAIM = 0.01
@@ -31,7 +31,8 @@ def headline(run: Run) -> str:
     here = contrasts[(contrasts["share"] == share) & (contrasts["set"] == "top")]
     suites = [suite for suite in TITLES if (here["score"] == suite).any()]
     by = run.study["by"]
-    where = f"At the top {percent(share)}{'' if by == RANKING else f' by {by}'}"
+    chosen = filter(None, ("" if by == RANKING else f"by {by}", within(run.study.get("layers"))))
+    where = " ".join((f"At the top {percent(share)}", *chosen))
     if not suites:
         row = here[here["against"] == "plain"].iloc[0]
         return f"{where}: perplexity {claim(row)}; no grammar was measured."

@@ -16,7 +16,7 @@ from rich.text import Text
 from negspace.analyses.ablation.dissociation import verdict
 from negspace.analyses.ablation.words import matching
 from negspace.experiment.claim import Claim
-from negspace.experiment.words import ratio
+from negspace.experiment.words import ratio, within
 from negspace.report.claims import footnotes, uncorrected
 from negspace.report.claims import table as claims_table
 from negspace.study.locked import followed
@@ -91,7 +91,8 @@ def _ablation(tables: Tables, console: Console, detail: bool) -> None:
     manifest, study = tables.manifest, tables.manifest["study"]
     data, kinds = manifest["data"], [kind for kind in TITLES if kind in manifest["data"]]
     intervention = tables.books["ablation"].part["intervention"]
-    console.print(plain(f"{intervention} on the top neurons by {study['by']}"))
+    where = within(study.get("layers"))
+    console.print(plain(f"{intervention} on the top neurons by {study['by']}{where and f' {where}'}"))
     summary = tables["summary"]
     if not detail and "random mean" in set(summary["role"]):
         summary = summary[summary["role"] != "random"]

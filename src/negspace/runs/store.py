@@ -143,24 +143,28 @@ class Store:
     def discard(self, kinds: Collection[str]) -> None:
         """Remove the records of some kinds, which nothing will ask for again.
 
-        The log tells their kinds. A process that is killed between a record and its line leaves one that the log does
-        not know: its own head tells.
-
         Raises:
             RecordError: no permission.
         """
-        computed = [entry for entry in self._logged() if entry["event"] == "computed" and "kind" in entry]
-        logged = {str(entry["key"]): str(entry["kind"]) for entry in computed}
-        # Files that are there, not paths made of the log's keys: in a folder from elsewhere those may name any file.
-        for path in sorted(self.cells.glob("*.parquet")):
-            if not _KEY.fullmatch(path.stem):
-                continue
-            kind = logged[path.stem] if path.stem in logged else _kind(path)
+        for key, kind in self.kinds().items():
             if kind in kinds:
+                path = self._path(key)
                 try:
                     path.unlink(missing_ok=True)
                 except OSError as error:
                     raise cannot_write(path, error) from error
+
+    def kinds(self) -> dict[str, str]:
+        """Key of each record -> its kind; "" where neither the log nor the record tells.
+
+        The log tells kinds. A process that is killed between a record and its line leaves one that the log does not
+        know: its own head tells.
+        """
+        computed = [entry for entry in self._logged() if entry["event"] == "computed" and "kind" in entry]
+        logged = {str(entry["key"]): str(entry["kind"]) for entry in computed}
+        # Files that are there, not paths made of the log's keys: in a folder from elsewhere those may name any file.
+        there = [path for path in sorted(self.cells.glob("*.parquet")) if _KEY.fullmatch(path.stem)]
+        return {path.stem: logged[path.stem] if path.stem in logged else _kind(path) or "" for path in there}
 
     def times(self) -> dict[str, float]:
         """Key -> seconds that computing its record took, as far as the log tells; the last time, where it was twice."""

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 
+from negspace.errors import ScoreError
 from negspace.score.logits import Standing
 from negspace.score.logprobs import LogProbs, Progress
 from negspace.score.prefixes import build_forest
@@ -21,9 +22,9 @@ Request = tuple[Sequence[int], Sequence[int]]
 def answers(
     scorer: LogProbs,
     requests: Sequence[Request],
-    most: int,
     change: Callable[[], AbstractContextManager[object]] = nullcontext,
     progress: Callable[[float], None] | None = None,
+    name: Callable[[int], str] = "the answer of request {}".format,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Score answers: (log-likelihoods, float64 [requests], in nats; their standings, int8 [requests]).
 
@@ -32,18 +33,31 @@ def answers(
     finite.
 
     Args:
-        scorer: scores with the model.
+        scorer: scores with the model; what exceeds its context loses its beginning (the last token is not read).
         requests: contexts and answers.
-        most: tokens that the model can read; what is longer loses its beginning (the last token is not read).
         change: opens the condition to score under; how the network is run is settled outside of it.
         progress: called with the share that is done, 0 to 1.
+        name: what an error calls the answer of a request, by its place.
+
+    Raises:
+        ScoreError: an answer that is longer than the model's context.
     """
+    most = scorer.context
+    for place, (_, answer) in enumerate(requests):
+        if most is not None and len(answer) > most:
+            raise ScoreError(
+                f"the log-likelihood of {name(place)}",
+                f"{len(answer)} tokens, but the model takes {most}",
+                "leave the item out, or use a model of longer context",
+            )
     totals, places = np.zeros(len(requests)), np.full(len(requests), Standing.BELOW, np.int8)
     # One sequence may be cut into context and answer in several ways; a forest holds it once. Sequences that are too
     # long for shared prefixes (a window of attention is shorter) have a forest to themselves, and others still share.
     rounds: list[dict[tuple[int, ...], tuple[int, list[int]]]] = []
     for place, (context, answer) in enumerate(requests):
-        tokens = (*context, *answer)[-(most + 1) :]
+        tokens = (*context, *answer)
+        if most is not None:
+            tokens = tokens[-(most + 1) :]
         start, long = len(tokens) - len(answer), len(tokens) > scorer.shareable
         for taken in rounds:
             if long != (len(next(iter(taken))) > scorer.shareable):

@@ -96,12 +96,14 @@ class Harness:
 
         class Live(self._hflm):
             def __init__(self) -> None:
-                super().__init__(
-                    pretrained=model.module,
-                    tokenizer=deepcopy(model.tokenizer),  # the harness sets a padding token on it
-                    max_length=model.context,
-                    batch_size=fitted(batch or 1),
-                )
+                with _left_untied(model.module):
+                    super().__init__(
+                        pretrained=model.module,
+                        tokenizer=deepcopy(model.tokenizer),  # the harness sets a padding token on it
+                        max_length=model.context,
+                        batch_size=fitted(batch or 1),
+                    )
+                self._asked: Sequence[Any] = ()
                 self.cut: set[tuple[str, str]] = set()
                 self.tied: set[tuple[str, str]] = set()
                 self.cache_hook = self  # nothing is cached; its call after each generated text counts
@@ -117,6 +119,7 @@ class Harness:
 
             def loglikelihood(self, requests: Any, disable_tqdm: bool = True) -> Any:
                 self._whole += len(requests)
+                self._asked = requests
                 return super().loglikelihood(requests, disable_tqdm=True)
 
             def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = True) -> Any:
@@ -134,13 +137,13 @@ class Harness:
                 pairs = (texts for (texts, _, _), n in zip(requests, lengths, strict=True) if n > most + 1)
                 self.cut.update(texts for texts in pairs if texts is not None)
                 tokens = batch and batch * min(most, max(lengths, default=1))
-                scorer = LogProbs(model.module, batch_tokens=tokens, ways=ways)
+                scorer = LogProbs(model.module, batch_tokens=tokens, ways=ways, context=most)
                 totals, places = answers(
                     scorer,
                     [(context, answer) for _, context, answer in requests],
-                    most,
                     change,
                     lambda share: self._tell(before + int(share * len(requests))),
+                    self._name,
                 )
                 self._tell(before + len(requests))
                 tied = np.isin(places, (Standing.TIED, Standing.TIED_FIRST))
@@ -148,7 +151,30 @@ class Harness:
                 # What the harness takes for greedy is what `argmax` gives; `judge` decides what a tie is worth.
                 return list(zip(totals.tolist(), (places >= Standing.TIED_FIRST).tolist(), strict=True))
 
+            def _name(self, place: int) -> str:
+                # Only answers are named: the windows of rolling log-likelihoods are cut to the context.
+                return f"an answer of item {self._asked[place].doc_id} of {self._asked[place].task_name}"
+
         return Live()
+
+
+@contextmanager
+def _left_untied(module: Any) -> Iterator[None]:
+    """While open, a model's `tie_weights` does nothing.
+
+    The harness calls it on every model. It goes by the configuration alone, and would put the input embedding in the
+    place of an output layer of its own, which transformers keeps when a checkpoint holds both.
+    """
+    own = "tie_weights" in vars(module)
+    before = module.tie_weights
+    module.tie_weights = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        if own:
+            module.tie_weights = before
+        else:
+            del module.tie_weights
 
 
 @lru_cache(maxsize=8)

@@ -5,7 +5,8 @@ share runs once (packed trees under a four-dimensional attention mask); a sequen
 does not run at all; and padding does not reach the output layer. Models that cannot take such a mask (ALiBi, windows of
 attention shorter than the sequences, recurrent layers, attention by other code than eager and sdpa) are run in batches
 of equal length instead; models whose logits depend on a sequence's length are run to its end. Which of these hold is
-decided by comparison with plain passes over some of the sequences, the longest among them.
+decided by comparison with plain passes over some of the sequences, the longest and those of the largest trees among
+them.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from negspace.models.kernels import takes_masks, unmasked
 from negspace.models.lengths import attention_window, steady_length
 from negspace.score.batch import Batch
 from negspace.score.logits import Standing, input_device, log_probabilities, only_rows, standings
-from negspace.score.prefixes import Forest, build_forest, cut, lay_out
+from negspace.score.prefixes import Forest, broadest, build_forest, cut, lay_out
 
 Progress = Callable[[int, int, str], None]
 Method = Literal["auto", "tree", "buckets"]
@@ -79,6 +80,8 @@ class LogProbs:
         batch_tokens: most tokens in one forward pass; by default as many as keep the logits within 32 MiB, or within
             128 MiB where that allows fewer than 1,024 tokens, and 256 at least.
         ways: key of a forest -> the way settled for it, kept by the caller for more than one scorer of this module.
+        context: longest sequence that the model takes, None if unbounded. A sequence to score may be longer by its last
+            token, which then does not run in any case.
     """
 
     def __init__(
@@ -88,9 +91,11 @@ class LogProbs:
         method: Method = "auto",
         batch_tokens: int | None = None,
         ways: dict[bytes, Way] | None = None,
+        context: int | None = None,
     ) -> None:
         self.module = module
         self.method: Method = method
+        self.context = context
         self.batch_tokens = fitted(batch_tokens or self._default_batch_tokens())
         self._steady = steady_length(module.config)
         self.shareable = min(self._steady, attention_window(module.config))
@@ -218,25 +223,25 @@ class LogProbs:
         return self._ways[forest.key]
 
     def _prove(self, forest: Forest) -> Way:
-        """Compare the ways with plain passes on sequences spread over the forest, in twos, and on the longest."""
+        """Compare the ways with plain passes on sequences spread over the forest, in twos, and on the longest; trees
+        also on those of the largest packs."""
         count = len(forest.lengths)
-        spread = np.unique(np.linspace(0, max(0, count - 2), _PROOF // 2).astype(int))
+        spread = _spread(max(1, count - 1), _PROOF // 2)
         longest = np.argsort(forest.lengths, kind="stable")[-_LONGEST:]
         ones = np.concatenate([spread, np.maximum(longest - 1, 0), longest])
         rows = np.unique(np.concatenate([ones, np.minimum(spread + 1, count - 1)]))
         sample = forest.some(rows)
-        plain, _ = self._run(sample, self._buckets(sample, to_end=True))
-        dtype = next(self.module.parameters()).dtype
-        allowed = _PROOF_TOLERANCE.get(dtype, 0.05 * sample.lengths)
+        plain = self._plain(sample)
 
         def same(batches: Iterator[Batch]) -> bool:
-            return bool(np.all(np.abs(self._run(sample, batches)[0] - plain) <= allowed))
+            return self._agree(sample, self._run(sample, batches)[0], plain)
 
         # Frequencies that follow the longest sequence of a batch would follow it for all of a tree. A kernel that may
         # end the process over a mask (flex_attention on the CPU) is not tried.
         if forest.lengths.max() <= self._steady and takes_masks(self.module):
             try:
-                if same(self._trees(sample)):
+                # A sample of all sequences was cut into the very packs that are to be trusted.
+                if same(self._trees(sample)) and (len(rows) == count or self._largest_agree(forest)):
                     return Way("tree", to_end=False)
             except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
                 # A model that refuses the mask or the position ids runs in buckets; but too little memory for it would
@@ -244,6 +249,33 @@ class LogProbs:
                 if is_out_of_memory(error):
                     raise
         return Way("buckets", to_end=not same(self._buckets(sample, to_end=False)))
+
+    def _largest_agree(self, forest: Forest) -> bool:
+        """Compare with plain passes the packs that are the first to fail where there is a limit to what packs can be.
+
+        Packs of a sample are smaller than those of the forest. Too many nodes fail where a network has tables for so
+        many positions only; too many between a node and its ancestor where a window of attention counts nodes, not
+        positions (GPT-Neo's local layers). Both are largest in one of two packs.
+        """
+        packs = cut(forest, _PACK)
+        tree = broadest(forest, packs)
+        home = int(np.flatnonzero((packs.starts <= tree[0]) & (tree[0] < packs.stops))[0])
+        widest = np.arange(packs.starts[0], packs.stops[0])
+        rows = np.unique(np.concatenate([one[_spread(len(one), _PROOF)] for one in (widest, tree)]))
+        sample = forest.some(rows)
+        totals, _ = self._run(
+            forest, (self._packs(forest, packs.starts[[k]], packs.stops[[k]]) for k in sorted({0, home}))
+        )
+        return self._agree(sample, totals[rows], self._plain(sample))
+
+    def _plain(self, forest: Forest) -> np.ndarray:
+        """Totals of the rows, float64 [distinct], each run by itself to its end."""
+        return self._run(forest, self._buckets(forest, to_end=True))[0]
+
+    def _agree(self, forest: Forest, totals: np.ndarray, plain: np.ndarray) -> bool:
+        """Return True if totals of the rows are those of plain passes, as far as the weights' numbers allow."""
+        allowed = _PROOF_TOLERANCE.get(next(self.module.parameters()).dtype, 0.05 * forest.lengths)
+        return bool(np.all(np.abs(totals - plain) <= allowed))
 
     def _run(
         self,
@@ -274,7 +306,8 @@ class LogProbs:
         # A single token predicts nothing: its total stays 0.
         for length in np.unique(forest.lengths[forest.lengths > 1]):
             members = np.flatnonzero(forest.lengths == length)
-            run = int(length) if to_end or length > self._steady else int(length) - 1
+            whole = (to_end or length > self._steady) and (self.context is None or length <= self.context)
+            run = int(length) if whole else int(length) - 1
             step = max(1, self.batch_tokens // run)
             for start in range(0, len(members), step):
                 rows = members[start : start + step]
@@ -367,6 +400,11 @@ def forest_of(sequences: Sequence[Sequence[int]]) -> Forest:
                 "leave out empty sentences, or prepend a token (protocol='lm-eval')",
             )
     return build_forest(sequences)
+
+
+def _spread(count: int, most: int) -> np.ndarray:
+    """At most so many of `count` places, int64 [places], spread from the first to the last."""
+    return np.unique(np.linspace(0, count - 1, most).astype(int))
 
 
 def tokens_of(forest: Forest) -> int:

@@ -129,7 +129,8 @@ def minimal_pairs(
     Protocols:
         - "paper": the tokenizer's own special tokens. What it puts before a sentence is context; without that the
           sentence's first token is context and is not scored. What it puts after a sentence (some append EOS) is cut
-          off, since whether a sentence ends there is no matter of its grammar.
+          off, since whether a sentence ends there is no matter of its grammar. A sentence that spells these tokens out
+          at its beginning gets them once.
         - "lm-eval": one prefix token, BOS or else EOS, and no other special token, so that every token of the sentence
           is scored: lm-evaluation-harness's log-likelihood of a sentence after an empty context. A sentence that begins
           with the prefix token itself gets no second one. (The harness's own BLiMP task also puts a space before each
@@ -311,12 +312,12 @@ def encode_pairs(
     if not sentences:
         return [], []
     prefix = _prefix(tokenizer, protocol, sentences[0])
-    encoded = {}
+    encoded, lead = {}, len(prefix)
+    # Where BOS stands for unknown words too, one of these at the beginning is no BOS; the harness takes it for one.
+    spelt = str(tokenizer.convert_ids_to_tokens(prefix[0])) if prefix and protocol == "paper" else ""
     for sentence, ids in zip(sentences, encode(tokenizer, sentences), strict=True):
-        if protocol == "lm-eval" and tuple(ids[:1]) == prefix:
-            encoded[sentence] = Encoded(tuple(ids), 1)
-        else:
-            encoded[sentence] = Encoded((*prefix, *ids), len(prefix))
+        has_prefix = tuple(ids[:lead]) == prefix and sentence.lstrip().startswith(spelt)
+        encoded[sentence] = Encoded(tuple(ids) if has_prefix else (*prefix, *ids), lead)
     if not all(_fits(sequence, context) for sequence in encoded.values()):
         for pair in pairs.pairs:
             for which, sentence in (("good", pair.good), ("bad", pair.bad)):
@@ -359,11 +360,12 @@ def _check_length(encoded: Encoded, pair: Pair, which: str, sentence: str, conte
 
 
 def _check_measurable(pairs: PairSet, same: np.ndarray) -> None:
-    different = {pair.paradigm for pair, identical in zip(pairs, same, strict=True) if not identical}
-    for paradigm in pairs.paradigms:
-        if paradigm not in different:
+    # A paradigm may be one of several languages, each of which has an accuracy for it.
+    different = {(pair.paradigm, pair.language) for pair, identical in zip(pairs, same, strict=True) if not identical}
+    for paradigm, language in dict.fromkeys((pair.paradigm, pair.language) for pair in pairs):
+        if (paradigm, language) not in different:
             raise ScoreError(
-                f"the accuracy of {paradigm} in {pairs.name}",
+                f"the accuracy of {paradigm}{f' ({language})' if language else ''} in {pairs.name}",
                 "both sentences are the same tokens in every one of its pairs",
                 "leave the paradigm out, raise the limit, or use a tokenizer that tells its sentences apart",
             )

@@ -154,6 +154,24 @@ def cut(forest: Forest, size: int) -> Cut:
     return Cut(np.array(starts)[order], np.array(stops)[order], np.array(nodes)[order])
 
 
+def broadest(forest: Forest, packs: Cut) -> np.ndarray:
+    """Return the rows that add nodes to the largest tree of a pack, int64 [rows], one at least.
+
+    A tree is what grows from one first token. The last of its nodes is the farthest from an ancestor that there is in
+    any pack. A sequence and others that begin it are no tree: as in plain passes, nothing lies between their nodes.
+    """
+    begins = np.union1d(packs.starts, np.flatnonzero(forest.shared == 0))
+    read = forest.read.copy()
+    read[packs.stops - 1] = forest.lengths[packs.stops - 1] - 1
+    fresh = read - forest.shared
+    fresh[packs.starts] = read[packs.starts]
+    nodes = np.add.reduceat(fresh, begins)
+    largest = int(np.argmax(np.where(nodes > np.maximum.reduceat(read, begins), nodes, 0)))
+    rows = np.arange(begins[largest], np.append(begins, len(read))[largest + 1])
+    adding = rows[fresh[rows] > 0]
+    return adding if len(adding) else rows[:1]
+
+
 def lay_out(forest: Forest, starts: np.ndarray, stops: np.ndarray) -> Layout:
     """Lay packs out side by side.
 

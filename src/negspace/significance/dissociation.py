@@ -91,7 +91,7 @@ class Dissociation:
     among_random: Contrast
     """The interaction contrast against that of random sets in the top set's place."""
     left_out: tuple[Floor, ...]
-    """Paradigms and tasks that are left out because the plain model is not above chance in them."""
+    """Paradigms and tasks that are left out because the plain model is not shown to be above chance in them."""
     groups: tuple[int, int]
     """Paradigms (constructions) and tasks that are left."""
     grammar_levels: tuple[float, float, float]

@@ -73,6 +73,10 @@ class Shown:
     """Why nothing can be judged; else empty."""
 
 
+MAIN = "ablation"
+"""The main study, whose contrasts sizes are chosen for."""
+
+
 @dataclass(frozen=True)
 class Budget:
     """A study with the sizes that were chosen for it."""
@@ -236,7 +240,7 @@ class _Costs:
         for name, score, scale, nest in self._nests(sizes):
             about = TYPICAL[scale, nest.names[1]]
             error = planned(about, nest)
-            others = {"the plain model or the matched set": (error, 1)}
+            others = {"the plain model" + (" or the matched set" if self.study.matched else ""): (error, 1)}
             if random:
                 with_sets: Estimate | Shortfall = error
                 sets = max(random, self.study.random_perplexity) if score == "perplexity" else random

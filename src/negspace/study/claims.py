@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from negspace.errors import RecordError
 from negspace.experiment.claim import Claim
+from negspace.experiment.run import Run
 from negspace.study.reading import read_runs
+from negspace.text.suites import TITLES
 
 
 @dataclass(frozen=True)
@@ -26,9 +28,14 @@ class Answers:
     """Fingerprint of the model's weights."""
     claims: tuple[Claim, ...]
     """Its answers."""
+    data: Mapping[str, str] = field(default_factory=dict)
+    """What its scores and sets rest on, by name: "BLiMP" -> "670 pairs (sha256 0a1b2c3d4e5f), protocol paper". Empty in
+    a file of an earlier version."""
 
 
 _ADAPTER = TypeAdapter(list[Answers])
+_SHORT = 12
+"""Hexadecimal digits of a hash that are shown."""
 
 
 def read_answers(sources: Sequence[str | Path], labels: Sequence[str] = ()) -> list[Answers]:
@@ -54,7 +61,7 @@ def read_answers(sources: Sequence[str | Path], labels: Sequence[str] = ()) -> l
     for source in sources:
         if source in folders:
             run = next(runs)
-            answers.append(Answers(next(named, run.label), run.manifest["identity"]["fingerprint"], tuple(run.claims)))
+            answers.append(answers_of(run, next(named, None)))
         else:
             answers += _read(Path(source))
     labels = [each.run for each in answers]
@@ -62,6 +69,40 @@ def read_answers(sources: Sequence[str | Path], labels: Sequence[str] = ()) -> l
         replace(each, run=f"{place}: {each.run}") if labels.count(each.run) > 1 else each
         for place, each in enumerate(answers, start=1)
     ]
+
+
+def answers_of(run: Run, label: str | None = None) -> Answers:
+    """Return what a run says, under another label than its own if one is given."""
+    return Answers(label or run.label, run.manifest["identity"]["fingerprint"], tuple(run.claims), _data(run))
+
+
+def unlike(answers: Sequence[Answers]) -> list[str]:
+    """Return a sentence for each kind of data that is not the same in all runs that have it."""
+    sentences = []
+    for name in dict.fromkeys(name for each in answers for name in each.data):
+        runs: dict[str, list[str]] = {}
+        for each in answers:
+            if name in each.data:
+                runs.setdefault(each.data[name], []).append(each.run)
+        if len(runs) > 1:
+            told = "; ".join(f"{', '.join(labels)}: {what}" for what, labels in runs.items())
+            sentences.append(f"{name}: not the same in all runs, whose answers on it rest on different items ({told}).")
+    return sentences
+
+
+def _data(run: Run) -> dict[str, str]:
+    """What a run's scores and sets rest on; see `Answers.data`."""
+    data, study = run.manifest["data"], run.study
+    told = {"text for statistics": f"sha256 {data['statistics'][1][:_SHORT]}"}
+    if len(data["perplexity"]) > 2:
+        told["text for perplexity"] = f"sha256 {data['perplexity'][2][:_SHORT]}"
+    for kind, title in {**TITLES, "tasks": "tasks"}.items():
+        if kind in data:
+            _, found, count = data[kind]
+            how = f"{study.get('fewshot', 0)} examples" if kind == "tasks" else f"protocol {study.get('protocol')}"
+            items = "items" if kind == "tasks" else "pairs"
+            told[title] = f"{count:,} {items} (sha256 {found[:_SHORT]}), {how}"
+    return told
 
 
 def to_json(answers: Sequence[Answers]) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from negspace.errors import StudyError
+from negspace.experiment.cells import SCORELESS
 from negspace.experiment.config import Study
 from negspace.experiment.facts import Facts
 from negspace.files import check_writable, write_whole
@@ -19,9 +20,7 @@ _FREE = ("resources", "batch", "device", "budget")
 """Fields of a study that change no result, and so are no departure."""
 
 
-def lock(
-    store: Store, file: str | Path | None, study: Study, facts: Facts, unscored: Collection[str]
-) -> dict[str, Any] | None:
+def lock(store: Store, file: str | Path | None, study: Study, facts: Facts) -> dict[str, Any] | None:
     """Lock a plan, or compare a study with the one that was locked.
 
     A file that is not there is written; one that is there is the plan. The run folder keeps a copy, with the number of
@@ -31,7 +30,6 @@ def lock(
         store: the run folder, held by this process.
         file: of the plan; None: that of the run folder, if it has any.
         study, facts: what is about to be done, and on what.
-        unscored: keys of cells that are no scores.
 
     Returns:
         For the manifest: sha256 of the plan, how many scores there were before, and the departures in words. None
@@ -59,7 +57,7 @@ def lock(
                 "give the plan that was locked there, or a new folder with --out",
             )
         if held is None:
-            scored = sum(cell.stem not in unscored for cell in (store.folder / "cells").glob("*.parquet"))
+            scored = sum(kind not in SCORELESS for kind in store.kinds().values())
             held = {"plan": given, "scored_before": scored}
             store.write_file(PLAN_FILE, _bytes(held))
     if held is None:

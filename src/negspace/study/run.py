@@ -160,7 +160,7 @@ def run_study(
             engine.tuner = source.rate
             engine.forecast.price(facts.prices)
             lab = Lab(study, facts, store, engine)
-            locked = lock(store, plan, study, facts, lab.unscored)
+            locked = lock(store, plan, study, facts)
             forecast = _plan(lab, survey)
             if announce:
                 announce(replace(forecast, budget=budget))
@@ -235,11 +235,19 @@ def _plan(lab: Lab, survey: Survey, *, stocked: bool = True) -> Plan:
     if stocked:
         stock = take_stock(lab, loads, lambda other: _analyses(other, survey))
         recorded, loads = stock.recorded, dict(stock.left)
-        lab.engine.recall(recorded)
+        # A scan that was merged from parts took far less time than its tokens tell.
+        lab.engine.recall([cell for cell in recorded if parts == 1 or cell.kind != "scan"])
     rate = lab.engine.tune() if any(load.tokens for load in loads.values()) else math.nan
-    width, facts = lab.engine.width, survey.facts
-    times = {name: lab.engine.forecast.whole(work(load)) / width for name, load in loads.items()}
+    facts = survey.facts
+    times = {name: _time(load, lab.engine) for name, load in loads.items()}
     return Plan(loads, len(recorded), rate, times, about=str(facts), notes=facts.notes, shortfalls=facts.shortfalls)
+
+
+def _time(load: Load, engine: Engine) -> float:
+    """Seconds that a load will take; no less than its longest cell, which workers cannot share."""
+    whole = engine.forecast.whole(work(load)) / engine.width
+    cells = (engine.forecast.seconds(kind, tokens) for (kind, _), tokens in load.planned.items() if tokens)
+    return max(whole, *cells, 0.0) if engine.width > 1 else whole
 
 
 def _run(lab: Lab, analyses: Mapping[str, Analysis[Any]], plan: Plan) -> dict[str, Any]:
@@ -253,7 +261,7 @@ def _run(lab: Lab, analyses: Mapping[str, Analysis[Any]], plan: Plan) -> dict[st
     for number, (name, planned) in enumerate(analyses.items()):
         lab.expect(left[number], left[number + 1 :])
         parts[name] = planned.run()
-    lab.store.keep_only("neurons", lab.saved)
+    lab.write_sets()
     made.save(lab.store.folder / SCAN_FILE)
     f: Facts = lab.facts
     data: dict[str, Any] = {"statistics": list(f.statistics), "perplexity": [*f.perplexity, *f.read]}

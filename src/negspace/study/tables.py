@@ -64,7 +64,7 @@ class Tables(Mapping[str, pd.DataFrame]):
         book = self.books[name]
         by = book.part.get("by", book.study["by"])  # an analysis may rank by a statistic of its own
         made = analysis(name).claims(book, self.by_analysis[name])
-        return [under(claim, book.intervention, by) for claim in made]
+        return [under(claim, book.intervention, by, book.study.get("layers")) for claim in made]
 
     def claims(self) -> list[Claim]:
         """The answers of all analyses to the paper's claims, in order."""

@@ -95,7 +95,9 @@ TABLES = schema(
             ),
             Column("paradigms", int, "paradigms or constructions included"),
             Column("tasks", int, "tasks included"),
-            Column("left_out", int, "paradigms and tasks left out because the plain model is at chance"),
+            Column(
+                "left_out", int, "paradigms and tasks left out because the plain model is not shown to be above chance"
+            ),
             Column("without", int, "number of phenomena and tasks left out in turn"),
             Column("changed", str, "those without which the verdict changes"),
             Column("random", float, "interaction with random sets in place of the top set"),
@@ -323,7 +325,7 @@ def _sentence(row: pd.Series, floors: Sequence[str]) -> str:
     )
     if floors:
         shown = ", ".join(floors[:4]) + (f" and {len(floors) - 4} more" if len(floors) > 4 else "")
-        text += f". Left out because the plain model is at chance: {shown}"
+        text += f". Left out because the plain model is not shown to be above chance: {shown}"
     if row["changed"]:
         text += f". The verdict changes without {row['changed']}"
     return text + "."

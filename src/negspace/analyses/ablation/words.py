@@ -9,7 +9,7 @@ import pandas as pd
 
 from negspace.analyses.ablation import dissociation as dissociation_tables
 from negspace.experiment.book import Book
-from negspace.experiment.words import capital, claim, percent
+from negspace.experiment.words import capital, claim, percent, within
 from negspace.text.suites import TITLES
 
 _WHAT = {
@@ -34,7 +34,8 @@ def verdicts(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
         here = contrasts[contrasts["share"] == share]
         top = summary[(summary["role"] == "top") & (summary["share"] == share)].iloc[0]
         size = f"{int(top['neurons']):,} neuron{'s' if top['neurons'] != 1 else ''}"
-        done = f"{capital(_WHAT[book.part['intervention']])} the top {percent(share)} by {study['by']} ({size})"
+        ranked = " ".join(filter(None, (study["by"], within(study.get("layers")))))
+        done = f"{capital(_WHAT[book.part['intervention']])} the top {percent(share)} by {ranked} ({size})"
         for score in dict.fromkeys(here["score"]):
             name = "perplexity" if score == "perplexity" else TITLES[score]
             rows = here[(here["score"] == score) & (here["set"] == "top")]

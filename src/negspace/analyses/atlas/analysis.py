@@ -228,6 +228,7 @@ class AtlasAnalysis(Analysis[AtlasSettings]):
     name = "atlas"
     title = "Atlas of neurons"
     section = AtlasSettings
+    extras = ("pos",)
     schema = atlas_tables.TABLES
     handlers = {  # noqa: RUF012
         PASSAGES: compute_passages,

@@ -166,7 +166,7 @@ TABLES = schema(
                 "p",
                 float,
                 "p-value of the change, by t over paradigms, over pairs where these are few; missing where the plain "
-                "model is not above chance",
+                "model is not shown to be above chance",
             ),
             Column("p_holm", float, "the same, Holm-corrected over the groups of one neuron and suite"),
             Column("finding", str, FINDING),

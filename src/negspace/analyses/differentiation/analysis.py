@@ -262,6 +262,7 @@ class DifferentiationAnalysis(Analysis[DifferentiationSettings]):
     name = "differentiation"
     title = "Differentiation of near inputs"
     section = DifferentiationSettings
+    extras = ("pos",)
     schema = differentiation_columns.TABLES
     handlers = {PASSAGES: compute_passages, KIND: compute}  # noqa: RUF012
 

@@ -49,9 +49,7 @@ def _said(name: str, here: pd.DataFrame, against: pd.DataFrame) -> list[str]:
     if len(alone):
         said.append(f"{name}, each group of layers alone: {_alone(alone)}.")
     if len(rows := against[against["against"] == FIRST]):
-        counts = f"more harm than {_count(rows, 'gain')} of {len(rows)} others and less than {_count(rows, 'harm')}"
-        counts += not_judged(rows)
-        outcome = f"against the others {why}" if (why := unjudged(rows)) else f"does {counts}"
+        outcome = f"against the others {why}" if (why := unjudged(rows)) else f"does {_beside_others(rows)}"
         said.append(f"{name}: the first group ({_layers(alone.iloc[0])}) {outcome}.")
     if len(cumulative):
         said.append(f"{name}, cumulatively: {_cumulative(cumulative, against[against['against'] == BEFORE])}.")
@@ -151,6 +149,13 @@ def _count(rows: pd.DataFrame, finding: str) -> int:
     return int((rows["finding"] == finding).sum())
 
 
+def _beside_others(rows: pd.DataFrame) -> str:
+    """Return how many of the other groups do less harm than the first, and how many more: a bare 0 as the second would
+    read as a negative effect."""
+    less, more = (_count(rows, finding) or "none" for finding in ("gain", "harm"))
+    return f"more harm than {less} of the {len(rows)} others, less than {more}{not_judged(rows)}"
+
+
 def claims(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
     """Return the claim that the first group of layers, ablated alone, does more harm than every other; of pairs on
     accuracy and on margins."""
@@ -174,7 +179,7 @@ def _first_most(of: str, scale: Scale, share: float, alone: pd.DataFrame, rows: 
     if alone.empty or rows.empty:
         return []
     less, more = _count(rows, "gain"), _count(rows, "harm")
-    finding = f"more harm than {less} of {len(rows)} and less than {more}{not_judged(rows)}"
+    finding = _beside_others(rows)
     harmed = alone.iloc[0]["finding"] == "harm"
     answer: Answer = "does not hold" if more else "holds" if harmed and less == len(rows) else "undecided"
     if why := unjudged(rows):

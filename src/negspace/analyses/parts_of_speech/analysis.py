@@ -56,6 +56,7 @@ class PartsOfSpeechAnalysis(Analysis[PartsOfSpeechSettings]):
     name = "parts_of_speech"
     title = "Parts of speech"
     section = PartsOfSpeechSettings
+    extras = ("pos",)
     schema = parts_of_speech_tables.TABLES
 
     @classmethod

@@ -123,8 +123,8 @@ TABLES = schema(
             Column(
                 "checkpoints",
                 int,
-                "checkpoints, or changes between them; those whose accuracy is not above chance show no harm by it and "
-                "are left out of its correlations",
+                "checkpoints, or changes between them; those whose accuracy is not shown to be above chance show no "
+                "harm by it and are left out of its correlations",
             ),
             Column("finding", str, "in words"),
         ),

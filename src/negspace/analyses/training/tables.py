@@ -39,7 +39,7 @@ def make(book: Book) -> dict[str, pd.DataFrame]:
 
 
 def _training(book: Book) -> tuple[pd.DataFrame, dict[str, NDArray[np.bool_]]]:
-    """The table; score -> [checkpoints] True where the plain checkpoint is not above chance."""
+    """The table; score -> [checkpoints] True where the plain checkpoint is not shown to be above chance."""
     effects = Effects(book, book.part["scores"])
     rows: list[dict[str, Any]] = []
     floors: dict[str, list[bool]] = {score: [] for score in effects.scores}

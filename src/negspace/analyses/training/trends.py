@@ -39,7 +39,7 @@ class Trend:
     trajectory: pd.DataFrame
     """The table of WD."""
     floors: Mapping[str, NDArray[np.bool_]]
-    """Score -> [checkpoints] True where the plain checkpoint is not above chance."""
+    """Score -> [checkpoints] True where the plain checkpoint is not shown to be above chance."""
 
 
 def emergence(inside: NDArray[np.bool_]) -> int | None:

@@ -30,9 +30,18 @@ function openSection(key, { focus = false } = {}) {
   drawTables(panel);
 }
 
+// What an address means; one that means nothing, such as "%", stands for itself.
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
 // #scan opens a section, #neuron=3.17 a neuron's page, #neuron=3.17&run=2 that of the second run.
 function route() {
-  const text = decodeURIComponent(location.hash.slice(1));
+  const text = decoded(location.hash.slice(1));
   const neuron = /^neuron=([\w.]+)(?:&run=(\d+))?$/.exec(text);
   if (neuron && explorer) {
     openSection("neurons");
