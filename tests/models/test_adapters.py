@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import huggingface_hub.constants
 import pytest
 import torch
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RemoteEntryNotFoundError, RepositoryNotFoundError
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 import zoo
 from negspace.errors import ModelError, StudyError
 from negspace.experiment.config import Study
 from negspace.experiment.workbench import Workbench, identity
+from negspace.models.adapters import Adapter, attach, find
 from negspace.models.load import load, wrap
 from negspace.neurons.scan import scan
 
@@ -57,6 +62,22 @@ def folders(base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 def logits(module: Any) -> torch.Tensor:
     with torch.no_grad():
         return module(torch.arange(3, 60)[None]).logits
+
+
+def edit_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> None:
+    file = folder / "adapter_model.safetensors"
+    save_file(change(load_file(file)), file)
+
+
+def on_hub(cache: Path, commit: str, monkeypatch: pytest.MonkeyPatch, **folders: Path) -> None:
+    """Copies of folders as repositories "someone/KEY" of an earlier download, in an offline session."""
+    for name, folder in folders.items():
+        repository = cache / f"models--someone--{name}"
+        shutil.copytree(folder, repository / "snapshots" / commit)
+        (repository / "refs").mkdir()
+        (repository / "refs" / "main").write_text(commit)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
 
 
 def test_a_folder_names_its_base(base: Path, folders: tuple[Path, Path]) -> None:
@@ -163,24 +184,157 @@ def test_a_base_beside_the_adapter(base: Path, folders: tuple[Path, Path], tmp_p
     assert load(copy, device="cpu").fingerprint == load(folders[0], device="cpu").fingerprint
 
 
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
 def test_an_adapter_of_the_hub(
     base: Path, folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commit = "0123456789abcdef0123456789abcdef01234567"
-    for name, folder in (("someone--base", base), ("someone--lora", folders[0])):
-        repository = tmp_path / f"models--{name}"
-        shutil.copytree(folder, repository / "snapshots" / commit)
-        (repository / "refs").mkdir()
-        (repository / "refs" / "main").write_text(commit)
-    file = tmp_path / "models--someone--lora" / "snapshots" / commit / "adapter_config.json"
+    on_hub(tmp_path, COMMIT, monkeypatch, base=base, lora=folders[0])
+    file = tmp_path / "models--someone--lora" / "snapshots" / COMMIT / "adapter_config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "base_model_name_or_path": "someone/base"}))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     for model in (load("someone/lora", device="cpu"), load(base, adapter="someone/lora", device="cpu")):
         assert model.fingerprint == load(folders[0], device="cpu").fingerprint
-        assert model.source.adapters[0].commit == commit
-    with pytest.raises(ModelError, match="no such folder, nor an adapter"):
+        assert model.source.adapters[0].commit == COMMIT
+    file.write_text("{}")
+    for attempt in (lambda: load("someone/lora", device="cpu"), lambda: load(base, adapter="someone/lora")):
+        with pytest.raises(ModelError, match=r"no adapter_config\.json with a peft_type"):
+            attempt()
+
+
+@pytest.mark.parametrize("kind", [RemoteEntryNotFoundError, RepositoryNotFoundError])
+def test_an_adapter_that_is_not_on_the_hub(kind: type[HfHubHTTPError], monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(monkeypatch, kind)
+    with pytest.raises(ModelError, match="no such folder, nor an adapter") as caught:
+        find("someone/lora")
+    assert "hf auth login" in caught.value.todo
+
+
+@pytest.mark.parametrize(
+    ("kind", "todo"), [(GatedRepoError, "ask for access"), (HfHubHTTPError, "check the name and the network")]
+)
+def test_an_adapter_that_the_hub_does_not_give(
+    kind: type[HfHubHTTPError], todo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer(monkeypatch, kind)
+    with pytest.raises(ModelError, match=f"found: {kind.__name__}: as the hub says it") as caught:
+        find("someone/lora")
+    assert "adapter_config.json of someone/lora" in caught.value.asked
+    assert todo in caught.value.todo
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, kind: type[HfHubHTTPError]) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise kind("as the hub says it", response=SimpleNamespace(headers={}, request=None))
+
+    monkeypatch.setattr("negspace.models.adapters.hf_hub_download", fail)
+
+
+def test_an_adapter_that_cannot_be_looked_up(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_hub(tmp_path, COMMIT, monkeypatch, base=base)
+    with pytest.raises(ModelError, match="LocalEntryNotFoundError") as caught:
         load(base, adapter="someone/base", device="cpu")
+    assert "check the name and the network" in caught.value.todo
+    with pytest.raises(ModelError, match="no such folder, nor an adapter"):
+        find("./no/such/folder")
+
+
+def test_a_folder_has_no_revisions(folders: tuple[Path, Path]) -> None:
+    with pytest.raises(ModelError, match="a local folder, which has no revisions") as caught:
+        load(folders[0], revision="step1000", device="cpu")
+    assert caught.value.asked == f"revision 'step1000' of {folders[0]}"
+    assert "leave the revision out" in caught.value.todo
+
+
+def without_first(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return dict(sorted(weights.items())[1:])
+
+
+DAMAGE: dict[str, tuple[Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]], str]] = {
+    "another prefix": (
+        lambda held: {f"model.{key}": value for key, value in held.items()},
+        "12 weights not in its file, so as they begin: base_model.model.model.layers.0.mlp.down_proj.lora_A.weight, "
+        ".* and 8 more; 12 weights of its file without a place in the model: model.base_model.model.model.layers.0",
+    ),
+    "a part": (
+        without_first,
+        "1 weights not in its file, so as they begin: base_model.model.model.layers.0.mlp.down_proj.lora_A.weight$",
+    ),
+    "more layers": (
+        lambda held: {**held, "base_model.model.model.layers.9.mlp.down_proj.lora_A.weight": torch.ones(4, 48)},
+        r"found: 1 weights of its file without a place in the model: base_model.model.model.layers.9.mlp.down_proj",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_an_adapter_that_does_not_load_whole_is_refused(
+    damage: str, base: Path, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    copy = shutil.copytree(folders[1], tmp_path / "copy")
+    change, found = DAMAGE[damage]
+    edit_weights(copy, change)
+    for attempt in (lambda: load(copy, device="cpu"), lambda: load(base, adapter=[folders[0], copy], device="cpu")):
+        with pytest.raises(ModelError, match=f"(?m){found}") as caught:
+            attempt()
+        assert caught.value.asked == f"the weights of {copy} on LlamaForCausalLM"
+        assert "get the whole adapter" in caught.value.todo
+
+
+@pytest.mark.parametrize(
+    ("more", "key"),
+    [
+        ({"modules_to_save": ["embed_tokens"]}, "model.embed_tokens.weight"),
+        ({"bias": "all"}, "model.layers.0.self_attn.q_proj.base_layer.bias"),
+    ],
+    ids=["embeddings", "biases"],
+)
+def test_what_was_trained_beside_the_adapter_must_be_there(more: Any, key: str, tmp_path: Path) -> None:
+    zoo.build("llama", attention_bias=True).save_pretrained(tmp_path / "base")
+    adapted(tmp_path / "base", peft.LoraConfig(target_modules=TARGETS, **more)).save_pretrained(tmp_path / "it")
+    edit_weights(tmp_path / "it", lambda held: {name: held[name] for name in held if not name.endswith(key)})
+    with pytest.raises(ModelError, match=f"not in .* file.*: base_model.model.{key}") as caught:
+        attach(zoo.build("llama", attention_bias=True), [Adapter("it", tmp_path / "it")])
+    assert "get the whole adapter" in caught.value.todo
+
+
+KINDS: dict[str, Callable[[], Any]] = {
+    "both embeddings": lambda: peft.LoraConfig(target_modules=TARGETS, modules_to_save=["embed_tokens", "lm_head"]),
+    "embeddings that stay tied": lambda: peft.LoraConfig(
+        target_modules=TARGETS, modules_to_save=["embed_tokens"], ensure_weight_tying=True
+    ),
+    "tokens": lambda: peft.LoraConfig(target_modules=TARGETS, trainable_token_indices=[3, 4]),
+    "LoRA of embeddings": lambda: peft.LoraConfig(target_modules=["embed_tokens", "gate_proj"]),
+    "biases": lambda: peft.LoraConfig(target_modules=TARGETS, bias="all"),
+    "AdaLoRA": lambda: peft.AdaLoraConfig(target_modules=TARGETS, total_step=10, task_type="CAUSAL_LM"),
+    "VeRA": lambda: peft.VeraConfig(target_modules=["q_proj"]),
+    "VeRA from its seed": lambda: peft.VeraConfig(target_modules=["q_proj"], save_projection=False),
+    "VB-LoRA": lambda: peft.VBLoRAConfig(
+        target_modules=["q_proj"], vector_length=8, num_vectors=10, save_only_topk_weights=True
+    ),
+    "norms": lambda: peft.LNTuningConfig(target_modules=["norm"]),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("more", [False, True], ids=["alone", "tied and with embeddings"])
+@pytest.mark.filterwarnings("ignore::UserWarning")  # PEFT's, on tied weights and on seeds
+def test_what_peft_makes_itself_or_saves_twice_is_no_fault(kind: str, more: bool, tmp_path: Path) -> None:
+    zoo.build("llama", attention_bias=True, tie_word_embeddings=more).save_pretrained(tmp_path / "base")
+    module = adapted(tmp_path / "base", KINDS[kind]())
+    # PEFT saves the embeddings of a vocabulary that grew.
+    module.save_pretrained(tmp_path / "it", save_embedding_layers=more)
+    again = attach(zoo.build("llama", attention_bias=True, tie_word_embeddings=more), [Adapter("it", tmp_path / "it")])
+    torch.testing.assert_close(logits(again), logits(module))
+
+
+@pytest.mark.parametrize("target", [{"target_modules": "all-linear"}, {"target_parameters": ["experts.gate_up_proj"]}])
+def test_adapters_of_experts_load_whole(target: dict[str, Any], tmp_path: Path) -> None:
+    zoo.build("qwen3_moe").save_pretrained(tmp_path / "base")
+    module = adapted(tmp_path / "base", peft.LoraConfig(**{"target_modules": [], **target}))
+    module.save_pretrained(tmp_path / "it")
+    again = attach(zoo.build("qwen3_moe"), [Adapter("it", tmp_path / "it")])
+    torch.testing.assert_close(logits(again), logits(module))
 
 
 def test_what_does_not_fit_is_refused(base: Path, folders: tuple[Path, Path], tmp_path: Path) -> None:

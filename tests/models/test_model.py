@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 import zoo
 from negspace.models.load import wrap
+from negspace.models.model import Model
+from negspace.score.perplexity import perplexity
 
 
 @pytest.mark.parametrize(
@@ -34,6 +37,42 @@ def test_context(name: str, changes: dict[str, Any], context: int | None) -> Non
     ids = zoo.ids(batch=1, length=context or 200)
     with torch.no_grad():
         assert torch.isfinite(model.module(ids).logits).all()
+
+
+def roberta(name: str, positions: int, padding: int) -> Model:
+    """A tiny model of RoBERTa's kin, whose positions start after the padding token's id."""
+    sizes = {"vocab_size": 96, "hidden_size": 32, "intermediate_size": 48, "max_position_embeddings": positions}
+    more = {"num_hidden_layers": 2, "num_attention_heads": 4, "is_decoder": True, "pad_token_id": padding}
+    config = AutoConfig.for_model(name, **sizes, **more)
+    return wrap(AutoModelForCausalLM.from_config(config).eval(), zoo.tokenizer())
+
+
+@pytest.mark.parametrize(
+    "name", ["roberta", "camembert", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "data2vec-text"]
+)
+@pytest.mark.parametrize(("positions", "padding"), [(66, 1), (40, 5)])
+def test_context_where_positions_are_counted_from_the_padding_token(name: str, positions: int, padding: int) -> None:
+    model = roberta(name, positions, padding)
+    context = model.context
+    assert context == positions - padding - 1
+    with torch.no_grad():
+        assert torch.isfinite(model.module(zoo.ids(batch=1, length=context).clamp(min=8)).logits).all()
+        with pytest.raises((IndexError, RuntimeError), match="out of"):
+            model.module(zoo.ids(batch=1, length=context + 1).clamp(min=8))
+    assert model.identify().behaviour
+
+
+def test_perplexity_takes_windows_of_such_a_context() -> None:
+    found = perplexity(roberta("roberta", 66, 1), [" ".join(f"w{3 + number % 90}" for number in range(9000))])
+    assert found.window == 64
+
+
+@pytest.mark.parametrize("name", ["opt", "xglm", "biogpt"])
+def test_context_where_a_table_is_longer_by_its_offset(name: str) -> None:
+    model = wrap(zoo.build(name), zoo.tokenizer())
+    assert model.context == 64
+    with torch.no_grad():
+        assert torch.isfinite(model.module(zoo.ids(batch=1, length=64)).logits).all()
 
 
 def test_plain_facts() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -42,23 +43,81 @@ def test_the_replacement_gives_the_same_bits(name: str, how: str) -> None:
     assert torch.equal(run(model.module), plain)
 
 
+def state(module: nn.Module) -> list[Any]:
+    """What hangs on each part of a model, those that stand in for others included."""
+    parts = [(path, part) for path, part in module.named_modules() for part in (part, *part.children())]
+    return [(path, dict(part.__dict__), dict(part._modules)) for path, part in parts]
+
+
 @pytest.mark.parametrize("name", [*NAMES, "openai-gpt"])
 def test_nested_uses_share_one_activation_and_leave_nothing(name: str) -> None:
     module = zoo.build(name)
     sites = resolve(module)
     site = next(s for s in sites if not s.alone or override_of(module.get_submodule(s.path)) is not None)
 
-    def state() -> list[Any]:
-        return [(path, dict(part.__dict__), dict(part._modules)) for path, part in module.named_modules()]
-
-    before = state()
+    before = state(module)
     with activation(module, site.path, site.alone) as outer:
         with activation(module, site.path, site.alone) as inner:
             assert inner is outer
         with activation(module, site.path, site.alone) as again:
             assert again is outer
-        assert state() != before
-    assert state() == before
+        assert state(module) != before
+    assert state(module) == before
+
+
+@pytest.mark.parametrize("name", [*NAMES, "openai-gpt"])
+def test_uses_that_end_in_another_order_act_until_their_own_end(name: str) -> None:
+    model = wrap(zoo.build(name), zoo.tokenizer())
+    before, plain = state(model.module), run(model.module)
+    second = {"before": lambda s, a, e: a.clamp_min(0)}
+    with tap(model, **second):
+        alone = run(model.module)
+    assert not torch.equal(alone, plain)
+    with ExitStack() as last, ExitStack() as first:
+        first.enter_context(tap(model, before=lambda s, a, e: a / 2))
+        last.enter_context(tap(model, **second))
+        first.close()
+        assert torch.equal(run(model.module), alone)
+        with tap(model, before=lambda s, a, e: None):
+            assert torch.equal(run(model.module), alone)
+    assert torch.equal(run(model.module), plain)
+    assert state(model.module) == before
+
+
+@pytest.mark.parametrize("name", [*NAMES, "openai-gpt"])
+@pytest.mark.parametrize("place", [slice(None), slice(1), slice(1, None)], ids=["all", "first", "others"])
+def test_what_stands_in_is_no_part_of_the_model(name: str, place: slice) -> None:
+    model = wrap(zoo.build(name), zoo.tokenizer())
+    before, names = model.fingerprint, list(model.module.state_dict())
+    with tap(model, before=lambda s, a, e: None, sites=model.sites[place]):
+        assert model.fingerprint == before
+        assert list(model.module.state_dict()) == names
+        again = wrap(model.module, zoo.tokenizer())
+        assert (again.fingerprint, again.sites) == (before, model.sites)
+
+
+@pytest.mark.parametrize("name", NAMES[1:])
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers for a name that is going
+def test_nor_is_it_where_adapters_wrap_the_experts(name: str) -> None:
+    peft = pytest.importorskip("peft")
+    config = peft.LoraConfig(target_modules=[], target_parameters=["experts.gate_up_proj"])
+    model = wrap(peft.get_peft_model(zoo.build(name), config).eval(), zoo.tokenizer())
+    before = model.fingerprint
+    with tap(model, before=lambda s, a, e: None):
+        assert model.fingerprint == before
+
+
+def test_nor_is_it_where_a_shared_activation_has_weights() -> None:
+    module: Any = zoo.build("openai-gpt")
+    act = nn.PReLU()
+    act.register_buffer("more", torch.ones(1))
+    for block in module.transformer.h:
+        block.mlp.act = act
+    model = wrap(module, zoo.tokenizer())
+    before = model.fingerprint
+    for place in (slice(None), slice(1), slice(1, None)):
+        with tap(model, before=lambda s, a, e: None, sites=model.sites[place]):
+            assert model.fingerprint == before
 
 
 @pytest.mark.parametrize("name", ["llama", *NAMES])

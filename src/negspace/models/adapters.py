@@ -153,14 +153,14 @@ def find(name: str) -> Adapter:
     Raises:
         ModelError: there is none, or it cannot be had.
     """
-    found = in_folder(name) if Path(name).expanduser().is_dir() else in_repository(name, None)
+    here = Path(name).expanduser().is_dir()
+    found = in_folder(name) if here else in_repository(name, None)
     if found is None:
         raise ModelError(
             asked=f"the adapter {name}",
-            found="a folder without an adapter"
-            if Path(name).expanduser().is_dir()
-            else "no such folder, nor an adapter of this name on the hub",
-            todo=f"name what PEFT's save_pretrained wrote: {CONFIG} and adapter_model.safetensors",
+            found="a folder without an adapter" if here else "no such folder, nor an adapter of this name on the hub",
+            todo=f"name what PEFT's save_pretrained wrote: {CONFIG} and adapter_model.safetensors"
+            + ("" if here else "; log in (hf auth login) where the repository is private"),
         )
     return found
 
@@ -256,7 +256,8 @@ def _check_whole(asked: str, wrapped: Any, name: str, report: _Report) -> None:
         for path, part in wrapped.named_modules()
         if isinstance(part, AuxiliaryTrainingWrapper) and name in part._adapters
     )
-    unexpected = sorted(key for key in report.unexpected if not key.startswith(twice))
+    # What it saves and does not read is made from a seed (VeRA's projections, in PEFT 0.18).
+    unexpected = sorted(key for key in report.unexpected if key not in saved and not key.startswith(twice))
     found = []
     if missing:
         found.append(f"{len(missing)} weights not in its file, so as they begin: {some_of(missing)}")

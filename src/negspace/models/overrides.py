@@ -9,7 +9,7 @@ it. A module that several layers share is put into a wrapper of each layer's own
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -84,7 +84,7 @@ class Alone(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.act(*args, **kwargs)
 
-    def named_modules(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Module]]:
+    def named_modules(self, *args: Any, **kwargs: Any) -> Generator[tuple[str, nn.Module], None, None]:
         """Those of the activation, under the paths that it has without this."""
         yield from self.act.named_modules(*args, **kwargs)
 
@@ -203,7 +203,7 @@ def override_of(module: nn.Module) -> Override | None:
 def attributes(part: nn.Module) -> dict[str, Any]:
     """A part's own attributes, as they are where nothing stands in for its activation."""
     override = override_of(part)
-    put_in = None if override is None else part.__dict__.get(override.attribute)
+    put_in: Any = None if override is None else part.__dict__.get(override.attribute)
     if override is None or not hasattr(put_in, "negspace_activation"):
         return part.__dict__
     others = {name: value for name, value in part.__dict__.items() if name != override.attribute}
