@@ -107,8 +107,13 @@ def here(command: str) -> list[str]:
         changed = [after.partition(".")[0] for before, after in pairwise(words) if before == "--set"]
         for name in [name for name in SETTINGS if name in changed] or ["ablation"]:
             words += ["--analysis", name]
-    for name in SETTINGS if command == WHOLE else asked:
-        words += [part for setting in SETTINGS.get(name, ()) for part in ("--set", f"{name}.{setting}")]
+    studied = SETTINGS if command == WHOLE else asked
+    smaller = [f"{name}.{setting}" for name in studied for setting in SETTINGS.get(name, ())]
+    named = {setting.partition("=")[0] for setting in smaller}
+    # A setting may be given once: the command's own gives way.
+    own = [at for at, word in enumerate(words) if at and words[at - 1] == "--set" and word.partition("=")[0] in named]
+    words = [word for at, word in enumerate(words) if at not in own and at + 1 not in own]
+    words += [part for setting in smaller for part in ("--set", setting)]
     if "study.yaml" not in words and not any("text" in word for word in words):
         words += ["--text", "story.txt"]  # else WikiText-2, from the hub
     return [*words, *SIZES]

@@ -237,6 +237,7 @@ def _facts(shape: Shape, assumed: Assumptions) -> Facts:
         rectifies=shape.family == "OPT",
         statistics=("", ""),
         perplexity=("", ""),
+        read=("", WINDOW),
         tokens={
             "scan": SCAN * STATISTICS_TOKENS,
             "examples": float(WINDOW * len(windows_read(STATISTICS_TOKENS // WINDOW, WINDOW, WINDOW // 2))),
