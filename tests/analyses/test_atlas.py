@@ -21,6 +21,7 @@ from negspace.analyses.atlas.words import _driven, alone_in_words
 from negspace.experiment.chosen import names_of, spread
 from negspace.experiment.config import configure
 from negspace.experiment.passages import Passages, make_passages
+from negspace.experiment.run import Part, Run
 from negspace.intervention import intervene
 from negspace.models.load import load, wrap
 from negspace.models.model import Model
@@ -345,6 +346,35 @@ def test_without_pairs(fields: dict[str, Any], tmp_path: Path) -> None:
     assert {"atlas_alone", "atlas_contrasts"}.isdisjoint(tables)
     assert tables["atlas"]["hurts_margin"].isna().all()
     assert "## Mode 1" in (tmp_path / "run" / "atlas" / f"{tables['atlas']['name'][0]}.md").read_text()
+
+
+def test_predictions_over_several_sentences_have_no_differing_token(fields: dict[str, Any], tmp_path: Path) -> None:
+    items = [
+        {
+            "item_number": at,
+            "conditions": [
+                {"condition_name": name, "regions": [{"region_number": 1, "content": f"The {noun} {verb}"}]}
+                for name, verb in (("match", "barks ."), ("mismatch", "bark ."))
+            ],
+        }
+        for at, noun in enumerate(("cat", "dog", "bird"), start=1)
+    ]
+    formula = "(1;%match%) < (1;%mismatch%)"
+    suite = {"meta": {"name": "number", "metric": "sum"}, "predictions": [{"formula": formula}], "items": items}
+    (tmp_path / "suite.json").write_text(json.dumps(suite))
+    settings = {**SETTINGS, "neurons": 2, "fewest": 30, "ablate_alone": 1}
+    given = {**fields, "tse": [], "pairs": [str(tmp_path / "suite.json")], "analyses": {"atlas": settings}}
+    tables = run_study(configure(given), tmp_path / "run")
+    assert set(tables.manifest["analyses"]["atlas"]["critical"]) == {"blimp"}
+    assert set(tables["atlas_contrasts"]["suite"]) == {"blimp"}
+    assert set(tables["atlas_alone"]["suite"]) == {"blimp", "pairs"}
+    assert any(" Pairs: " in sentence for sentence in tables.sentences("atlas"))
+
+
+def test_a_neuron_without_modes_has_no_text() -> None:
+    atlas = TABLES["atlas"].of([{"name": "0.3.7"}])
+    run = Run("made up", {"study": {"alpha": 0.05}}, {"atlas": Part("atlas", "Atlas", {"atlas": atlas}, TABLES)})
+    assert details(run).pages["0.3.7"]["texts"] == []
 
 
 def test_experts(fields: dict[str, Any], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from negspace import reference
+from negspace.analyses.controls import figures as controls_figures
 from negspace.analyses.controls.analysis import Controls
 from negspace.analyses.controls.tables import claims, sentences
 from negspace.analyses.dose.axis import EQUAL
@@ -278,6 +279,8 @@ def test_mixtures_and_models_of_several_streams(name, tiny_fields, tmp_path):
     )
     assert set(tables["controls"]["role"]) == {"top", *wanted}
     assert tables["controls_layers"]["residual"].notna().all() == ("residual" in wanted)
+    drawn = [figure.name for figure in controls_figures.figures(read_run(tmp_path / "run"))]
+    assert ("controls_layers" in drawn) == ("residual" in wanted)
     assert tables["noop"].empty
 
 

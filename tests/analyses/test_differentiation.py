@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from negspace.analyses.differentiation.analysis import differentiate
+from negspace.analyses.differentiation.analysis import PAIRS, DifferentiationAnalysis, differentiate
 from negspace.analyses.differentiation.columns import TABLES
 from negspace.analyses.differentiation.tables import _against_random, _permuted, _summary
 from negspace.analyses.differentiation.words import sentences
@@ -23,6 +23,7 @@ from negspace.models.model import Model
 from negspace.models.taps import tap
 from negspace.neurons.neuronset import NeuronSet
 from negspace.reference import text_path
+from negspace.runs.cell import Record
 from negspace.runs.store import Store
 from negspace.study.run import run_study
 from negspace.study.tables import Tables
@@ -329,3 +330,29 @@ def test_pairs_without_a_match_are_not_said_to_be_none() -> None:
     assert sentences(book, {**tables, "differentiation_neurons": none}) == [
         "Differentiation: no chosen neuron separates any near pair."
     ]
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_neurons_without_near_pairs(passages: Passages, read: bool) -> None:
+    """No site with a projection to read inputs from, or too few tokens: empty tables, and a sentence."""
+    about = {"name": "0.3", "layer": 0, "branch": "mlp", "expert": -1, "neuron": 3}
+    about |= dict.fromkeys(("tokens", "near_pairs", "points", "selected", "matched"), 0)
+    about |= dict.fromkeys(("mean", "std", "fraction_negative", "near_nn", "near_pn", "near_pp"), None)
+    found = {"neurons": [about] if read else [], "notes": [] if read else ["layer 0 (mlp): no projection", "layer 1"]}
+    types = {"name": "str", "kind": "str", "overlap": "str", "rank": "int64", "first": "int64", "second": "int64"}
+    items = pd.DataFrame({name: pd.Series(dtype=types.get(name, "float64")) for name in PAIRS})
+    records = {
+        "pairs": Record("pairs", "differentiation", {}, found, items, {}),
+        "tokens": Record("tokens", "passages", {}, {}, passages.tokens, {}),
+    }
+    sets = [{"set": "top", "seed": None, "neurons": ["0.3"]}]
+    part = {"record": "pairs", "passages": {"record": "tokens", "window": 48}, "sets": sets, "share": 0.1, "by": "wd"}
+    book = Book({"alpha": 0.05, "draws": 100, "seed": 0}, part, {}, records.__getitem__)
+    tables = DifferentiationAnalysis.tabulate(book)
+    assert {name: list(table.columns) for name, table in tables.items()} == {n: t.names for n, t in TABLES.items()}
+    assert [len(table) for table in tables.values()] == [0, int(read), 0]
+    said = DifferentiationAnalysis.sentences(book, tables)
+    if read:
+        assert said == ["Differentiation: no chosen neuron separates any near pair."]
+    else:
+        assert said == ["Differentiation: no chosen neuron could be read; layer 0 (mlp): no projection; layer 1."]

@@ -99,17 +99,18 @@ def test_accuracies_equal_plain_calls(made: Run, study: Study, task_files: Path)
 
 
 def test_a_task_at_chance_has_nothing_to_lose() -> None:
-    task, number = np.repeat(["easy", "guessed", "open"], 40), np.tile(np.arange(40), 3)
-    choices = np.where(task == "open", 0, 4)
+    task, number = np.repeat(["easy", "guessed", "open", "scored"], 40), np.tile(np.arange(40), 4)
+    choices = np.where(np.isin(task, ["open", "scored"]), 0, 4)
 
     def record(right: dict[str, int]) -> Record:
         value = (number < np.array([right[name] for name in task])).astype(float)
         columns = {"task": task, "choices": choices, "value": value, "metric": "acc", "cut": False}
-        return Record("key", "kind", {}, {}, pd.DataFrame({**columns, "outcome": "right"}), {})
+        columns["outcome"] = np.where(task == "scored", "graded", "right")
+        return Record("key", "kind", {}, {}, pd.DataFrame(columns), {})
 
     records = {
-        "plain": record({"easy": 36, "guessed": 12, "open": 6}),
-        "top": record({"easy": 18, "guessed": 4, "open": 6}),
+        "plain": record({"easy": 36, "guessed": 12, "open": 6, "scored": 20}),
+        "top": record({"easy": 18, "guessed": 4, "open": 6, "scored": 20}),
     }
     conditions = [
         Condition(name="baseline", cells={"tasks": "plain"}),
@@ -124,8 +125,10 @@ def test_a_task_at_chance_has_nothing_to_lose() -> None:
     guessed = "the plain model's accuracy of 30.0% is not shown to be above chance"
     assert found.loc["guessed", "reason"].startswith(guessed)
     assert found.loc["guessed", "change"] == pytest.approx(-0.2)
-    # What is written out is never right by chance.
+    # What is written out is never right by chance; what guessing gets of a graded score is not known.
     assert found.loc["open", "finding"] == "undecided"
+    assert found["chance"].loc[["open", "guessed"]].tolist() == [0, 0.25]
+    assert np.isnan(found.loc["scored", "chance"])
 
 
 def test_the_dissociation_is_that_of_the_records(made: Run, study: Study) -> None:

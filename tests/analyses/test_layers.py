@@ -332,8 +332,23 @@ def test_that_the_first_layers_matter_most_is_asked_of_margins_too(judged: Run) 
     assert claims["TSE, margins"].answer == "cannot be judged"
 
 
+def _as_if(folder: Path, share: float, by: str) -> Any:
+    """The run, as if its sets were of another share and ranking."""
+    run = read_run(folder)
+    part = run.parts["layers"]
+    tables = {**part.tables, "layers_by_group": part.tables["layers_by_group"].assign(share=share)}
+    analyses = {**run.manifest["analyses"], "layers": {**run.manifest["analyses"]["layers"], "by": by}}
+    manifest = {**run.manifest, "analyses": analyses}
+    return replace(run, manifest=manifest, parts={**run.parts, "layers": replace(part, tables=tables)})
+
+
+@pytest.mark.parametrize(("share", "by"), [(0.9, "wd"), (0.01, "md")])
+def test_the_papers_number_on_npi_licensing_stands_beside_no_other_quantity(judged: Run, share: float, by: str) -> None:
+    assert not any(figure.name.startswith("layers_npi") for figure in figures(_as_if(judged[0], share, by)))
+
+
 def test_npi_licensing_has_intervals_and_margins(judged: Run, tmp_path: Path) -> None:
-    run = read_run(judged[0])
+    run = _as_if(judged[0], 0.01, "wd")
     (figure,) = (figure for figure in figures(run) if figure.name.startswith("layers_npi"))
     assert [panel.y.label for panel in figure.panels] == ["change in % right (points)", "change of the margin (nats)"]
     assert [any(line.paper for line in panel.references) for panel in figure.panels] == [True, False]
@@ -374,7 +389,7 @@ def test_text_alone(fields: dict[str, Any], model: Model, tmp_path: Path) -> Non
 def test_layers_without_neurons_are_in_no_group(fields: dict[str, Any], tmp_path: Path) -> None:
     hybrid = tiny("nemotron_h", num_hidden_layers=4, layers_block_type=["mamba", "mlp", "attention", "mlp"])
     tables = run_study(configure({**fields, "tse": []}), tmp_path / "run", model=hybrid)
-    assert where(tables["layers"], set="top", score="blimp")["layers"].tolist() == ["1", "3", "1", "1-3"]
+    assert where(tables["layers"], set="top", score="blimp")["layers"].tolist() == ["1", "3", "1", "1, 3"]
 
 
 def test_on_a_mixture_of_experts_with_means(fields: dict[str, Any], tmp_path: Path) -> None:

@@ -16,10 +16,13 @@ import zoo
 from negspace.analyses.rankings import tables, words
 from negspace.analyses.rankings.analysis import Rankings, RankingsSettings
 from negspace.analyses.rankings.columns import CORRELATED, TABLES
+from negspace.analyses.rankings.figures import figures
 from negspace.analyses.rankings.sets import RESIDUAL, choose, defined, statistic
 from negspace.errors import RecordError, StudyError
 from negspace.experiment.config import configure
 from negspace.experiment.lab import Lab
+from negspace.experiment.run import Part
+from negspace.experiment.run import Run as Shown
 from negspace.experiment.workbench import Workbench
 from negspace.models.load import wrap
 from negspace.runs.store import Store
@@ -208,6 +211,31 @@ def test_on_a_mixture_md_is_compared_where_it_is_defined(tmp_path: Path) -> None
     correlations = where(tables["rankings_correlation"], first="wd", second="kurtosis")
     assert where(correlations, branch="experts")["neurons"].tolist() == [192, 192]
     assert any("(sites that have MD)" in sentence for sentence in tables.sentences("rankings"))
+
+
+def test_every_branch_of_a_layer_is_drawn() -> None:
+    rows = [
+        {"layer": layer, "branch": branch, "first": "wd", "second": second, "rho": rho, "low": rho - 0.1, "high": 0.9}
+        for second in ("md", "skewness")
+        for layer in (1, 0)
+        for branch, rho in (("experts", np.nan if second == "md" else 0.1 + layer), ("shared", 0.3 + layer))
+    ]
+    table = TABLES["rankings_correlation"].of(rows)
+
+    def drawn(table: pd.DataFrame) -> Any:
+        parts = {"rankings": Part("rankings", "Rankings", {"rankings_correlation": table}, TABLES)}
+        (figure,) = figures(Shown("made up", {"study": {"alpha": 0.05}}, parts))
+        return figure
+
+    experts, shared = drawn(table).panels
+    assert (experts.title, shared.title) == ("experts", "shared")
+    assert [series.name for series in experts.series] == ["WD and |skewness|"]  # routed experts have no MD
+    assert [series.y.tolist() for series in experts.series] == [pytest.approx([0.1, 1.1])]
+    assert [series.y.tolist() for series in shared.series] == [pytest.approx([0.3, 1.3])] * 2
+    # Those of one kind keep their colour in every panel.
+    assert experts.series[0].role == shared.series[1].role
+    (panel,) = drawn(table[table["branch"] == "shared"]).panels
+    assert panel.title == ""
 
 
 @pytest.mark.shared

@@ -67,6 +67,16 @@ def test_tabs_follow_the_arrow_keys(open_report: Callable, plain_report: Path) -
     assert page.evaluate("[...document.querySelectorAll('[role=tab]')].filter((tab) => tab.tabIndex === 0).length") == 1
 
 
+def test_the_content_can_be_skipped_to_from_any_tab(open_report: Callable, plain_report: Path) -> None:
+    page = open_report(path=plain_report, at="ablation").page
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    expect(page.locator("#panel-ablation")).to_be_visible()
+    assert page.evaluate("location.hash") == "#ablation"
+
+
 def test_tables_sort_by_number_and_by_text_both_ways(open_report: Callable, plain_report: Path) -> None:
     opened = open_report(path=plain_report, at="ablation")
     table = "ablation-table-blimp_by_phenomenon"
@@ -166,6 +176,12 @@ def test_legend_hides_a_series_in_every_panel(open_report: Callable, plain_repor
     assert figure.get_by_role("button", name="matched").get_attribute("aria-pressed") == "false"
     opened.until(f"document.querySelectorAll('#ablation-main_result .trace.scatter').length < {before}")
     assert figure.locator(".trace.scatter").count() == before - 3  # perplexity, accuracy, margins
+    opened.page.emulate_media(color_scheme="dark")
+    opened.until("document.querySelector('#ablation-main_result').dataset.drawn === 'dark'")
+    assert figure.get_by_role("button", name="matched").get_attribute("aria-pressed") == "false"
+    assert figure.locator("button[aria-pressed=true]").count() > 1
+    figure.get_by_role("button", name="matched").click()
+    opened.until(f"document.querySelectorAll('#ablation-main_result .trace.scatter').length === {before}")
 
 
 def test_neurons_are_searched_by_name_statistic_layer_set_and_word(open_report: Callable, plain_report: Path) -> None:

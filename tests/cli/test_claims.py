@@ -154,5 +154,5 @@ def test_claims_of_some_layers_are_told_apart() -> None:
     assert under(claim, "zero_negative").of == "BLiMP"
     assert under(claim, "zero_negative", layers=(3,)).of == "BLiMP, in layer 3"
     assert under(claim, "sign_flip", "md", (0, 1, 2, 5)).of == "BLiMP, by md, in layers 0-2, 5, sign_flip"
-    for key in ("find", "relu"):
-        assert under(replace(claim, key=key), "zero_negative", layers=(3,)).of == "BLiMP"
+    assert under(replace(claim, key="find"), "sign_flip", layers=(3,)).of == "BLiMP, in layer 3"
+    assert under(replace(claim, key="relu"), "sign_flip", "md", (3,)).of == "BLiMP"

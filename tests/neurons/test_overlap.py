@@ -68,3 +68,13 @@ def test_sets_of_other_models_and_unknown_sites_are_refused():
         overlap(one, NeuronSet({}, Layout(LAYOUT.sites[:1])))
     with pytest.raises(SelectionError, match="the overlap at c"):
         overlap(one, one, sites=["c"])
+
+
+def test_chance_draws_from_the_neurons_that_could_be_chosen():
+    """Two independent rankings of 12 of a site's 60 neurons: chance shares a third of 4, and not a fifteenth."""
+    one, two = sets({"a": [0, 1, 2, 3]}, {"a": [2, 3, 4, 5]})
+    eligible = np.arange(100) < 12
+    found = overlap(one, two, eligible=eligible)
+    drawn = stats.hypergeom(12, 4, 4)
+    assert found.p == pytest.approx(min(1, 2 * min(drawn.sf(1), drawn.cdf(2))))
+    assert found.expected > 3 * overlap(one, two).expected

@@ -12,7 +12,7 @@ import pytest
 from negspace.errors import SelectionError
 from negspace.neurons.layout import Layout
 from negspace.neurons.neuronset import NeuronSet
-from negspace.neurons.select import bottom, random, top
+from negspace.neurons.select import ENOUGH, bottom, random, starved, top
 from negspace.neurons.shares import share, size_of
 
 LAYOUT = Layout.from_rows((("a", 0, 0, 101), ("b", 1, 4, 25), ("c", 1, 0, 11)))
@@ -134,3 +134,21 @@ def test_random_sets_that_cannot_be():
     ):
         with pytest.raises(SelectionError, match=message):
             random(LAYOUT, **asked)
+
+
+def test_experts_that_hardly_a_token_reached_are_not_ranked():
+    """A sample of eight tokens of a Gaussian has a WD of some 0.27: such an expert would fill the top set."""
+    tokens = np.full(212, 5000)
+    wd = np.full(212, 0.1)
+    tokens[101:126], wd[101:126] = 8, 0.3
+    wd[130] = 0.25
+    made = table(wd=wd, tokens=tokens)
+    assert np.flatnonzero(starved(made, LAYOUT)).tolist() == list(range(101, 126))
+    chosen = top(made, LAYOUT, 0.05)
+    assert 29 in chosen.at("b")
+    assert chosen.at("b").min() >= 25
+    assert bottom(made, LAYOUT, 0.05).at("b").min() >= 25
+    # Enough tokens, or no fewer than the others: ranked.
+    assert top(table(wd=wd, tokens=np.where(tokens == 8, ENOUGH, tokens)), LAYOUT, 0.05).at("b").max() < 25
+    assert top(table(wd=wd, tokens=np.full(212, 8)), LAYOUT, 0.05).at("b").max() < 25
+    assert top(table(wd=wd), LAYOUT, 0.05).at("b").max() < 25

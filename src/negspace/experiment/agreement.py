@@ -38,6 +38,8 @@ class Chosen:
     """From the whole text."""
     halves: tuple[NeuronSet, ...]
     """From its first and from its second half; empty without halves."""
+    scored: NDArray[np.bool_]
+    """[neurons] those that have a score, among which they were chosen."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,10 +60,15 @@ class Ranking:
     @classmethod
     def of(cls, table: pd.DataFrame, layout: Layout, text: str, tokens: int, by: str = "wd") -> Ranking:
         """The ranking in a scan's table; halves are kept of WD alone."""
-        scores = np.abs(table[by].to_numpy(np.float64)) if by == "skewness" else table[by].to_numpy(np.float64)
+        starved = select.starved(table, layout)
+
+        def column(name: str) -> Numbers:
+            return np.where(starved, np.nan, table[name].to_numpy(np.float64))
+
+        scores = np.abs(column(by)) if by == "skewness" else column(by)
         halves = None
         if by == "wd" and {"wd_first", "wd_second"} <= set(table.columns):
-            first, second = (table[name].to_numpy(np.float64) for name in ("wd_first", "wd_second"))
+            first, second = column("wd_first"), column("wd_second")
             enough = min(np.isfinite(first).sum(), np.isfinite(second).sum()) >= 3
             halves = (first, second) if enough else None
         return cls(text, tokens, layout, scores, halves)
@@ -76,7 +83,7 @@ class Ranking:
             select.top(pd.DataFrame({"wd": scores}), self.layout, share, "wd", layers)
             for scores in (self.scores, *halves)
         )
-        return Chosen(whole, tuple(parts))
+        return Chosen(whole, tuple(parts), ~np.isnan(self.scores))
 
     def reliability(self, rows: slice) -> float:
         """Reliability of the ranking at a site, from both halves; NaN without halves."""
@@ -208,10 +215,12 @@ def in_common(first: Chosen, second: Chosen, paths: Sequence[str] | None = None)
     Args:
         paths: of the sites that count; None: all.
     """
-    sizes = first.top.layout.sizes
-    paths = list(sizes) if paths is None else paths
-    found = overlap(first.top, second.top, sites=paths)
-    chance = sum(len(first.top.at(path)) * len(second.top.at(path)) / sizes[path] for path in paths)
+    rows, both = first.top.layout.rows, first.scored & second.scored
+    paths = list(rows) if paths is None else paths
+    found = overlap(first.top, second.top, sites=paths, eligible=both)
+    chance = sum(
+        len(first.top.at(path)) * len(second.top.at(path)) / max(1, int(both[rows[path]].sum())) for path in paths
+    )
 
     def shared(pairs: Iterable[Sequence[NeuronSet]]) -> float:
         each = [

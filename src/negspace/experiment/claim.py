@@ -60,9 +60,9 @@ PAPERS = "zero_negative"
 RANKING = "wd"
 """The paper's statistic, by which its claims' top sets are ranked."""
 _ALWAYS = ("find", "relu")
-"""Keys of claims that depend neither on the study's intervention nor on the layers that its sets are chosen from."""
+"""Keys of claims that do not depend on the study's intervention."""
 _UNRANKED = ("relu",)
-"""Keys of claims that do not depend on what ranks the neurons."""
+"""Keys of claims that do not depend on what ranks the neurons, nor on the layers that they are chosen from."""
 
 
 def under(claim: Claim, intervention: str, by: str = RANKING, layers: Sequence[int] | None = None) -> Claim:
@@ -73,8 +73,9 @@ def under(claim: Claim, intervention: str, by: str = RANKING, layers: Sequence[i
         layers: those from which the sets are chosen; None: all, as in the paper.
     """
     ranking = f"by {by}" if by != RANKING and claim.key not in _UNRANKED else ""
-    others = () if claim.key in _ALWAYS else (within(layers), intervention if intervention != PAPERS else "")
-    return replace(claim, of=", ".join(filter(None, (claim.of, ranking, *others))))
+    where = within(layers) if claim.key not in _UNRANKED else ""
+    other = intervention if intervention != PAPERS and claim.key not in _ALWAYS else ""
+    return replace(claim, of=", ".join(filter(None, (claim.of, ranking, where, other))))
 
 
 _HARM: Mapping[str, Answer] = {"harm": "holds", "gain": "does not hold", "equivalent": "does not hold"}

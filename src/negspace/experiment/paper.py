@@ -40,9 +40,14 @@ EMERGENCE = 25_000
 """Training step of Pythia by which the cohort's WD has risen."""
 
 
-def published(run: Run) -> Published | None:
-    """Return the paper's figures for this run's model, if the run ranks and intervenes as the paper does."""
-    return MODELS.get(_model(run)) if _comparable(run) else None
+def published(run: Run, by: str | None = None) -> Published | None:
+    """Return the paper's figures for this run's model, if the run ranks and intervenes as the paper does.
+
+    Args:
+        run: the run.
+        by: statistic that ranks an analysis's neurons; None: the study's.
+    """
+    return MODELS.get(_model(run)) if _comparable(run, by) else None
 
 
 def doubling(run: Run) -> tuple[Reference, ...]:
@@ -73,10 +78,10 @@ def tasks(run: Run, share: float) -> tuple[Reference, ...]:
     )
 
 
-def first_layers(run: Run) -> tuple[Reference, ...]:
+def first_layers(run: Run, share: float, by: str) -> tuple[Reference, ...]:
     """Line at the change of accuracy on NPI licensing under the first four layers alone, in points."""
-    found = published(run)
-    if found is None or found.first_layers is None:
+    found = published(run, by)
+    if found is None or found.first_layers is None or share != 0.01:
         return ()
     said = f"{SOURCE}: first four layers, about -{found.first_layers:g}"
     return (Reference(-found.first_layers, "y", said, paper=True),)
@@ -93,7 +98,7 @@ def _model(run: Run) -> str:
     return str(run.manifest["model"]["name"]).rstrip("/").rsplit("/", 1)[-1].lower()
 
 
-def _comparable(run: Run) -> bool:
+def _comparable(run: Run, by: str | None = None) -> bool:
     study = run.study
     whole = study.get("layers") is None
-    return whole and study.get("by") == "wd" and study.get("mode") is None and study.get("zero") == "negative"
+    return whole and (by or study.get("by")) == "wd" and study.get("mode") is None and study.get("zero") == "negative"

@@ -35,7 +35,14 @@ class Overlap:
     """Two-sided p-value: twice the probability that chance has at least (or at most) so many in common, at most 1."""
 
 
-def overlap(first: NeuronSet, second: NeuronSet, *, sites: Iterable[str] | None = None, level: float = 0.95) -> Overlap:
+def overlap(
+    first: NeuronSet,
+    second: NeuronSet,
+    *,
+    sites: Iterable[str] | None = None,
+    eligible: NDArray[np.bool_] | None = None,
+    level: float = 0.95,
+) -> Overlap:
     """The overlap of two sets, beside that of sets drawn at random.
 
     If both sets are drawn independently, as many neurons from each site as they have there, the number in common is
@@ -45,6 +52,7 @@ def overlap(first: NeuronSet, second: NeuronSet, *, sites: Iterable[str] | None 
     Args:
         first, second: sets of one layout.
         sites: paths of the sites that count; None: all.
+        eligible: which of the layout's neurons could be chosen, [neurons]; None: all. Chance draws from these.
         level: probability of the range.
 
     Raises:
@@ -68,7 +76,8 @@ def overlap(first: NeuronSet, second: NeuronSet, *, sites: Iterable[str] | None 
         one, two = first.at(path), second.at(path)
         common += len(np.intersect1d(one, two, assume_unique=True))
         a, b = a + len(one), b + len(two)
-        chance = _both(chance, _chance(sizes[path], len(one), len(two)))
+        pool = sizes[path] if eligible is None else int(eligible[first.layout.rows[path]].sum())
+        chance = _both(chance, _chance(max(pool, len(one), len(two)), len(one), len(two)))
     if a + b == 0:
         nan = float("nan")
         return Overlap(0, 0, 0, nan, nan, nan, nan, nan)
@@ -92,6 +101,8 @@ def overlap(first: NeuronSet, second: NeuronSet, *, sites: Iterable[str] | None 
 
 def _chance(size: int, first: int, second: int) -> NDArray[np.float64]:
     """Probability of 0, 1, ... neurons in common at one site."""
+    if not first or not second:
+        return np.ones(1)
     return stats.hypergeom.pmf(np.arange(min(first, second) + 1), size, first, second)
 
 

@@ -326,7 +326,18 @@ def scan_windows(
         halves=found.halves,
         versions=_versions(),
     )
-    return Scan(found.table, info, found.warnings, found.histograms)
+    return Scan(found.table, info, (*found.warnings, *_starved(found.table, info.layout)), found.histograms)
+
+
+def _starved(table: pd.DataFrame, layout: Layout) -> list[str]:
+    few = table[select.starved(table, layout) & (table["tokens"] > 0).to_numpy()]
+    experts = len(few[["layer", "branch", "expert"]].drop_duplicates())
+    if not experts:
+        return []
+    return [
+        f"{experts:,} expert{'s were' if experts > 1 else ' was'} reached by fewer than {select.ENOUGH:,} tokens, and "
+        "by less than a quarter of what the experts of the layer have on average: neurons there are not ranked"
+    ]
 
 
 def _versions() -> dict[str, str]:

@@ -19,6 +19,32 @@ from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.shares import Share, share, size_of
 from negspace.stats.scores import SCORES
 
+ENOUGH = 1024
+"""Tokens with which an expert's neurons can be ranked beside those of other experts. The WD of a Gaussian sample of n
+tokens is about 0.8 / sqrt(n): 0.025 here, and 0.27 with 8 tokens, more than that of most neurons."""
+_SHARE = 4
+
+
+def starved(table: pd.DataFrame, layout: Layout) -> NDArray[np.bool_]:
+    """Neurons of routed experts that too few tokens reached for their statistics to be more than noise, [neurons].
+
+    These are experts with fewer than 1,024 tokens and fewer than a quarter of what an expert of their site has on
+    average: in a short scan all have few, and are ranked as far as it goes.
+
+    Args:
+        table: a scan's; without the column `tokens` nothing is known, and no neuron is one of these.
+        layout: the sites.
+    """
+    found = np.zeros(len(table), bool)
+    if "tokens" not in table:
+        return found
+    for site in layout:
+        if site.experts:
+            rows = layout.rows[site.path]
+            tokens = table["tokens"].to_numpy(np.float64)[rows]
+            found[rows] = (tokens < ENOUGH) & (tokens < tokens.mean() / _SHARE)
+    return found
+
 
 def top(
     table: pd.DataFrame, layout: Layout, p: Share, by: str = "wd", layers: Iterable[int] | None = None
@@ -32,7 +58,8 @@ def top(
         by: column to rank by, one of SCORES; skewness counts by its magnitude.
         layers: only these; None for all.
 
-    Neurons without a score (NaN: those that never vary) are never chosen; a site with too few others gives what it has.
+    Neurons without a score (NaN: those that never vary), and those of experts that hardly a token reached (`starved`),
+    are never chosen; a site with too few others gives what it has.
 
     Raises:
         SelectionError: p out of range, unknown score or layer, or a site without a single score.
@@ -124,6 +151,7 @@ def _extreme(
     column = table[by].to_numpy(np.float64)
     if by == "skewness":
         column = np.abs(column)
+    column = np.where(starved(table, layout), np.nan, column)
     chosen: dict[str, NDArray[np.int64]] = {}
     for site in layout.within(wanted):
         scores = column[layout.rows[site.path]]

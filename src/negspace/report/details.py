@@ -66,7 +66,8 @@ def _atlas(found: Details, run: Run) -> None:
     for _, about in atlas.iterrows():
         name = str(about["name"])
         own = {key: table[table["name"] == name] for key, table in tables.items() if table is not None}
-        found.add(name, "texts", [text for text in (str(about["summary"]), _alone(own)) if text])
+        summary = "" if pd.isna(about["summary"]) else str(about["summary"])
+        found.add(name, "texts", [text for text in (summary, _alone(own)) if text])
         if len(own.get("atlas_histograms", ())):
             made = densities(own["atlas_histograms"])
             modes = zip(*(json.loads(about[f"mode_{key}"]) for key in ("means", "weights")), strict=True)

@@ -19,9 +19,11 @@ def judge_together(claims: Mapping[Key, Contrast | Dissociation]) -> dict[Key, C
     phenomenon or by task is a family of its own. What cannot be judged does not count.
 
     Three families of hypotheses are corrected, each over all claims: that nothing differs (contrasts and interactions);
-    that a change is as large as its margin (equivalence); and that two sides do not cross over. Of one claim at most
-    one is true: no change is both nil and as large as its margin, and where an interaction is real, at most one side
-    is nil. So the share of studies with any false sentence stays at alpha, which the calibration shows.
+    that a change is as large as its margin (equivalence); and that two sides do not cross over. The share of studies
+    with any false sentence of one family stays at alpha. Of one claim at most one is true: no change is both nil and as
+    large as its margin, and where an interaction is real, at most one side is nil. So where all claims are of one kind,
+    all sentences together stay at alpha; in a study of both kinds, some nil and some exactly at their margin, they may
+    reach twice that.
 
     Args:
         claims: name -> contrast or dissociation, as first judged; those of another call are corrected anew.

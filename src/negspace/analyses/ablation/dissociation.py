@@ -100,10 +100,10 @@ TABLES = schema(
             ),
             Column("without", int, "number of phenomena and tasks left out in turn"),
             Column("changed", str, "those without which the verdict changes"),
-            Column("random", float, "interaction with random sets in place of the top set"),
+            Column("random", float, "interaction of the top set against random sets, in place of the control"),
             Column("random_low", float, "lower end of its prediction interval"),
             Column("random_high", float, "upper end"),
-            Column("random_finding", str, FINDING),
+            Column("random_finding", str, "the finding on it, by its own p-value, which is in no family: uncorrected"),
             Column("sets", int, "random sets"),
             Column("reason", str, "why it is not testable, and what to add"),
         ),
@@ -139,7 +139,7 @@ TABLES = schema(
             Column("items", int, "items scored"),
             Column("ties", int, "items whose right answer ties with a wrong one, counted as not right"),
             Column("cut", int, "items whose prompt was cut at the start to fit the model's context"),
-            Column("chance", float, "accuracy of guessing; 0 for free-form answers"),
+            Column("chance", float, "accuracy of guessing; 0 for free-form answers, missing for graded ones"),
             Column("accuracy", float, "share of right items; for all tasks, the mean over tasks"),
             Column("accuracy_low", float, "lower end of its interval"),
             Column("accuracy_high", float, "upper end of its interval"),
@@ -183,7 +183,9 @@ class DissociationTables:
         plain = self._items[scored[0].name]
         self._nesting = Nesting.tasks(plain["task"].to_numpy(object))
         choices = plain["choices"].to_numpy(np.float64)
-        self._chance = np.where(choices > 0, 1 / np.where(choices > 0, choices, 1), 0.0)
+        # Nothing is right by guessing where an answer is written out; what guessing gets of a graded score is unknown.
+        graded = plain["task"].isin(set(plain.loc[plain["outcome"] == "graded", "task"])).to_numpy()
+        self._chance = np.where(choices > 0, 1 / np.where(choices > 0, choices, 1), np.where(graded, np.nan, 0.0))
 
     def make(self, dissociations: Dissociations) -> dict[str, pd.DataFrame]:
         """Name -> table, columns as in `TABLES`; without minimal pairs there is nothing to contrast tasks with."""

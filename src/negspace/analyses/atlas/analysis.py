@@ -250,10 +250,15 @@ class AtlasAnalysis(Analysis[AtlasSettings]):
         """Share from which the neurons are chosen."""
         return self.settings.share or self.lab.study.shares[0]
 
+    @property
+    def paired(self) -> tuple[str, ...]:
+        """Suites with pairs: predictions over several sentences have no token in which two of them differ."""
+        return tuple(suite for suite in self.lab.suites if self.lab.facts.paired[suite])
+
     def load(self) -> Load:
         suites, alone, tokens = self.lab.suites, self.settings.ablate_alone, float(self.facts["tokens"])
         planned = {(PASSAGES, self.facts["hash"]): 0.0, ("activations", ""): tokens, ("drivers", ""): tokens}
-        planned |= {("critical", suite): self.lab.cost(suite) for suite in suites}
+        planned |= {("critical", suite): self.lab.cost(suite) for suite in self.paired}
         if alone:
             singles = [f"a leading neuron alone, number {number}" for number in range(alone)]
             planned |= self.lab.plan.scores([PLAIN, *singles], suites)
@@ -283,7 +288,7 @@ class AtlasAnalysis(Analysis[AtlasSettings]):
             "neurons": names,
             "passages": {**self.facts, "record": records["tokens"].key},
             "activations": records["activations"].key,
-            "critical": {suite: records[suite].key for suite in self.lab.suites},
+            "critical": {suite: records[suite].key for suite in self.paired},
             "drivers": drivers.key,
             "examples": settings.examples,
             "alone": alone,
@@ -306,9 +311,7 @@ class AtlasAnalysis(Analysis[AtlasSettings]):
                 **inputs,
             ),
         }
-        for suite in self.lab.suites:
-            if not self.lab.facts.paired[suite]:
-                continue  # predictions over several sentences have no token in which two of them differ
+        for suite in self.paired:
             options = {
                 "kind": suite,
                 "pairs": self.lab.facts.pairs[suite][1],
@@ -341,7 +344,7 @@ class AtlasAnalysis(Analysis[AtlasSettings]):
             float(self.facts["tokens"]),
             activations=records["activations"].items,
             tokens=records["tokens"].items,
-            critical={suite: records[suite].items for suite in self.lab.suites},
+            critical={suite: records[suite].items for suite in self.paired},
         )
         return self.lab.run([cell])[0]
 

@@ -21,7 +21,7 @@ def figures(run: Run) -> list[Figure]:
         made.append(_effects(run, table))
         made.append(_contrasts(run, table))
     layers = run.table("controls_layers")
-    if layers is not None:
+    if layers is not None and layers["residual"].notna().any():
         made.append(_layers(layers))
     return made
 

@@ -30,6 +30,8 @@ def make(book: Book) -> dict[str, pd.DataFrame]:
     record = book.record(book.part["record"])
     tokens = book.record(book.part["passages"]["record"]).items
     about = pd.DataFrame(record.results["neurons"])
+    if about.empty:  # no site has a projection to read inputs from: a frame of no neurons has no columns either
+        return {name: table.of([]) for name, table in TABLES.items()}
     pairs = _pairs(record.items, tokens, about, int(book.part["passages"]["window"]))
     neurons = _neurons(book.part["sets"], about, pairs)
     summary = _summary(neurons, pairs, book.bootstrap)

@@ -16,6 +16,9 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     """Sentences on pairs with both pre-activations below zero, and on the pairs' composition."""
     summary, alpha = tables["differentiation"], book.study["alpha"]
     neurons = tables["differentiation_neurons"]
+    if neurons.empty:
+        notes = book.record(book.part["record"]).results["notes"]
+        return [f"Differentiation: {'; '.join(['no chosen neuron could be read', *notes])}."]
     top = neurons[neurons["set"] == "top"]
     if not top["selected"].sum():
         return ["Differentiation: no chosen neuron separates any near pair."]

@@ -34,8 +34,8 @@ def figures(run: Run) -> list[Figure]:
             here = groups[groups["share"] == share]
             made += [_by_group(here[here["score"] == score], score, float(share)) for score in scores_of(here)]
             tse = here[(here["score"] == "tse") & here["group"].str.contains("npi")]
-            if len(tse) and paper.first_layers(run):
-                made.append(_licensing(run, tse, float(share)))
+            if len(tse) and (line := paper.first_layers(run, float(share), run.manifest["analyses"]["layers"]["by"])):
+                made.append(_licensing(run, tse, float(share), line))
     return made
 
 
@@ -98,8 +98,8 @@ def _by_group(table: pd.DataFrame, score: str, share: float) -> Figure:
     return Figure(name, title, caption, tuple(panels), columns=2, wide=True)
 
 
-def _licensing(run: Run, table: pd.DataFrame, share: float) -> Figure:
-    """NPI licensing under each group alone, where the paper gives a number for the first layers."""
+def _licensing(run: Run, table: pd.DataFrame, share: float, line: tuple[Reference, ...]) -> Figure:
+    """NPI licensing under each group alone, beside the paper's number for the first layers."""
     here = table[table["family"] == "alone"]
     names, panels = _names(here), []
     x_axis = Axis("layers", ticks=tuple((float(place), name) for place, name in enumerate(names)))
@@ -114,7 +114,7 @@ def _licensing(run: Run, table: pd.DataFrame, share: float) -> Figure:
             labels = tuple(f"layers {layers}" for layers in rows["layers"])
             series.append(Series(str(name), nth(number), x, y, low, high, labels=labels))
         # The paper's number is one of accuracy.
-        references = (Reference(measure.zero, "y"), *(() if measure.nats else paper.first_layers(run)))
+        references = (Reference(measure.zero, "y"), *(() if measure.nats else line))
         panels.append(
             Panel(x_axis, Axis(measure.label()), beside(series, x_axis), measure.title, references=references)
         )

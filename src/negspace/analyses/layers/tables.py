@@ -16,6 +16,7 @@ from negspace.experiment.condition import RANDOM, Condition
 from negspace.experiment.effects import Effects, Entry
 from negspace.experiment.floors import floored
 from negspace.experiment.schema import Column, Table, schema
+from negspace.neurons.layout import in_ranges
 from negspace.significance import Additivity, Contrast, Scale, additivity, judge_together
 
 RANDOM_SETS, FIRST, BEFORE = "random mean", "first group", "one group less"
@@ -23,7 +24,7 @@ RANDOM_SETS, FIRST, BEFORE = "random mean", "first group", "one group less"
 _EXCESS = Changes("excess", ends=("low", "high"))
 _WHERE = (
     Column("family", str, "alone (one group of layers) or cumulative (all groups up to it)"),
-    Column("layers", str, "the layers whose neurons are changed: first-last"),
+    Column("layers", str, "the layers whose neurons are changed, in ranges: 0-3, 7"),
     Column("first_layer", int, "the first of them, from 0"),
     Column("last_layer", int, "the last of them"),
     Column("share", float, "share p of each site's neurons"),
@@ -127,12 +128,11 @@ def _place(entry: Entry) -> int:
 
 def _where(entry: Entry) -> dict[str, Any]:
     layers = entry.about.facts["layers"]
-    first, last = layers[0], layers[-1]
     return {
         "family": entry.about.facts["family"],
-        "layers": str(first) if first == last else f"{first}-{last}",
-        "first_layer": first,
-        "last_layer": last,
+        "layers": in_ranges(layers),
+        "first_layer": layers[0],
+        "last_layer": layers[-1],
         "share": entry.about.share,
     }
 

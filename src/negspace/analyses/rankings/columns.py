@@ -25,8 +25,8 @@ _WHERE = (
     Column(
         "by",
         str,
-        "statistic that selected the neurons; skewness by magnitude; wd_residual: WD's ranks after removing |skewness| "
-        "leave of WD's ranks at a site; random mean: over the random sets, item by item",
+        "statistic that selected the neurons; skewness by magnitude; wd_residual: residuals of WD's ranks, site by "
+        "site, after a regression on those of |skewness| and kurtosis; random mean: over the random sets, item by item",
     ),
     Column("within", str, "statistic to whose sites the set is restricted, if not all sites have it; empty: all sites"),
     SCORE,

@@ -113,25 +113,36 @@ def _correlations(run: Run, table: pd.DataFrame) -> list[Figure]:
             a, b = names.index(str(row["first"])), names.index(str(row["second"]))
             values[a, b] = values[b, a] = row["rho"]
         panel = _matrix(names, values, "Spearman's ρ", (-1.0, 1.0), "")
-        caption = "Rank correlation over the neurons of a layer, as the mean over layers."
+        caption = "Rank correlation over the neurons of a site, as the mean over sites."
         made.append(Figure("rankings_correlation", "Rank correlations", caption, (panel,), wide=True))
-    layers = table[table["layer"].notna()]
-    series = []
-    for number, other in enumerate(_FOLLOWED):
-        first = layers[(layers["first"] == "wd") & (layers["second"] == other)]
-        second = layers[(layers["first"] == other) & (layers["second"] == "wd")]
-        rows = pd.concat([first, second]).sort_values("layer")
-        rows = rows.drop_duplicates("layer")
-        if len(rows):
-            x, y = numbers(rows["layer"]), numbers(rows["rho"])
-            ends = (numbers(rows["low"]), numbers(rows["high"]))
-            series.append(Series(f"WD and {NAMES[other]}", nth(number), x, y, *ends, mark="line"))
-    if series:
-        axis = layer_axis(series[0].x)
-        panel = Panel(axis, Axis("Spearman's ρ"), beside(series, axis), references=(Reference(0.0, "y"),))
-        caption = f"Over the neurons of each layer, with {run.level} intervals."
-        made.append(Figure("rankings_by_layer", "WD and the other statistics, by layer", caption, (panel,)))
+    made += _by_layer(run, table[table["layer"].notna()])
     return made
+
+
+def _by_layer(run: Run, table: pd.DataFrame) -> list[Figure]:
+    """Rank correlations with WD at every site, a panel a branch: a layer may have several sites."""
+    panels = []
+    branches = list(dict.fromkeys(table["branch"]))
+    for branch in branches:
+        here = table[table["branch"] == branch]
+        series = []
+        for number, other in enumerate(_FOLLOWED):
+            first = here[(here["first"] == "wd") & (here["second"] == other)]
+            second = here[(here["first"] == other) & (here["second"] == "wd")]
+            rows = pd.concat([first, second]).sort_values("layer")
+            if rows["rho"].notna().any():  # routed experts have no MD
+                x, y = numbers(rows["layer"]), numbers(rows["rho"])
+                ends = (numbers(rows["low"]), numbers(rows["high"]))
+                series.append(Series(f"WD and {NAMES[other]}", nth(number), x, y, *ends, mark="line"))
+        if series:
+            axis = layer_axis(series[0].x)
+            title, zero = str(branch) if len(branches) > 1 else "", (Reference(0.0, "y"),)
+            panels.append(Panel(axis, Axis("Spearman's ρ"), beside(series, axis), title, zero))
+    if not panels:
+        return []
+    caption = f"Over the neurons of each {'site' if len(branches) > 1 else 'layer'}, with {run.level} intervals."
+    title = "WD and the other statistics, by layer"
+    return [Figure("rankings_by_layer", title, caption, tuple(panels), min(2, len(panels)), wide=len(panels) > 1)]
 
 
 def _matrix(names: list[str], values: np.ndarray, label: str, limits: tuple[float, float], title: str) -> Panel:

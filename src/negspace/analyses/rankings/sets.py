@@ -34,9 +34,11 @@ def statistic(table: pd.DataFrame, layout: Layout, name: str) -> NDArray[np.floa
             found[rows] = residual(parts["wd"][rows], [parts[one][rows] for one in HELD])
         return found
     if name == "negative_excess":
-        return negative_excess(table["negative_share"], table["mean"], table["std"])
-    values = table["skewness" if name == "signed_skewness" else name].to_numpy(np.float64)
-    return np.abs(values) if name == "skewness" else values
+        values = negative_excess(table["negative_share"], table["mean"], table["std"])
+    else:
+        values = table["skewness" if name == "signed_skewness" else name].to_numpy(np.float64)
+    values = np.abs(values) if name == "skewness" else values
+    return np.where(select.starved(table, layout), np.nan, values)
 
 
 def defined(table: pd.DataFrame, layout: Layout, name: str, layers: Iterable[int] | None = None) -> tuple[str, ...]:

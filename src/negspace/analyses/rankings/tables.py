@@ -184,12 +184,13 @@ def _overlap(
                 for name in (first, second)
             )
             here = {"share": share, "end": end, "first": first, "second": second}
+            missing = [np.isnan(statistic(table, layout, name)) for name in (first, second)]
             for place, paths in [(None, both), *((place, [place.path]) for place in places)]:
                 row = {**here, **_place(place)}
                 if place is not None and place.path not in both:
                     rows.append(row)
                     continue
-                found = overlap(one, two, sites=paths, level=level)
+                found = overlap(one, two, sites=paths, eligible=~(missing[0] | missing[1]), level=level)
                 rows.append(
                     row
                     | {

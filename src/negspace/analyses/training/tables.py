@@ -81,7 +81,7 @@ def _scores(effects: Effects, entries: Sequence[Entry], score: str) -> Iterator[
 
 def _scan(book: Book, point: Mapping[str, Any]) -> pd.DataFrame:
     """The part of a checkpoint's scan that the tables need."""
-    return book.record(point["scan"]).items[sorted({"layer", "wd", book.study["by"]})]
+    return book.record(point["scan"]).items[sorted({"layer", "tokens", "wd", book.study["by"]})]
 
 
 def _layout(book: Book) -> Layout:

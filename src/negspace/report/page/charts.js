@@ -162,7 +162,7 @@ function drawLegend(host, plots) {
   host.replaceChildren();
   if (seen.size < 2 && plots.length && !plots[0].spec.data.some((trace) => trace.type === "heatmap")) return;
   for (const [name, trace] of seen) {
-    const button = element("button", { type: "button", "aria-pressed": "true" }, swatch(trace.meta.role, trace), unescaped(name));
+    const button = element("button", { type: "button", "aria-pressed": String(trace.visible !== false) }, swatch(trace.meta.role, trace), unescaped(name));
     button.addEventListener("click", () => {
       const shown = button.getAttribute("aria-pressed") !== "true";
       button.setAttribute("aria-pressed", String(shown));

@@ -121,6 +121,11 @@ const explorer = document.getElementById("explorer") ? new Explorer(document.get
 
 document.querySelector('[role="tablist"]').addEventListener("keydown", onTabKey);
 for (const tab of document.querySelectorAll('[role="tab"]')) tab.addEventListener("click", () => goTo(tab.id.slice(4)));
+// Followed as a link, it would change the address, which says what is open.
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  document.getElementById("main").focus();
+});
 document.getElementById("theme").addEventListener("click", (event) => {
   wanted = THEMES[(THEMES.indexOf(wanted) + 1) % THEMES.length];
   event.target.textContent = `Theme: ${wanted}`;
