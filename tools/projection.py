@@ -248,6 +248,7 @@ def _facts(shape: Shape, assumed: Assumptions) -> Facts:
         pairs=pairs,
         tasks=TaskFacts("", "", 0, ""),
         notes=(),
+        paired={name: number for name, (_, _, number) in pairs.items()},
     )
 
 
