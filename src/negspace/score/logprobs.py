@@ -25,7 +25,7 @@ from negspace.models.kernels import takes_masks, unmasked
 from negspace.models.lengths import attention_window, steady_length
 from negspace.score.batch import Batch
 from negspace.score.logits import Standing, input_device, log_probabilities, only_rows, standings
-from negspace.score.prefixes import Forest, broadest, build_forest, cut, lay_out
+from negspace.score.prefixes import Forest, broadest, cut, forest_of, lay_out
 
 Progress = Callable[[int, int, str], None]
 Method = Literal["auto", "tree", "buckets"]
@@ -384,22 +384,6 @@ class LogProbs:
         with only_rows(self.module, keep) as selected:
             logits = self.module(**inputs, use_cache=False).logits
         return logits[0] if selected() else logits[keep.to(logits.device)]
-
-
-def forest_of(sequences: Sequence[Sequence[int]]) -> Forest:
-    """The forest of sequences that can be scored.
-
-    Raises:
-        ScoreError: a sequence is empty.
-    """
-    for index, sequence in enumerate(sequences):
-        if len(sequence) == 0:
-            raise ScoreError(
-                f"the log-probability of {len(sequences)} token sequences",
-                f"sequence {index} has no tokens",
-                "leave out empty sentences, or prepend a token (protocol='lm-eval')",
-            )
-    return build_forest(sequences)
 
 
 def _spread(count: int, most: int) -> np.ndarray:

@@ -14,9 +14,9 @@ from transformers import PreTrainedTokenizerBase
 
 from negspace.errors import NonFiniteScore, ScoreError
 from negspace.models.model import check_model
-from negspace.score.logprobs import LogProbs, Progress, Scored, Way, forest_of
+from negspace.score.logprobs import LogProbs, Progress, Scored, Way
 from negspace.score.predictions import Measurable, measurable
-from negspace.score.prefixes import Forest
+from negspace.score.prefixes import Forest, forest_of
 from negspace.text.pair_rows import Kind
 from negspace.text.pair_sources import PairSource
 from negspace.text.pairs import Pair, PairSet, read_pairs

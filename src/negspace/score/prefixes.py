@@ -16,6 +16,8 @@ from itertools import chain
 
 import numpy as np
 
+from negspace.errors import ScoreError
+
 _PAD = -1
 _LONG = 4
 """A shared prefix of at least a pack's size divided by this is not repeated: the pack grows, to this many sizes."""
@@ -102,6 +104,22 @@ class Layout:
     """int64 [edges]: that token."""
     path: np.ndarray
     """int64 [longest - 1, rows]: the edges to the tokens of each row that count; len(target) elsewhere."""
+
+
+def forest_of(sequences: Sequence[Sequence[int]]) -> Forest:
+    """The forest of sequences that can be scored.
+
+    Raises:
+        ScoreError: a sequence is empty.
+    """
+    for index, sequence in enumerate(sequences):
+        if len(sequence) == 0:
+            raise ScoreError(
+                f"the log-probability of {len(sequences)} token sequences",
+                f"sequence {index} has no tokens",
+                "leave out empty sentences, or prepend a token (protocol='lm-eval')",
+            )
+    return build_forest(sequences)
 
 
 def build_forest(sequences: Sequence[Sequence[int]], starts: Sequence[int] | None = None) -> Forest:
