@@ -82,7 +82,7 @@ def _stable(book: Book) -> Iterator[Claim]:
     ranking = Ranking.of(record.items, Layout.from_rows(info["layout"]), "", info["tokens"], book.study["by"])
     chosen = {share: ranking.choose(share, book.study["layers"]) for share in book.study["shares"]}
     halves = {share: [Chosen(half, (), made.scored) for half in made.halves] for share, made in chosen.items()}
-    found = {share: in_common(*both) for share, both in halves.items() if both}
+    found = {share: in_common(both[0], both[1]) for share, both in halves.items() if both}
     p = dict(zip(found, correct([common.p for common in found.values()]).p, strict=True))
     for share in halves:
         if share not in found:
