@@ -1,12 +1,24 @@
-"""Holm's correction over all that a study tests."""
+"""One correction over all that a study tests."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from negspace.significance import Contrast, Dissociation, Margin, Nesting, compare, dissociate, judge_together
+from negspace.significance import (
+    Contrast,
+    Dissociation,
+    Margin,
+    Nesting,
+    compare,
+    compare_with_sets,
+    dissociate,
+    judge_together,
+)
 from significance.test_crossed_loss import EQUAL, _suites
 
 WINDOWS = Nesting.windows(40)
@@ -17,19 +29,86 @@ def _contrast(shift: float, seed: int, **options: object) -> Contrast:
     return compare(change, np.zeros(40), WINDOWS, scale="nats", **options)  # type: ignore[arg-type]
 
 
-def test_all_claims_are_one_family() -> None:
+def test_contrasts_alone_are_corrected_by_holm() -> None:
     claims = {k: _contrast(shift, k) for k, shift in enumerate((0.0, 0.3, 0.4, 0.45, 1.0))}
-    claims[9] = dissociate(*_suites(), EQUAL)  # type: ignore[assignment]
     made = judge_together(claims)
-    raw = [one.p for one in claims.values()]
-    for one, p in zip(made.values(), multipletests(raw, method="holm")[1], strict=True):
-        adjusted = one.p_adjusted if isinstance(one, Contrast) else one.interaction.p_adjusted
-        assert adjusted == pytest.approx(p)
-        assert isinstance(one, Dissociation) or one.finding == ("gain" if p <= 0.05 else "undecided")
-    crossing = [one.p_cross if isinstance(one, Dissociation) else one.p for one in claims.values()]
-    last = made[9]
-    assert isinstance(last, Dissociation)
-    assert last.p_cross_adjusted == pytest.approx(multipletests(crossing, method="holm")[1][-1])
+    for one, p in zip(made.values(), multipletests([one.p for one in claims.values()], method="holm")[1], strict=True):
+        assert isinstance(one, Contrast)
+        assert one.p_adjusted == pytest.approx(p)
+        assert one.finding == ("gain" if p <= 0.05 else "undecided")
+
+
+def test_a_claim_counts_until_all_of_it_is_shown() -> None:
+    """By hand: sorted upwards, each p times the claims of which a hypothesis is left."""
+    base = _contrast(0.0, 1)
+    pairs = {"a": (0.001, 0.9), "b": (0.002, np.nan), "c": (0.6, 0.01), "d": (0.02, np.nan)}
+    claims = {key: replace(base, p=p, p_equivalent=equal) for key, (p, equal) in pairs.items()}
+    made = judge_together(claims)
+    found = {key: (one.p_adjusted, one.p_equivalent_adjusted) for key, one in made.items() if isinstance(one, Contrast)}
+    # 0.001 x 4; 0.002 x 4, since a's equality is left; 0.01 x 3; 0.02 x 3, c's difference is left; 0.6 x 2; 0.9 x 1.
+    expected = {"a": (0.004, 1.0), "b": (0.008, np.nan), "c": (1.0, 0.03), "d": (0.06, np.nan)}
+    for key, values in expected.items():
+        assert found[key] == pytest.approx(values, nan_ok=True)
+
+
+def test_a_dissociation_counts_until_it_crosses_over() -> None:
+    claims: dict[int, Contrast | Dissociation] = {k: _contrast(0.0, k) for k in range(5)}
+    claims[9] = one = dissociate(*_suites(), EQUAL)
+    made = judge_together(claims)[9]
+    assert isinstance(made, Dissociation)
+    assert (made.interaction.p_adjusted, made.p_cross_adjusted) == pytest.approx(
+        tuple(
+            min(1, p * (6 - sum(other.p < p for key, other in claims.items() if key != 9)))
+            for p in (one.p, one.p_cross)
+        )
+    )
+
+
+def test_nil_and_marginal_effects_together_stay_at_the_level() -> None:
+    """Half of the claims are nil, half exactly at their margin: Holm over each kind apart would be wrong in 10%."""
+    rng, base, wrong = np.random.default_rng(4), _contrast(0.0, 1), 0
+    for _ in range(1000):
+        nil, marginal = (rng.random(4), np.full(4, 1.0)), (np.full(4, 1e-9), rng.random(4))
+        rows = [*zip(*nil, strict=True), *zip(*marginal, strict=True)]
+        claims = {k: replace(base, p=p, p_equivalent=equal) for k, (p, equal) in enumerate(rows)}
+        found = list(judge_together(claims).values())
+        wrong += any(isinstance(one, Contrast) and one.finding in ("harm", "gain") for one in found[:4]) or any(
+            isinstance(one, Contrast) and one.finding == "equivalent" for one in found[4:]
+        )
+    assert stats.binomtest(wrong, 1000, 0.05, alternative="greater").pvalue > 0.01, wrong
+    assert wrong > 20  # and is not far below: nothing is given away
+
+
+def _beside_sets(top: float, drawn: np.ndarray, plain: np.ndarray) -> Contrast:
+    return compare_with_sets(plain + top, plain + drawn[:, None], WINDOWS, scale="log ratio")
+
+
+def test_a_share_at_which_a_set_stands_out_more_takes_the_finding_of_the_other_share() -> None:
+    rng = np.random.default_rng(2)
+    plain, calm = rng.normal(3, 0.3, 40), rng.normal(0.1, 0.01, 20)
+    wild = np.concatenate([rng.normal(0.1, 0.01, 19), [0.4]])
+    claims = {1: _beside_sets(0.14, calm, plain), 2: _beside_sets(0.11, wild, plain)}
+    assert [one.finding for one in claims.values()] == ["harm", "undecided"]
+    one, other = judge_together(claims).values()
+    assert isinstance(one, Contrast)
+    assert isinstance(other, Contrast)
+    assert (one.finding, one.p_adjusted) == ("undecided", pytest.approx(2 / 21))
+    assert other.p_adjusted == pytest.approx(max(other.p, 2 / 21))
+    # Beside contrasts that no set enters, ranks are not corrected: t is.
+    rest = judge_together({1: claims[1], **{k: _contrast(0.0, k) for k in range(10, 15)}})[1]
+    assert isinstance(rest, Contrast)
+    assert (rest.finding, rest.p_adjusted) == ("harm", pytest.approx(1 / 21))
+
+
+@pytest.mark.parametrize("shares", [1, 5])
+def test_skewed_sets_at_many_shares_stay_at_the_level(shares: int) -> None:
+    """The top set is one more random set, and what sets do is exponential: t and Holm alone are wrong more often."""
+    rng, wrong, plain = np.random.default_rng(3), 0, np.linspace(2, 4, 40)
+    for _ in range(400):
+        doses = rng.exponential(0.1, (shares, 21))
+        found = judge_together({k: _beside_sets(row[0], row[1:], plain) for k, row in enumerate(doses)})
+        wrong += any(isinstance(one, Contrast) and one.finding != "undecided" for one in found.values())
+    assert stats.binomtest(wrong, 400, 0.05, alternative="greater").pvalue > 0.01, wrong
 
 
 def test_a_finding_can_be_lost_to_the_correction_and_nothing_else_changes() -> None:
@@ -48,8 +127,7 @@ def test_equivalence_is_corrected_too_and_what_cannot_be_judged_does_not_count()
     others = {k: _contrast(0.5, k, margin=Margin(size=0.4)) for k in range(8)}
     made = judge_together({"near": near, **others})["near"]
     assert isinstance(made, Contrast)
-    family = [near.p_equivalent, *(one.p_equivalent for one in others.values())]
-    assert made.p_equivalent_adjusted == pytest.approx(multipletests(family, method="holm")[1][0])
+    assert made.p_equivalent_adjusted == pytest.approx(9 * near.p_equivalent)
     mute = {k: compare(np.zeros(3), np.zeros(3), Nesting.windows(3), scale="nats") for k in range(8)}
     assert str(judge_together({"near": near, **mute})["near"]) == str(near)
     assert judge_together({}) == {}

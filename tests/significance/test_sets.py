@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from negspace.significance import Margin, Nesting, compare, compare_sets, compare_with_sets
-from negspace.significance.sets import FEWEST, fewest_sets
+from negspace.significance.sets import FEWEST, fewest_sets, rank_p
 
 WINDOWS = Nesting.windows(40)
 TASKS = Nesting.tasks(np.repeat(np.arange(10), 30))
@@ -26,7 +26,8 @@ def test_sets_that_differ_are_a_prediction_interval() -> None:
     assert made.sets is not None
     assert made.sets.sd == pytest.approx(shifts.std(ddof=1))
     assert (made.sets.sets_share, made.sets.beyond, made.finding) == (pytest.approx(1), 0, "harm")
-    assert made.sets.highest == pytest.approx(shifts.max() - shifts.mean())
+    assert made.sets.means == pytest.approx(shifts - shifts.mean())
+    assert (made.p, made.sets.p) == (pytest.approx(1 / 21), pytest.approx(2 * stats.t.sf(made.estimate / made.se, 19)))
 
 
 def test_items_alone_are_a_prediction_interval_of_the_sets_means_too() -> None:
@@ -57,6 +58,20 @@ def test_a_set_as_far_out_takes_the_finding_away() -> None:
     assert made.sets is not None
     assert made.sets.beyond == 1
     assert (made.p, made.finding) == (pytest.approx(2 / 31), "undecided")
+
+
+def test_ranks_of_one_contrast_count_sets_as_far_out_and_of_several_step_down() -> None:
+    drawn = np.array([-1.5, -0.5, 0.5, 1.5])
+    assert rank_p([9.0], [drawn]) == pytest.approx([1 / 5])
+    assert rank_p([0.0], [drawn]) == pytest.approx([1.0])
+    assert rank_p([-1.5], [drawn]) == pytest.approx([3 / 5])  # either side counts
+    # The first stands out beyond all; the second is judged without it.
+    assert rank_p([0.6, 9.0], [drawn, drawn]) == pytest.approx([4 / 5, 1 / 5])
+    # A wild set in one contrast hides what is moderate in another.
+    assert rank_p([3.0, 0.0], [drawn, [-1.0, -1.0, -1.0, 3.0]]) == pytest.approx([2 / 5, 1.0])
+    # As many sets as all have.
+    assert rank_p([9.0, 9.0], [drawn, np.linspace(-1, 1, 30)]) == pytest.approx([1 / 5, 1 / 5])
+    assert rank_p([0.0], [np.zeros(4)]) == pytest.approx([1.0])
 
 
 @pytest.mark.parametrize("sets", [1, 2, FEWEST - 1])

@@ -60,18 +60,12 @@ class Ranking:
     @classmethod
     def of(cls, table: pd.DataFrame, layout: Layout, text: str, tokens: int, by: str = "wd") -> Ranking:
         """The ranking in a scan's table; halves are kept of WD alone."""
-        starved = select.starved(table, layout)
-
-        def column(name: str) -> Numbers:
-            return np.where(starved, np.nan, table[name].to_numpy(np.float64))
-
-        scores = np.abs(column(by)) if by == "skewness" else column(by)
         halves = None
         if by == "wd" and {"wd_first", "wd_second"} <= set(table.columns):
-            first, second = column("wd_first"), column("wd_second")
+            first, second = (select.ranked(table, layout, name) for name in ("wd_first", "wd_second"))
             enough = min(np.isfinite(first).sum(), np.isfinite(second).sum()) >= 3
             halves = (first, second) if enough else None
-        return cls(text, tokens, layout, scores, halves)
+        return cls(text, tokens, layout, select.ranked(table, layout, by), halves)
 
     def choose(self, share: Share, layers: Sequence[int] | None = None) -> Chosen:
         """The top set of a share, and those of both halves of the text where every site has them."""

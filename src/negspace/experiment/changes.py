@@ -96,7 +96,7 @@ class Changes:
             Column(
                 f"{self.prefix}equivalent_p_holm",
                 float,
-                "p-value of equivalence (two one-sided tests), Holm-corrected over all equivalences of the family",
+                "p-value of equivalence (two one-sided tests), Holm-corrected over all claims of the family",
             ),
         )
 

@@ -46,6 +46,18 @@ def starved(table: pd.DataFrame, layout: Layout) -> NDArray[np.bool_]:
     return found
 
 
+def ranked(table: pd.DataFrame, layout: Layout, by: str) -> NDArray[np.float64]:
+    """A statistic as neurons are ranked by it [neurons]: skewness by its magnitude; NaN for those that are `starved`.
+
+    Args:
+        table: a scan's.
+        layout: the sites.
+        by: a column of it.
+    """
+    values = table[by].to_numpy(np.float64)
+    return np.where(starved(table, layout), np.nan, np.abs(values) if by == "skewness" else values)
+
+
 def top(
     table: pd.DataFrame, layout: Layout, p: Share, by: str = "wd", layers: Iterable[int] | None = None
 ) -> NeuronSet:
@@ -148,10 +160,7 @@ def _extreme(
     if by not in SCORES:
         raise SelectionError(f"the {end} {_percent(p)} by {by!r}", "no such score", f"use one of {', '.join(SCORES)}")
     wanted = None if layers is None else layout.check(layers)
-    column = table[by].to_numpy(np.float64)
-    if by == "skewness":
-        column = np.abs(column)
-    column = np.where(starved(table, layout), np.nan, column)
+    column = ranked(table, layout, by)
     chosen: dict[str, NDArray[np.int64]] = {}
     for site in layout.within(wanted):
         scores = column[layout.rows[site.path]]
@@ -165,8 +174,8 @@ def _extreme(
                 f"not one neuron of {site.path} has this score",
                 "rank by another score, or give the layers that have it",
             )
-        ranked = scores[scored] if end == "bottom" else -scores[scored]
-        chosen[site.path] = scored[np.argsort(ranked, kind="stable")[:count]]
+        upwards = scores[scored] if end == "bottom" else -scores[scored]
+        chosen[site.path] = scored[np.argsort(upwards, kind="stable")[:count]]
     return NeuronSet(chosen, layout, f"{end} {_percent(p)} by {by}{_where(wanted)}")
 
 

@@ -38,7 +38,7 @@ from negspace.significance.correction import Corrected, correct
 from negspace.significance.curves import Band, Curve, CurveContrast, band, compare_curves
 from negspace.significance.dissociation import Dissociation, Doses, Verdict, Without, dissociate
 from negspace.significance.estimate import describe
-from negspace.significance.family import judge_together
+from negspace.significance.family import correct_rows, judge_together
 from negspace.significance.floor import AboveChance, Floor, Floors, above, above_chance, floors
 from negspace.significance.interval import Interval, grouped_interval, mean_interval, wilson
 from negspace.significance.nesting import ENOUGH, Nesting
@@ -87,6 +87,7 @@ __all__ = [
     "compare_with_sets",
     "components",
     "correct",
+    "correct_rows",
     "describe",
     "detectable",
     "dissociate",

@@ -90,6 +90,7 @@ CASES: Mapping[str, Case] = {
     "two shares": _null(World(shares=2, phenomenon_sd=0.15)),
     "two shares, twenty sets": _null(World(shares=2, phenomenon_sd=0.15, sets=20)),
     "sets differ much": _null(World(phenomenon_sd=0.15, dose_sd=0.14, sets=20)),
+    "five shares, sets differ much": _null(World(shares=5, phenomenon_sd=0.15, dose_sd=0.14, sets=20)),
     "near ceiling": _null(World(grammar=2.0, other=-0.5, phenomenon_sd=0.15)),
     "three tasks": _null(World(tasks=3, items=150, phenomenon_sd=0.15)),
     "two suites at two shares": _null(World(tse=TSE, shares=2)),
@@ -98,6 +99,11 @@ CASES: Mapping[str, Case] = {
         World(harsher=0.6, guessed=4, phenomenon_sd=0.15), {"dissociation": _NOT_CROSSED}, {}
     ),
     "one side only": Case(World(grammar_top=0.5, phenomenon_sd=0.15), {"dissociation": _NOT_CROSSED}, {}),
+    "some effects nil, some at the margin": Case(
+        World(shares=2, dose=0.075, dose_sd=0.02, grammar_top=0.3, phenomenon_sd=0.05, sets=20),
+        {"perplexity": frozenset(NULL), "intact": frozenset({"equivalent"})},
+        {},
+    ),
     "effect of the paper's size, demonstration": Case(World(**_PAPER), {}, {"dissociation": _CROSSED}),
     "effect of the paper's size, real model": Case(replace(_FULL, tse=(), **_PAPER), {}, {"dissociation": _CROSSED}),
 }

@@ -62,21 +62,26 @@ class Margin:
 class Sets:
     """The role of the random sets in a contrast with them."""
 
-    sets: int
-    """Their number."""
-    sd: float
-    """Standard deviation of their means."""
-    lowest: float
-    """Smallest of their means, in the contrast's scale and relative to its zero (their overall mean)."""
-    highest: float
-    """Largest of them."""
+    means: tuple[float, ...]
+    """[R] their means, in the contrast's scale and relative to its zero, which is the mean of these."""
     beyond: int
-    """Number of sets at least as extreme as the condition, on its side."""
+    """Number of sets that stand out from all, the condition among them, as much as the condition does."""
     sets_share: float
     """Share of the contrast's variance that comes from the sets' differing; the rest comes from the items."""
-    advised: int
-    """Sets with which the error from the sets would be no larger than the error from the items, or so many as the level
-    asks for where the items' error is negligible (see `sets.advised_sets`)."""
+    dominant: bool
+    """Whether that is most of it, or is taken to be (perplexity): then the t-test is not trusted alone."""
+    p: float
+    """p-value of the t-test alone, which Holm's method corrects; ranks are corrected otherwise (`judge_together`)."""
+
+    @property
+    def sets(self) -> int:
+        """R, their number."""
+        return len(self.means)
+
+    @property
+    def sd(self) -> float:
+        """Standard deviation of their means."""
+        return float(np.std(self.means, ddof=1))
 
 
 @dataclass(frozen=True)

@@ -1,47 +1,103 @@
-"""Judging several contrasts together: Holm's correction over all that a study tests."""
+"""Judging several contrasts together: one correction over all sentences that a study says of them."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Mapping
 from typing import TypeVar
 
-from negspace.significance.contrast import Contrast, adjusted
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from negspace.significance.contrast import Contrast, Sets, adjusted
 from negspace.significance.correction import correct
 from negspace.significance.dissociation import Dissociation, judged
+from negspace.significance.sets import rank_p
 
 Key = TypeVar("Key", bound=Hashable)
 
 
 def judge_together(claims: Mapping[Key, Contrast | Dissociation]) -> dict[Key, Contrast | Dissociation]:
-    """The same contrasts and dissociations with p-values corrected by Holm's method over all, and what they then bear.
+    """The same contrasts and dissociations with p-values corrected over all, and what they then bear.
 
     Give all that a study says in its headline at once: shares, suites, scores and controls together. A table by
     phenomenon or by task is a family of its own. What cannot be judged does not count.
 
-    Three families of hypotheses are corrected, each over all claims: that nothing differs (contrasts and interactions);
-    that a change is as large as its margin (equivalence); and that two sides do not cross over. The share of studies
-    with any false sentence of one family stays at alpha. Of one claim at most one is true: no change is both nil and as
-    large as its margin, and where an interaction is real, at most one side is nil. So where all claims are of one kind,
-    all sentences together stay at alpha; in a study of both kinds, some nil and some exactly at their margin, they may
-    reach twice that.
+    A claim has up to two hypotheses: that nothing differs (contrasts, interactions), and that a change is as large as
+    its margin (equivalence), or that two sides do not cross over. At most one of them can make a sentence false: no
+    change is both nil and as large as its margin, and no crossover is said without an interaction. So Holm's method
+    multiplies a p-value by the claims of which a hypothesis is left, not by the hypotheses left (Shaffer 1986), and the
+    share of studies with any false sentence stays at alpha.
+
+    Contrasts with random sets whose differing makes most of the error need ranks besides (`rank_p`), corrected over all
+    of them: the larger p-value counts.
 
     Args:
         claims: name -> contrast or dissociation, as first judged; those of another call are corrected anew.
     """
-    differ = {key: claim.p for key, claim in claims.items()}
-    equal = {key: claim.p_equivalent for key, claim in claims.items() if isinstance(claim, Contrast)}
-    cross = {key: claim.p_cross if isinstance(claim, Dissociation) else claim.p for key, claim in claims.items()}
-    p, p_equal, p_cross = (_holm(family) for family in (differ, equal, cross))
-    tests = sum(value == value for value in differ.values())
-    return {
-        key: judged(claim, p[key], p_cross[key], tests)
-        if isinstance(claim, Dissociation)
-        else adjusted(claim, p[key], p_equal[key])
-        for key, claim in claims.items()
-    }
+    hypotheses = {(key, kind): p for key, claim in claims.items() for kind, p in _hypotheses(claim) if p == p}
+    left = Counter(key for key, _ in hypotheses)
+    tests, largest, corrected = len(left), 0.0, dict[tuple[Key, str], float]()
+    for (key, kind), p in sorted(hypotheses.items(), key=lambda item: item[1]):
+        largest = corrected[key, kind] = min(1.0, max(largest, p * len(left)))
+        left[key] -= 1
+        if not left[key]:
+            del left[key]
+    ranked = _ranked(claims)
+    made: dict[Key, Contrast | Dissociation] = {}
+    for key, claim in claims.items():
+        p, other = (corrected.get((key, kind), float("nan")) for kind in (_DIFFERS, _OTHER))
+        if isinstance(claim, Dissociation):
+            made[key] = judged(claim, p, other, tests)
+        else:
+            made[key] = adjusted(claim, max(p, ranked.get(key, p)), other)
+    return made
 
 
-def _holm(family: Mapping[Key, float]) -> dict[Key, float]:
-    if not family:
+def correct_rows(p: ArrayLike, contrasts: Mapping[int, Contrast]) -> NDArray[np.float64]:
+    """Holm-corrected p-values of a table's rows, of which some are contrasts with random sets [rows].
+
+    Args:
+        p: [rows] their own p-values; NaN where nothing was tested.
+        contrasts: row -> contrast with random sets, whose t-tests are corrected with the rest, and ranks by themselves.
+    """
+    raw = np.array(p, np.float64)
+    for row, claim in contrasts.items():
+        raw[row] = _test(claim)
+    made = correct(raw).p
+    for row, ranked in _ranked(contrasts).items():
+        made[row] = max(made[row], ranked)
+    return made
+
+
+_DIFFERS, _OTHER = "differs", "other"
+"""The hypotheses of a claim: nothing differs; no equivalence, or no crossover."""
+
+
+def _hypotheses(claim: Contrast | Dissociation) -> list[tuple[str, float]]:
+    if isinstance(claim, Dissociation):
+        return [(_DIFFERS, claim.p), (_OTHER, claim.p_cross)]
+    return [(_DIFFERS, _test(claim)), (_OTHER, claim.p_equivalent)]
+
+
+def _test(claim: Contrast) -> float:
+    """The p-value of a contrast that Holm's method corrects: without ranks, where these are corrected by themselves."""
+    sets = _ranks(claim)
+    return sets.p if sets else claim.p
+
+
+def _ranks(claim: Contrast | Dissociation) -> Sets | None:
+    """The random sets whose ranks a claim needs."""
+    if isinstance(claim, Dissociation) or claim.reason or claim.sets is None or not claim.sets.dominant:
+        return None
+    return claim.sets
+
+
+def _ranked(claims: Mapping[Key, Contrast] | Mapping[Key, Contrast | Dissociation]) -> dict[Key, float]:
+    """p-values by ranks, of the contrasts that need them."""
+    sets = {key: found for key, claim in claims.items() if (found := _ranks(claim))}
+    if not sets:
         return {}
-    return dict(zip(family, (float(p) for p in correct(list(family.values()), "holm").p), strict=True))
+    estimates = [claim.estimate for key, claim in claims.items() if key in sets and isinstance(claim, Contrast)]
+    p = rank_p(estimates, [found.means for found in sets.values()])
+    return dict(zip(sets, p.tolist(), strict=True))

@@ -5,18 +5,23 @@ variance s^2 (1 + 1/R), s^2 the variance among the means of R sets, and is judge
 prediction interval, not one for the sets' mean. s^2 holds what the sets truly differ by and the noise that each set has
 over the items. Where the set in question is noisier over the items than random sets are, the excess is added; and the
 variance is never taken to be less than that over the items.
+
+What random sets do to perplexity is skewed, and t is then too bold far out: of 20 sets that are exponential, a further
+one is beyond t's 1% point in 3.5% of draws. So where the sets' differing makes most of the error, ranks must bear a
+finding as well (`rank_p`): they hold whatever the distribution.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from negspace.significance.contrast import Contrast, Margin, Scale, Sets, conclude, equivalence, subtract
+from negspace.significance.contrast import Contrast, Margin, Scale, Sets, adjusted, conclude, equivalence, subtract
 from negspace.significance.estimate import Estimate, grouped, mean
 from negspace.significance.nesting import Nesting, Shortfall
 
@@ -28,19 +33,49 @@ be 3 to 5 standard deviations to show (by simulation)."""
 def fewest_sets(scale: Scale, alpha: float, sets_share: float = 0.0) -> int:
     """Random sets that a contrast with them needs.
 
-    Where the sets' differing makes most of the error, t is not trusted alone: what random sets do is skewed. But with R
-    sets a further one lies beyond them all, on one side, with probability 1 / (R + 1) whatever their distribution, and
-    that is asked not to exceed alpha: 19 sets at 0.05. In perplexity the sets' differing is taken to dominate always
-    (windows are many and all change alike): to look first would be to judge just where the sets drawn happen to agree,
-    and then most findings would be false.
+    Where the sets' differing makes most of the error, a finding needs ranks as well as t (`rank_p`). Of R sets and the
+    condition each is the one that stands out most with probability 1 / (R + 1), and that is asked not to exceed alpha:
+    19 sets at 0.05, however many contrasts are judged together. In perplexity the sets' differing is taken to dominate
+    always (windows are many and all change alike): to look first would be to judge just where the sets drawn happen to
+    agree, and then most findings would be false.
 
     Args:
         scale: of the contrast.
         alpha: its level.
         sets_share: measured share of the error that comes from the sets' differing.
     """
-    dominate = scale == "log ratio" or sets_share > 0.5
-    return max(FEWEST, math.ceil(round(1 / alpha, 9)) - 1) if dominate else FEWEST
+    return max(FEWEST, math.ceil(round(1 / alpha, 9)) - 1) if _dominate(scale, sets_share) else FEWEST
+
+
+def _dominate(scale: Scale, sets_share: float) -> bool:
+    return scale == "log ratio" or sets_share > 0.5
+
+
+def rank_p(estimates: ArrayLike, means: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+    """p-values by ranks of contrasts with random sets [contrasts], corrected for all of them; no shape is assumed.
+
+    Under no effect, the condition and the sets are R + 1 draws that can be exchanged. Each contrast's values are taken
+    as distances from their mean, in standard deviations (all R + 1 at once), and the condition's is ranked among the
+    largest that each set has in any contrast: step-down max-T by Westfall and Young (1993). A single contrast gives
+    (1 + sets as far out) / (1 + R). Sets of one place are one draw: contrasts with more sets than others are judged by
+    as many as all have.
+
+    Args:
+        estimates: [contrasts] the condition's value, relative to the sets' mean.
+        means: [contrasts][R] the sets' values, relative to their mean.
+    """
+    count = min(len(drawn) for drawn in means)
+    values = np.array([drawn[:count] for drawn in means])
+    values = np.column_stack([np.asarray(estimates, np.float64), values])
+    far = np.abs(values - values.mean(axis=1, keepdims=True))
+    spread = values.std(axis=1, keepdims=True)
+    far = np.divide(far, spread, out=np.zeros_like(far), where=spread > 0)
+    order = np.argsort(-far[:, 0], kind="stable")
+    largest = np.maximum.accumulate(far[order[::-1], 1:], axis=0)[::-1]
+    beyond = np.count_nonzero(largest >= far[order, :1], axis=1)
+    p = np.empty(len(values))
+    p[order] = np.maximum.accumulate((1 + beyond) / (1 + count))
+    return p
 
 
 def compare_with_sets(
@@ -54,8 +89,8 @@ def compare_with_sets(
 ) -> Contrast:
     """The contrast of a condition with what random sets do: condition minus the sets' mean, with a prediction interval.
 
-    A finding needs two things: the t-test, and no set as far out on the same side. Where some are, p is at least
-    (1 + sets as far out) / (1 + sets).
+    A finding needs two things: the t-test, and no set as far out. Where some are, or where the sets' differing makes
+    most of the error, p is at least (1 + sets as far out) / (1 + sets).
 
     Args:
         condition: [items] values under the condition (see `compare`).
@@ -63,8 +98,7 @@ def compare_with_sets(
         nesting, scale, alpha, within: as for `compare`.
 
     Returns:
-        "cannot be judged" with fewer than `fewest_sets`; `sets` says how much of the error comes from the sets, and how
-        many are advised.
+        "cannot be judged" with fewer than `fewest_sets`; `sets` says how much of the error comes from the sets.
 
     Raises:
         ValueError: as for `compare`.
@@ -133,30 +167,18 @@ def conclude_with_sets(
     count = len(values)
     joined, between = _join(found, values, noise, 1 + 1 / count)
     share = between / joined.variance if joined.variance > 0 else 0.0
-    centred = values - values.mean()
-    side = 1.0 if found.value >= 0 else -1.0
-    beyond = int(np.count_nonzero(side * centred >= abs(found.value)))
-    needed = fewest_sets(scale, alpha, share)
-    sets = Sets(
-        sets=count,
-        sd=float(values.std(ddof=1)),
-        lowest=float(centred.min()),
-        highest=float(centred.max()),
-        beyond=beyond,
-        sets_share=share,
-        advised=needed,
-    )
-    reason = ""
+    means = tuple((values - values.mean()).tolist())
+    p, needed = joined.p(), fewest_sets(scale, alpha, share)
+    ranked = float(rank_p([found.value], [means])[0])
+    sets = Sets(means, round(ranked * (count + 1)) - 1, share, _dominate(scale, share), p)
     if count < needed:
-        reason = (
-            f"cannot be judged with {count} random sets: their differing makes {share:.0%} of the error; "
-            f"draw {needed} or more"
-        )
-    contrast = conclude(joined, scale, alpha, sets=sets, reason=reason)
-    if beyond and not reason:
-        p = max(contrast.p, (1 + beyond) / (1 + count))
-        contrast = replace(contrast, p=p, p_adjusted=p, finding="undecided" if p > alpha else contrast.finding)
-    return contrast
+        few = f"their differing makes {share:.0%} of the error; draw {needed} or more"
+        reason = f"cannot be judged with {count} random sets: {few}"
+        return conclude(joined, scale, alpha, sets=sets, reason=reason)
+    contrast = conclude(joined, scale, alpha, sets=sets)
+    if sets.beyond or sets.dominant:
+        p = max(p, ranked)
+    return adjusted(replace(contrast, p=p), p, contrast.p_equivalent)
 
 
 def too_few(count: int, needed: int) -> Shortfall | None:

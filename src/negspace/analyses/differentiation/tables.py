@@ -13,7 +13,7 @@ from scipy import stats
 
 from negspace.analyses.differentiation.columns import BOTTOM, MEASURES, RANDOM, TABLES
 from negspace.experiment.analysis import Book
-from negspace.significance import correct, grouped_interval, sign_flip
+from negspace.significance import correct, correct_rows, grouped_interval, sign_flip
 from negspace.significance.contrast import conclude
 from negspace.significance.estimate import Estimate
 from negspace.significance.nesting import Shortfall
@@ -106,10 +106,13 @@ def _summary(neurons: pd.DataFrame, pairs: pd.DataFrame, options: Mapping[str, A
                     over = both.assign(**{column: both[measure] - both[f"{measure}_control"]})
                     parts_of = (members.merge(over, on="name"), names[other].merge(over, on="name"))
                     rows.append(against[other](*parts_of, column, measure, f"{other} over matched", options))
-        table = pd.DataFrame([{"set": role, **row} for row in rows if row is not None])
+        rows = [{"set": role, **row} for row in rows if row is not None]
+        claims = {n: row.pop("claim") for n, row in enumerate(rows) if "claim" in row}
+        table = pd.DataFrame(rows)
         if len(table):
-            for _, some in table.groupby("against", sort=False).groups.items():
-                table.loc[some, "p_holm"] = correct(table.loc[some, "p"].to_numpy(np.float64)).p
+            for some in table.groupby("against", sort=False).indices.values():
+                family = {place: claims[row] for place, row in enumerate(some) if row in claims}
+                table.loc[some, "p_holm"] = correct_rows(table["p"].to_numpy(np.float64)[some], family)
             parts.append(_over_layers(table, 1 - options["level"]))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=TABLES["differentiation"].names)
 
@@ -237,6 +240,7 @@ def _against_random(
         "low": claim.low,
         "high": claim.high,
         "p": claim.p,
+        "claim": claim,
         "sets": count,
         "reason": claim.reason,
     }

@@ -16,7 +16,7 @@ from negspace.experiment.claim import Answer, Claim
 from negspace.experiment.condition import NEAREST
 from negspace.experiment.schema import Column, Table, schema
 from negspace.experiment.words import percent, unjudgeable
-from negspace.significance import Nesting, compare_with_sets, correct
+from negspace.significance import Contrast, Nesting, compare_with_sets, correct, correct_rows
 from negspace.significance.clustered import clustered_mean
 
 SCAFFOLD = ("DET", "PUNCT", "AUX", "PART")
@@ -185,15 +185,20 @@ def joined(baseline: pd.DataFrame, ablated: pd.DataFrame) -> pd.DataFrame:
     return baseline[_KEYS].assign(baseline=baseline["nll"], ablated=ablated["nll"])
 
 
-def _among_sets(top: NDArray[np.float64], sets: NDArray[np.float64], window: ArrayLike, alpha: float) -> dict[str, Any]:
+def _among_sets(top: NDArray[np.float64], sets: NDArray[np.float64], window: ArrayLike, alpha: float) -> Contrast:
     """Return the top set's effect beyond random sets, with a prediction interval for sets that were not drawn.
+
+    Surprisal is negative margin: of log-probabilities a fall is harm.
 
     Args:
         top: [tokens] excess surprisal, or whatever has the contrast as its mean.
         sets: [R, tokens] the same under each random set.
     """
-    # Surprisal is negative margin: of log-probabilities a fall is harm.
-    found = compare_with_sets(-top, -sets, Nesting.tokens(window), scale="nats", alpha=alpha)
+    return compare_with_sets(-top, -sets, Nesting.tokens(window), scale="nats", alpha=alpha)
+
+
+def _said(found: Contrast) -> dict[str, Any]:
+    """Columns of a contrast with random sets, in surprisal."""
     return {"low": -found.high, "high": -found.low, "p": found.p, "reason": found.reason}
 
 
@@ -202,17 +207,18 @@ def _beyond_random(book: Book, plain: pd.DataFrame, top: pd.DataFrame, table: pd
     members = [condition for condition in book.conditions if condition.role == "random"]
     drawn = np.stack([book.record(member.cells["surprisal"]).items["nll"].to_numpy(np.float64) for member in members])
     own, window, has_word = top["nll"].to_numpy(np.float64), plain["window"].to_numpy(), (plain["word"] >= 0).to_numpy()
-    rows = []
+    rows, claims = [], []
     for _, row in table.iterrows():
         if row["kind"] == "all":
             here = has_word == (row["tag"] == "with a word")
         else:
             here = has_word & (plain[row["kind"]].astype(str) == row["tag"]).to_numpy()
-        rows.append({**row, **_among_sets(own[here], drawn[:, here], window[here], book.alpha)})
+        claims.append(_among_sets(own[here], drawn[:, here], window[here], book.alpha))
+        rows.append({**row, **_said(claims[-1])})
     made = pd.DataFrame(rows)
-    for kind in made["kind"].unique():
-        where = made["kind"] == kind
-        made.loc[where, "p_holm"] = correct(made.loc[where, "p"].to_numpy(np.float64), alpha=book.alpha).p
+    for where in made.groupby("kind").indices.values():
+        family = {row: claims[place] for row, place in enumerate(where)}
+        made.loc[made.index[where], "p_holm"] = correct_rows(made["p"].to_numpy(np.float64)[where], family)
     made.loc[made["reason"] != "", "contrast"] = np.nan
     return made
 
@@ -234,6 +240,7 @@ def make(book: Book) -> dict[str, pd.DataFrame]:
         contrasts.append(_beyond_random(book, plain, frames["top"], table) if role == "random" else table)
         both = {"condition": f"{about['top']['condition']} against {about[role]['condition']}"}
         scaffold.append(_scaffold(frames[role], frames["top"], f"top against {role}", both, book))
+    claims = {n: row.pop("claim") for n, row in enumerate(scaffold) if "claim" in row}
     made = {
         "parts_of_speech": pd.concat(parts, ignore_index=True),
         "parts_of_speech_contrasts": pd.concat(contrasts, ignore_index=True) if contrasts else pd.DataFrame(),
@@ -243,7 +250,7 @@ def make(book: Book) -> dict[str, pd.DataFrame]:
         if len(made[name]):
             made[name]["reason"] = made[name]["reason"].fillna("") if "reason" in made[name] else ""
     table = made["parts_of_speech_scaffold"]
-    table["p_holm"] = correct(table["p"].to_numpy(np.float64), alpha=book.study["alpha"]).p
+    table["p_holm"] = correct_rows(table["p"].to_numpy(np.float64), claims)
     return {name: TABLES[name].of(one) for name, one in made.items()}
 
 
@@ -323,7 +330,7 @@ def _frames(book: Book) -> tuple[dict[str, pd.DataFrame], dict[str, dict[str, An
 def _scaffold(
     before: pd.DataFrame, after: pd.DataFrame, role: str, about: Mapping[str, Any], book: Book
 ) -> dict[str, Any]:
-    """Mean excess on scaffolding minus that on all other words.
+    """Mean excess on scaffolding minus that on all other words; with the contrast, where it is with random sets.
 
     With d the excess of a token, and N tokens of which A are scaffolding, the difference of means D is the mean of the
     tokens' influences D + (d - mean) * N / A, and of D - (d - mean) * N / (N - A) for the others: a mean over tokens,
@@ -353,7 +360,7 @@ def _scaffold(
         own = _influences(items["ablated"].to_numpy(np.float64), here)
         sets = np.stack([_influences(nll, here) for nll in drawn])
         found = _among_sets(own, sets, items["window"].to_numpy(), book.alpha)
-        return {**row, **found, **({"difference": np.nan} if found["reason"] else {})}
+        return {**row, **_said(found), "claim": found, **({"difference": np.nan} if found.reason else {})}
     made = clustered_mean(_influences(excess, here), items["window"].to_numpy(), **book.bootstrap)
     needed = 1 + math.ceil(-math.log2(book.alpha))
     few = f"only {made.clusters} windows; use more: the test needs {needed}" if np.isnan(made.p) else ""

@@ -34,11 +34,10 @@ def statistic(table: pd.DataFrame, layout: Layout, name: str) -> NDArray[np.floa
             found[rows] = residual(parts["wd"][rows], [parts[one][rows] for one in HELD])
         return found
     if name == "negative_excess":
-        values = negative_excess(table["negative_share"], table["mean"], table["std"])
-    else:
-        values = table["skewness" if name == "signed_skewness" else name].to_numpy(np.float64)
-    values = np.abs(values) if name == "skewness" else values
-    return np.where(select.starved(table, layout), np.nan, values)
+        table = table.assign(negative_excess=negative_excess(table["negative_share"], table["mean"], table["std"]))
+    elif name == "signed_skewness":
+        table = table.assign(signed_skewness=table["skewness"])
+    return select.ranked(table, layout, name)
 
 
 def defined(table: pd.DataFrame, layout: Layout, name: str, layers: Iterable[int] | None = None) -> tuple[str, ...]:
