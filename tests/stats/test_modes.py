@@ -55,6 +55,16 @@ def test_a_tail_is_a_component_and_no_peak() -> None:
     assert made.weights.min() >= 8 / 2000
 
 
+@pytest.mark.parametrize("far", [50, 200, 1000])
+def test_a_few_tokens_far_out_do_not_split_the_bulk(far: float) -> None:
+    rng = np.random.default_rng(0)
+    made = fit_modes(np.concatenate([rng.normal(0, 1, 16384), rng.normal(far, 1, 20)]))
+    assert (len(made), made.peaks) == (2, 2)
+    assert made.means == pytest.approx([0, far], abs=0.5)
+    assert made.stds[0] == pytest.approx(1, abs=0.02)
+    assert made.weights[1] == pytest.approx(20 / 16404)
+
+
 def test_assign_and_density_against_plain_formulas() -> None:
     made = fit_modes(SAMPLES["three, one rare"])
     values = np.linspace(-8, 12, 57).reshape(3, 19)

@@ -20,6 +20,11 @@ MOST = 4
 """Largest number of components tried unless told otherwise."""
 POINTS = 512
 """A sample of more distinct values is fitted as the means of this many equal bins."""
+_COARSE = 1 / 8
+"""Width of a bin, in distances between quartiles, from which on bins hold a part of the tokens each as well: where a few
+lie far out, equal bins would leave the bulk in one or two, and likelihood would split these."""
+_FINE = 4 * POINTS
+"""Such parts of all tokens: few enough, and the bulk's own tails are not lost."""
 _TRIAL, _LONGEST = 40, 1000
 """Steps of EM for every start, and the most for the best of them."""
 _TOLERANCE = 1e-9
@@ -190,7 +195,7 @@ def _checked(
 def _gathered(
     points: NDArray[np.float64], counts: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Distinct values in order with their counts; of many, the means of equal bins over their range."""
+    """Distinct values in order with their counts; of many, the means of bins over their range."""
     order = np.argsort(points, kind="stable")
     points, counts = points[order], counts[order]
     starts = np.flatnonzero(np.append(True, points[1:] > points[:-1]))
@@ -198,7 +203,13 @@ def _gathered(
         return points[starts], np.add.reduceat(counts, starts)
     width = (points[-1] - points[0]) / POINTS
     place = np.minimum((points - points[0]) / width, POINTS - 1).astype(np.int64)
-    starts = np.flatnonzero(np.append(True, place[1:] > place[:-1]))
+    rank = np.cumsum(counts) / counts.sum()
+    lower, upper = points[np.searchsorted(rank, [0.25, 0.75])]
+    cut = place[1:] > place[:-1]
+    if width > _COARSE * (upper - lower):
+        part = (rank * _FINE).astype(np.int64)
+        cut |= part[1:] > part[:-1]
+    starts = np.flatnonzero(np.append(True, cut) & np.append(True, points[1:] > points[:-1]))
     sums = np.add.reduceat(counts, starts)
     return np.add.reduceat(counts * points, starts) / sums, sums
 

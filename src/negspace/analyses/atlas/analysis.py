@@ -43,7 +43,7 @@ from negspace.text.suites import SUITES
 if TYPE_CHECKING:
     from negspace.experiment.workbench import Workbench
 
-VERSIONS = {"activations": 1, "critical": 1, "drivers": 1}
+VERSIONS = {"activations": 1, "critical": 1, "drivers": 2}
 """Versions of what cells of each kind compute; raise one whenever the same spec comes to give another result."""
 FOLDER = "atlas"
 """Folder of the run in which the neurons' pages are."""
