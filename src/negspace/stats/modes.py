@@ -21,7 +21,7 @@ MOST = 4
 POINTS = 512
 """A sample of more distinct values is fitted as the means of this many equal bins."""
 _COARSE = 1 / 8
-"""Width of a bin, in distances between quartiles, from which on bins hold a part of the tokens each as well: where a few
+"""Width of a bin, in distances between quartiles, from which on bins hold a part of the tokens each, too: where a few
 lie far out, equal bins would leave the bulk in one or two, and likelihood would split these."""
 _FINE = 4 * POINTS
 """Such parts of all tokens: few enough, and the bulk's own tails are not lost."""
