@@ -100,6 +100,35 @@ def test_a_share_at_which_a_set_stands_out_more_takes_the_finding_of_the_other_s
     assert (rest.finding, rest.p_adjusted) == ("harm", pytest.approx(1 / 21))
 
 
+def test_several_conditions_beside_the_same_sets_need_more_of_them() -> None:
+    """Of K conditions and R sets, a condition is the most extreme with probability K / (K + R)."""
+    rng, plain = np.random.default_rng(6), np.linspace(2, 4, 40)
+    drawn = rng.normal(0.1, 0.01, 59)
+    claims = {k: _beside_sets(0.2 + k / 100, drawn[:20], plain) for k in range(3)}
+    assert {one.finding for one in claims.values() if isinstance(one, Contrast)} == {"harm"}
+    few = judge_together(claims, dict(zip(claims, "abc", strict=True)))
+    for one in few.values():
+        assert isinstance(one, Contrast)
+        assert (one.finding, one.reason) == (
+            "cannot be judged",
+            "cannot be judged with 20 random sets, with which 3 sets are compared; draw 59 or more",
+        )
+    enough = {k: _beside_sets(0.2 + k / 100, drawn, plain) for k in range(3)}
+    for one in judge_together(enough, dict(zip(enough, "abc", strict=True))).values():
+        assert isinstance(one, Contrast)
+        assert (one.finding, one.p_adjusted) == ("harm", pytest.approx(3 / 60))
+
+
+def test_a_contrast_with_more_sets_than_the_others_is_no_surer_for_these() -> None:
+    rng, plain = np.random.default_rng(7), np.linspace(2, 4, 40)
+    many = np.concatenate([rng.normal(0.1, 0.01, 48), [0.3, 0.31]])
+    claims = {1: _beside_sets(0.25, many, plain), 2: _beside_sets(0.2, rng.normal(0.1, 0.01, 20), plain)}
+    one = judge_together(claims)[1]
+    assert isinstance(one, Contrast)
+    assert one.p_adjusted >= one.p == pytest.approx(3 / 51)
+    assert one.finding == "undecided"
+
+
 @pytest.mark.parametrize("shares", [1, 5])
 def test_skewed_sets_at_many_shares_stay_at_the_level(shares: int) -> None:
     """The top set is one more random set, and what sets do is exponential: t and Holm alone are wrong more often."""

@@ -72,6 +72,23 @@ def test_ranks_of_one_contrast_count_sets_as_far_out_and_of_several_step_down() 
     # As many sets as all have.
     assert rank_p([9.0, 9.0], [drawn, np.linspace(-1, 1, 30)]) == pytest.approx([1 / 5, 1 / 5])
     assert rank_p([0.0], [np.zeros(4)]) == pytest.approx([1.0])
+    # What differs by rounding alone is a tie.
+    assert rank_p([1.5 + 1e-15], [drawn]) == pytest.approx([3 / 5])
+    assert rank_p([1e-17], [np.zeros(4)]) == pytest.approx([1.0])
+
+
+def test_a_condition_that_is_one_of_the_sets_is_no_finding() -> None:
+    rng = np.random.default_rng(9)
+    plain = rng.normal(3, 0.3, 40)
+    for _ in range(50):
+        drawn = plain + rng.normal(0.1, 0.05, (20, 1)) * np.ones(40)
+        furthest = drawn[np.argmax(np.abs(drawn.mean(axis=1) - drawn.mean()))]
+        made = compare_with_sets(furthest, drawn, WINDOWS, scale="log ratio")
+        assert made.sets is not None
+        assert made.sets.beyond >= 1
+        assert made.finding == "undecided"
+        same = compare_with_sets(drawn[0], np.tile(drawn[0], (20, 1)), WINDOWS, scale="log ratio")
+        assert (same.p, same.finding) == (1.0, "undecided")
 
 
 @pytest.mark.parametrize("sets", [1, 2, FEWEST - 1])

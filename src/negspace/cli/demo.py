@@ -92,7 +92,7 @@ def detectable(contrasts: pd.DataFrame) -> str:
         ]
         if sizes:
             lines.append(f"- top {percent(share)} against {AGAINST[against]}: {', '.join(sizes)}")
-    head = "Smallest effects that a run of these sizes finds with probability 0.8, before correction:"
+    head = "Smallest effects that a run of these sizes finds with probability 0.8, before correction and ranks:"
     return "\n".join([head, *(lines or ["- unknown"])])
 
 

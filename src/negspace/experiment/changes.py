@@ -53,8 +53,13 @@ class Changes:
             Column(low, float, "lower end of its interval"),
             Column(high, float, "upper end of its interval"),
             Column(f"{self.prefix}se", float, "standard error of the estimate; for perplexity, of its logarithm"),
-            Column(f"{self.prefix}p", float, "two-sided p-value against no difference, by t over the units"),
-            Column(f"{self.prefix}p_holm", float, "the same, Holm-corrected (family: see the table)"),
+            Column(
+                f"{self.prefix}p",
+                float,
+                "two-sided p-value against no difference, by t over the units; by ranks as well, where most of the "
+                "error is what random sets differ by",
+            ),
+            Column(f"{self.prefix}p_holm", float, "the same, corrected (family: see the table)"),
             Column(f"{self.prefix}finding", str, FINDING),
             *(self._margins if margins else ()),
             Column(
@@ -96,7 +101,7 @@ class Changes:
             Column(
                 f"{self.prefix}equivalent_p_holm",
                 float,
-                "p-value of equivalence (two one-sided tests), Holm-corrected over all claims of the family",
+                "p-value of equivalence (two one-sided tests), corrected over all claims of the family",
             ),
         )
 

@@ -250,7 +250,9 @@ class Effects:
                 **self.change(before, after, score, GROUP, within=True),
             }
 
-    def judged(self, rows: list[Row], family: Sequence[str], columns: Changes = CHANGE) -> list[Row]:
+    def judged(
+        self, rows: list[Row], family: Sequence[str], columns: Changes = CHANGE, conditions: Sequence[str] = ()
+    ) -> list[Row]:
         """Rows of `change` with corrected p-values and findings; rows without a change are left as they are.
 
         Args:
@@ -258,6 +260,7 @@ class Effects:
                 no test.
             family: entries that claims of one family have in common.
             columns: the change to judge.
+            conditions: entries by which rows of one family differ that are compared with the same random sets.
         """
         families: dict[tuple[Any, ...], list[Row]] = {}
         for row in rows:
@@ -266,7 +269,8 @@ class Effects:
         for tests in families.values():
             own = [row for row in tests if row.get("first_share", row.get("share")) == row.get("share")]
             claims = {(n, scale): one for n, row in enumerate(own) for scale, one in row[columns.claims].items()}
-            judged = judge_together(claims)
+            about = [tuple(row.get(column) for column in conditions) for row in own]
+            judged = judge_together(claims, {key: about[key[0]] for key in claims})
             for (n, scale), claim in judged.items():
                 assert isinstance(claim, Contrast)
                 own[n] |= columns.said(claim, scale)

@@ -79,6 +79,6 @@ def describe(tables: Schema) -> str:
     for table in tables.values():
         lines += [f"## {table.name}", ""]
         if table.family:
-            lines += [f"Family of Holm's correction: {table.family}.", ""]
+            lines += [f"Corrected together: {table.family}.", ""]
         lines += [f"- `{column.name}`: {column.meaning}" for column in table.columns] + [""]
     return "\n".join(lines)

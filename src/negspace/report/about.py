@@ -41,7 +41,7 @@ def asked(run: Run) -> Rows:
         (
             "intervals",
             f"{run.level}; t over the highest level with enough units (phenomena, paradigms or pairs; windows); where "
-            f"a column says bootstrap, {study['draws']:,} resamples; p-values Holm-corrected",
+            f"a column says bootstrap, {study['draws']:,} resamples; p-values corrected over each family of tests",
         ),
         ("seed", str(study["seed"])),
         ("plan", followed(m["plan"]) if m.get("plan") else ""),

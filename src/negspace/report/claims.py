@@ -52,7 +52,7 @@ def uncorrected(claims: Sequence[Claim]) -> str:
         if claim.answer == "undecided" and (claim.low > nothing or claim.high < nothing):
             return (
                 'Beside "undecided" an interval can lie wholly above or below no change: answers are corrected for the '
-                "number of tests, intervals are not widened for it."
+                "number of tests, and against random sets need ranks; intervals are not widened for it."
             )
     return ""
 

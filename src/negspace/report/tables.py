@@ -47,7 +47,7 @@ def show(tables: Tables, console: Console, *, detail: bool = False) -> None:
         plain(
             f"{manifest['neurons']:,} neurons; statistics on {data['statistics'][0]}, perplexity on "
             f"{data['perplexity'][0]}; protocol {study['protocol']}; {(1 - study['alpha']) * 100:.4g}% intervals; "
-            "p-values Holm-corrected"
+            "p-values corrected over each family of tests"
         )
     )
     if manifest.get("plan"):

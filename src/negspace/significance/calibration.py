@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -47,13 +47,12 @@ def study(shares: list[Drawn], alpha: float = ALPHA) -> Claims:
     return judge_together(claims)
 
 
-def findings(claims: Claims) -> dict[str, str]:
-    """Name -> finding or verdict; the boldest of all shares."""
-    said: dict[str, str] = {}
+def findings(claims: Claims) -> dict[str, frozenset[str]]:
+    """Name -> findings or verdicts at all shares."""
+    said: dict[str, frozenset[str]] = {}
     for (_, name), claim in claims.items():
         finding = claim.verdict if isinstance(claim, Dissociation) else claim.finding
-        if said.get(name) in (None, "undecided", "not established", "cannot be judged"):
-            said[name] = finding
+        said[name] = said.get(name, frozenset()) | {finding}
     return said
 
 
@@ -74,7 +73,11 @@ class Case:
 
 
 def _null(world: World) -> Case:
-    return Case(world, {" vs ": frozenset(NULL), "dissociation": frozenset(NULL)}, {})
+    # Random sets lose what the top set does, which is another of them.
+    return Case(world, {" vs ": frozenset(NULL), "dissociation": frozenset(NULL), "intact": frozenset(_INTACT)}, {})
+
+
+_INTACT = {"equivalent"}
 
 
 _CROSSED = frozenset({"established"})
@@ -90,7 +93,6 @@ CASES: Mapping[str, Case] = {
     "two shares": _null(World(shares=2, phenomenon_sd=0.15)),
     "two shares, twenty sets": _null(World(shares=2, phenomenon_sd=0.15, sets=20)),
     "sets differ much": _null(World(phenomenon_sd=0.15, dose_sd=0.14, sets=20)),
-    "five shares, sets differ much": _null(World(shares=5, phenomenon_sd=0.15, dose_sd=0.14, sets=20)),
     "near ceiling": _null(World(grammar=2.0, other=-0.5, phenomenon_sd=0.15)),
     "three tasks": _null(World(tasks=3, items=150, phenomenon_sd=0.15)),
     "two suites at two shares": _null(World(tse=TSE, shares=2)),
@@ -99,13 +101,15 @@ CASES: Mapping[str, Case] = {
         World(harsher=0.6, guessed=4, phenomenon_sd=0.15), {"dissociation": _NOT_CROSSED}, {}
     ),
     "one side only": Case(World(grammar_top=0.5, phenomenon_sd=0.15), {"dissociation": _NOT_CROSSED}, {}),
-    "some effects nil, some at the margin": Case(
-        World(shares=2, dose=0.075, dose_sd=0.02, grammar_top=0.3, phenomenon_sd=0.05, sets=20),
-        {"perplexity": frozenset(NULL), "intact": frozenset({"equivalent"})},
-        {},
-    ),
     "effect of the paper's size, demonstration": Case(World(**_PAPER), {}, {"dissociation": _CROSSED}),
     "effect of the paper's size, real model": Case(replace(_FULL, tse=(), **_PAPER), {}, {"dissociation": _CROSSED}),
+    # A case's place in this table is part of its seed: new ones go to the end.
+    "five shares, sets differ much": _null(World(shares=5, phenomenon_sd=0.15, dose_sd=0.14, sets=20)),
+    "some effects nil, some at the margin": Case(
+        World(shares=2, blimp=BLIMP, pairs=100, dose=0.075, dose_sd=0.02, grammar_top=0.3, sets=20),
+        {"perplexity": frozenset(NULL), "intact": frozenset(_INTACT)},
+        {},
+    ),
 }
 """Name -> a world and what is false or true in it."""
 
@@ -150,7 +154,7 @@ def calibrate(
     *,
     seed: int = 0,
     alpha: float = ALPHA,
-    judge: Callable[[list[Drawn], float], Mapping[str, str]] | None = None,
+    judge: Callable[[list[Drawn], float], Mapping[str, Collection[str]]] | None = None,
 ) -> list[Rate]:
     """Simulate studies of a case of CASES and count what they say.
 
@@ -158,7 +162,7 @@ def calibrate(
         studies: how many.
         seed: of the simulation.
         alpha: level of the tests.
-        judge: from a study's outcomes to claim -> finding; `study` and `findings` if None.
+        judge: from a study's outcomes to claim -> findings at all shares; `study` and `findings` if None.
 
     Returns:
         A rate for every claim that could be false or true, and one for any false sentence.
@@ -169,11 +173,11 @@ def calibrate(
     for _ in range(studies):
         said = judge(draw(about.world, rng), alpha)
         wrong = False
-        for name, finding in said.items():
+        for name, found in said.items():
             for kind, table in (("false", about.false), ("power", about.true)):
                 for part, what in table.items():
                     if part in name:
-                        hit = finding in what
+                        hit = not what.isdisjoint(found)
                         counts[name, kind] = counts.get((name, kind), 0) + hit
                         wrong |= hit and kind == "false"
         if about.false:

@@ -99,7 +99,7 @@ class Contrast:
     p: float
     """Two-sided p-value against no difference."""
     p_adjusted: float
-    """p, Holm-corrected over the contrasts judged together (`judge_together`); p itself for a single one."""
+    """p, corrected over the claims judged together (`judge_together`); p itself for a single one."""
     alpha: float
     """Level of the test; the interval has level 1 - alpha, and is not widened for other contrasts."""
     se: float
@@ -120,7 +120,7 @@ class Contrast:
     p_equivalent: float
     """p-value of the two one-sided tests, the larger; NaN without a margin."""
     p_equivalent_adjusted: float
-    """The same, Holm-corrected."""
+    """The same, corrected."""
     sets: Sets | None
     """Role of the random sets; None without."""
     reason: str

@@ -82,7 +82,7 @@ class Dissociation:
     p_cross: float
     """p-value of the crossover: the larger of both sides' (an intersection-union test); 1 where both go one way."""
     p_cross_adjusted: float
-    """The same, Holm-corrected."""
+    """The same, corrected over the claims judged together."""
     scales: Mapping[str, OnScales]
     """grammar, other and interaction on three scales: no verdict without one sign of the interaction in all three, and
     no crossover without one of either side. Empty if not testable."""

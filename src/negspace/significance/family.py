@@ -9,15 +9,17 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from negspace.significance.contrast import Contrast, Sets, adjusted
+from negspace.significance.contrast import Contrast, Sets, adjusted, conclude
 from negspace.significance.correction import correct
 from negspace.significance.dissociation import Dissociation, judged
-from negspace.significance.sets import rank_p
+from negspace.significance.sets import rank_p, sets_for, too_few
 
 Key = TypeVar("Key", bound=Hashable)
 
 
-def judge_together(claims: Mapping[Key, Contrast | Dissociation]) -> dict[Key, Contrast | Dissociation]:
+def judge_together(
+    claims: Mapping[Key, Contrast | Dissociation], conditions: Mapping[Key, Hashable] | None = None
+) -> dict[Key, Contrast | Dissociation]:
     """The same contrasts and dissociations with p-values corrected over all, and what they then bear.
 
     Give all that a study says in its headline at once: shares, suites, scores and controls together. A table by
@@ -25,15 +27,23 @@ def judge_together(claims: Mapping[Key, Contrast | Dissociation]) -> dict[Key, C
 
     A claim has up to two hypotheses: that nothing differs (contrasts, interactions), and that a change is as large as
     its margin (equivalence), or that two sides do not cross over. At most one of them can make a sentence false: no
-    change is both nil and as large as its margin, and no crossover is said without an interaction. So Holm's method
-    multiplies a p-value by the claims of which a hypothesis is left, not by the hypotheses left (Shaffer 1986), and the
-    share of studies with any false sentence stays at alpha.
+    change is both nil and as large as its margin (where the top set loses nothing, a share of its loss is no margin),
+    and no crossover is said without an interaction. So Holm's method multiplies a p-value by the claims of which a
+    hypothesis is left, not by the hypotheses left (Shaffer 1986), and the share of studies with any false sentence
+    stays at alpha where each test keeps its level.
 
-    Contrasts with random sets whose differing makes most of the error need ranks besides (`rank_p`), corrected over all
-    of them: the larger p-value counts.
+    Contrasts with random sets whose differing makes most of the error need ranks besides (`rank_p`), since t may not
+    keep it: the largest p-value counts. Ranks are corrected over all contrasts of one condition with its sets, and
+    multiplied by the conditions, since those may be compared with the same sets. By ranks alone, any of these contrasts
+    is false in alpha of studies at most, however skewed the sets; the others' share comes on top where t is too bold.
 
     Args:
         claims: name -> contrast or dissociation, as first judged; those of another call are corrected anew.
+        conditions: name -> which condition is compared with random sets, where there are several. The top set at
+            several shares is one, since random sets are drawn at each of them.
+
+    Returns:
+        Contrasts that need ranks "cannot be judged" where the sets are too few for as many conditions.
     """
     hypotheses = {(key, kind): p for key, claim in claims.items() for kind, p in _hypotheses(claim) if p == p}
     left = Counter(key for key, _ in hypotheses)
@@ -43,19 +53,21 @@ def judge_together(claims: Mapping[Key, Contrast | Dissociation]) -> dict[Key, C
         left[key] -= 1
         if not left[key]:
             del left[key]
-    ranked = _ranked(claims)
+    ranked, several = _ranked(claims, conditions or {})
     made: dict[Key, Contrast | Dissociation] = {}
     for key, claim in claims.items():
         p, other = (corrected.get((key, kind), float("nan")) for kind in (_DIFFERS, _OTHER))
         if isinstance(claim, Dissociation):
             made[key] = judged(claim, p, other, tests)
+        elif (sets := _ranks(claim)) and (few := too_few(sets.sets, sets_for(claim.alpha, several), several)):
+            made[key] = conclude(few, claim.scale, claim.alpha)
         else:
-            made[key] = adjusted(claim, max(p, ranked.get(key, p)), other)
+            made[key] = adjusted(claim, max(p, ranked.get(key, p), claim.p), other)
     return made
 
 
 def correct_rows(p: ArrayLike, contrasts: Mapping[int, Contrast]) -> NDArray[np.float64]:
-    """Holm-corrected p-values of a table's rows, of which some are contrasts with random sets [rows].
+    """Corrected p-values of a table's rows, of which some are contrasts of one condition with random sets [rows].
 
     Args:
         p: [rows] their own p-values; NaN where nothing was tested.
@@ -65,8 +77,8 @@ def correct_rows(p: ArrayLike, contrasts: Mapping[int, Contrast]) -> NDArray[np.
     for row, claim in contrasts.items():
         raw[row] = _test(claim)
     made = correct(raw).p
-    for row, ranked in _ranked(contrasts).items():
-        made[row] = max(made[row], ranked)
+    for row, ranked in _ranked(contrasts, {})[0].items():
+        made[row] = max(made[row], ranked, contrasts[row].p)
     return made
 
 
@@ -93,11 +105,16 @@ def _ranks(claim: Contrast | Dissociation) -> Sets | None:
     return claim.sets
 
 
-def _ranked(claims: Mapping[Key, Contrast] | Mapping[Key, Contrast | Dissociation]) -> dict[Key, float]:
-    """p-values by ranks, of the contrasts that need them."""
-    sets = {key: found for key, claim in claims.items() if (found := _ranks(claim))}
-    if not sets:
-        return {}
-    estimates = [claim.estimate for key, claim in claims.items() if key in sets and isinstance(claim, Contrast)]
-    p = rank_p(estimates, [found.means for found in sets.values()])
-    return dict(zip(sets, p.tolist(), strict=True))
+def _ranked(
+    claims: Mapping[Key, Contrast] | Mapping[Key, Contrast | Dissociation], conditions: Mapping[Key, Hashable]
+) -> tuple[dict[Key, float], int]:
+    """p-values by ranks of the contrasts that need them, and how many conditions they are of."""
+    groups: dict[Hashable, dict[Key, Contrast]] = {}
+    for key, claim in claims.items():
+        if isinstance(claim, Contrast) and _ranks(claim):
+            groups.setdefault(conditions.get(key), {})[key] = claim
+    made: dict[Key, float] = {}
+    for group in groups.values():
+        p = rank_p([claim.estimate for claim in group.values()], [c.sets.means for c in group.values() if c.sets])
+        made |= zip(group, np.minimum(1, len(groups) * p).tolist(), strict=True)
+    return made, len(groups)

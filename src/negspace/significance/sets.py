@@ -30,6 +30,10 @@ FEWEST = 5
 be 3 to 5 standard deviations to show (by simulation)."""
 
 
+_ROUNDING = 1e-9
+"""Distance, in standard deviations or a contrast's own unit, below which values are taken for one."""
+
+
 def fewest_sets(scale: Scale, alpha: float, sets_share: float = 0.0) -> int:
     """Random sets that a contrast with them needs.
 
@@ -44,7 +48,12 @@ def fewest_sets(scale: Scale, alpha: float, sets_share: float = 0.0) -> int:
         alpha: its level.
         sets_share: measured share of the error that comes from the sets' differing.
     """
-    return max(FEWEST, math.ceil(round(1 / alpha, 9)) - 1) if _dominate(scale, sets_share) else FEWEST
+    return max(FEWEST, sets_for(alpha)) if _dominate(scale, sets_share) else FEWEST
+
+
+def sets_for(alpha: float, conditions: int = 1) -> int:
+    """Random sets with which ranks can show something of several conditions that are compared with the same sets."""
+    return math.ceil(round(conditions / alpha, 9)) - 1
 
 
 def _dominate(scale: Scale, sets_share: float) -> bool:
@@ -69,10 +78,11 @@ def rank_p(estimates: ArrayLike, means: Sequence[Sequence[float]]) -> NDArray[np
     values = np.column_stack([np.asarray(estimates, np.float64), values])
     far = np.abs(values - values.mean(axis=1, keepdims=True))
     spread = values.std(axis=1, keepdims=True)
-    far = np.divide(far, spread, out=np.zeros_like(far), where=spread > 0)
+    # The condition's value and the sets' come by different sums: what differs by rounding alone is a tie.
+    far = np.divide(far, spread, out=np.zeros_like(far), where=spread > _ROUNDING)
     order = np.argsort(-far[:, 0], kind="stable")
     largest = np.maximum.accumulate(far[order[::-1], 1:], axis=0)[::-1]
-    beyond = np.count_nonzero(largest >= far[order, :1], axis=1)
+    beyond = np.count_nonzero(largest >= far[order, :1] - _ROUNDING, axis=1)
     p = np.empty(len(values))
     p[order] = np.maximum.accumulate((1 + beyond) / (1 + count))
     return p
@@ -89,8 +99,8 @@ def compare_with_sets(
 ) -> Contrast:
     """The contrast of a condition with what random sets do: condition minus the sets' mean, with a prediction interval.
 
-    A finding needs two things: the t-test, and no set as far out. Where some are, or where the sets' differing makes
-    most of the error, p is at least (1 + sets as far out) / (1 + sets).
+    Where any set is as far out, or where the sets' differing makes most of the error, p is (1 + sets as far out) /
+    (1 + sets) at least. Distances are from the mean of the condition and all sets together, on either side.
 
     Args:
         condition: [items] values under the condition (see `compare`).
@@ -181,11 +191,17 @@ def conclude_with_sets(
     return adjusted(replace(contrast, p=p), p, contrast.p_equivalent)
 
 
-def too_few(count: int, needed: int) -> Shortfall | None:
-    """Why a number of random sets is too small for a judgement; None where it is not."""
+def too_few(count: int, needed: int, conditions: int = 1) -> Shortfall | None:
+    """Why a number of random sets is too small for a judgement; None where it is not.
+
+    Args:
+        conditions: compared with the same sets.
+    """
     if count >= needed:
         return None
-    return Shortfall(f"cannot be judged with {count} random set{'s' if count != 1 else ''}", f"draw {needed} or more")
+    sets = f"{count} random set{'s' if count != 1 else ''}"
+    several = f", with which {conditions} sets are compared" if conditions > 1 else ""
+    return Shortfall(f"cannot be judged with {sets}{several}", f"draw {needed} or more")
 
 
 def set_means(sets: NDArray[np.float64], nesting: Nesting, within: bool = False) -> tuple[NDArray[np.float64], float]:

@@ -77,7 +77,7 @@ COLUMNS: Mapping[str, str] = {
     "interaction": "tasks minus grammar",
     "low": "lower end of its interval",
     "high": "upper end of its interval",
-    "p": "its p-value, Holm-corrected over all claims of the study",
+    "p": "its p-value, corrected over all claims of the study",
     "verdict": "of the double dissociation",
     "control": "the control in words, or why there is none",
     "expected": "the verdict that is right",

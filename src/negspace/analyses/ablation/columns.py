@@ -94,8 +94,8 @@ TABLES = schema(
             Column(
                 "detectable",
                 float,
-                "smallest true change that a study of this size finds with probability 0.8, before correction; in "
-                "accuracy, or relative for perplexity",
+                "smallest true change that a study of this size finds with probability 0.8, before correction "
+                "and ranks; in accuracy, or relative for perplexity",
             ),
             *DIFFERENCE.equivalence,
         ),

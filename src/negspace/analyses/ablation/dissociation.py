@@ -78,9 +78,9 @@ TABLES = schema(
             Column("low", float, "lower end of its interval (t over phenomena and tasks)"),
             Column("high", float, "upper end of its interval"),
             Column("p", float, "its p-value"),
-            Column("p_holm", float, "the same, Holm-corrected"),
+            Column("p_holm", float, "the same, corrected"),
             Column("p_cross", float, "p-value of the crossover: the larger of the two sides' p-values"),
-            Column("p_cross_holm", float, "the same, Holm-corrected"),
+            Column("p_cross_holm", float, "the same, corrected"),
             *_side("grammar", "the pairs"),
             *_side("other", "the tasks"),
             Column("chance_corrected", float, "the interaction in (accuracy - chance) / (1 - chance)"),
@@ -318,7 +318,7 @@ def _sentence(row: pd.Series, floors: Sequence[str]) -> str:
     if row["verdict"].startswith("not testable"):
         return f"{text}; {row['reason']}."
     text += (
-        f". Interaction {points(row['interaction'])} points {between(row['low'], row['high'])}, Holm-corrected p = "
+        f". Interaction {points(row['interaction'])} points {between(row['low'], row['high'])}, corrected p = "
         f"{row['p_holm']:.3g}; top set minus control: grammar {points(row['grammar'])} "
         f"{between(row['grammar_low'], row['grammar_high'])}, tasks {points(row['other'])} "
         f"{between(row['other_low'], row['other_high'])}. Perplexity x {ratio(row['top_ratio'])} and x "

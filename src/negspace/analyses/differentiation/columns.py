@@ -64,10 +64,10 @@ TABLES = schema(
                 "p",
                 float,
                 "against matched pairs: sign flips with neurons as units, as if they were independent (sentences rest "
-                "on p_layers); against random sets: t over the sets, none as far out; against bottom "
+                "on p_layers); against random sets: t over the sets, and ranks among them; against bottom "
                 "neurons: neurons of a layer permuted between the two",
             ),
-            Column("p_holm", float, "the same, Holm-corrected"),
+            Column("p_holm", float, "the same, corrected"),
             Column("layers", int, "against matched pairs: layers of these neurons"),
             Column(
                 "p_layers",

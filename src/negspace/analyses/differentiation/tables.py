@@ -214,6 +214,7 @@ def _against_random(
     neurons = controls.groupby(["seed", "name"])[column].mean()
     sets = neurons.groupby("seed").agg(["mean", "var", "size"])
     values, count, level = sets["mean"].to_numpy(np.float64), len(sets), options["level"]
+    alpha = round(1 - level, 12)  # 0.1, of which ten draws are enough, is not 1 - 0.9
     few = too_few(count, FEWEST)
     if few is None and min(len(own), int(sets["size"].min())) < 2:
         few = Shortfall("a set has a single neuron with such pairs", "take more neurons or pairs")
@@ -221,9 +222,9 @@ def _against_random(
         noise = float((sets["var"] / sets["size"]).mean())
         variance = float(own.var(ddof=1)) / len(own) + noise / count
         found = Estimate(float(own.mean() - values.mean()), variance, len(own) - 1.0, "neurons", len(own), "", variance)
-        claim = conclude_with_sets(found, values, noise, "points", 1 - level)
+        claim = conclude_with_sets(found, values, noise, "points", alpha)
     else:
-        claim = conclude(few, "points", 1 - level)
+        claim = conclude(few, "points", alpha)
     spread = (
         float(stats.t.ppf(0.5 + level / 2, count - 1) * values.std(ddof=1) / np.sqrt(count)) if count > 1 else np.nan
     )

@@ -57,4 +57,4 @@ def _said(row: pd.Series, against: str, alpha: float) -> str:
     outcome = ("more" if row["difference"] > 0 else "fewer") if sure else "undecided"
     shown = "p n/a" if not np.isfinite(p) else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
     units = f" over {row['layers']} layers" if matched else ""
-    return f"against {against} {outcome}, {shares} ({change}, Holm-corrected {shown}{units})"
+    return f"against {against} {outcome}, {shares} ({change}, corrected {shown}{units})"

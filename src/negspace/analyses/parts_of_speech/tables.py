@@ -92,9 +92,10 @@ TABLES = schema(
             Column(
                 "p",
                 float,
-                "sign-flip p-value of the contrast, windows as units; missing where too few windows hold the tag",
+                "sign-flip p-value of the contrast, windows as units; missing where too few windows hold the tag; "
+                "against random sets, by t and by ranks",
             ),
-            Column("p_holm", float, "the same, Holm-corrected over the tags of one kind and control"),
+            Column("p_holm", float, "the same, corrected over the tags of one kind and control"),
             *_JUDGED,
         ),
         family="the tags of one kind and control",
@@ -116,8 +117,12 @@ TABLES = schema(
                 "ablated; top against random: a prediction interval for a further random set",
             ),
             Column("high", float, "upper end of its interval"),
-            Column("p", float, "sign-flip p-value of the difference, windows as units"),
-            Column("p_holm", float, "the same, Holm-corrected over the rows of the table"),
+            Column(
+                "p",
+                float,
+                "sign-flip p-value of the difference, windows as units; top against random: by t and by ranks",
+            ),
+            Column("p_holm", float, "the same, corrected over the rows of the table"),
             *_JUDGED,
         ),
         family="all rows of the table",

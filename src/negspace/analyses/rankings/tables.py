@@ -160,7 +160,7 @@ def _contrasts(
                         }
                     )
     return TABLES["rankings_contrasts"].of(
-        effects.judged(rows, ("share", "end", "score", "within", "against"), DIFFERENCE)
+        effects.judged(rows, ("share", "end", "score", "within", "against"), DIFFERENCE, ("by",))
     )
 
 

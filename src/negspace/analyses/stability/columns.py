@@ -95,6 +95,6 @@ TABLES = schema(
                 "perplexity: the set's divided by the random sets'; accuracy: the set's minus theirs", sets=True
             ),
         ),
-        family="all rows of the table; changes and differences from random sets apart",
+        family="changes: all rows of the table; differences from random sets: the rows of one set and text",
     ),
 )
