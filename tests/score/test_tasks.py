@@ -22,7 +22,8 @@ from negspace.intervention import intervene
 from negspace.models.load import load, wrap
 from negspace.models.model import Model
 from negspace.neurons.neuronset import NeuronSet
-from negspace.score.harness import _left_untied
+from negspace.score.harness import Harness, _left_untied, load_tasks, quiet
+from negspace.score.taskfiles import known_tasks
 from negspace.score.tasks import DEFAULT, TaskScores, read_tasks, tasks
 
 NOUNS = ["cat", "dog", "bird", "child", "king", "queen", "fish", "horse", "cow", "mouse"]
@@ -319,6 +320,19 @@ def test_a_limit_spreads_over_the_task(tiny: Model, folder: Path, plain: TaskSco
     assert len(both) == 8
     np.testing.assert_allclose(both["margin"], both["margin_all"], atol=1e-4)
     assert len(read_tasks(["piqa"], folder=folder, limit=99)) == 10
+
+
+def test_items_are_given_and_numbered_as_the_harness_does(folder: Path) -> None:
+    with quiet():
+        loaded = load_tasks(Harness(), known_tasks(folder), folder, 0)
+    for task in loaded.values():
+        every = {"rank": 0, "limit": None, "world_size": 1}
+        for samples in (None, [0], [2, 0, 2], list(range(len(task.eval_docs)))):
+            expected = list(type(task).doc_iterator(task, **every, samples=samples))
+            assert list(task.doc_iterator(**every, samples=samples)) == expected
+        assert task.eval_docs is task.eval_docs  # not made anew
+        with pytest.raises(AssertionError, match="interval"):
+            task.doc_iterator(**every, samples=[len(task.eval_docs)])
 
 
 def test_progress_counts_every_request(tiny: Model, folder: Path) -> None:

@@ -109,7 +109,8 @@ def run(
         return
     if engine == "ray":
         typer.echo("note: the times are of this machine alone; a run on Ray prints those of its workers", err=True)
-    planned = plan_study(study, out=out)
+    with no_collection():
+        planned = plan_study(study, out=out)
     for sentence in planned.notes:
         typer.echo(f"note: {sentence}", err=True)
     if as_json:

@@ -25,6 +25,7 @@ from negspace.experiment.scored import nesting_of
 from negspace.garbage import no_collection
 from negspace.intervention import Intervention, intervene
 from negspace.memory import Frugal, give_back
+from negspace.models.identity import Identity
 from negspace.models.load import load
 from negspace.models.model import Model
 from negspace.models.multiplications import multiplications
@@ -205,11 +206,12 @@ class Workbench:
         pairs = {name: (made.name, made.hash, len(made)) for name, made in self.pairs.items()}
         statistics, chosen = self.statistics, self.tasks
         model, windows = self.model, self.windows
-        self._described = identity(model)
+        found = model.identify()
+        self._described = identity(model, found)
         return Facts(
             source=model.source,
             identity=self._described,
-            behaviour=model.identify().behaviour,
+            behaviour=found.behaviour,
             layout=Layout.of(model.sites),
             rectifies=rectifies(model),
             statistics=(statistics.name, statistics.hash),
@@ -348,14 +350,18 @@ def split_tasks(given: Sequence[str]) -> tuple[tuple[str, ...], str | None]:
     return held, folders[0]
 
 
-def identity(model: Model) -> dict[str, Any]:
+def identity(model: Model, found: Identity | None = None) -> dict[str, Any]:
     """Return what every result on a model depends on: current state, tokenizer, dtype, kind of device, software.
+
+    Args:
+        model: the model.
+        found: what `Model.identify` has just said of it.
 
     Raises:
         ModelError: as `Model.identify`.
     """
     return {
-        "fingerprint": model.identify().fingerprint,
+        "fingerprint": (found or model.identify()).fingerprint,
         "tokenizer": tokenizer_hash(model.tokenizer),
         "dtype": model.source.dtype,
         "device": model.device.type,

@@ -187,15 +187,21 @@ def _index(manager: Any, folders: tuple[str, ...] | None) -> Any:
     return manager(include_path=[root / folder for folder in folders], include_defaults=False)
 
 
+_TEMPLATES = 1024
+"""Templates of prompts that are kept compiled; the harness compiles one anew for every field of every item."""
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep the harness's and the data sets' logs, warnings and bars off the terminal, and put everything back."""
     import datasets
     import lm_eval.api.task as building
+    import lm_eval.utils as rendering
     from datasets.utils import logging as datasets_logging
 
     logger, bars = logging.getLogger("lm_eval"), not datasets.are_progress_bars_disabled()
     level, tqdm, verbosity = logger.level, building.tqdm, datasets_logging.get_verbosity()
+    templates: Any = rendering.env
     drawn = random.getstate()  # the harness draws names for tasks from the global generator
     try:
         with warnings.catch_warnings():
@@ -203,6 +209,7 @@ def quiet() -> Iterator[None]:
             logger.setLevel(logging.CRITICAL + 1)
             datasets_logging.set_verbosity(logging.CRITICAL)
             building.tqdm = lambda items, **_: items
+            templates.from_string = lru_cache(_TEMPLATES)(templates.from_string)
             if bars:
                 datasets.disable_progress_bars()
             yield
@@ -211,6 +218,7 @@ def quiet() -> Iterator[None]:
         logger.setLevel(level)
         datasets_logging.set_verbosity(verbosity)
         building.tqdm = tqdm
+        vars(templates).pop("from_string", None)
         if bars:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -254,7 +262,25 @@ def load_tasks(
                 else "check the connection to the hub, or give a folder of local files",
             ) from error
         found |= loaded
+    for task in found.values():
+        _keep_items(task)
     return found
+
+
+def _keep_items(task: Any) -> None:
+    """Let a task's items be made once, and of those that are asked for only these, numbered as the harness does.
+
+    It makes all of them anew at each look at their number, and reads all to give some.
+    """
+    items, every = task.task_docs, task.doc_iterator
+
+    def some(*, rank: int = 0, limit: int | None = None, world_size: int = 1, samples: list[int] | None = None) -> Any:
+        if not samples or (rank, world_size) != (0, 1) or not 0 <= min(samples) <= max(samples) < len(items):
+            return every(rank=rank, limit=limit, world_size=world_size, samples=samples)
+        return enumerate(items[index] for index in sorted(set(samples)))
+
+    setattr(task, "test_docs" if task.has_test_docs() else "validation_docs", lambda: items)
+    task.doc_iterator = some
 
 
 def _local(name: str, folder: str | os.PathLike[str], fewshot: int) -> dict[str, Any]:
@@ -264,13 +290,15 @@ def _local(name: str, folder: str | os.PathLike[str], fewshot: int) -> dict[str,
     splits = {"validation": Dataset.from_list(read_rows(name, folder))}
     if fewshot:
         splits["train"] = Dataset.from_list(read_rows(name, folder, "train"))
+    # Without examples in the prompt, none need be at hand: the harness would make all items once more for them.
+    examples = {"fewshot_split": "train"} if fewshot else {"fewshot_split": None, "fewshot_config": {"samples": []}}
     return {
         "task": name,
         "custom_dataset": lambda **_: splits,
         "validation_split": "validation",
         "test_split": None,
         "training_split": "train" if fewshot else None,
-        "fewshot_split": "train" if fewshot else None,
+        **examples,
     }
 
 
