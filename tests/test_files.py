@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from functools import partial
 
 import pytest
 
-from negspace.errors import RecordError
-from negspace.files import check_folder, check_writable, write_whole
+from negspace.errors import RecordError, StudyError
+from negspace.files import check_folder, check_writable, lock, write_whole
 
 
 def test_it_replaces_and_leaves_nothing_else(tmp_path):
@@ -73,3 +74,15 @@ def test_a_path_that_leads_nowhere_is_one_clear_error(tmp_path):
             check_writable(path)
     with pytest.raises(RecordError, match="too long"):
         check_folder(tmp_path / ("n" * 300), "run.json")
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_refused_with_what_to_do(tmp_path, monkeypatch, code):
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(StudyError, match="a file system that gives no lock") as caught, lock(tmp_path):
+        pass
+    assert os.strerror(code) in caught.value.found
+    assert "another file system with --out" in caught.value.todo

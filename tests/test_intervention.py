@@ -16,6 +16,7 @@ from negspace.models.load import wrap
 from negspace.models.model import Model
 from negspace.models.taps import tap
 from negspace.neurons.neuronset import NeuronSet
+from negspace.neurons.scan import Scan
 from zoo import build, tokenizer
 
 IDS = torch.tensor([[5, 9, 3, 17, 20, 8, 44, 31], [7, 7, 61, 2, 90, 11, 12, 13]])
@@ -49,7 +50,7 @@ def _seen(model: Model, layer: int, run: Callable[[], object]) -> tuple[torch.Te
     return got[0]
 
 
-def _means(model: Model, mean: float = 0.3, negative: float = -0.2):
+def _means(model: Model, mean: float = 0.3, negative: float = -0.2) -> Scan:
     """A scan's table with one mean for all neurons, which is all that an intervention reads of a scan."""
     rows = [
         {
@@ -65,7 +66,7 @@ def _means(model: Model, mean: float = 0.3, negative: float = -0.2):
         for i in range(s.width)
     ]
     info = SimpleNamespace(fingerprint=model.fingerprint, behaviour=(), model=model.source)
-    return SimpleNamespace(table=pd.DataFrame(rows), info=info)
+    return Scan(pd.DataFrame(rows), info)  # type: ignore[arg-type]
 
 
 def _expected(name: str, a: torch.Tensor, act: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:

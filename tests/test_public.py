@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import negspace as ns
+import zoo
 from negspace.errors import NegspaceError
 
 ROOT = Path(__file__).parents[1]
@@ -131,6 +132,64 @@ def test_what_is_no_model_is_named(given: Any) -> None:
         lambda: ns.minimal_pairs(given, [("a b", "b a")]),
         lambda: ns.tasks(given),
         lambda: ns.intervene(given, None, zero="negative").__enter__(),  # type: ignore[arg-type]
+        lambda: ns.torch_hooks(given, None, zero="negative"),  # type: ignore[arg-type]
+        lambda: ns.tap(given).__enter__(),
+        lambda: ns.NeuronSet.from_indices(given, {}),
+        lambda: ns.match_perplexity(given, None, 5.0),  # type: ignore[arg-type]
+        lambda: ns.controls.match_residual(given, None, None),  # type: ignore[arg-type]
+        lambda: ns.controls.residual_change(given, None, None),  # type: ignore[arg-type]
+        lambda: ns.controls.check_noop(given, None, None),  # type: ignore[arg-type]
+        lambda: ns.controls.rectifies(given),
     ):
         with pytest.raises(NegspaceError, match=r"of a model|on neurons of a model"):
+            call()
+
+
+def test_a_live_module_is_sent_to_wrap() -> None:
+    with pytest.raises(NegspaceError, match=r"negspace\.wrap"):
+        ns.load(zoo.build("llama"))  # type: ignore[arg-type]
+
+
+def test_what_is_no_set_no_scan_and_no_run_is_named(tmp_path: Path) -> None:
+    model: Any = ns.wrap(zoo.build("llama"), zoo.tokenizer())
+    text = [" ".join(f"w{number % 90}" for number in range(600))]
+    scan = ns.scan(model, text, window=32)
+    top, windows, wrong = scan.top(0.1), ns.make_windows(ns.read_text(text, role="perplexity"), model.tokenizer), [1, 2]
+    any_ns: Any = ns
+    for call, found in (
+        (lambda: any_ns.intervene(model, wrong, zero="both").__enter__(), "a list"),
+        (lambda: any_ns.intervene(model, top, mode="mean", scan="x").__enter__(), "a str"),
+        (lambda: any_ns.torch_hooks(model, wrong, zero="both"), "a list"),
+        (lambda: any_ns.torch_hooks(model, top, mode="mean", scan=5), "an int"),
+        (lambda: any_ns.tap(model, sites=[1]).__enter__(), "without this site"),
+        (lambda: any_ns.NeuronSet.from_indices(model, wrong), "a list"),
+        (lambda: top.check(model.module), "a LlamaForCausalLM"),
+        (lambda: any_ns.match_perplexity(model, "x", 5.0, text=windows), "a str"),
+        (lambda: any_ns.controls.match_residual(model, scan, wrong, text=windows), "a list"),
+        (lambda: any_ns.controls.match_residual(model, "x", top, text=windows), "a str"),
+        (lambda: any_ns.controls.match_residual(model, scan, top, text=windows, batch="2"), "not a whole number"),
+        (lambda: any_ns.controls.residual_change(model, top, windows, batch=1.5), "not a whole number"),
+        (lambda: any_ns.controls.residual_change(model, top, 5), "an int"),
+        (lambda: any_ns.controls.check_noop(model, top, 5), "an int"),
+        (lambda: any_ns.controls.bottom_like(scan, wrong), "a list"),
+        (lambda: any_ns.controls.growth(scan, exclude=wrong), "a list"),
+        (lambda: any_ns.random_sets("x", 0.1, [1]), "a str"),
+        (lambda: any_ns.random_sets(scan, 0.1, 5), "no list of seeds"),
+        (lambda: any_ns.random_sets(scan, None, [1], like=wrong), "a list"),
+        (lambda: any_ns.match_perplexity(model, scan, "x", text=windows), "not a perplexity"),
+        (lambda: any_ns.tap(model, sites=5).__enter__(), "without this site"),
+        (lambda: any_ns.plan_study({"model": "m"}), "a dict"),
+        (lambda: any_ns.run_study("m", tmp_path / "run"), "a str"),
+        (lambda: any_ns.agreement(wrong), "an int"),
+        (lambda: any_ns.agreement(scan), "fewer than two"),
+        (lambda: any_ns.agreement(5), "an int"),
+        (lambda: any_ns.write_report(["folder"], tmp_path / "a.html"), "a str"),
+        (lambda: any_ns.write_report([], tmp_path / "a.html"), "no run"),
+        (lambda: any_ns.write_figures("folder", tmp_path, "pdf"), "a str"),
+        (lambda: any_ns.write_figures([], tmp_path, ["pdf"]), "no run"),
+        (lambda: any_ns.read_runs("/no/such"), "/no/such"),
+        (lambda: any_ns.read_runs([5]), "an int"),
+        (lambda: any_ns.read_runs(5), "an int"),
+    ):
+        with pytest.raises(NegspaceError, match=found):
             call()

@@ -236,6 +236,7 @@ def _facts(shape: Shape, assumed: Assumptions) -> Facts:
         layout=Layout.from_rows((f"layers.{number}", number, 0, shape.width) for number in range(shape.layers)),
         rectifies=shape.family == "OPT",
         statistics=("", ""),
+        specials=False,
         perplexity=("", ""),
         read=("", WINDOW),
         tokens={

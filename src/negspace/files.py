@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from negspace.errors import NegspaceError, RecordError, StudyError
+from negspace.errors import RecordError, StudyError
 
 _TODO = {
     errno.ENOSPC: "free some space, or give another folder with --out; what is recorded already is kept",
@@ -125,7 +125,8 @@ def lock(folder: Path) -> Iterator[None]:
     """Hold a folder for this process alone; the operating system frees it when the process ends, however it ends.
 
     Raises:
-        StudyError: another process holds it; the message says which.
+        StudyError: another process holds it, and the message says which; or the file system has no locks. Two drivers
+            in one folder remove each other's half-written files and the records that only the other wants.
         RecordError: the lock file cannot be made.
     """
     path = folder / ".lock"
@@ -134,7 +135,7 @@ def lock(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise cannot_write(path, error) from error
     try:
-        if not _try_lock(handle):
+        if not _try_lock(handle, folder):
             holder = os.read(handle, 200).decode("utf-8", "replace").strip() or "another process"
             raise StudyError(
                 f"to work in the run folder {folder}",
@@ -169,19 +170,24 @@ def read_bytes(path: Path, what: str) -> bytes:
         raise RecordError(f"{what} at {path}", f"{error.strerror}", "check the path and its permissions") from error
 
 
-def _try_lock(handle: int) -> bool:
+def _try_lock(handle: int, folder: Path) -> bool:
+    asked = f"to lock the run folder {folder}"
     try:
         import fcntl
     except ImportError as error:  # Windows
-        raise NegspaceError(
-            "to lock the run folder", "a system without POSIX file locks", "use Linux, macOS or WSL"
-        ) from error
+        raise StudyError(asked, "a system without POSIX file locks", "use Linux, macOS or WSL") from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             return False
-        raise
+        raise StudyError(
+            asked,
+            f"a file system that gives no lock ({error.strerror or error}), as Lustre and NFS without their lock "
+            "services; without one, two runs there could destroy each other's records",
+            "give a folder on another file system with --out, such as a local disk, and copy it when the run is done; "
+            "or ask the administrator for locks (Lustre: the mount option flock; NFS: the lock daemon)",
+        ) from error
     return True
 
 

@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast, get_args
+from typing import Literal, cast, get_args
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 
-from negspace.errors import InterventionError, SelectionError
+from negspace.errors import InterventionError
 from negspace.models import probe
 from negspace.models.model import Model, check_model
 from negspace.models.site import Site
 from negspace.models.taps import tap
-from negspace.neurons.neuronset import NeuronSet
-
-if TYPE_CHECKING:
-    from negspace.neurons.scan import Scan
+from negspace.neurons.neuronset import NeuronSet, check_neurons
+from negspace.neurons.scan import Scan, check_scan
 
 Zero = Literal["negative", "positive", "both"]
 Mode = Literal["relu_on_positives", "sign_flip", "mean", "negative_mean"]
@@ -106,6 +104,8 @@ def intervene(
     bitwise as it is. Contexts nest: the outer intervention acts first. The model is restored on leaving, after an
     exception too.
 
+    What `torch.compile` returned may pass over the hooks and give the plain model's logits: call `model.module`.
+
     Args:
         model: the model.
         neurons: the neurons to change; of the same layout as the model.
@@ -114,17 +114,11 @@ def intervene(
         scan: where the means come from; needed by the two modes that use them.
 
     Raises:
-        ModelError: not a model.
+        ModelError: not a model, or one of which a part was compiled since it was wrapped.
         InterventionError: the names are wrong, or a mean is asked for without a scan of this layout.
         SelectionError: not a set of neurons, or one of another layout than the model's.
     """
-    check_model(model, "an intervention on neurons")
-    chosen = intervention(zero, mode)
-    if not isinstance(neurons, NeuronSet):
-        raise SelectionError(
-            "an intervention on neurons", f"a {type(neurons).__name__}", "pass a set of neurons, such as scan.top(0.01)"
-        )
-    edits = edits_of(model, neurons, chosen, scan)
+    edits = edits_of(model, neurons, chosen := intervention(zero, mode), scan)
     if not edits:
         yield
         return
@@ -149,14 +143,19 @@ def edits_of(model: Model, neurons: NeuronSet, chosen: Intervention, scan: Scan 
     """The function that edits each site's tensor, for the sites of chosen neurons, in the order of the model's.
 
     Raises:
+        ModelError: not a model.
         InterventionError: a mean is asked for without a scan of this model.
-        SelectionError: the neurons belong to another layout than the model's.
+        SelectionError: not a set of neurons, or one of another layout than the model's.
     """
-    neurons.check(model)
+    what = "an intervention on neurons"
+    check_model(model, what)
+    check_neurons(neurons, what).check(model)
     if chosen.needs_means and scan is None:
         raise InterventionError(
             f"intervene(mode={chosen.name!r})", "no scan, hence no means", "pass scan=, the result of negspace.scan"
         )
+    if scan is not None:
+        check_scan(scan, f"an intervention by {chosen.name}", InterventionError)
     sites = [site for site in model.sites if len(neurons.at(site.path))]
     return {site: _edit(model, site, neurons.indices[site.path], chosen, scan) for site in sites}
 

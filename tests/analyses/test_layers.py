@@ -362,7 +362,7 @@ def test_npi_licensing_has_intervals_and_margins(judged: Run, tmp_path: Path) ->
             own = where(rows, group=series.name)[list(names)].to_numpy(float) * unit
             np.testing.assert_allclose(np.column_stack([series.y, series.low, series.high]), own)
     assert np.isfinite(figure.panels[1].series[1].low).all()  # type: ignore[arg-type]
-    assert len(list(write_figures([run], tmp_path, ["svg", "png"], only=["layers_npi"]))) == 2
+    assert len(write_figures([run], tmp_path, ["svg", "png"], only=["layers_npi"])) == 2
 
 
 def test_settings_choose_groups_families_and_sets(fields: dict[str, Any], model: Model, tmp_path: Path) -> None:

@@ -128,9 +128,9 @@ def test_a_layer_that_changes_its_mind_is_refused() -> None:
 
 def test_what_cannot_be() -> None:
     model, windows, neurons = _made("llama")
-    with pytest.raises(ScoreError, match="out of range"):
+    with pytest.raises(ScoreError, match="no such place"):
         residual_change(model, neurons, windows, where="middle")  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ScoreError, match="out of range"):
+    with pytest.raises(ScoreError, match="at least 1"):
         residual_change(model, neurons, windows, batch=0)
     with torch.no_grad():
         model.module.model.layers[0].mlp.down_proj.weight.fill_(float("nan"))

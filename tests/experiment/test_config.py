@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from negspace.errors import SelectionError, StudyError
-from negspace.experiment.config import configure, read_study
+from negspace.errors import NegspaceError, SelectionError, StudyError
+from negspace.experiment.config import Study, configure, read_study
 
 
 def test_defaults_and_single_values() -> None:
@@ -40,6 +40,8 @@ def test_a_mode_replaces_the_default_zero() -> None:
         ({"model": "m", "budget": "30"}, "budget: give a time such as 30m, 1h30m or 90s, not '30'"),
         ({"model": "m", "random": "many"}, "random: Input should be a valid integer"),
         ({"model": "m", "limit": True}, "limit cannot be true"),
+        ({"model": "m", "pair_columns": "good=a,good=b,bad=c"}, "good is named twice, 'a' and 'b'"),
+        ({"model": "m", "pair_columns": "good=a,bad"}, "give ROLE=COLUMN apart by commas"),
         ({"model": "m", "pair_columns": {"good": "a", "bad": "b"}}, "columns of pairs; give the files with --pairs"),
     ],
 )
@@ -48,6 +50,31 @@ def test_wrong_configurations(fields: dict[str, Any], message: str) -> None:
         configure(fields, "here")
     assert message in str(error.value)
     assert "here" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"windos": 3}, "(?s)an unknown field 'windos'.*did you mean 'windows'"),
+        ({"text": ["a"]}, r"text: Input should be a valid string, not \['a'\]"),
+        ({"resources": {"cpu": 1}}, "(?s)an unknown field 'resources.cpu'.*did you mean 'cpus'"),
+        ({"shares": 2}, "not a number from 0 to 1"),
+        ({"shares": [0.1, 0]}, "no neurons"),
+        ({"mode": "mean", "zero": "both"}, "either zero or mode"),
+    ],
+)
+def test_a_study_made_in_python_says_the_same_of_what_is_wrong(fields: dict[str, Any], message: str) -> None:
+    for make in (lambda: Study(model="m", **fields), lambda: Study.model_validate({"model": "m", **fields})):
+        with pytest.raises(NegspaceError, match=message):
+            make()
+    with pytest.raises(StudyError, match="no 'model'"):
+        Study()  # type: ignore[call-arg]
+
+
+def test_a_study_made_in_python_takes_paths_and_a_mode() -> None:
+    study = Study(model=Path("m"), pairs=[Path("a"), "b"], text=Path("t"), mode="mean")  # type: ignore[arg-type]
+    assert (study.model, study.pairs, study.text, study.intervention) == ("m", ("a", "b"), "t", "mean")
+    assert study == configure({"model": "m", "pairs": ["a", "b"], "text": "t", "mode": "mean"})
 
 
 def test_an_unknown_field_lists_those_that_exist() -> None:
@@ -64,6 +91,11 @@ def test_shares_out_of_range(share: Any) -> None:
 def test_a_share_of_no_neurons_is_refused_before_anything_is_computed() -> None:
     with pytest.raises(SelectionError, match="no neurons\nto do: give a fraction above 0"):
         configure({"model": "m", "shares": [0.1, 0]})
+
+
+def test_blanks_around_the_columns_of_pairs_are_no_part_of_their_names() -> None:
+    made = configure({"model": "m", "pairs": "a.csv", "pair_columns": "good=a, bad = the b"})
+    assert made.pair_columns == {"good": "a", "bad": "the b"}
 
 
 def test_reading_a_file(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     zoo.build("gpt2").save_pretrained(tmp_path)
     zoo.tokenizer().save_pretrained(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     source = "\n".join(blocks)
     text = [" ".join(f"w{number % 90}" for number in range(600))]
     for there, here in (
@@ -47,7 +47,10 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         plain = model.module(ids).logits
         with ns.intervene(model, page["top"], zero="negative"):
             wanted = model.module(ids).logits
+            with ns.intervene(model, page["low"], zero="negative"):
+                tokens = model.module.generate(ids, max_new_tokens=5)
     assert not torch.equal(wanted, plain)
     assert torch.equal(page["changed"], wanted)
     assert torch.equal(page["traced"], wanted)
+    assert torch.equal(page["tokens"], tokens)
     torch.testing.assert_close(page["lens"], wanted, atol=2e-5, rtol=1e-4)

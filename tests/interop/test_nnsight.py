@@ -89,6 +89,34 @@ def test_an_edit_can_be_stored() -> None:
         ns.wrap(edited)
 
 
+def test_the_docstrings_form_is_nested_interventions_throughout_a_generation() -> None:
+    sight = LanguageModel(zoo.build("llama"), tokenizer=zoo.tokenizer())
+    model, ids = ns.wrap(sight), zoo.ids()[:1]
+    options = {"max_new_tokens": 6, "do_sample": False, "output_logits": True, "return_dict_in_generate": True}
+    # The second acts on what the first leaves of the same neurons.
+    edit, other_edit = (
+        ns.nnsight_edit(sight, some(model), **arguments(name)) for name in ("zero_negative", "sign_flip")
+    )
+    with torch.no_grad():
+        with ns.intervene(model, some(model), zero="negative"), ns.intervene(model, some(model), mode="sign_flip"):
+            wanted = model.module.generate(ids, **options)
+        plain = model.module.generate(ids, **options)
+    with torch.no_grad(), sight.generate(**options) as tracer:
+        with tracer.invoke(ids):
+            for _ in tracer.iter[:]:
+                edit()
+        with tracer.invoke():
+            for _ in tracer.iter[:]:
+                other_edit()
+        with tracer.invoke():
+            result = tracer.result.save()
+    assert torch.equal(result.sequences, wanted.sequences)
+    assert len(wanted.logits) == 6
+    for found, right, before in zip(result.logits, wanted.logits, plain.logits, strict=True):
+        assert torch.equal(found, right)
+        assert not torch.equal(found, before)
+
+
 def test_a_model_without_weights_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     zoo.build("gpt2").save_pretrained(tmp_path)

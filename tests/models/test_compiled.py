@@ -14,7 +14,10 @@ import torch
 
 import zoo
 from negspace.errors import ModelError
+from negspace.intervention import intervene
 from negspace.models.load import wrap
+from negspace.models.taps import tap
+from negspace.neurons.neuronset import NeuronSet
 
 
 def compiled(what: Any) -> Any:
@@ -55,6 +58,29 @@ def test_compiled_parts_are_refused_with_the_way_back(change: Callable[[Any], No
         with pytest.raises(ModelError, match=r"compiled by torch\.compile") as caught:
             wrap(given, zoo.tokenizer())
         assert undo in caught.value.todo
+
+
+@pytest.mark.parametrize("change", [in_place, by_layers, its_forward])
+def test_parts_compiled_after_wrapping_are_refused_when_activations_are_touched(change: Callable[[Any], None]) -> None:
+    model = wrap(zoo.build("llama"), zoo.tokenizer())
+    neurons = NeuronSet.from_indices(model, {0: range(40), 1: range(40)})
+    change(model.module)
+    for context in (tap(model), intervene(model, neurons, zero="both")):
+        with pytest.raises(ModelError, match=r"compiled by torch\.compile"), context:
+            pass
+
+
+def test_what_wrap_and_intervene_say_of_a_compiled_handle_is_true() -> None:
+    handle = compiled(zoo.build("llama"))
+    model = wrap(handle, zoo.tokenizer())
+    neurons = NeuronSet.from_indices(model, {0: range(40), 1: range(40)})
+    with torch.no_grad():
+        plain = handle(zoo.ids()).logits
+        with intervene(model, neurons, zero="both"):
+            assert torch.equal(handle(zoo.ids()).logits, plain)
+            assert not torch.equal(model.module(zoo.ids()).logits, plain)
+    for function in (wrap, intervene):
+        assert "may pass over" in " ".join((function.__doc__ or "").partition("torch.compile` returned")[2].split())
 
 
 def test_a_processor_is_no_tokenizer() -> None:

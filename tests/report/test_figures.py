@@ -303,7 +303,7 @@ def test_intervals_of_several_series_stand_beside_one_another() -> None:
 
 def test_hostile_names_are_drawn_as_text(tmp_path: Path) -> None:
     run = made_up("m", parts=(ablation_part(groups=TABLED, name=HOSTILE[0]),))
-    made = list(write_figures([run], tmp_path, ["svg"], only=["blimp"]))
+    made = write_figures([run], tmp_path, "svg", only="blimp")
     text = made[0].read_text(encoding="utf-8")
     assert "<script" not in text
     assert mpl.plain("a\ud800\u202e你$x$") == "a⟨U+D800⟩⟨U+202E⟩⟨U+4F60⟩$x$"
@@ -311,9 +311,11 @@ def test_hostile_names_are_drawn_as_text(tmp_path: Path) -> None:
 
 def test_unknown_formats_and_figures_are_named(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="did you mean 'pdf'"):
-        list(write_figures([made_up()], tmp_path, ["pfd"]))
+        write_figures([made_up()], tmp_path, ["pfd"])
     with pytest.raises(RecordError, match="there are: blimp_by_phenomenon_1pct, contrasts"):
-        list(write_figures([made_up()], tmp_path, ["pdf"], only=["nothing"]))
+        write_figures([made_up()], tmp_path, ["pdf"], only=["nothing"])
+    with pytest.raises(RecordError, match="not a whole number"):
+        write_figures([made_up()], tmp_path, ["pdf"], dpi="fine")  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 import toy_tokenizers as toys
+from negspace.controls import check_noop, match_perplexity, match_residual, residual_change
 from negspace.errors import ScoreError, TextError
+from negspace.neurons.scan import scan_windows
 from negspace.score import logits
 from negspace.score.perplexity import perplexity, token_nll
+from negspace.score.surprisal import surprisal
 from negspace.text.source import read_text
 from negspace.text.windows import make_windows
 
@@ -149,8 +153,34 @@ def test_a_tokenizer_of_another_model(make_model):
     windows = make_windows(read_text([STORY], role="perplexity"), toys.plain(), window=16)
     with pytest.raises(ScoreError, match=r"the model knows 3 tokens only"):
         perplexity(model, windows)
-    with pytest.raises(ScoreError, match="at least 1"):
-        perplexity(make_model(toys.plain()), [STORY], batch=0)
+
+
+@pytest.mark.parametrize(
+    ("batch", "found"), [(0, "at least 1"), ("2", "whole number"), (1.5, "whole number"), (True, "whole number")]
+)
+def test_a_batch_that_is_none(make_model, batch, found):
+    with pytest.raises(ScoreError, match=found):
+        perplexity(make_model(toys.plain()), [STORY], batch=batch)
+
+
+def test_windows_longer_than_the_context_are_refused_wherever_windows_are_taken(make_model):
+    model = make_model(toys.plain())
+    long = make_windows(read_text([STORY], role="perplexity"), model.tokenizer, window=model.context + 1)
+    just = make_windows(read_text([STORY], role="perplexity"), model.tokenizer, window=model.context)
+    scan = scan_windows(model, just)
+    for call in (
+        lambda windows: perplexity(model, windows),
+        lambda windows: token_nll(model, windows),
+        lambda windows: surprisal(model, SimpleNamespace(windows=windows)),
+        lambda windows: scan_windows(model, windows),
+        lambda windows: residual_change(model, scan.top(0.1), windows),
+        lambda windows: check_noop(model, scan.top(0.1), windows),
+        lambda windows: match_perplexity(model, scan, 100.0, text=windows),
+        lambda windows: match_residual(model, scan, scan.top(0.1), text=windows),
+    ):
+        with pytest.raises(TextError, match=r"on windows of 65 tokens of 1 string\nfound: the model takes at most 64"):
+            call(long)
+    assert np.isfinite(perplexity(model, just).value)
 
 
 def test_a_text_shorter_than_the_window(make_model):

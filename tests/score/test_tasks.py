@@ -465,11 +465,16 @@ def test_an_answer_that_is_no_choice_is_refused(tiny: Model, tmp_path: Path) -> 
     ("arguments", "message"),
     [
         ({"tasks": "pica"}, r"asked: the task 'pica'\nfound: lm-evaluation-harness \S+ has none\nto do: did you mean"),
+        ({"tasks": 5}, "asked: tasks by name\nfound: an int\nto do: give the names in a list"),
+        ({"tasks": ["piqa", 5]}, "found: an int"),
         ({"tasks": []}, "asked: no task\nfound: none, or one twice"),
         ({"tasks": ["piqa", "piqa"]}, "found: none, or one twice\nto do: name each task once"),
-        ({"tasks": "piqa", "limit": 0}, "found: limit=0\nto do: give a limit of 1 or more"),
-        ({"tasks": "piqa", "limit": True}, "found: limit=True"),
-        ({"tasks": "piqa", "fewshot": -1}, "found: fewshot=-1\nto do: give 0 or more"),
+        ({"tasks": "piqa", "limit": 0}, "asked: the tasks piqa with limit=0\nfound: it must be at least 1"),
+        ({"tasks": "piqa", "limit": True}, "with limit=True\nfound: not a whole number"),
+        (
+            {"tasks": "piqa", "fewshot": -1},
+            "with fewshot=-1\nfound: it must be at least 0\nto do: give fewshot=0 or more",
+        ),
         ({"tasks": "piqa", "metrics": {"piqa": "f1"}}, "found: means over its items: acc, acc_norm\n"),
         ({"tasks": "piqa", "metrics": {"copa": "acc"}}, "asked: metrics for copa\nfound: no such task among piqa"),
         ({"tasks": "humaneval"}, "asked: the task humaneval from .*\nfound: no file humaneval.validation.jsonl"),
@@ -487,8 +492,9 @@ def test_own_numbers_of_examples_need_the_hub(tmp_path: Path) -> None:
 
 
 def test_a_batch_below_one_is_refused(tiny: Model, folder: Path) -> None:
-    with pytest.raises(ScoreError, match="asked: batch=0\nfound: it must be at least 1"):
-        tasks(tiny, "piqa", folder=folder, batch=0)
+    for batch, found in ((0, "it must be at least 1"), ("2", "not a whole number"), (1.5, "not a whole number")):
+        with pytest.raises(ScoreError, match=f"asked: batch={batch!r}\nfound: {found}"):
+            tasks(tiny, "piqa", folder=folder, batch=batch)  # type: ignore[arg-type]
 
 
 def test_files_that_do_not_fit_the_prompts(tmp_path: Path) -> None:

@@ -194,6 +194,13 @@ def test_bos_written_out_in_the_text():
     assert align(words, windows, tokenizer).upos.tolist() == [["", "the", "dog"], ["", "barks", ""], ["", "a", "cat"]]
 
 
+def test_bos_written_out_under_a_tokenizer_that_adds_it():
+    tokenizer = toys.with_bos()
+    words = tagged("<s> the dog barks", ["the", "dog", "barks"])
+    windows = make_windows(words.text, tokenizer, window=4)
+    assert align(words, windows, tokenizer).upos.tolist() == [["", "the", "dog", "barks"]]
+
+
 def test_most_characters_win_and_the_first_of_equals():
     words = make_tagged(
         Text("t", "abcdefgh"),

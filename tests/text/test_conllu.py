@@ -69,6 +69,8 @@ def test_files_of_a_folder_are_documents_of_their_own(tmp_path):
     made = read_conllu(tmp_path, role="statistics")
     assert (made.text.text, made.text.documents, made.text.role) == ("a\n\nb", 2, "statistics")
     assert made.text.name == "a.conllu, b.conllu"
+    written(tmp_path, body, "._a.conllu")
+    assert read_conllu(tmp_path).text.text == "a\n\nb"
     assert read_conllu([tmp_path / "a.conllu", tmp_path / "b.conllu"]).hash == made.hash
 
 
@@ -106,6 +108,10 @@ def test_what_cannot_be_read(tmp_path):
     with pytest.raises(TextError, match="No such file"):
         read_conllu(tmp_path / "absent.conllu")
     with pytest.raises(TextError, match=r"no \.conllu file in"):
+        read_conllu(tmp_path)
+    for name in ("a.conllu", "a.conllu.gz"):
+        (tmp_path / name).touch()
+    with pytest.raises(TextError, match=r"a\.conllu and a\.conllu\.gz, by their names the same twice"):
         read_conllu(tmp_path)
     latin, empty = tmp_path / "latin.conllu", written(tmp_path, "# text = nothing\n\n")
     latin.write_bytes(b"# caf\xe9")

@@ -126,6 +126,8 @@ def test_saved_datasets(tmp_path):
         ("a.jsonl", '{"text": "a"}\n{oops\n', "line 2: not JSON"),
         ("a.jsonl", "[1]\n", "line 1: a JSON list instead of an object"),
         ("a.jsonl", "[" * 100_000, "line 1: JSON nested too deeply"),
+        ("a.jsonl", '{"a": 1}\n{"text": "a", "text": "b"}\n', "line 2: the key 'text' twice in one object"),
+        ("a.json", '[{"text": "a", "text": "b"}]', "the key 'text' twice in one object"),
         ("a.jsonl", " \n\n", "an empty file"),
         ("a.json", '{"version": "1.1", "data": [{"text": "a"}]}', "one JSON object with version, data instead of rows"),
         ("a.json", '{"text": "a"}', "one JSON object with text instead of rows"),
@@ -171,5 +173,54 @@ def test_objects_in_memory(tmp_path):
     assert from_python(FRAME["text"], REQUEST) is None
     with pytest.raises(TextError, match="an IterableDataset, which may have no end"):
         from_python(made.to_iterable_dataset(), REQUEST)
-    with pytest.raises(TextError, match="two columns of one name"):
-        from_python(pd.DataFrame([["a", "b"]], columns=["x", "x"]), REQUEST)
+    for twice in (pd.DataFrame([["a", "b"]], columns=["x", "x"]), pa.table([["a"], ["b"]], names=["x", "x"])):
+        with pytest.raises(TextError, match="two columns named 'x'"):
+            from_python(twice, REQUEST)
+
+
+def test_two_columns_of_one_name_in_a_file_are_no_damage(tmp_path):
+    twice = pa.table([["a"], ["b"]], names=["text", "text"])
+    pyarrow.parquet.write_table(twice, tmp_path / "a.parquet")
+    with pa.ipc.new_stream(tmp_path / "a.arrow", twice.schema) as stream:
+        stream.write_table(twice)
+    for name in ("a.parquet", "a.arrow"):
+        with pytest.raises(TextError) as caught:
+            read_table(tmp_path / name, REQUEST)
+        assert caught.value.found == "two columns named 'text'"
+
+
+def cells(tmp_path, content: str, name: str = "a.csv") -> dict[str, list[str]]:
+    (tmp_path / name).write_text(content)
+    table = read_table(tmp_path / name, REQUEST)
+    return {column: table.texts(column, REQUEST) for column in table.columns}
+
+
+@pytest.mark.parametrize(("name", "apart"), [("a.csv", ","), ("a.tsv", "\t"), ("a.csv", ";")])
+def test_spaces_after_delimiters_do_not_make_quotes_part_of_a_cell(tmp_path, name, apart):
+    content = 'good, bad, n\n"It barks, ""often"".", "It bark, ""often"".", 1\n  "a", "b\nc",2\n'
+    made = cells(tmp_path, content.replace(", ", f"{apart} ").replace(",2", f"{apart}2"), name)
+    assert made == {
+        "good": [f'It barks{apart} "often".', "a"],
+        "bad": [f'It bark{apart} "often".', "b\nc"],
+        "n": ["1", "2"],
+    }
+
+
+def test_spaces_that_belong_to_a_cell_stay(tmp_path):
+    assert cells(tmp_path, "text,n\n  Once, 1\n")["text"] == ["  Once"]
+    quoted = cells(tmp_path, 'text,other\n" ""No"", ""he"" said", x\n"a, ""b""",y\n')
+    assert quoted == {"text": [' "No", "he" said', 'a, "b"'], "other": [" x", "y"]}
+    with pytest.raises(TextError, match="line 2: "):
+        cells(tmp_path, 'n,text\n1, "No" he said.\n')
+
+
+def test_columns_that_map_an_index_are_joined_by_it(tmp_path):
+    made = cells(tmp_path, '{"good": {"0": "a", "1": "b"}, "bad": {"1": "y", "0": "x"}}', "a.json")
+    assert made == {"good": ["a", "b"], "bad": ["x", "y"]}
+    for other, found in (
+        ('{"1": "y", "2": "z"}', "columns of different rows: only one of 'good' and 'bad' has the row '0'"),
+        ('["x", "y"]', "one JSON object with good, bad instead of rows"),
+    ):
+        with pytest.raises(TextError) as caught:
+            cells(tmp_path, f'{{"good": {{"0": "a", "1": "b"}}, "bad": {other}}}', "a.json")
+        assert caught.value.found == found

@@ -48,8 +48,15 @@ def test_the_sides_are_those_of_the_comparison_that_decides():
     assert parse("(1;%b%) < (2;%a%)").places == {("b", 1), ("a", 2)}
 
 
+def test_a_region_numbered_zero_is_not_the_whole_sentence():
+    assert parse("(0;%a%) < (*;%a%)").places == {("a", 0), ("a", ALL)}
+    assert parse("(0;%a%) < (*;%a%)").of({("a", 0): 1.0, ("a", ALL): 9.0}).margin == 8.0
+
+
 numbers = st.recursive(
-    st.sampled_from(sorted(SURPRISALS)).map(lambda place: (f"({place[1] or '*'};%{place[0]}%)", SURPRISALS[place]))
+    st.sampled_from(sorted(SURPRISALS)).map(
+        lambda place: (f"({'*' if place[1] == ALL else place[1]};%{place[0]}%)", SURPRISALS[place])
+    )
     | st.integers(0, 9).map(lambda number: (str(number), float(number))),
     lambda part: st.tuples(part, st.sampled_from("+-"), part).map(
         lambda it: (f"({it[0][0]} {it[1]} {it[2][0]})", it[0][1] + it[2][1] * (1 if it[1] == "+" else -1))

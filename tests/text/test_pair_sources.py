@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import bz2
 import json
+import os
+import pickle
+import sys
 
 import datasets
 import pandas as pd
@@ -143,6 +146,113 @@ def test_languages_keep_paradigms_of_one_name_apart(tmp_path):
     assert {pair.language for pair in made} == {"eng", "rus"}
     column = read_pairs(lines(tmp_path / "a.jsonl", table("sen", "wrong_sen", phenomenon="SV-#", language="deu")))
     assert column.paradigms == {"deu SV-#": "SV-#"}
+
+
+def test_a_folder_of_ones_own_is_no_language(tmp_path):
+    for folder in ("attempt 3", "my_evalset"):
+        (tmp_path / folder).mkdir()
+        pd.DataFrame(table("good", "bad", phenomenon="SV-#")).to_csv(tmp_path / folder / "data.csv", index=False)
+        made = read_pairs(tmp_path / folder)
+        assert (made.paradigms, made.pairs[0].language, made.notes) == ({"SV-#": "SV-#"}, "", ())
+
+
+def test_a_language_that_a_folder_names_is_noted(tmp_path):
+    (tmp_path / "en_evalset").mkdir()
+    (tmp_path / "en_evalset" / "simple_agrmt.txt").write_text("True\ta\nFalse\tb\n")
+    (tmp_path / "rus").mkdir()
+    pd.DataFrame(table("sen", "wrong_sen")).to_csv(tmp_path / "rus" / "data.tsv", sep="\t", index=False)
+    made = read_pairs([tmp_path / "en_evalset", tmp_path / "rus"])
+    assert made.notes == ("languages by the names of folders or configurations: en, rus",)
+    assert {pair.language for pair in made} == {"en", "rus"}
+
+
+def test_white_space_makes_no_groups():
+    rows = table("good", "bad", paradigm="case", phenomenon="binding", language="eng")
+    rows[1] |= {"paradigm": "case ", "phenomenon": " binding", "language": "eng\t"}
+    made = read_pairs(rows)
+    assert made.paradigms == {"eng case": "binding"}
+    assert made.notes == ("dicts: white space was stripped from the ends of 3 names of groups, such as ' binding'",)
+    blimp = table("sentence_good", "sentence_bad", UID="island", linguistics_term="island_effects")
+    blimp[2]["UID"] = "island "
+    assert read_pairs(blimp).paradigms == {"island": "island_effects"}
+
+
+def test_hidden_and_other_files_of_a_folder(tmp_path):
+    lines(tmp_path / "a.jsonl", table("good", "bad"))
+    (tmp_path / "._a.jsonl").write_bytes(b"\0")
+    assert len(read_pairs(tmp_path)) == 3
+    (tmp_path / "b.csv").write_text("good,bad\na,b\n")
+    made = read_pairs(tmp_path)
+    assert made.paradigms == {"a": "a"}
+    kinds = ".jsonl, .pickle, .pkl"
+    assert made.notes == (f"b.csv: left aside, since {tmp_path.name} has files of pairs in {kinds}",)
+    (tmp_path / "a.jsonl.bz2").write_bytes(bz2.compress((tmp_path / "a.jsonl").read_bytes()))
+    with pytest.raises(PairsError, match=r"a\.jsonl and a\.jsonl\.bz2, by their names the same twice"):
+        read_pairs(tmp_path)
+
+
+def test_spaces_after_commas(tmp_path):
+    (tmp_path / "a.csv").write_text('good, bad, paradigm\n"It barks.", "It bark.", p0\n')
+    assert read_pairs(tmp_path / "a.csv").pairs == (Pair("It barks.", "It bark.", "p0", "p0", 0),)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        (("A", "x", ""), ("B", "x", ""), ("C", "A: x", "")),
+        (("A", "x", ""), ("B", "x", ""), ("A: B", "c", ""), ("A", "B: c", ""), ("Z", "c", ""), ("Y", "B: c", "")),
+        (("A", "b c", "a"), ("A", "c", "a b")),
+    ],
+)
+def test_two_paradigms_of_one_name_are_refused(names):
+    rows = [
+        {"good": f"{at} a", "bad": f"{at} b", "phenomenon": phenomenon, "paradigm": paradigm, "language": language}
+        for at, (phenomenon, paradigm, language) in enumerate(names)
+    ]
+    if not names[0][2]:
+        rows = [{key: value for key, value in row.items() if key != "language"} for row in rows]
+    with pytest.raises(PairsError, match="two paradigms named"):
+        read_pairs(rows)
+
+
+def test_columns_that_cannot_be_of_use_are_refused(tmp_path):
+    made = read_pairs(BOTH)
+    mapping = {"good": "a", "bad": "b"}
+    for source, columns, found in (
+        (BOTH, ["good", "bad"], "a list instead of one"),
+        (made, mapping, "a PairSet, which was read already"),
+    ):
+        with pytest.raises(PairsError, match=found):
+            read_pairs(source, columns=columns)
+    (tmp_path / "a.pickle").write_bytes(pickle.dumps({"case": [("a", "b")]}))
+    with pytest.raises(PairsError, match=r"no table in a\.pickle, and so no columns"):
+        read_pairs(tmp_path / "a.pickle", columns=mapping)
+    frame = pd.DataFrame(BOTH)
+    assert [(pair.good, pair.bad) for pair in read_pairs(frame, columns={"good": 0, "bad": 1})] == BOTH
+
+
+@pytest.mark.parametrize("source", ["word " * 200, "me/" + "a" * 5000])
+def test_a_text_is_no_path(source, monkeypatch):
+    monkeypatch.setattr(datasets, "get_dataset_config_names", lambda name: 1 / 0)
+    with pytest.raises(PairsError, match=r"no (such )?file or folder"):
+        read_pairs(source)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems' file names are Unicode")
+def test_a_name_that_is_not_utf_8_can_be_saved(tmp_path):
+    for name in (b"caf\xe9.csv", b"caf\xe8.csv"):
+        with open(os.path.join(os.fsencode(tmp_path), name), "w") as file:
+            file.write("good,bad\na,b\n")
+    made = read_pairs(tmp_path)
+    assert made.paradigms == {name: name for name in (r"caf\udce8", r"caf\udce9")}
+    read_pairs(tmp_path / os.fsdecode(b"caf\xe9.csv")).name.encode("utf-8")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(PairsError, match="a pipe, which can be read only once"):
+        read_pairs(tmp_path / "pipe")
 
 
 def test_one_word_may_name_paradigms_of_several_phenomena(tmp_path):

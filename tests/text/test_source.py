@@ -135,6 +135,64 @@ def test_an_empty_name_is_no_folder(name, tmp_path, monkeypatch):
         read_text(name, role="statistics")
 
 
+def test_hidden_files_are_no_part_of_a_folder(tmp_path):
+    for name in ("a.txt", "._a.txt", ".hidden.txt"):
+        (tmp_path / name).write_text(name)
+    assert read_text(tmp_path, role="perplexity").text == "a.txt"
+
+
+def test_a_file_beside_itself_compressed_is_refused(tmp_path):
+    (tmp_path / "a.txt").write_text("text")
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"text"))
+    with pytest.raises(TextError, match=r"a\.txt and a\.txt\.gz, by their names the same twice"):
+        read_text(tmp_path, role="perplexity")
+    # What is not read of the folder does not matter.
+    for name in ("a.txt", "a.txt.gz"):
+        (tmp_path / name).rename(tmp_path / f"train-{name}")
+    (tmp_path / "valid.txt").write_text("valid")
+    assert read_text(tmp_path, role="perplexity").text == "valid"
+
+
+def test_tables_left_aside_are_noted(tmp_path):
+    (tmp_path / "README.txt").write_text("about")
+    (tmp_path / "data.jsonl").write_text('{"text": "a"}\n')
+    made = read_text(tmp_path, role="statistics")
+    assert made.text == "about"
+    assert made.notes == (f"data.jsonl: tables, left aside since {tmp_path.name} has text files",)
+    assert read_text(made, role="perplexity").notes == made.notes
+    (tmp_path / "README.txt").unlink()
+    assert read_text(tmp_path, role="statistics").notes == ()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems' file names are Unicode")
+def test_a_name_that_is_not_utf_8_can_be_saved(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.txt")
+    path.write_text("text")
+    (tmp_path / "b.txt").write_text("text")
+    assert read_text(path, role="perplexity").name == r"caf\udce9.txt"
+    read_text(tmp_path, role="perplexity").name.encode("utf-8")
+    path.write_text(" ")
+    with pytest.raises(TextError) as caught:
+        read_text(path, role="perplexity")
+    str(caught.value).encode("utf-8")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_what_is_no_file_is_named(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for place, found in (
+        (tmp_path / "pipe", "a pipe, which can be read only once"),
+        ("/dev/null", "a device or socket"),
+    ):
+        with pytest.raises(TextError, match=found):
+            read_text(place, role="perplexity")
+
+
+def test_an_empty_row_is_an_empty_document(tmp_path):
+    (tmp_path / "a.csv").write_text("text,n\none,1\n,2\ntwo,3\n")
+    assert read_text(tmp_path / "a.csv", role="perplexity").text == "one\n\n\n\ntwo"
+
+
 def test_strings_are_documents():
     assert read_text(["a b", "c"], role="statistics").text == "a b c"
     text = read_text((part for part in ("a b", "", "c")), role="perplexity")
@@ -144,6 +202,27 @@ def test_strings_are_documents():
 def test_a_text_is_taken_for_the_role_asked_for():
     text = read_text(["a", "b"], role="statistics")
     assert read_text(text, role="perplexity") == Text("2 strings", "a b", "perplexity", 2)
+    for options in ({"split": "test"}, {"field": "text"}):
+        with pytest.raises(TextError, match="a Text, which was read already"):
+            read_text(text, role="perplexity", **options)
+
+
+def test_a_column_may_be_named_by_a_number():
+    assert read_text(pd.DataFrame({0: ["a"], 1: ["b"]}), role="perplexity", field=1).text == "b"
+
+
+def test_words_that_could_be_paths_are_texts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    for documents in (
+        ["data"],
+        ["See typo.txt"],
+        ["A file is named a.csv#text"],
+        ["C#"],
+        ["and/or"],
+        ["typo.txt", "."],
+    ):
+        assert read_text(documents, role="statistics").text == " ".join(documents)
 
 
 ROWS = [{"id": 0, "text": "One.\r\nTwo."}, {"id": 1, "text": "Three."}]
@@ -310,6 +389,11 @@ def refusals(tmp_path):
         ([b"text"], {}, "item 0 is of type bytes", "give strings"),
         ([["a", "b"]], {}, "item 0 is of type list", "give strings"),
         ([str(tmp_path / "good.txt")], {}, "paths of files, not texts", "the folder"),
+        (["typo.txt"], {}, "paths of files, not texts", "the folder"),
+        (["folder/", "b.jsonl.gz"], {}, "paths of files, not texts", "the folder"),
+        (["a.csv#text"], {}, "paths of files, not texts", "the folder"),
+        (["/my texts/typo.txt"], {}, "paths of files, not texts", "the folder"),
+        ([str(tmp_path / "none")], {}, "paths of files, not texts", "the folder"),
         (["a\0b"], {}, "a NUL character, at character 1", "take it out"),
         (["a"], {"field": "text"}, "strings, which have no column 'text'", "leave `field` out"),
         ([{"text": "a"}, {"tale": "b"}], {}, "row 1 has no 'text'", "a string in each row"),

@@ -50,6 +50,10 @@ def test_one_prediction_an_item_and_formula(tmp_path):
     assert two.paradigms == {"my own 1": "my own", "my own 2": "my own"}
     assert [str(item) for item in two] == [f"item {i} of my own {n}" for n in (1, 2) for i in (0, 1)]
     assert read_pairs(suite(name="my own", tag="islands")).paradigms == {"my own": "islands"}
+    # The published suites have no tag.
+    assert read_pairs(suite(name="number_agreement_mine", tag=" mytag ")).paradigms == {
+        "number_agreement_mine": "mytag"
+    }
     # Where the form of the published repository puts them.
     older = suite([], string_predictions=["[(3;%match%) < (3;%mismatch%)]"])
     assert read_pairs(older).predictions[0].formula.places == one.formula.places
@@ -81,12 +85,39 @@ def test_a_folder_of_suites_and_the_hash(tmp_path):
         read_pairs(tmp_path)
 
 
+def test_a_region_numbered_zero(tmp_path):
+    content = suite(["(0;%match%) < (0;%mismatch%)"])
+    with pytest.raises(PairsError, match="no region 0, which a prediction names"):
+        read_pairs(content)
+    for item in content["items"]:
+        for condition in item["conditions"]:
+            for region in condition["regions"]:
+                region["region_number"] -= 1
+    made = read_pairs(content).predictions[0]
+    assert made.formula.places == {("match", 0), ("mismatch", 0)}
+    # Its records are not those in which it stood for the whole sentence; others keep theirs.
+    assert made.key[6:] == ["region 0"]
+    assert len(read_pairs(suite(["(*;%match%) < (3;%mismatch%)"])).predictions[0].key) == 6
+
+
+def test_a_suite_twice_is_refused(tmp_path):
+    path = write(tmp_path / "a.json", suite())
+    with pytest.raises(PairsError, match=r"a\.json twice"):
+        read_pairs([path, path])
+
+
 def test_suites_and_pairs_in_one_set(tmp_path):
     path = write(tmp_path / "a.json", suite())
     (tmp_path / "b.csv").write_text("good,bad\nHe barks.,He bark.\n")
     made = read_pairs([path, tmp_path / "b.csv"])
     assert (made.kind, len(made.pairs), len(made.predictions)) == ("pairs", 1, 2)
     assert made.paradigms == {"b": "b", "number_prep": "agreement"}
+    # Columns are those of the table.
+    (tmp_path / "b.csv").write_text("right,wrong\nHe barks.,He bark.\n")
+    columns = {"good": "right", "bad": "wrong"}
+    assert read_pairs([path, tmp_path / "b.csv"], columns=columns).hash == made.hash
+    with pytest.raises(PairsError, match=r"no table in a\.json, and so no columns"):
+        read_pairs(path, columns=columns)
 
 
 def changed(*path, value) -> dict:
@@ -109,6 +140,14 @@ def changed(*path, value) -> dict:
             "item 1: no condition 'nomatch', which a prediction names; it has match",
         ),
         (suite(["(9;%match%) < (3;%match%)"]), "item 1, match: no region 9"),
+        (changed("predictions", value=5), "predictions of type int"),
+        (changed("predictions", value="(3;%match%) < (3;%mismatch%)"), "predictions of type str"),
+        (
+            changed("items", 0, "conditions", 0, "regions", 1, "region_number", value=2.5),
+            "2.5 as the number",
+        ),
+        (suite(name="a\ud800"), "the suite's name holds half of a surrogate pair"),
+        (suite(tag="a\0"), "the suite's tag holds a NUL character"),
         (suite(metric="product"), "the metric 'product'"),
         (suite(metric=["sum", "mean"]), "the metric ['sum', 'mean']"),
         (suite(items=0), "no items"),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from negspace.errors import PairsError
@@ -68,8 +70,17 @@ def test_limit_takes_pairs_spread_over_each_paradigm(tmp_path):
     assert [(pair.paradigm, pair.good) for pair in made] == [("a", "good 0 é"), ("a", "good 2 é"), ("b", "good 0 é")]
     assert made.hash == read_pairs(path).sample(2).hash != read_pairs(path).hash
     assert read_pairs(path).sample(None).hash == read_pairs(path).hash
-    with pytest.raises(PairsError, match="limit of 1 or more"):
-        read_pairs(path, limit=0)
+    for limit, found in (
+        (0, "at least 1"),
+        ("5", "not a whole number"),
+        (2.5, "not"),
+        (math.nan, "not"),
+        (True, "not"),
+    ):
+        for call in (lambda limit=limit: read_pairs(path, limit=limit), lambda limit=limit: made.sample(limit)):
+            with pytest.raises(PairsError, match=found):
+                call()
+    assert read_pairs(path, limit=np.int64(2)).hash == made.hash
 
 
 def test_hash_is_of_the_content_alone(tmp_path):

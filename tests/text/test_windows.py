@@ -6,12 +6,14 @@ import hashlib
 
 import numpy as np
 import pytest
+from tokenizers import AddedToken
+from transformers import PreTrainedTokenizerFast
 
 import toy_tokenizers as toys
 from negspace.errors import TextError
 from negspace.text import windows as room
 from negspace.text.source import Text
-from negspace.text.windows import STATISTICS_TOKENS, default_window, first_windows, make_windows
+from negspace.text.windows import STATISTICS_TOKENS, default_window, first_windows, make_windows, specials_written
 
 SENTENCE = "the dog that sees the cat barks . no bird has ever been sad today , and she sees a happy dog . "
 
@@ -72,6 +74,56 @@ def test_a_text_that_begins_with_a_written_bos_gets_no_second():
     assert made.tokens[0].tolist() == make_windows(text(), toys.with_bos(), window=8, bos="always").tokens[0].tolist()
 
 
+@pytest.mark.parametrize("make", [toys.with_bos, toys.with_both, toys.with_two])
+def test_nor_where_the_tokenizer_adds_its_own(make):
+    tokenizer = make()
+    before = "".join(f"{token} " for token in tokenizer.convert_ids_to_tokens(tokenizer("the").input_ids[:-1]))
+    before = before.replace("the ", "").replace("</s> ", "")
+    written = make_windows(Text("toy", before + SENTENCE), tokenizer, window=8, stride=8)
+    plain = make_windows(Text("toy", SENTENCE), tokenizer, window=8, stride=8)
+    assert before
+    assert (written.tokens == plain.tokens).all()
+    assert (written.special == plain.special).all()
+    assert written.hash == plain.hash
+    # A tokenizer that adds none leaves what is written.
+    assert make_windows(Text("toy", "<end> the dog"), toys.plain(), window=3).special.tolist() == [[True, False, False]]
+
+
+def chat() -> PreTrainedTokenizerFast:
+    """One with special tokens of its own: of a chat, a word, and a sign that people write."""
+    tokenizer = toys.word_tokenizer(bos="<s>", eos="</s>")
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|user|>", "dog", "."], "sep_token": "<unk>"})
+    tokenizer.add_tokens([AddedToken("<|eot|>", special=True), AddedToken("cat")])  # not listed, as in Llama 3
+    return tokenizer
+
+
+def test_other_special_tokens_that_are_written_out_are_no_text_either():
+    source = Text("toy", "<|user|> the dog barks . zebra <|eot|>")
+    made = make_windows(source, chat(), window=7)
+    assert made.special.tolist() == [[True, False, False, False, False, False, True]]
+    # The same tokens, of which others are text: what is measured on them is other data.
+    raw = repr(made.tokens.shape).encode() + made.tokens.astype("<i8").tobytes()
+    assert made.marked
+    assert made.hash != hashlib.sha256(raw).hexdigest()
+
+
+def test_what_special_tokens_are_by_themselves_does_not_change_a_hash():
+    for make in (toys.with_two, toys.with_both, chat):
+        made = make_windows(text(), make(), window=16)
+        raw = repr(made.tokens.shape).encode() + made.tokens.astype("<i8").tobytes()
+        assert not made.marked
+        assert made.hash == hashlib.sha256(raw).hexdigest()
+
+
+def test_arguments_that_are_no_text_and_no_tokenizer():
+    with pytest.raises(TextError, match="a str instead of one"):
+        make_windows("the dog", toys.plain())
+    with pytest.raises(TextError, match=r"give model\.tokenizer"):
+        make_windows(text(), object())
+    made = make_windows(text(), toys.plain(), window=np.int64(16), stride=np.int64(4))
+    assert (type(made.window), type(made.stride)) == (int, int)
+
+
 def test_defaults_of_the_two_roles():
     for role, stride in (("statistics", 8), ("perplexity", 16)):
         made = make_windows(text(40, role), toys.plain(), context=16)
@@ -97,6 +149,11 @@ def test_notes_name_what_was_taken():
     assert fixed.notes[1] == f"{fixed.available} windows instead of 1000: the text has no more"
     assert "first window only" in make_windows(text(), toys.with_bos(), window=16).notes[0]
     assert make_windows(text(), toys.with_bos(), window=16, bos="always").notes == ()
+    # bos='always' is refused where there is no BOS.
+    assert make_windows(text(), toys.with_two(), window=16).notes == ()
+    assert make_windows(Text("toy", "<end> " + SENTENCE), toys.without_bos(), window=4).notes == ()
+    noted = Text("toy", SENTENCE * 40, notes=("b.csv: left aside",))
+    assert make_windows(noted, toys.plain(), window=16).notes == noted.notes
 
 
 @pytest.mark.parametrize(
@@ -143,6 +200,7 @@ def test_text_shorter_than_a_window_names_tokens_and_the_largest_window():
         ({"windows": 0}, "at least 1"),
         ({"window": 8.0}, "not a whole number"),
         ({"windows": "3"}, "not a whole number"),
+        ({"window": 8, "context": 16.0}, "not a whole number"),
         ({"bos": "never"}, "no such policy"),
     ],
 )
@@ -198,3 +256,13 @@ def test_a_real_text_in_a_real_tokenizer(shared_data, stories260k_path):
     assert made.tokens.shape == (2, 512)
     # Tokens at the start of the stream do not depend on what follows far behind.
     assert made.tokens.ravel().tolist() == tokenizer(source.text[:6000]).input_ids[:1024]
+
+
+@pytest.mark.parametrize(
+    ("written", "marked"),
+    [("the dog runs", False), ("<|user|> the dog", True), ("a dog <|eot|>", True)],
+)
+def test_a_text_says_by_its_letters_whether_its_windows_are_marked(written: str, marked: bool) -> None:
+    given, tokenizer = Text("toy", written), chat()
+    assert specials_written(given, tokenizer) == make_windows(given, tokenizer, window=3).marked == marked
+    assert specials_written(Text("toy", f"<s> {written}"), tokenizer)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from negspace.intervention import Zero, intervene
+from negspace.models.model import check_model
 from negspace.models.overrides import activation
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def flat_below_zero(model: Model, site: Site) -> bool:
 
 def rectifies(model: Model) -> bool:
     """Return True if zeroing negatives can change nothing in a model: all its sites are flat below zero."""
+    check_model(model, "the no-op control")
     return all(flat_below_zero(model, site) for site in model.sites)
 
 
@@ -70,10 +72,16 @@ def check_noop(
     """Compare the log-probability of every predicted token with and without an ablation, bit by bit.
 
     Raises:
+        ModelError: not a model.
+        TextError: no windows of text, or longer ones than the model's context.
         ScoreError: a log-probability that is not finite.
-        SelectionError: the neurons belong to another layout than the model's.
+        SelectionError: not a set of neurons, or one of another layout than the model's.
     """
+    from negspace.neurons.neuronset import check_neurons
     from negspace.score.perplexity import token_nll
+
+    check_model(model, "the no-op control")
+    check_neurons(neurons, "the no-op control").check(model)
 
     def half(first: int):
         def report(done: int, total: int, _: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,10 +98,14 @@ def match_perplexity(
     See `find_share` for the search and for what counts as matched.
     """
     from negspace.intervention import intervene
+    from negspace.models.model import check_model
+    from negspace.neurons.scan import check_scan
     from negspace.score.perplexity import perplexity
     from negspace.text.source import read_text
     from negspace.text.windows import Windows, make_windows
 
+    check_model(model, "a match on perplexity")
+    check_scan(scan, "a match on perplexity")
     if mode is None and zero is None:
         zero = "negative"
     # Cut once: every evaluation scores the same tokens, and an iterator of documents can be read but once.
@@ -167,7 +172,7 @@ def find_share(
             "a number out of range",
             "give 0 < largest <= 1, tolerance > 0 and at least one evaluation",
         )
-    if not all(math.isfinite(value) and value > 0 for value in (target, baseline)):
+    if not all(isinstance(value, Real) and math.isfinite(value) and value > 0 for value in (target, baseline)):
         raise SelectionError(
             f"a share that reaches a perplexity of {target}",
             f"a target of {target} and a baseline of {baseline}, one of which is not a perplexity",

@@ -13,8 +13,10 @@ import torch
 from torch import nn
 
 from negspace.errors import ScoreError, SiteError
+from negspace.given import check_count
 from negspace.intervention import Mode, Zero, intervene
 from negspace.models.layers import decoder_layers
+from negspace.models.lengths import check_windows
 from negspace.stats.collect import base_forward
 
 if TYPE_CHECKING:
@@ -85,17 +87,20 @@ def residual_change(
         progress: called with (windows done, windows, "residual").
 
     Raises:
+        ModelError: not a model.
+        TextError: no windows of text, or longer ones than the model's context.
         ScoreError: a change that is not finite, or a number out of range.
         SiteError: layers whose output is no residual stream [batch, tokens, hidden], or that do not give the same
             output twice.
         InterventionError, SelectionError: the ablation cannot be.
     """
-    if where not in get_args(Where) or batch < 1:
+    if where not in get_args(Where):
         raise ScoreError(
-            f"a change of the residual stream with where={where!r} and batch={batch}",
-            "a value out of range",
-            f"give where as one of {', '.join(get_args(Where))} and batch >= 1",
+            f"a change of the residual stream with where={where!r}",
+            "no such place",
+            f"use {' or '.join(get_args(Where))}",
         )
+    check_count("batch", batch, ScoreError, what="a change of the residual stream")
     if zero is None and mode is None:
         zero = "negative"
 
@@ -104,6 +109,7 @@ def residual_change(
 
     with ablated(neurons):
         pass  # refuses what cannot be, and makes its own check of the model, before any pass is under way
+    check_windows(model, windows, "a change of the residual stream")
     measure = _Layers(model, neurons, ablated) if where == "layers" else _End(model, neurons, ablated)
     rows: list[dict[str, Any]] = []
     with torch.no_grad():

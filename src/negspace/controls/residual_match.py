@@ -106,9 +106,16 @@ def match_residual(
 
     See `residual_change` for the measure, `find_counts` for the search and for what counts as matched.
     """
+    from negspace.models.model import check_model
+    from negspace.neurons.neuronset import check_neurons
+    from negspace.neurons.scan import check_scan
     from negspace.text.source import read_text
     from negspace.text.windows import Windows, make_windows
 
+    what = "a match on the residual stream"
+    check_model(model, what)
+    check_neurons(top, what).check(model)
+    check_scan(scan, what)
     cut = text
     if not isinstance(text, Windows):
         read = read_text(text, role="perplexity")

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from negspace.errors import SelectionError
-from negspace.neurons.neuronset import NeuronSet
-
-if TYPE_CHECKING:
-    from negspace.neurons.scan import Scan
+from negspace.neurons.neuronset import NeuronSet, check_neurons
+from negspace.neurons.scan import Scan, check_scan
 
 TOGETHER = -1
 """Stands for all layers where they grow together, as -1 does for a change at the end of the stack."""
@@ -25,10 +22,12 @@ def random_sets(scan: Scan, p: float | None, seeds: Sequence[int], like: NeuronS
     Raises:
         SelectionError: no seeds, a seed twice, p out of range, or both or neither of p and like.
     """
+    if not isinstance(seeds, Iterable):
+        raise SelectionError(f"random sets with seeds={seeds!r}", "no list of seeds", f"give a list: [{seeds!r}]")
+    seeds = list(seeds)
     if not seeds or len(set(seeds)) != len(seeds):
-        raise SelectionError(
-            f"random sets with the seeds {list(seeds)}", "no seed, or one twice", "give distinct seeds"
-        )
+        raise SelectionError(f"random sets with the seeds {seeds}", "no seed, or one twice", "give distinct seeds")
+    check_scan(scan, "random sets")
     return [scan.random(p, seed=seed, like=like) for seed in seeds]
 
 
@@ -68,8 +67,8 @@ def orders(
     Raises:
         SelectionError: `exclude` is of another layout, or the score is unknown.
     """
-    layout = scan.info.layout
-    if exclude is not None and exclude.layout != layout:
+    layout = check_scan(scan, "a control set").info.layout
+    if exclude is not None and check_neurons(exclude, "a control set").layout != layout:
         raise SelectionError(
             f"a control for '{exclude.origin}'",
             f"that set is of {exclude.layout}; this scan is of {layout}",
@@ -146,7 +145,7 @@ def growth(
     Raises:
         SelectionError: as `orders`; or no such layer.
     """
-    layout = scan.info.layout
+    layout = check_scan(scan, "a control set").info.layout
     wanted = layout.within(layers)
     order = orders(scan, by, exclude=exclude, seed=seed)
     parts: dict[int, list[tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]]] = {}

@@ -17,7 +17,7 @@ from negspace.neurons import select
 from negspace.neurons.layout import Layout
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.overlap import overlap
-from negspace.neurons.scan import Scan
+from negspace.neurons.scan import Scan, check_scan
 from negspace.neurons.shares import Share
 from negspace.significance import Interval, reliability
 from negspace.significance.ranks import spearman
@@ -299,8 +299,10 @@ def agreement(scans: Sequence[Scan], share: Share = 0.01) -> Agreement:
         share: share p of each site's neurons in the top sets.
 
     Raises:
-        SelectionError: fewer than two scans, scans of several models, one text twice, or a share out of range.
+        SelectionError: something else than scans, fewer than two, scans of several models, one text twice, or a share
+            out of range.
     """
+    scans = [check_scan(scan, "agreement") for scan in (scans if isinstance(scans, Iterable) else [scans])]
     asked = f"what {len(scans)} scan{'s' if len(scans) != 1 else ''} agree on"
     if len(scans) < 2:
         raise SelectionError(asked, "fewer than two", "give scans of two texts or more")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -14,8 +15,10 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
     SerializerFunctionWrapHandler,
     ValidationError,
+    ValidationInfo,
     model_serializer,
     model_validator,
 )
@@ -30,16 +33,30 @@ def _several(value: Any) -> Any:
     return value if isinstance(value, list | tuple) or value is None else [value]
 
 
+def _path(value: Any) -> Any:
+    """A path as text."""
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
 Shares = Annotated[tuple[float, ...], BeforeValidator(_several)]
-Paths = Annotated[tuple[str, ...], BeforeValidator(_several)]
+Place = Annotated[str, BeforeValidator(_path)]
+"""A file, a folder, or a name."""
+Paths = Annotated[tuple[Place, ...], BeforeValidator(_several)]
 
 
 def _roles(value: Any) -> Any:
-    """ROLE=COLUMN, apart by commas, as a mapping."""
+    """ROLE=COLUMN, apart by commas, as a mapping; blanks around names are no part of them."""
     if not isinstance(value, str):
         return value
-    halves = (part.partition("=") for part in value.split(","))
-    return {role: column for role, _, column in halves}
+    made: dict[str, str] = {}
+    for part in value.split(","):
+        role, _, column = (half.strip() for half in part.partition("="))
+        if not (role and column):
+            raise ValueError("give ROLE=COLUMN apart by commas, such as good=right,bad=wrong")
+        if role in made:
+            raise ValueError(f"{role} is named twice, {made[role]!r} and {column!r}")
+        made[role] = column
+    return made
 
 
 def _time(value: Any) -> Any:
@@ -113,11 +130,15 @@ class Study(_Fields):
     """The analyses, model and data of a study. Analyses use these fields unless they set their own.
 
     Each field, with the line under it, becomes an option of `negspace run` and a row of the documentation.
+
+    Raises:
+        StudyError: an unknown field, a missing one, or an invalid value.
+        SelectionError: a share out of range, or 0.
     """
 
     analyses: Sections = Field(default_factory=lambda: {"ablation": {}})
     """Analyses by name, each with its settings. A list of names uses their default settings."""
-    model: str
+    model: Place
     """Folder, GGUF file, PEFT adapter, or name on the Hugging Face hub."""
     adapter: Paths = ()
     """PEFT adapters to add to the model, all active at once: folders, or names on the hub."""
@@ -131,11 +152,11 @@ class Study(_Fields):
     """Placement of the layers by accelerate, for example "auto"; excludes `device`."""
     trust_remote_code: bool = False
     """Allow code from the model's repository to run."""
-    text: str = "wikitext-2"
+    text: Place = "wikitext-2"
     """Text for statistics and perplexity: a file, a folder (with splits if its file names say so), or "wikitext-2"."""
-    statistics_text: str | None = None
+    statistics_text: Place | None = None
     """Text for the statistics, instead of `text`."""
-    perplexity_text: str | None = None
+    perplexity_text: Place | None = None
     """Text for perplexity, instead of `text`."""
     window: int | None = Field(None, ge=2)
     """Tokens per window for the statistics. Default: 2,048, or fewer if model or text require."""
@@ -232,6 +253,24 @@ class Study(_Fields):
             raise ValueError("pair_columns are columns of pairs; give the files with --pairs, not --blimp or --tse")
         return self
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_words(cls, given: Any, make: ModelWrapValidatorHandler[Study], info: ValidationInfo) -> Study:
+        """What is wrong, also by `_check`, as errors of this package; the context may name the fields' "source"."""
+        if isinstance(given, Mapping):
+            given = dict(given)
+            if given.get("mode") is not None and "zero" not in given:
+                given["zero"] = None
+            for share in _several(given.get("shares")) or ():
+                if check_share(share) == 0:
+                    raise SelectionError(
+                        "a share p=0 of the neurons", "no neurons", "give a fraction above 0, such as 0.01 for 1%"
+                    )
+        try:
+            return make(given)
+        except ValidationError as error:
+            raise explain(error, (info.context or {}).get("source", "a study"), Study) from error
+
     @property
     def intervention(self) -> str:
         """Name under which the intervention is recorded."""
@@ -261,21 +300,9 @@ def configure(given: Mapping[str, Any], source: str = "the options") -> Study:
         source: origin of the fields, for error messages.
 
     Raises:
-        StudyError: an unknown field, a missing one, or an invalid value.
-        SelectionError: a share out of range, or 0.
+        StudyError, SelectionError: as `Study`.
     """
-    settings = dict(given)
-    if settings.get("mode") is not None and "zero" not in settings:
-        settings["zero"] = None
-    for share in _several(settings.get("shares")) or ():
-        if check_share(share) == 0:
-            raise SelectionError(
-                "a share p=0 of the neurons", "no neurons", "give a fraction above 0, such as 0.01 for 1%"
-            )
-    try:
-        return Study.model_validate(settings)
-    except ValidationError as error:
-        raise explain(error, source, Study) from error
+    return Study.model_validate(dict(given), context={"source": source})
 
 
 def override(fields: Mapping[str, Any], by: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,6 +40,8 @@ class Facts:
     """True if every activation is flat below zero, as ReLU is, so that zeroing negatives changes nothing."""
     statistics: tuple[str, str]
     """Name and hash of the text for statistics."""
+    specials: bool
+    """Whether special tokens are written out in that text (`specials_written`)."""
     perplexity: tuple[str, str]
     """Name of the text for perplexity, and hash of the windows' tokens."""
     read: tuple[str, int]

@@ -66,6 +66,8 @@ class Lab:
             "exact": s.exact,
             "seed": s.seed,
             "histograms": True,
+            # Scans of such texts counted these tokens as text once.
+            **({"specials": 1} if self.facts.specials else {}),
         }
         now, before = (
             self.cell("scan", version, options, "scan", self.cost("scan"))
@@ -105,7 +107,7 @@ class Lab:
         if kept is None or not len(kept):
             return None
         chosen = NeuronSet.from_rows(kept.rows, self.facts.layout, "neurons whose distributions are kept")
-        options = {name: self.scan_cell.spec[name] for name in ("text", *CUT_BY)} | {"chosen": chosen.key}
+        options = _reading(self.scan_cell) | {"chosen": chosen.key}
         version, cost = VERSIONS["examples"], self.cost("examples")
         return self.cell("examples", version, options, "example tokens", cost, chosen=chosen)
 
@@ -229,7 +231,7 @@ class Lab:
         What the parts brought home is read and merged one by one: few sketches of the model are in memory at a time.
         """
         asked, count = self.scan_cell, self.study.scan_parts
-        of_windows = {name: asked.spec[name] for name in ("text", *CUT_BY)}
+        of_windows = _reading(asked)
         first = self.cell("scan_grids", VERSIONS["scan_grids"], of_windows, "scan: the first windows", PILOT_TOKENS)
         grids = grids_from_table(self.run([first])[0].items)
         # By what they hold: parts on grids that were made again, elsewhere, might lie on others.
@@ -273,3 +275,8 @@ def changed(under: Condition, scan_key: str, scan: Callable[[], Scan]) -> tuple[
     if not Intervention(under.intervention).needs_means:
         return spec, {"neurons": under.chosen}
     return {**spec, "scan": scan_key}, {"neurons": under.chosen, "scan": scan()}
+
+
+def _reading(scan: Cell) -> dict[str, Any]:
+    """What says which windows a scan reads."""
+    return {name: scan.spec[name] for name in ("text", *CUT_BY, "specials") if name in scan.spec}

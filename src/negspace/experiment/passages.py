@@ -24,7 +24,7 @@ from negspace.text.content import is_conllu
 from negspace.text.names import partial_tokens, pieces, token_names
 from negspace.text.source import Source, Text, read_text
 from negspace.text.tagged import Tagged, tag_text
-from negspace.text.windows import Bos, Windows, make_windows
+from negspace.text.windows import Bos, Windows, doubled, make_windows
 
 if TYPE_CHECKING:
     from negspace.experiment.lab import Lab
@@ -83,7 +83,7 @@ COLUMNS = {
     "name": "what the token is called; see `token_names`",
     "text": "what it adds to the passage: its name, but for a part of a character the whole of it, or nothing if the "
     "token before it has that already",
-    "special": "whether it is BOS, EOS or padding, which is run but not counted",
+    "special": "whether it is BOS, EOS, padding or another special token, which is run but not counted",
     "frequency": "how often the token occurs in all windows of the text",
     "upos": 'part of speech of its word, "" without one',
     "dep": 'dependency label of its word, "" without one',
@@ -210,7 +210,7 @@ def _tag(text: Text, cut: Windows, chosen: np.ndarray, model: Model, tagger: Any
     """Words of the paragraphs that the chosen windows touch, tagged as one text in which they stand apart."""
     lead = int(cut.bos == "always")
     ids, start, end = token_offsets(text.text, model.tokenizer, special=not lead)
-    skip = int(lead and len(ids) > 0 and ids[0] == model.tokenizer.bos_token_id)
+    skip = doubled(ids, text, model.tokenizer, cut.bos)
     content = cut.window - lead
     spans: list[list[int]] = []
     for window in chosen.tolist():

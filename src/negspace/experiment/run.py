@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
+from negspace.errors import RecordError
 from negspace.experiment.claim import Claim
 from negspace.experiment.schema import Schema
+from negspace.given import checked
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.scan import Scan
 
@@ -83,3 +85,17 @@ class Run:
         """A table with at least one row, by name; None if no analysis has it."""
         found = next((part.tables[name] for part in self.parts.values() if name in part.tables), None)
         return found if found is not None and len(found) else None
+
+
+def check_runs(given: Any, asked: str) -> list[Run]:
+    """The runs that were given, if they are runs and there is one.
+
+    Raises:
+        RecordError: there is none, or something else.
+    """
+    todo = "give the runs that negspace.read_runs returns"
+    several = given if isinstance(given, Iterable) and not isinstance(given, str) else [given]
+    runs = [checked(run, Run, RecordError, asked, todo) for run in several]
+    if not runs:
+        raise RecordError(asked, "no run", todo)
+    return runs

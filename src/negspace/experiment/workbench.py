@@ -41,7 +41,7 @@ from negspace.significance.nesting import Nesting, Shortfall
 from negspace.text.pairs import PairSet, read_pairs
 from negspace.text.source import Text, read_text
 from negspace.text.suites import SUITES, TITLES
-from negspace.text.windows import Windows, make_windows, statistics_windows
+from negspace.text.windows import Windows, make_windows, specials_written, statistics_windows
 from negspace.threads import candidates, choose, warm_rate
 
 _READING = ("scan", "scan_grids", "scan_part", "text_scan", "checkpoint_scan", "examples")
@@ -215,6 +215,7 @@ class Workbench:
             layout=Layout.of(model.sites),
             rectifies=rectifies(model),
             statistics=(statistics.name, statistics.hash),
+            specials=specials_written(statistics, model.tokenizer),
             perplexity=(windows.text_name, windows.hash),
             read=(windows.text_hash, windows.window),
             tokens=self._tokens(),

@@ -50,7 +50,7 @@ def transformer_lens_hooks(
     Raises:
         ModelError, SiteError: as `wrap`.
         InterventionError: as `torch_hooks`; or TransformerLens has no hook at the place.
-        SelectionError: the neurons belong to another layout than the model's.
+        SelectionError: as `torch_hooks`.
     """
     model = wrap(bridge, tokenizer)
     chosen, places = changes(model, neurons, zero, mode, scan)

@@ -29,7 +29,7 @@ class TorchHook:
     path: str
     """Dotted path of the activation module in the transformers model."""
     on: Literal["input", "output"]
-    """True if it changes the module's input (a forward pre-hook) or its output (a forward hook)."""
+    """What it changes: the module's "input" (a forward pre-hook) or its "output" (a forward hook)."""
     function: Callable[..., Any]
     """`function(module, args)` of a forward pre-hook, or `function(module, args, output)` of a forward hook; it returns
     a new tensor and writes into none that it is given."""
@@ -60,9 +60,9 @@ def torch_hooks(
         zero, mode, scan: as in `intervene`.
 
     Raises:
+        ModelError, SelectionError: as `intervene`.
         InterventionError: as `intervene`; or the neurons are in routed experts, or where no module applies the
             activation.
-        SelectionError: the neurons belong to another layout than the model's.
     """
     chosen, places = changes(model, neurons, zero, mode, scan)
     return tuple(_hook(site, change, chosen.on_output) for site, change in places.items())
@@ -74,7 +74,7 @@ def changes(
     """The intervention, and what it does at the sites of chosen neurons, where these are modules that see every token.
 
     Raises:
-        InterventionError, SelectionError: as `torch_hooks`.
+        ModelError, InterventionError, SelectionError: as `torch_hooks`.
     """
     chosen = intervention(zero, mode)
     edits = edits_of(model, neurons, chosen, scan)

@@ -20,7 +20,7 @@ def nnsight_edit(
     scan: Scan | None = None,
     tokenizer: Any = None,
 ) -> Callable[[], None]:
-    """A function that does what `intervene` does when it is called inside a trace of an nnsight model.
+    """A function that, called inside a trace of an nnsight model, does in one forward pass what `intervene` does.
 
         edit = ns.nnsight_edit(model, neurons, zero="negative")
         with model.trace("The dogs"):
@@ -30,6 +30,22 @@ def nnsight_edit(
     Logits are bit for bit those under `intervene`. nnsight hands out values in the order in which the model computes
     them: call it before reading what comes after the first changed layer, or inside `model.edit()`, whose edits run
     beside the trace.
+
+    A generation has one forward pass a token, and a call changes the first alone: call it for each step of
+    `tracer.iter[:]`. Statements after that loop never run, and two edits in one block come out of order: give each edit
+    a block of its own, and what is read another. The first acts first, as the outer of nested interventions does.
+
+        with model.generate(max_new_tokens=5) as tracer:
+            with tracer.invoke("The dogs"):
+                for _ in tracer.iter[:]:
+                    edit()
+            with tracer.invoke():
+                for _ in tracer.iter[:]:
+                    other_edit()
+            with tracer.invoke():
+                tokens = tracer.result.save()
+
+    nnsight warns that each loop asked for a step too many: that is how such a loop ends.
 
     Args:
         model: an nnsight model (`LanguageModel`, `TransformersModel`, `NNsight`) over a transformers model.

@@ -14,6 +14,7 @@ import transformers
 from transformers import AutoConfig, PreTrainedModel
 
 from negspace.errors import ModelError
+from negspace.given import named
 from negspace.memory import give_back, is_out_of_memory, shortage
 from negspace.models import adapters
 from negspace.models.checks import check_causal, check_finite, check_report, check_tokenizer, some_of
@@ -78,6 +79,9 @@ def load(
             or that transformers cannot convert into what it says.
         SiteError: the places where its MLPs apply their activation cannot be resolved.
     """
+    if not isinstance(name, str | os.PathLike):
+        todo = "give a folder or a name on the Hugging Face hub; a live module goes to negspace.wrap"
+        raise ModelError("to load a model", f"{named(name)} instead of its name", todo)
     name = os.fspath(name)
     given = [adapter] if isinstance(adapter, str | os.PathLike) else list(adapter)
     options: dict[str, Any] = {
@@ -231,9 +235,10 @@ def wrap(module: Any, tokenizer: Any = None, name: str | None = None) -> Model:
 
     Args:
         module: a `PreTrainedModel`, or a `PeftModel` around one, whose adapters act as they are set; of what
-            `torch.compile` returned, the module that it was made of; of an nnsight model, the module inside; of a
-            TransformerLens bridge, a plain transformers module that shares its weights. Interventions on that module do
-            not act on the bridge: `transformer_lens_hooks` makes those that do.
+            `torch.compile` returned, the module that it was made of, on which interventions act while the compiled one
+            may pass over them; of an nnsight model, the module inside; of a TransformerLens bridge, a plain
+            transformers module that shares its weights. Interventions on that module do not act on the bridge:
+            `transformer_lens_hooks` makes those that do.
         tokenizer: its tokenizer; None for the one that a bridge or an nnsight model has. A bridge's puts BOS before
             each text.
         name: what to call it in results.

@@ -11,6 +11,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from negspace.errors import ModelError
+from negspace.given import checked
 from negspace.models.adapters import AdapterSource
 from negspace.models.gguf.source import GGUFSource
 from negspace.models.identity import Identifier, Identity
@@ -139,8 +140,5 @@ def check_model(given: Any, what: str) -> Model:
     Raises:
         ModelError: it is something else.
     """
-    if isinstance(given, Model):
-        return given
-    kind = type(given).__name__
     todo = "pass negspace.load(NAME)" if isinstance(given, str) else "pass negspace.wrap(MODULE, TOKENIZER)"
-    raise ModelError(f"{what} of a model", f"{'an' if kind[0] in 'AEIOaeio' else 'a'} {kind} instead of one", todo)
+    return checked(given, Model, ModelError, f"{what} of a model", todo)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -11,9 +11,10 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from negspace.errors import SiteError
+from negspace.models.compiled import uncompiled
 from negspace.models.experts import Rows, experts_ancestor, kind_of
 from negspace.models.identity import changing
-from negspace.models.model import Model
+from negspace.models.model import Model, check_model
 from negspace.models.overrides import activation
 from negspace.models.site import Site
 
@@ -59,14 +60,17 @@ def tap(
     All hooks are removed on leaving, after an exception too. Nested taps compose: the outer one is called first.
 
     Raises:
+        ModelError: not a model, or one of which a part was compiled since it was wrapped.
         SiteError: a site is not one of the model's.
     """
-    chosen = tuple(model.sites if sites is None else sites)
+    check_model(model, "a tap")
+    uncompiled(f"a tap on {model.source.name}", model.module)
+    chosen = model.sites if sites is None else tuple(sites) if isinstance(sites, Iterable) else (sites,)
     known = set(model.sites)
     for site in chosen:
         if site not in known:
             raise SiteError(
-                asked=f"a tap at {site.path}",
+                asked=f"a tap at {getattr(site, 'path', repr(site))}",
                 found=f"a model without this site ({model.source.name})",
                 todo="take the sites from the model itself (model.sites)",
             )

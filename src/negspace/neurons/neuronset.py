@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from negspace.errors import SelectionError
 from negspace.files import write_whole
-from negspace.models.model import Model
+from negspace.given import checked, named
+from negspace.models.model import Model, check_model
 from negspace.models.site import Site
 from negspace.neurons.layout import Layout, in_ranges
 from negspace.neurons.sharing import Shareable
@@ -72,9 +73,13 @@ class NeuronSet(Shareable):
             origin: how they were chosen, in words.
 
         Raises:
-            SelectionError: no such layer, expert or neuron.
+            ModelError: not a model.
+            SelectionError: no such layer, expert or neuron, or no mapping of layers.
         """
-        layout = Layout.of(model.sites)
+        layout = Layout.of(check_model(model, "neurons").sites)
+        if not isinstance(neurons, Mapping):
+            todo = "give them by layer: {0: [1, 2]}"
+            raise SelectionError(f"neurons of {model.source.name}", f"{named(neurons)} without layers", todo)
         by_layer: dict[int, list[Site]] = {}
         for site in model.sites:
             by_layer.setdefault(site.layer, []).append(site)
@@ -200,9 +205,10 @@ class NeuronSet(Shareable):
         """Refuse a model with other sites.
 
         Raises:
+            ModelError: not a model.
             SelectionError: the model's layout is not the set's.
         """
-        layout = Layout.of(model.sites)
+        layout = Layout.of(check_model(model, f"the neurons '{self.origin}'").sites)
         if layout != self.layout:
             raise SelectionError(
                 f"the set '{self.origin}' on {model.source.name}",
@@ -261,6 +267,18 @@ class NeuronSet(Shareable):
             "layers": in_ranges(self.layers),
             "key": self.key,
         }
+
+
+def check_neurons(given: Any, what: str) -> NeuronSet:
+    """What was given, if it is a set of neurons.
+
+    Args:
+        what: what it is needed for.
+
+    Raises:
+        SelectionError: it is something else.
+    """
+    return checked(given, NeuronSet, SelectionError, what, "pass a set of neurons, such as scan.top(0.01)")
 
 
 def _resolve(sites: Sequence[Site], layer: int, neuron: Any) -> tuple[Site, int]:

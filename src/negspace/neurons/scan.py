@@ -16,14 +16,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from negspace.errors import RecordError, StatisticsError
+from negspace.errors import NegspaceError, RecordError, SelectionError, StatisticsError
 from negspace.files import write_whole
+from negspace.given import check_count, checked
 from negspace.memory import give_back
 from negspace.models.behaviour import behaviour
+from negspace.models.lengths import check_windows
 from negspace.models.model import Model, ModelSource, check_model
 from negspace.neurons import select
 from negspace.neurons.layout import Layout
-from negspace.neurons.neuronset import NeuronSet
+from negspace.neurons.neuronset import NeuronSet, check_neurons
 from negspace.neurons.shares import Share
 from negspace.neurons.sharing import Shareable
 from negspace.stats.collect import Progress
@@ -146,6 +148,9 @@ class Scan(Shareable):
         exclude: NeuronSet | None = None,
     ) -> NeuronSet:
         """Neurons at random: a share p of each site, or as many as `like` has there; see `select.random`."""
+        for given in (like, exclude):
+            if given is not None:
+                check_neurons(given, "a random set")
         return select.random(self.info.layout, p, seed, like, layers, exclude)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -213,6 +218,18 @@ class Scan(Shareable):
         return self.info.model.name if self.info.model.commit and not self.info.model.adapters else None
 
 
+def check_scan(given: Any, what: str, error: type[NegspaceError] = SelectionError) -> Scan:
+    """What was given, if it is a scan.
+
+    Args:
+        what: what it is needed for.
+
+    Raises:
+        NegspaceError: it is something else; as `error`.
+    """
+    return checked(given, Scan, error, f"{what} with a scan", "pass scan=, the result of negspace.scan")
+
+
 class _Head(BaseModel):
     """A scan's file but for its table."""
 
@@ -263,16 +280,7 @@ def scan(
     """
     check_model(model, "a scan")
     for name, value, least in (("batch", batch, 1), ("md_pairs", md_pairs, 0), ("seed", seed, 0)):
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise StatisticsError(
-                f"a scan with {name}={value!r}", "not a whole number", f"give {name}={least} or a larger whole number"
-            )
-        if value < least:
-            raise StatisticsError(
-                f"a scan with {name}={value}", f"it must be {least} or more", f"give {name} >= {least}"
-            )
+        check_count(name, value, StatisticsError, least, "a scan")
     source = text if isinstance(text, Text) else read_text(text, role="statistics")
     cut = make_windows(
         source, model.tokenizer, window=window, stride=stride, windows=windows, bos=bos, context=model.context
@@ -297,6 +305,7 @@ def scan_windows(
         merged: what the pass over these windows brought home, where several workers have made it in parts
             (`negspace.stats.parts`) with the same md_pairs and seed; None: the pass is made here.
     """
+    check_windows(model, cut, "a scan")
     # Before hours of work, and of the model as it is now: with an intervention that is open, with its.
     who = model.identify()
     give_back()  # what the tokenizer took for the text

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
 from negspace.errors import RecordError
-from negspace.experiment.run import Run
+from negspace.experiment.run import Run, check_runs
 from negspace.figures.figure import Figure
 from negspace.files import make_folder, write_whole
+from negspace.given import check_count
 from negspace.report import comparison
 from negspace.report.mpl import FORMATS, draw
 from negspace.report.sections import figures_of
@@ -19,23 +20,33 @@ _UNSAFE = re.compile(r"[^\w.@+-]+")
 
 
 def write_figures(
-    runs: Sequence[Run], folder: str | Path, formats: Sequence[str], *, only: Sequence[str] = (), dpi: int = 300
-) -> Iterator[Path]:
+    runs: Sequence[Run],
+    folder: str | Path,
+    formats: str | Sequence[str],
+    *,
+    only: str | Sequence[str] = (),
+    dpi: int = 300,
+) -> list[Path]:
     """Write the figures of some runs, one file per figure and format; of several runs each into a folder of its own.
 
     Args:
         runs: the runs.
         folder: where to; made if need be.
-        formats: of "pdf", "png", "svg".
+        formats: of "pdf", "png", "svg"; or one of them.
         only: beginnings of the names of the figures wanted; empty: all.
         dpi: of PNG.
 
-    Yields:
-        Each file as it is written.
+    Returns:
+        The files that were written.
 
     Raises:
-        RecordError: an unknown format, no such figure, or the files cannot be written.
+        RecordError: no run, something else than runs, an unknown format, no such figure, or the files cannot be
+            written.
     """
+    runs = check_runs(runs, f"figures in {folder}")
+    formats = [formats] if isinstance(formats, str) else list(formats)
+    only = (only,) if isinstance(only, str) else tuple(only)
+    check_count("dpi", dpi, RecordError, what="figures")
     for form in formats:
         if form not in FORMATS:
             near = get_close_matches(form, FORMATS, n=1)
@@ -53,9 +64,11 @@ def write_figures(
     for start in only:
         if not any(name.startswith(start) for name in names):
             raise RecordError(f"figures named {start!r}", "none in these runs", f"there are: {', '.join(names)}")
+    written = []
     for place, figure in jobs:
-        if only and not figure.name.startswith(tuple(only)):
+        if only and not figure.name.startswith(only):
             continue
         make_folder(place)
         for form in formats:
-            yield write_whole(place / f"{_UNSAFE.sub('-', figure.name)}.{form}", draw(figure, form, dpi=dpi))
+            written.append(write_whole(place / f"{_UNSAFE.sub('-', figure.name)}.{form}", draw(figure, form, dpi=dpi)))
+    return written

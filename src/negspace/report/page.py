@@ -14,8 +14,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from negspace.errors import RecordError
-from negspace.experiment.run import Run
+from negspace.experiment.run import Run, check_runs
 from negspace.figures.style import DENSITY, DIVERGING, STYLES
 from negspace.files import write_whole
 from negspace.report import plotly
@@ -32,11 +31,9 @@ def write_report(runs: Sequence[Run], path: str | Path) -> Path:
     """Write the report of one run, or of several side by side, whole or not at all.
 
     Raises:
-        RecordError: there is no run, or the file cannot be written.
+        RecordError: there is no run, something else than runs, or the file cannot be written.
     """
-    if not runs:
-        raise RecordError(f"the report {path}", "no run", "give the runs that negspace.read_runs returns")
-    return write_whole(Path(path), render(runs).encode("utf-8"))
+    return write_whole(Path(path), render(check_runs(runs, f"the report {path}")).encode("utf-8"))
 
 
 def render(runs: Sequence[Run]) -> str:

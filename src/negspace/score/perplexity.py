@@ -11,7 +11,9 @@ import numpy as np
 import torch
 
 from negspace.errors import ScoreError
+from negspace.given import check_count
 from negspace.memory import fitted
+from negspace.models.lengths import check_windows
 from negspace.models.model import check_model
 from negspace.score.batch import Batch
 from negspace.score.logits import fine, log_sums
@@ -84,8 +86,8 @@ def perplexity(
 
     Raises:
         ModelError: not a model.
-        TextError: no text, or less than one window of it.
-        ScoreError: a log-likelihood that is not finite, or token ids that the model does not have.
+        TextError: no text, less than one window of it, or windows longer than the model's context.
+        ScoreError: a log-likelihood that is not finite, token ids that the model does not have, or a batch below 1.
     """
     check_model(model, "perplexity")
     if isinstance(text, Windows):
@@ -146,12 +148,14 @@ def token_nll(
         float64 [windows, window - 1], nats; column t belongs to token t + 1.
 
     Raises:
-        ScoreError: a value that is not finite, or token ids that the model does not have.
+        TextError: windows longer than the model's context.
+        ScoreError: a value that is not finite, token ids that the model does not have, or a batch below 1.
     """
+    batches = nll_batches(model, windows, batch=batch)
     result = np.empty((len(windows), windows.window - 1))
     done = 0
     with torch.no_grad():
-        for values in nll_batches(model, windows, batch=batch):
+        for values in batches:
             result[values.rows] = values.read(values.forward())
             done += values.done
             if progress:
@@ -163,8 +167,10 @@ def nll_batches(model: Model, windows: Windows, *, batch: int | None = None) -> 
     """The forward passes of `token_nll`; each reads the values of some windows. To be gone through in inference mode.
 
     Raises:
-        ScoreError: as `token_nll`; values that are not finite when they are read.
+        TextError, ScoreError: as `token_nll`; values that are not finite when they are read.
     """
+    check_windows(model, windows, "log-likelihoods")
+    check_count("batch", batch, ScoreError)
     known = model.module.get_input_embeddings().weight.shape[0]  # type: ignore[union-attr]
     if int(windows.tokens.max()) >= known:
         raise ScoreError(
@@ -175,11 +181,9 @@ def nll_batches(model: Model, windows: Windows, *, batch: int | None = None) -> 
     if batch is None:
         vocabulary = int(model.module.config.get_text_config().vocab_size)
         batch = max(1, min(_BATCH_TOKENS // windows.window, _LOGITS // (windows.window * vocabulary)))
-    elif batch < 1:
-        raise ScoreError(f"batch={batch}", "it must be at least 1", "give batch=1 or more, or leave it out")
     batch = fitted(batch)
-    for start in range(0, len(windows), batch):
-        yield _batch(model, windows, slice(start, min(start + batch, len(windows))))
+    starts = range(0, len(windows), batch)
+    return (_batch(model, windows, slice(start, min(start + batch, len(windows)))) for start in starts)
 
 
 def _batch(model: Model, windows: Windows, rows: slice) -> Batch:

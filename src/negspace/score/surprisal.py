@@ -43,6 +43,7 @@ def surprisal(
         One row per token but the first of each window, in their order; columns as in `ITEMS`.
 
     Raises:
+        TextError: windows longer than the model's context.
         ScoreError: a log-likelihood that is not finite, or token ids that the model does not have.
     """
 

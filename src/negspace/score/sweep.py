@@ -205,6 +205,7 @@ def sweep_perplexity(
         progress: called with (windows done, windows in all, "perplexity").
 
     Raises:
+        TextError: as `perplexity`.
         ScoreError: as `perplexity`, naming the condition; or conditions of another number of layers.
     """
     sweep = Sweep(model.module, conditions)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +24,7 @@ import pandas as pd
 from transformers import PreTrainedTokenizerBase
 
 from negspace.errors import ScoreError, TasksError
+from negspace.given import check_count, named
 from negspace.models.model import check_model
 from negspace.score.harness import Harness, check_task, choose_metric, load_tasks, quiet, request_lines
 from negspace.score.logprobs import Progress, Way
@@ -174,8 +175,7 @@ def tasks(
         ScoreError: a log-likelihood that is not finite, or a batch below 1.
     """
     check_model(model, "tasks")
-    if batch is not None and batch < 1:
-        raise ScoreError(f"batch={batch}", "it must be at least 1", "give batch=1 or more, or leave it out")
+    check_count("batch", batch, ScoreError)
     chosen = (
         tasks
         if isinstance(tasks, TaskSet)
@@ -254,14 +254,14 @@ def read_tasks(
         TasksError: the harness is not installed; an unknown task; data that is missing, malformed or cannot be
             fetched; no such metric, or none that is a mean over items.
     """
-    names = [tasks] if isinstance(tasks, str) else list(tasks)
+    names = [tasks] if isinstance(tasks, str) else list(tasks) if isinstance(tasks, Iterable) else [tasks]
+    if wrong := [name for name in names if not isinstance(name, str)]:
+        raise TasksError("tasks by name", named(wrong[0]), "give the names in a list, such as ['piqa', 'sciq']")
     asked = f"the tasks {', '.join(names)}" if names else "no task"
     if not names or len(set(names)) != len(names):
         raise TasksError(asked, "none, or one twice", "name each task once")
-    if isinstance(limit, bool) or (limit is not None and limit < 1):
-        raise TasksError(asked, f"limit={limit}", "give a limit of 1 or more, or leave it out")
-    if fewshot is not None and fewshot < 0:
-        raise TasksError(asked, f"fewshot={fewshot}", "give 0 or more, or None for each task's own number")
+    check_count("limit", limit, TasksError, what=asked)
+    check_count("fewshot", fewshot, TasksError, 0, asked)
     harness = Harness()
     with quiet():
         loaded = load_tasks(harness, names, folder, fewshot or 0)

@@ -96,7 +96,7 @@ def measure(
     if counted == 0:
         raise StatisticsError(
             f"statistics over {windows.text_name}",
-            f"no token to count among {windows.tokens.size}: all are special tokens (BOS, EOS, padding)",
+            f"no token to count among {windows.tokens.size}: all are special tokens (BOS, EOS, padding and others)",
             "give running text",
         )
     if exactly:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from negspace.errors import StudyError
+from negspace.errors import NegspaceError, StudyError
 from negspace.experiment.config import SIZES, Study
 from negspace.experiment.facts import Survey
 from negspace.experiment.lab import Lab
@@ -108,7 +108,7 @@ def recorded_sizes(study: Study, out: Path) -> Study | None:
         if before.get("budget") != study.budget:
             return None
         return Study.model_validate(study.model_dump() | {name: before[name] for name in _free(study)})
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, KeyError, ValueError):
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, KeyError, ValueError, NegspaceError):
         return None
 
 

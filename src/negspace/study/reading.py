@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 from negspace.errors import RecordError
 from negspace.experiment.examples import EXAMPLES
 from negspace.experiment.run import History, Part, Run
+from negspace.given import named
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.scan import Scan
 from negspace.runs.store import Store
@@ -50,26 +51,33 @@ def read_run(folder: str | Path) -> Run:
     return Run(label, tables.manifest, parts, scan, origins, history, claims, examples)
 
 
-def read_runs(folders: Sequence[str | Path]) -> list[Run]:
+def read_runs(folders: str | Path | Sequence[str | Path]) -> list[Run]:
     """Several runs, each with a label of its own; the folder's name is added where models are the same.
 
+    Args:
+        folders: the run folders, or one of them.
+
     Raises:
-        RecordError: as `read_run`; or the same folder is given twice.
+        RecordError: as `read_run`; the same folder is given twice; or something else than folders.
     """
+    folders = [folders] if isinstance(folders, str) or not isinstance(folders, Iterable) else list(folders)
+    for folder in folders:
+        if not isinstance(folder, str | Path):
+            raise RecordError("to read runs", f"{named(folder)} instead of a folder", "give the paths of run folders")
     paths = [Path(folder).resolve() for folder in folders]
     for place, path in enumerate(paths):
         if path in paths[:place]:
             raise RecordError("to compare runs", f"{folders[place]} twice", "give each run once")
     runs = [read_run(folder) for folder in folders]
     labels = [run.label for run in runs]
-    named = [
+    apart = [
         run if labels.count(run.label) == 1 else replace(run, label=f"{run.label} ({path.name})")
         for run, path in zip(runs, paths, strict=True)
     ]
-    labels = [run.label for run in named]
+    labels = [run.label for run in apart]
     return [
         run if labels.count(run.label) == 1 else replace(run, label=f"{place}: {run.label}")
-        for place, run in enumerate(named, start=1)
+        for place, run in enumerate(apart, start=1)
     ]
 
 

@@ -18,6 +18,7 @@ from negspace.experiment.facts import Facts, Survey
 from negspace.experiment.lab import Lab
 from negspace.experiment.plan import Load, work
 from negspace.experiment.workbench import Workbench
+from negspace.given import checked
 from negspace.models.behaviour import distance, same
 from negspace.models.model import Model
 from negspace.runs.cell import Cell, digest
@@ -180,6 +181,7 @@ def _settled(
     Returns:
         The study; what was chosen, if anything was; and the model, where that took one.
     """
+    checked(study, Study, StudyError, "to run or plan a study", "pass negspace.Study(model=...)")
     if not undecided(study):
         return study, None, None
     if out is not None and (before := recorded_sizes(study, Path(out))) is not None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from negspace.errors import TextError
 from negspace.text.encoded import encoded
+from negspace.text.windows import doubled
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -149,8 +150,8 @@ def window_offsets(
     numbers = np.arange(len(windows)) if chosen is None else chosen
     lead = int(windows.bos == "always")
     ids, start, end = token_offsets(text.text, tokenizer, special=not lead)
-    if lead and len(ids) and ids[0] == tokenizer.bos_token_id:  # written out in the text, and left out of the windows
-        ids, start, end = ids[1:], start[1:], end[1:]
+    left = doubled(ids, text, tokenizer, windows.bos)
+    ids, start, end = ids[left:], start[left:], end[left:]
     cells = (numbers * windows.stride)[:, None] + np.arange(windows.window - lead)
     if int(cells.max()) >= len(ids) or (ids[cells] != windows.tokens[numbers, lead:]).any():
         raise TextError(

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from negspace.errors import TextError
-from negspace.text.content import Request, is_conllu, read_content
+from negspace.errors import NegspaceError, TextError
+from negspace.text.content import Request, is_conllu, printable, read_content
+from negspace.text.places import kind_of, refuse_doubles, visible_files
 from negspace.text.source import Role, Text
 from negspace.text.tagged import Tagged, make_tagged
 
@@ -72,7 +73,7 @@ def read_conllu(
     nodes (`8.1`) are left out.
 
     Args:
-        source: a file, which may be compressed, a folder (its .conllu files by name), or several files; each file
+        source: a file, which may be compressed, a folder (its .conllu files by name), or several of these; each file
             begins a document.
         role: what the text is for.
 
@@ -106,20 +107,25 @@ def read_conllu(
             sentence += 1
     name = ", ".join(path.name for path in paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
     notes = [f"{without} words within contractions have no characters of their own and so no tokens"] if without else []
-    return make_tagged(Text(name, "".join(pieces), role, document + 1), rows, "gold", notes)
+    return make_tagged(Text(printable(name), "".join(pieces), role, document + 1), rows, "gold", notes)
 
 
 def conllu_files(source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """The files that a source names: itself, a folder's .conllu files by name, or several files.
+    """The files that a source names: itself, a folder's .conllu files by name (no hidden ones), or several files.
 
     Raises:
-        TextError: there are none.
+        TextError: there are none, one is a pipe, or a file lies beside itself compressed.
     """
-    if isinstance(source, str | os.PathLike):
-        path = Path(source)
-        paths = sorted(file for file in path.iterdir() if is_conllu(file)) if path.is_dir() else [path]
-    else:
-        paths = [Path(path) for path in source]
+    named = [source] if isinstance(source, str | os.PathLike) else source
+    paths: list[Path] = []
+    for path in map(Path, named):
+        request = Request(f"the gold tags of {path}", TextError)
+        if kind_of(path, request) == "folder":
+            files = [file for file in visible_files(path, request) if is_conllu(file)]
+            refuse_doubles(files, request)
+            paths += files
+        else:
+            paths.append(path)
     if not paths:
         raise TextError("gold tags", f"no .conllu file in {source}", "give a CoNLL-U file, or a folder that holds some")
     return paths
@@ -205,5 +211,5 @@ def _divide(unit: GoldUnit, words: list[GoldWord]) -> list[tuple[int, int, int]]
     return [(chief, 0, len(unit.form))]
 
 
-def _wrong(path: Path, line: int, found: str) -> TextError:
-    return TextError(f"the gold tags of {path}", f"line {line}: {found}", _TODO)
+def _wrong(path: Path, line: int, found: str) -> NegspaceError:
+    return Request(f"the gold tags of {path}", TextError).refusal(f"line {line}: {found}", _TODO)

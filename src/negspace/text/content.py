@@ -26,7 +26,12 @@ class Request:
 
     def refusal(self, found: str, todo: str) -> NegspaceError:
         """The error to raise: what was found instead, and what to do."""
-        return self.error(self.asked, found, todo)
+        return self.error(printable(self.asked), printable(found), todo)
+
+
+def printable(name: str) -> str:
+    """A name that UTF-8 can hold: a byte of a file's name that is no UTF-8 is written out. Different names stay so."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _zstandard(data: bytes) -> bytes:
@@ -69,10 +74,14 @@ _LINE_ENDS = re.compile("\r\n?")
 
 def suffix_of(path: Path) -> str:
     """The ending of a file's name, lower case, without that of a compression: ".jsonl" of "c4.jsonl.gz"."""
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    while suffixes and suffixes[-1] in PACKED_SUFFIXES:
-        suffixes.pop()
-    return suffixes[-1] if suffixes else ""
+    return unpacked(path).suffix.lower()
+
+
+def unpacked(path: Path) -> Path:
+    """A path without the ending of a compression: "c4.jsonl" of "c4.jsonl.gz"."""
+    while path.suffix.lower() in PACKED_SUFFIXES:
+        path = path.with_suffix("")
+    return path
 
 
 def is_conllu(path: str | os.PathLike[str]) -> bool:

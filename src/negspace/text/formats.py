@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from negspace.text.content import Request, decode, read_bytes, suffix_of
-from negspace.text.table import Table, from_arrow, from_columns, from_records, listed
+from negspace.text.content import Request, decode, printable, read_bytes, suffix_of
+from negspace.text.table import Table, distinct, from_arrow, from_columns, from_records, listed
 
 _JSONL = (".jsonl", ".ndjson")
 _ARROW = (".arrow", ".feather")
@@ -57,7 +58,7 @@ def read_table(path: Path, request: Request) -> Table:
     """The table in a file, which may be compressed. One without rows is refused."""
     data = read_bytes(path, request)
     suffix = next((kind for magic, kind in _MAGIC.items() if data.startswith(magic)), suffix_of(path))
-    table = _READERS[suffix](path.name, data, request)
+    table = _READERS[suffix](printable(path.name), data, request)
     if not table.rows:
         found = f"column names ({listed(table.columns)}) and no rows" if table.columns else "an empty file"
         raise request.refusal(found, "give a file with at least one row")
@@ -92,9 +93,36 @@ def _record(value: Any, where: str, request: Request) -> Mapping[str, Any]:
     return value
 
 
+class KeyTwiceError(ValueError):
+    """A JSON object with one key twice, of which Python would take the last."""
+
+
+def loads(text: str) -> Any:
+    """The value of JSON.
+
+    Raises:
+        KeyTwiceError: an object has one key twice.
+        ValueError: it is no JSON.
+    """
+    return json.loads(text, object_pairs_hook=_once)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise KeyTwiceError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} twice in one object")
+    return made
+
+
+_ONCE = "give each key of an object once"
+
+
 def _loads(line: str, number: int, request: Request) -> Any:
     try:
-        return json.loads(line)
+        return loads(line)
+    except KeyTwiceError as error:
+        raise request.refusal(f"line {number}: {error}", _ONCE) from error
     except ValueError as error:
         todo = "give JSON Lines: one JSON object per line"
         raise request.refusal(f"line {number}: not JSON: {error}", todo) from error
@@ -112,7 +140,9 @@ def _json(name: str, data: bytes, request: Request) -> Table:
     """JSON: a list of objects or of strings, or an object of columns; or JSON Lines, which often bear its name."""
     text = decode(data, request)
     try:
-        value = json.loads(text)
+        value = loads(text)
+    except KeyTwiceError as error:
+        raise request.refusal(str(error), _ONCE) from error
     except ValueError as error:
         if "Extra data" in str(error):
             return json_lines(name, text, request)
@@ -122,7 +152,7 @@ def _json(name: str, data: bytes, request: Request) -> Table:
     if isinstance(value, list):
         return records_of(name, value, request)
     if isinstance(value, dict):
-        columns = {key: list(rows.values()) if isinstance(rows, dict) else rows for key, rows in value.items()}
+        columns = _by_index(value, request)
         lengths = {len(rows) if isinstance(rows, list) else None for rows in columns.values()}
         if len(lengths) == 1 and None not in lengths:
             return from_columns(name, columns)
@@ -131,6 +161,23 @@ def _json(name: str, data: bytes, request: Request) -> Table:
             "give a list of objects, one a row, or JSON Lines",
         )
     raise request.refusal(f"a JSON {type(value).__name__} instead of rows", "give a list of objects, one a row")
+
+
+def _by_index(columns: Mapping[str, Any], request: Request) -> Mapping[str, Any]:
+    """Columns as lists; of columns that map an index to a value, as pandas writes them, a row is what has one index."""
+    indexed = {name: values for name, values in columns.items() if isinstance(values, dict)}
+    if not indexed:
+        return columns
+    (first, index), *others = indexed.items()
+    for name, values in others:
+        if values.keys() != index.keys():
+            apart = min(values.keys() ^ index.keys())
+            raise request.refusal(
+                f"columns of different rows: only one of {first!r} and {name!r} has the row {apart!r}",
+                "give each column a value for every row",
+            )
+    # A list beside them does not say which of its values belongs to which row, and so is no column.
+    return {name: [indexed[name][row] for row in index] if name in indexed else None for name in columns}
 
 
 def _separated(delimiter: str) -> Callable[[str, bytes, Request], Table]:
@@ -152,22 +199,13 @@ def _separated(delimiter: str) -> Callable[[str, bytes, Request], Table]:
 
 def _read_separated(name: str, text: str, delimiter: str, request: Request) -> Table:
     apart = _DELIMITERS[delimiter]
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    limit = csv.field_size_limit(sys.maxsize)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
-        begin = 1
-        for row in reader:
-            if row:
-                rows.append(row)
-                lines.append(begin)
-            begin = reader.line_num + 1
-    except csv.Error as error:
-        todo = 'put fields with quotes between quotes, and double those within: "He said ""no""."'
-        raise request.refusal(f"line {reader.line_num}: {error} (fields apart by {apart})", todo) from error
-    finally:
-        csv.field_size_limit(limit)
+    rows, lines = _cells(text, delimiter, request)
+    # A quote after a space is part of a cell, unless the spaces after all delimiters are passed over. They are if that
+    # changes more than where cells begin.
+    if re.search(f'(?:^|{re.escape(delimiter)}) +"', text, re.MULTILINE):
+        spaced = _cells(text, delimiter, request, spaced=True)
+        if _without_indent(spaced[0]) != _without_indent(rows):
+            rows, lines = spaced
     if not rows:
         return from_columns(name, {})
     columns = _header([cell.strip() for cell in rows[0]], request)
@@ -181,6 +219,36 @@ def _read_separated(name: str, text: str, delimiter: str, request: Request) -> T
     return from_columns(name, values, lines[1:])
 
 
+def _without_indent(rows: list[list[str]]) -> list[list[str]]:
+    return [[cell.lstrip(" ") for cell in row] for row in rows]
+
+
+def _cells(text: str, delimiter: str, request: Request, *, spaced: bool = False) -> tuple[list[list[str]], list[int]]:
+    """The cells of each row, and the line in which it begins.
+
+    Args:
+        spaced: pass over the spaces after a delimiter.
+    """
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    limit = csv.field_size_limit(sys.maxsize)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=spaced)
+    try:
+        begin = 1
+        for row in reader:
+            if row:
+                rows.append(row)
+                lines.append(begin)
+            begin = reader.line_num + 1
+    except csv.Error as error:
+        todo = 'put fields with quotes between quotes, and double those within: "He said ""no""."'
+        found = f"line {reader.line_num}: {error} (fields apart by {_DELIMITERS[delimiter]})"
+        raise request.refusal(found, todo) from error
+    finally:
+        csv.field_size_limit(limit)
+    return rows, lines
+
+
 def _header(columns: list[str], request: Request) -> list[str]:
     """The names in the first line, which must be names: without them the first row would be taken for them."""
     for column in columns:
@@ -189,9 +257,7 @@ def _header(columns: list[str], request: Request) -> list[str]:
                 f"{column[:_LONGEST_NAME]!r} in the first line, where the names of the columns belong",
                 "put a line with the names of the columns first",
             )
-    if twice := {column for column in columns if columns.count(column) > 1}:
-        raise request.refusal(f"two columns named {min(twice)!r}", "give each column a name of its own")
-    return columns
+    return distinct(columns, request)
 
 
 def _parquet(name: str, data: bytes, request: Request) -> Table:
@@ -199,11 +265,13 @@ def _parquet(name: str, data: bytes, request: Request) -> Table:
     import pyarrow.parquet as pq
 
     try:
-        return from_arrow(name, pq.read_table(pa.BufferReader(data)))
+        # Not `read_table`, which calls two columns of one name an error of its own.
+        table = pq.ParquetFile(pa.BufferReader(data)).read()
     except (pa.ArrowException, OSError) as error:
         raise request.refusal(
             f"not a Parquet file, or a damaged one ({error})", "fetch or make the file again"
         ) from error
+    return from_arrow(name, table, request)
 
 
 def _arrow(name: str, data: bytes, request: Request) -> Table:
@@ -212,11 +280,12 @@ def _arrow(name: str, data: bytes, request: Request) -> Table:
     # `datasets` writes streams, Feather and others files of the same name.
     opened = pa.ipc.open_file if data.startswith(b"ARROW1") else pa.ipc.open_stream
     try:
-        return from_arrow(name, opened(pa.BufferReader(data)).read_all())
+        table = opened(pa.BufferReader(data)).read_all()
     except (pa.ArrowException, OSError) as error:
         raise request.refusal(
             f"not an Arrow file, or a damaged one ({error})", "fetch or make the file again"
         ) from error
+    return from_arrow(name, table, request)
 
 
 _READERS: Mapping[str, Callable[[str, bytes, Request], Table]] = {

@@ -18,8 +18,8 @@ EQUAL_ABSOLUTE = 1e-3
 EQUAL_RELATIVE = 1e-5
 """Largest difference of equals as a part of the right side."""
 _EVEN = 0.5
-ALL = 0
-"""Stands for the number of a region: all of them."""
+ALL = -1
+"""Stands for the number of a region: all of them. No formula can name a region by it."""
 
 Place = tuple[str, int]
 """Condition and number of a region, `ALL` for all."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,7 +56,7 @@ def hub_name(text: str) -> HubName | None:
     if match is None or not ("/" in match["name"] or ":" in text):
         return None
     path = Path(match["name"])
-    if suffix_of(path) in (*PLAIN, *TABLES) or (":" not in text and Path(path.parts[0]).is_dir()):
+    if suffix_of(path) in (*PLAIN, *TABLES) or (":" not in text and os.path.isdir(path.parts[0])):
         return None
     first, second = match["first"], match["second"]
     if second is None and first is not None and first.partition("[")[0] in SPLIT_WORDS:
@@ -82,7 +83,7 @@ def load_hub(wanted: HubName, split: str | None, request: Request) -> Table:
         if len(data) != 1:
             raise request.refusal(f"several splits: {listed(data)}", f"name one: {_FORM}")
         data = next(iter(data.values()))
-    return from_arrow(str(wanted), data.with_format("arrow")[:])
+    return from_arrow(str(wanted), data.with_format("arrow")[:], request)
 
 
 def configurations(wanted: HubName, request: Request) -> list[HubName]:

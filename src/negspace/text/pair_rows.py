@@ -9,13 +9,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from negspace.text.content import Request, clean
+from negspace.text.content import Request, clean, printable
 from negspace.text.table import MISSING, Table, listed
 
 Kind = Literal["blimp", "tse", "pairs"]
 
 ROLES = ("good", "bad", "paradigm", "phenomenon", "language")
 """Roles of the columns of minimal pairs."""
+MULTIBLIMP = frozenset({"sen", "wrong_sen"})
+"""Columns that tell MultiBLiMP."""
 _BOTH = (
     ("sentence_good", "sentence_bad"),
     ("good_sentence", "bad_sentence"),
@@ -105,9 +107,21 @@ def ungrouped(table: Table, columns: Mapping[str, str]) -> str:
     return ""
 
 
+def untrimmed(table: Table, columns: Mapping[str, str]) -> str:
+    """Return a note if names of groups have white space at their ends, which `from_table` takes off; else ""."""
+    groups = [table.values(column) for role, column in columns.items() if role not in ("good", "bad")]
+    found = sorted({name for names in groups for name in names if isinstance(name, str) and name != name.strip()})
+    if not found:
+        return ""
+    some = f"{len(found)} names of groups, such as {found[0]!r:.60}"
+    return f"{table.name}: white space was stripped from the ends of {some}"
+
+
 def from_table(table: Table, origin: Origin, kind: Kind, columns: Mapping[str, str], request: Request) -> Iterator[Row]:
     """The pairs of a table, by the roles of its columns."""
     values = {role: _strings_of(column, table, request) for role, column in columns.items()}
+    for role in values.keys() - {"good", "bad"}:
+        values[role] = [name.strip() for name in values[role]]
     good, bad = values["good"], values["bad"]
     if kind == "tse":
         for paradigm, *both in zip(values["paradigm"], good, bad, strict=True):
@@ -125,7 +139,7 @@ def from_table(table: Table, origin: Origin, kind: Kind, columns: Mapping[str, s
 
 
 def _given(table: Table, mapping: Mapping[str, str], request: Request) -> tuple[Kind, dict[str, str]]:
-    columns = dict(mapping)
+    columns = {role: str(column) for role, column in mapping.items()}
     if unknown := [role for role in columns if role not in ROLES]:
         raise request.refusal(f"columns for {listed(unknown)}", f"name columns for {', '.join(ROLES)}")
     if not columns.keys() & {"good", "bad"}:
@@ -276,6 +290,7 @@ def from_pickle(file: Path, load: Callable[[Path], Any], request: Request) -> It
     # A pickle can name one list a million times over; honest ones spend more than a byte on a pair.
     if sum(len(rows) for rows in content.values() if isinstance(rows, list)) > file.stat().st_size:
         raise request.refusal("more pairs than bytes: the same list over and over", todo)
+    name = printable(file.stem)
     for case, rows in content.items():
         if not isinstance(rows, list):
             raise request.refusal(f"case {case!r} holds a {type(rows).__name__} instead of a list", todo)
@@ -284,4 +299,4 @@ def from_pickle(file: Path, load: Callable[[Path], Any], request: Request) -> It
             if not sound or not all(text.strip() for text in row):
                 raise request.refusal(f"item {number} of case {case!r} is not two or three sentences", todo)
             good, bad = (clean(text, f"item {number} of case {case!r}", request) for text in (row[0], row[-1]))
-            yield Row("tse", file.stem, family(file.stem), "", good, bad)
+            yield Row("tse", name, family(name), "", good, bad)

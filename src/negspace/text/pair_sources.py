@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from negspace.errors import PairsError
-from negspace.text.content import PACKED_SUFFIXES, Request, read_content, suffix_of
-from negspace.text.formats import TABLES, is_saved_dataset, is_table, load_saved_dataset, read_table, records_of
+from negspace.text.content import Request, printable, read_content, suffix_of, unpacked
+from negspace.text.formats import TABLES, is_saved_dataset, is_table, load_saved_dataset, loads, read_table, records_of
 from negspace.text.hub import configurations, hub_name, load_hub
-from negspace.text.pair_rows import Origin, Row, from_lines, from_pickle, from_table, is_judged, roles, ungrouped
+from negspace.text.pair_rows import (
+    MULTIBLIMP,
+    Origin,
+    Row,
+    from_lines,
+    from_pickle,
+    from_table,
+    is_judged,
+    roles,
+    ungrouped,
+    untrimmed,
+)
 from negspace.text.pickles import load_plain
+from negspace.text.places import kind_of, refuse_doubles, visible_files
 from negspace.text.syntaxgym import Prediction, is_suite, predictions
 from negspace.text.table import Table, from_columns, from_python, is_dataset_dict, listed
 
@@ -37,8 +48,12 @@ class Place:
     """Its pairs."""
     predictions: Iterable[Prediction] = ()
     """Its predictions, of a suite of SyntaxGym."""
-    note: str = ""
-    """A sentence for the user on how it was read, "" for none."""
+    notes: tuple[str, ...] = ()
+    """Notes on how it was read; one sentence each."""
+    table: bool = False
+    """Whether it is a table, whose columns can be named."""
+    language: str = ""
+    """The language that its folder or configuration is named after, if its pairs have it from there."""
 
 
 def places(source: PairSource, columns: Mapping[str, str] | None) -> tuple[str, Iterator[Place]]:
@@ -56,7 +71,9 @@ def places(source: PairSource, columns: Mapping[str, str] | None) -> tuple[str, 
 
 def _name(location: Location) -> str:
     text = os.fspath(location)
-    return text if hub_name(text) and not Path(text).exists() else Path(text).name or text
+    if hub_name(text) and not os.path.exists(text):
+        return text
+    return printable(Path(text).name or text)
 
 
 def _named(location: Location, columns: Mapping[str, str] | None) -> Iterator[Place]:
@@ -64,22 +81,26 @@ def _named(location: Location, columns: Mapping[str, str] | None) -> Iterator[Pl
     if not os.fspath(location).strip():
         raise PairsError("minimal pairs without a name", f"{location!r}", "give a file or a folder")
     path = Path(location)
-    request = Request(f"minimal pairs from {path}", PairsError)
-    if path.is_dir():
+    shown = str(path) if len(str(path)) <= 1000 else f"{str(path)[:80]}..."
+    request = Request(f"minimal pairs from {shown}", PairsError)
+    kind = kind_of(path, request)
+    if kind == "folder":
         if is_saved_dataset(path):
             data = load_saved_dataset(path, request)
             table = _table_of(_only_split(data, request) if is_dataset_dict(data) else data, request)
-            yield _tabled(str(path), table, Origin(path.name), columns, request)
+            yield _tabled(printable(str(path)), table, Origin(printable(path.name)), columns, request)
             return
-        for file in _files(path):
-            yield _file(file, columns)
-    elif path.exists():
+        files, note = _files(path)
+        for file in files:
+            place = _file(file, columns)
+            yield replace(place, notes=(*place.notes, note)) if note and file == files[0] else place
+    elif kind == "file":
         yield _file(path, columns)
     elif wanted := hub_name(os.fspath(location)):
         for configuration in configurations(wanted, request):
             asked = Request(f"minimal pairs from {configuration}", PairsError)
             table = load_hub(configuration, None, asked)
-            language = (configuration.config or "") if "wrong_sen" in table.columns else ""
+            language = (configuration.config or "") if MULTIBLIMP.issubset(table.columns) else ""
             yield _tabled(
                 str(configuration), table, Origin(configuration.config or path.name, language), columns, asked
             )
@@ -87,69 +108,62 @@ def _named(location: Location, columns: Mapping[str, str] | None) -> Iterator[Pl
         raise request.refusal("no such file or folder", "check the path (pairs themselves go in a list of tuples)")
 
 
-def _files(folder: Path) -> list[Path]:
-    """The files of pairs in a folder, by name."""
-    there = sorted(file for file in folder.iterdir() if file.is_file())
-    for endings in _FOLDERS:
-        if files := [file for file in there if suffix_of(file) in endings]:
-            return files
-    endings = ", ".join(dict.fromkeys(ending for group in _FOLDERS for ending in group))
-    raise PairsError(
-        f"minimal pairs from the folder {folder}",
-        f"no file that ends in {endings}",
-        "give the folder that holds the files themselves",
-    )
+def _files(folder: Path) -> tuple[list[Path], str]:
+    """The files of pairs in a folder, by name, and a note on others that could be meant, "" for none."""
+    request = Request(f"minimal pairs from the folder {folder}", PairsError)
+    endings = dict.fromkeys(ending for group in _FOLDERS for ending in group)
+    there = [file for file in visible_files(folder, request) if suffix_of(file) in endings]
+    if not there:
+        raise request.refusal(
+            f"no file that ends in {', '.join(endings)}", "give the folder that holds the files themselves"
+        )
+    kind = next(group for group in _FOLDERS if any(suffix_of(file) in group for file in there))
+    files = [file for file in there if suffix_of(file) in kind]
+    refuse_doubles(files, request)
+    others = listed(file.name for file in there if file not in files)
+    if len(files) == len(there):
+        return files, ""
+    return files, printable(f"{others}: left aside, since {folder.name} has files of pairs in {', '.join(kind)}")
 
 
 def _file(file: Path, columns: Mapping[str, str] | None) -> Place:
     """The pairs of a file, by what it is."""
     request = Request(f"minimal pairs from {file}", PairsError)
-    origin = Origin(_stem(file), _language(file))
-    suffix = suffix_of(file)
+    name, stem, suffix = printable(str(file)), printable(unpacked(file).stem), suffix_of(file)
     if suffix in _PICKLES:
         asked = Request(f"TSE pairs from the pickle {file}", PairsError)
-        return Place(str(file), from_pickle(file, load_plain, asked))
-    if is_table(file) and suffix not in (".tsv", ".json"):
-        return _tabled(str(file), read_table(file, request), origin, columns, request)
-    content = read_content(file, request)
-    if suffix == ".json":
+        return Place(name, from_pickle(file, load_plain, asked))
+    content = None if is_table(file) and suffix not in (".tsv", ".json") else read_content(file, request)
+    if content is not None and suffix == ".json":
         suite = _json(content)
         if is_suite(suite):
-            return Place(str(file), predictions=predictions(suite, origin.name, request))
-    if suffix in TABLES and not is_judged(content):
-        return _tabled(str(file), read_table(file, request), origin, columns, request)
+            return Place(name, predictions=predictions(suite, stem, request))
+    folder = printable(file.absolute().parent.name)
+    if content is None or (suffix in TABLES and not is_judged(content)):
+        table = read_table(file, request)
+        # MultiBLiMP's eng/data.tsv. What others call data is in folders of any name.
+        language = folder if stem == "data" and MULTIBLIMP.issubset(table.columns) else ""
+        return _tabled(name, table, Origin(stem, language), columns, request)
     if columns:
         raise request.refusal("lines of text, which have no columns", "leave the columns out, or give a table")
-    return Place(str(file), from_lines(content, origin, request))
+    # CLAMS's en_evalset/simple_agrmt.txt.
+    language = folder.removesuffix("_evalset") if is_judged(content) and folder.endswith("_evalset") else ""
+    return Place(name, from_lines(content, Origin(stem, language), request), language=language)
 
 
 def _tabled(name: str, table: Table, origin: Origin, mapping: Mapping[str, str] | None, request: Request) -> Place:
     """The pairs of a table."""
     kind, columns = roles(table, mapping, request)
-    return Place(name, from_table(table, origin, kind, columns, request), note=ungrouped(table, columns))
+    notes = tuple(note for note in (ungrouped(table, columns), untrimmed(table, columns)) if note)
+    language = origin.language if kind == "pairs" and "language" not in columns else ""
+    return Place(name, from_table(table, origin, kind, columns, request), (), notes, table=True, language=language)
 
 
 def _json(content: str) -> Any:
     try:
-        return json.loads(content)
+        return loads(content)
     except (ValueError, RecursionError):
         return None  # the reader of tables says what is wrong, or finds JSON Lines
-
-
-def _stem(file: Path) -> str:
-    """A file's name without its ending and that of a compression."""
-    path = Path(file.name)
-    while path.suffix.lower() in PACKED_SUFFIXES:
-        path = path.with_suffix("")
-    return path.stem
-
-
-def _language(file: Path) -> str:
-    """The language after which MultiBLiMP and CLAMS name their folders: eng/data.tsv, en_evalset/simple_agrmt.txt."""
-    folder = file.absolute().parent.name
-    if folder.endswith("_evalset"):
-        return folder.removesuffix("_evalset")
-    return folder if _stem(file) == "data" else ""
 
 
 def _object(source: Any, columns: Mapping[str, str] | None) -> tuple[str, Place]:

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from negspace.errors import PairsError
 from negspace.garbage import no_collection
+from negspace.given import check_count, checked
 from negspace.text.pair_rows import ROLES, Kind, Row
 from negspace.text.pair_sources import PairSource, Place, places
 from negspace.text.syntaxgym import Prediction
@@ -84,20 +85,20 @@ class PairSet:
         so its first pairs would not stand for it. Pairs are never split.
 
         Raises:
-            PairsError: limit below 1.
+            PairsError: no whole number, or below 1.
         """
+        limit = _limit(limit)
         if limit is None:
             return self
-        _check_limit(limit)
         return replace(self, pairs=_spread(self.pairs, limit), predictions=_spread(self.predictions, limit))
 
 
 _Item = TypeVar("_Item", Pair, Prediction)
 
 
-def _check_limit(limit: int | None) -> None:
-    if limit is not None and limit < 1:
-        raise PairsError(f"{limit} pairs of each paradigm", f"limit={limit}", "give a limit of 1 or more")
+def _limit(limit: int | None) -> int | None:
+    check_count("limit", limit, PairsError, what="pairs of each paradigm")
+    return None if limit is None else int(limit)  # one of numpy's has no place in JSON
 
 
 def _places(count: int, limit: int | None) -> Sequence[int]:
@@ -124,14 +125,15 @@ def read_pairs(
       (good, intrusive, bad), of which the intrusive sentence is left aside, as it is in the JSONL form; its
       construction is the file's name.
     - A folder: its .jsonl, .pickle and .pkl files; or, if it has none, its other tables and suites; or else its .txt
-      files; not those in its subfolders. A folder of `datasets.save_to_disk` is the data set that was saved.
+      files; neither hidden ones nor those in its subfolders. A folder of `datasets.save_to_disk` is the data set that
+      was saved.
     - "OWNER/NAME" on the Hugging Face hub with all its configurations, "OWNER/NAME:CONFIGURATION" with one.
     - Several of these in a list.
     - A list of (good, bad), a list of dicts, a DataFrame of pandas, a `datasets.Dataset`, a suite as a dict.
 
-    Groups are kept: paradigm, phenomenon and, where one is named, language. A paradigm whose table names none is the
-    phenomenon, or else the file. White space around sentences is taken off, and a pair that stands twice in its
-    paradigm is read once; the set's notes say so.
+    Groups are kept: paradigm, phenomenon and, where one is named, language (MultiBLiMP and CLAMS name folders after
+    it). A paradigm whose table names none is the phenomenon, or else the file. White space around sentences and names
+    of groups is taken off, and a pair that stands twice in its paradigm is read once; the set's notes say so.
 
     Args:
         source: as above; a `PairSet` is taken as it is.
@@ -141,16 +143,26 @@ def read_pairs(
 
     Raises:
         PairsError: nothing there, a row that is malformed or lacks a sentence (with its line), columns that do not say
-            which sentence is grammatical, BLiMP and TSE mixed, one paradigm in two files, an unsafe pickle.
+            which sentence is grammatical, columns for what has none, BLiMP and TSE mixed, one paradigm in two files,
+            two paradigms of one name, an unsafe pickle.
     """
+    asked = "the columns of minimal pairs"
+    if columns is not None:
+        todo = "say which is which: columns={'good': COLUMN, 'bad': COLUMN}"
+        checked(columns, Mapping, PairsError, f"a mapping of {asked}", todo)
     if columns is not None and (unknown := [role for role in columns if role not in ROLES]):
-        raise PairsError("the columns of minimal pairs", f"{listed(unknown)}", f"name columns for {', '.join(ROLES)}")
+        raise PairsError(asked, f"{listed(unknown)}", f"name columns for {', '.join(ROLES)}")
+    limit = _limit(limit)
     if isinstance(source, PairSet):
+        if columns:
+            raise PairsError(asked, "a PairSet, which was read already", "leave the columns out")
         return source.sample(limit)
-    _check_limit(limit)
     name, found = places(source, columns)
     with no_collection():
-        return _Gathered(name).add(found).whole(limit)
+        gathered = _Gathered(name).add(found)
+        if columns and not gathered.tables:
+            raise PairsError(asked, f"no table in {name}, and so no columns", "leave the columns out, or give a table")
+        return gathered.whole(limit)
 
 
 class _Gathered:
@@ -163,20 +175,28 @@ class _Gathered:
         self.origin: dict[str, str] = {}
         self.rows: dict[str, list[Row]] = {}
         self.predictions: list[Prediction] = []
+        self.predicted: set[tuple[str, int]] = set()
         self.seen: set[tuple[tuple[str, str], str, str]] = set()
         self.twice = self.trimmed = self.turned = 0
         self.equal: list[str] = []
         self.said: list[str] = []
+        self.languages: dict[str, None] = {}
+        self.tables = 0
 
     def add(self, found: Iterator[Place]) -> _Gathered:
         """Take all pairs of some places."""
         for place in found:
             before = len(self)
-            self.said += [place.note] if place.note else []
+            self.said += place.notes
+            self.tables += place.table
+            self.languages |= {place.language: None} if place.language else {}
             for row in place.rows:
                 self._take(row, place.name)
             for prediction in place.predictions:
                 self._place(prediction.paradigm, place.name)
+                if (prediction.paradigm, prediction.index) in self.predicted:
+                    raise PairsError(self.asked, f"{place.name} twice", "give each suite once")
+                self.predicted.add((prediction.paradigm, prediction.index))
                 self.predictions.append(prediction)
                 self.kinds.setdefault("pairs", place.name)
             if len(self) == before:
@@ -224,6 +244,7 @@ class _Gathered:
         """The set: rows by paradigm, `limit` of each. A `Pair` is made only of a row that is taken."""
         kind: Kind = next(iter(self.kinds)) if len(self.kinds) == 1 else "pairs"
         pairs = []
+        taken = set(self.origin)
         for paradigm in sorted(self.rows):
             rows = self.rows[paradigm]
             phenomena = list(dict.fromkeys(row.phenomenon for row in rows))
@@ -233,9 +254,22 @@ class _Gathered:
                     f"the paradigm {paradigm} under two phenomena, {phenomena[0]} and {phenomena[1]}",
                     "give each paradigm one phenomenon (linguistics_term)",
                 )
+            if len(languages := list(dict.fromkeys(row.language for row in rows))) > 1:
+                raise PairsError(
+                    f"minimal pairs from {self.origin[paradigm]}",
+                    f"two paradigms named {paradigm!r}, of the languages {languages[0]!r} and {languages[1]!r}",
+                    "give one of them another name",
+                )
             for phenomenon in phenomena:
                 # Elsewhere one word may name paradigms of several phenomena.
                 called = paradigm if len(phenomena) == 1 else f"{phenomenon}: {paradigm}"
+                if called != paradigm and called in taken:
+                    raise PairsError(
+                        f"minimal pairs from {self.origin[paradigm]}",
+                        f"two paradigms named {called!r}, one of them {paradigm!r} of {phenomenon!r}",
+                        "give one of them another name",
+                    )
+                taken.add(called)
                 mine = [row for row in rows if row.phenomenon == phenomenon]
                 pairs += [
                     Pair(mine[at].good, mine[at].bad, called, phenomenon, at, mine[at].language)
@@ -246,6 +280,8 @@ class _Gathered:
 
     def _notes(self) -> Iterator[str]:
         yield from self.said
+        if self.languages:
+            yield f"languages by the names of folders or configurations: {listed(self.languages)}"
         if self.equal:
             some = f"{len(self.equal)}, such as {self.equal[0][:60]!r}"
             yield f"pairs of two equal sentences, which are not scored: {some}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import json
@@ -12,12 +11,13 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from negspace.errors import TextError
-from negspace.text.content import PLAIN, Request, clean, is_conllu, read_content, suffix_of
+from negspace.text.content import PLAIN, Request, clean, is_conllu, printable, read_content, suffix_of
 from negspace.text.formats import TABLES, is_saved_dataset, is_table, load_saved_dataset, read_table, records_of
 from negspace.text.hub import SPLIT_WORDS, hub_name, load_hub
+from negspace.text.places import kind_of, refuse_doubles, visible_files
 from negspace.text.table import Table, from_python, is_dataset_dict, listed
 
 Role = Literal["statistics", "perplexity"]
@@ -46,6 +46,8 @@ class Text:
     """Its use, which determines how documents are joined and the default windows."""
     documents: int = 1
     """Number of documents joined."""
+    notes: tuple[str, ...] = ()
+    """Notes on possible surprises; one sentence each."""
 
     @cached_property
     def hash(self) -> str:
@@ -61,8 +63,9 @@ def read_text(source: Source | Text, *, role: Role, split: Split | None = None, 
       as on the hub, so that both give the same stream. A table (.jsonl, .json, .csv, .tsv, .parquet, .arrow) has a
       document a row.
     - A folder gives its text files (.txt, .text, .raw, .tokens) or, if it has none, its tables, in the order of their
-      names; not those in its subfolders. Where names hold a split as a word (`wiki.train.raw`, `dev.jsonl`), only those
-      of the split are taken. A folder of `datasets.save_to_disk` is the data set that was saved.
+      names; neither hidden ones nor those in its subfolders. Where names hold a split as a word (`wiki.train.raw`,
+      `dev.jsonl`), only those of the split are taken. A folder of `datasets.save_to_disk` is the data set that was
+      saved.
     - "OWNER/NAME", "OWNER/NAME:CONFIGURATION" or "OWNER/NAME:CONFIGURATION:SPLIT" is a data set on the Hugging Face hub
       (or in its cache), "wikitext-2" WikiText-2 raw.
     - A DataFrame of pandas, a `datasets.Dataset`, a table of pyarrow or polars, a list of dicts: a document a row. Of a
@@ -72,37 +75,50 @@ def read_text(source: Source | Text, *, role: Role, split: Split | None = None, 
     Of a table the column is read that `field` names, or PATH#COLUMN; else the only one of strings, or the one that is
     called text, content, raw_content, document, story or article. The name of the result says which it was.
 
-    Documents are joined by one space for statistics and by a blank line for perplexity; nothing else is changed, except
-    that line ends become LF and a byte order mark is dropped, in files and in strings alike.
+    Documents are joined by one space for statistics and by a blank line for perplexity, empty ones too; nothing else is
+    changed, except that line ends become LF and a byte order mark is dropped, in files and in strings alike.
 
     Args:
         source: as above; a `Text` is taken as it is, for the given role.
         role: "statistics" (reads the train split) or "perplexity" (reads the validation split).
         split: another split than the role's own, where the source has splits.
-        field: the column to read, where the source is a table.
+        field: the column to read, where the source is a table. (Columns are known by their names as strings.)
 
     Raises:
-        TextError: nothing there, no text (a PDF, a dict, bytes, ...), not UTF-8, no such split or column, several
-            columns that could be meant, a row without a text, or no text at all.
+        TextError: nothing there, a pipe, no text (a PDF, a dict, bytes, ...), not UTF-8, no such split or column,
+            several columns that could be meant, a row without a text, the same file twice, or no text at all.
     """
     if role not in get_args(Role):
         raise TextError(f"text for {role!r}", "no such role", "use 'statistics' or 'perplexity'")
     if split is not None and split not in get_args(Split):
         raise TextError(f"split {split!r} of a text", "no such split", "use 'train', 'validation' or 'test'")
     if isinstance(source, Text):
+        if split is not None or field is not None:
+            asked = f"the {split} split" if split is not None else f"the column {field!r}"
+            raise TextError(
+                f"{asked} of {source.name}", "a Text, which was read already", "leave `split` and `field` out"
+            )
         return replace(source, role=role)
+    field = None if field is None else str(field)
     if isinstance(source, str | os.PathLike):
-        name, documents = _read_named(os.fspath(source), split, split or _SPLIT[role], field)
+        made = _read_named(os.fspath(source), split, split or _SPLIT[role], field)
     else:
-        name, documents = _read_object(source, split, split or _SPLIT[role], field)
-    text = Text(name, _JOINT[role].join(documents), role, len(documents))
+        made = _read_object(source, split, split or _SPLIT[role], field)
+    text = Text(printable(made.name), _JOINT[role].join(made.texts), role, len(made.texts), made.notes)
     if not text.text.strip():
-        raise TextError(f"the text of {name}", "it is empty or only white space", "give a source with text in it")
+        raise TextError(f"the text of {text.name}", "it is empty or only white space", "give a source with text in it")
     return text
 
 
-_Documents = tuple[str, list[str]]
-"""Name of a source, and its documents."""
+class _Documents(NamedTuple):
+    """What a source holds."""
+
+    name: str
+    """Its name."""
+    texts: list[str]
+    """Its documents."""
+    notes: tuple[str, ...] = ()
+    """Notes on possible surprises; one sentence each."""
 
 
 def _read_named(source: str, asked: Split | None, split: Split, field: str | None) -> _Documents:
@@ -110,16 +126,10 @@ def _read_named(source: str, asked: Split | None, split: Split, field: str | Non
     if not source.strip():
         raise TextError("a text without a name", f"{source!r}", "give a file, a folder or the name of a data set")
     path = Path(source)
-    try:
-        is_file, is_folder = path.is_file(), path.is_dir()
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:  # such a one is not the name of anything
-            found = error.strerror or str(error)
-            raise TextError(f"the text {path}", found, "check the path and its permissions") from error
-        is_file = is_folder = False
-    if is_folder:
+    kind = kind_of(path, Request(f"the text {path}", TextError))
+    if kind == "folder":
         return _read_folder(path, asked, split, field)
-    if is_file:
+    if kind == "file":
         if asked is not None:
             raise TextError(
                 f"the {asked} split of {path}",
@@ -131,7 +141,7 @@ def _read_named(source: str, asked: Split | None, split: Split, field: str | Non
     if place and column and field is None:
         return _read_named(place, asked, split, column)
     if source in _WIKITEXT:
-        return f"wikitext-2 ({split})", _read_wikitext(split)
+        return _Documents(f"wikitext-2 ({split})", _read_wikitext(split))
     shown = source if len(source) <= 80 else source[:77] + "..."
     request = Request(f"the text {shown!r}", TextError)
     if wanted := hub_name(source):
@@ -187,15 +197,18 @@ def _read_strings(values: list[Any], field: str | None) -> _Documents:
     if values and all(_is_path(document) for document in values):
         raise request.refusal("paths of files, not texts", "give one path, or the folder that holds the files")
     documents = [clean(document, f"item {number}", request) for number, document in enumerate(values)]
-    return f"{len(documents)} strings" if len(documents) != 1 else "1 string", documents
+    return _Documents(f"{len(documents)} strings" if len(documents) != 1 else "1 string", documents)
 
 
 def _is_path(text: str) -> bool:
-    """Return True if a string is the path of a file that is there."""
-    try:
-        return 0 < len(text) < 1000 and "\n" not in text and os.path.isfile(text)
-    except ValueError:  # a NUL character
+    """Return True if a string is a path and surely no text: it leads to something, or is one word written as a path."""
+    if not 0 < len(text) < 1000 or "\n" in text:
         return False
+    if os.path.isfile(text) or ("/" in text and os.path.lexists(text)):
+        return True
+    named = text.rpartition("#")[0] or text
+    one = len(named.split()) == 1 or named.startswith(("/", "./", "../", "~/"))
+    return one and (named.endswith("/") or is_conllu(named) or suffix_of(Path(named)) in (*PLAIN, *TABLES))
 
 
 def _read_table(table: Table, field: str | None, request: Request, name: str = "") -> _Documents:
@@ -203,7 +216,7 @@ def _read_table(table: Table, field: str | None, request: Request, name: str = "
     column = field if field is not None else table.text_column(request)
     documents = table.texts(column, request)
     documents = [clean(text, f"{table.where(row)} of {column!r}", request) for row, text in enumerate(documents)]
-    return f"{name or table.name}#{column}", documents
+    return _Documents(f"{name or table.name}#{column}", documents)
 
 
 def _split_of_dict(splits: Mapping[str, Any], split: Split, request: Request) -> Any:
@@ -224,12 +237,13 @@ def _read_folder(folder: Path, asked: Split | None, split: Split, field: str | N
         if asked is not None:
             raise TextError(f"the {asked} split of {folder}", "a data set without splits", "leave `split` out")
         return _read_table(_table_of(source, request), field, request, folder.name)
-    there = sorted(path for path in folder.iterdir() if path.is_file())
+    request = Request(f"the text files of {folder}", TextError)
+    there = visible_files(folder, request)
     plain = [path for path in there if suffix_of(path) in PLAIN]
-    files = plain or [path for path in there if suffix_of(path) in TABLES]
+    tables = [path for path in there if suffix_of(path) in TABLES]
+    files = plain or tables
     if not files:
-        raise TextError(
-            f"the text files of {folder}",
+        raise request.refusal(
             f"no file that ends in {', '.join((*PLAIN, *TABLES))}",
             "give a folder that holds text files or tables, or one file",
         )
@@ -237,8 +251,7 @@ def _read_folder(folder: Path, asked: Split | None, split: Split, field: str | N
     if len(set(with_split.values())) == 1 and len(with_split) < len(files):
         others = [path.name for path in files if path not in with_split]
         first, its_split = next(iter(with_split.items()))
-        raise TextError(
-            f"the text files of {folder}",
+        raise request.refusal(
             f"{len(with_split)} of {len(files)} with a split in the name ({first.name}: {its_split}), and "
             f"{', '.join(others[:3])}{' and more' if len(others) > 3 else ''} without",
             "give the files by their paths, or rename them",
@@ -247,15 +260,19 @@ def _read_folder(folder: Path, asked: Split | None, split: Split, field: str | N
         files = [path for path, its_split in with_split.items() if its_split == split]
     if not files:
         found = ", ".join(f"{path.name} ({its_split})" for path, its_split in with_split.items())
-        raise TextError(
-            f"the {split} split in {folder}",
+        raise Request(f"the {split} split in {folder}", TextError).refusal(
             f"files of other splits only: {found}",
             "give one of these files by its path, or name a split that is there with `split`",
         )
+    refuse_doubles(files, request)
     name = f"{folder.name}: {', '.join(path.name for path in files[:3])}"
     if len(files) > 3:
         name += f" and {len(files) - 3} more"
-    return _read_files(name, files, field)
+    made = _read_files(name, files, field)
+    if not (plain and tables):
+        return made
+    aside = f"{printable(listed(path.name for path in tables))}: tables, left aside since {folder.name} has text files"
+    return made._replace(notes=(aside,))
 
 
 def _table_of(dataset: Any, request: Request) -> Table:
@@ -284,8 +301,8 @@ def _read_files(name: str, files: list[Path], field: str | None) -> _Documents:
             continue
         table = read_table(path, request)
         column = column if column is not None else table.text_column(request)
-        documents += _read_table(table, column, request)[1]
-    return f"{name}#{column}" if tables else name, documents
+        documents += _read_table(table, column, request).texts
+    return _Documents(f"{name}#{column}" if tables else name, documents)
 
 
 def _read_plain(path: Path, request: Request) -> list[str]:

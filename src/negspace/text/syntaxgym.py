@@ -27,7 +27,7 @@ _CIRCUITS = {
     "subordination": "gross_syntactic_state",
     "center": "center_embedding",
 }
-"""Beginning of a suite's name -> its circuit in the paper's figure 2."""
+"""Beginning of a published suite's name -> its circuit in the paper's figure 2."""
 _FORM = "give a suite as SyntaxGym describes it: meta, predictions, items of conditions of regions"
 
 
@@ -66,7 +66,7 @@ class Prediction:
     paradigm: str
     """The suite; with the number of the prediction, from 1, where it has several."""
     phenomenon: str
-    """The suite's circuit, as published, or its tag, or the suite itself."""
+    """The suite's tag, or its circuit, as published (the published suites have no tag), or the suite itself."""
     index: int
     """Place in its paradigm, from 0."""
     language: str = ""
@@ -81,7 +81,9 @@ class Prediction:
         sentences = {
             name: [list(region) for region in sentence.regions] for name, sentence in sorted(self.sentences.items())
         }
-        return [self.paradigm, self.phenomenon, self.index, self.formula.text, self.metric, sentences]
+        # Region 0 once stood for the whole sentence; records of that time are not to be taken for those of now.
+        zero = ["region 0"] if any(number == 0 for _, number in self.formula.places) else []
+        return [self.paradigm, self.phenomenon, self.index, self.formula.text, self.metric, sentences, *zero]
 
 
 def is_suite(content: Any) -> bool:
@@ -98,16 +100,18 @@ def predictions(content: Mapping[str, Any], name: str, request: Request) -> Iter
     meta = content.get("meta") or {}
     if not isinstance(meta, Mapping):
         raise request.refusal(f"meta is a {type(meta).__name__}", _FORM)
-    suite = str(meta.get("name") or name)
+    suite = clean(str(meta.get("name") or name), "the suite's name", request).strip()
+    if not suite:
+        raise request.refusal("a suite whose name is white space", _FORM)
     metric = _metric(meta.get("metric", "sum"), request)
     formulas = _formulas(content, meta, request)
     items = content["items"]
     if not isinstance(items, list) or not items:
         raise request.refusal("no items", _FORM)
     sentences = [_item(item, place, request) for place, item in enumerate(items, start=1)]
-    tag = meta.get("tag")
+    tag = clean(str(meta.get("tag") or ""), "the suite's tag", request).strip()
     circuit = next((circuit for start, circuit in _CIRCUITS.items() if suite.startswith(start)), None)
-    phenomenon = circuit or (tag if isinstance(tag, str) and tag else suite)
+    phenomenon = tag or circuit or suite
     for number, formula in enumerate(formulas, start=1):
         paradigm = suite if len(formulas) == 1 else f"{suite} {number}"
         for index, item in enumerate(sentences):
@@ -128,6 +132,8 @@ def _metric(metric: Any, request: Request) -> Metric:
 
 def _formulas(content: Mapping[str, Any], meta: Mapping[str, Any], request: Request) -> list[Formula]:
     given = content.get("predictions") or meta.get("string_predictions") or []
+    if not isinstance(given, list | tuple):
+        raise request.refusal(f"predictions of type {type(given).__name__} instead of a list", _FORM)
     texts = [item.get("formula") if isinstance(item, Mapping) else item for item in given]
     if not texts:
         raise request.refusal("no predictions, by which its items could be right or wrong", _FORM)
@@ -135,6 +141,7 @@ def _formulas(content: Mapping[str, Any], meta: Mapping[str, Any], request: Requ
     for text in texts:
         if not isinstance(text, str):
             raise request.refusal(f"a prediction without a formula: {text!r:.60}", _FORM)
+        text = clean(text, "a formula", request)
         try:
             made.append(parse(text))
         except FormulaError as error:
@@ -151,9 +158,9 @@ def _item(item: Any, place: int, request: Request) -> dict[str, Sentence]:
     sentences: dict[str, Sentence] = {}
     try:
         for condition in item["conditions"]:
-            name = condition["condition_name"].strip()
+            name = clean(condition["condition_name"], "the name of a condition", request).strip()
             regions = tuple(
-                (int(region["region_number"]), clean(region["content"], "a region", request).strip())
+                (_number(region["region_number"]), clean(region["content"], "a region", request).strip())
                 for region in condition["regions"]
             )
             if name in sentences:
@@ -163,9 +170,17 @@ def _item(item: Any, place: int, request: Request) -> dict[str, Sentence]:
             sentences[name] = Sentence(regions)
             if not sentences[name].text:
                 raise request.refusal(f"item {place}, {name}: a sentence without a word", _FORM)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise request.refusal(f"item {place}: {type(error).__name__}: {error}", _FORM) from error
     return sentences
+
+
+def _number(given: Any) -> int:
+    """The number of a region, which may be in quotes."""
+    number = int(given)
+    if isinstance(given, bool) or (not isinstance(given, str) and number != given):
+        raise ValueError(f"{given!r} as the number of a region")
+    return number
 
 
 def _check_named(formula: Formula, item: Mapping[str, Sentence], index: int, request: Request) -> None:

@@ -45,7 +45,7 @@ class Table:
         return f"line {self.lines[row]}" if self.lines else f"row {row}"
 
     def texts(self, column: str, request: Request) -> list[str]:
-        """The strings of a column; a row without one is refused."""
+        """The strings of a column, which may be empty; a row without one is refused."""
         if column not in self.columns:
             raise request.refusal(f"no column {column!r}; there are {listed(self.columns)}", "name one of the columns")
         values = self.values(column)
@@ -100,9 +100,19 @@ def from_columns(name: str, columns: Mapping[str, Sequence[Any]], lines: Sequenc
     return Table(name, tuple(columns), columns.__getitem__, rows, lines)
 
 
-def from_arrow(name: str, data: Any) -> Table:
-    """A table of pyarrow; only the columns that are asked for become Python's."""
+def distinct(columns: Iterable[object], request: Request) -> list[str]:
+    """Names of columns as strings, each of which must be another."""
+    names = [str(column) for column in columns]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise request.refusal(f"two columns named {min(twice)!r}", "give each column a name of its own")
+    return names
+
+
+def from_arrow(name: str, data: Any, request: Request) -> Table:
+    """A table of pyarrow; only the columns that are asked for become Python's. Two of one name are refused."""
     import pyarrow as pa
+
+    columns = tuple(distinct(data.column_names, request))
 
     def strings(column: str) -> bool:
         kind = data.schema.field(column).type
@@ -111,7 +121,7 @@ def from_arrow(name: str, data: Any) -> Table:
 
     return Table(
         name,
-        tuple(data.column_names),
+        columns,
         lambda column: data.column(column).to_pylist(),
         data.num_rows,
         strings=strings,
@@ -125,21 +135,19 @@ def from_python(source: Any, request: Request) -> Table | None:
     What a `datasets.DatasetDict` holds is its splits, and which of them is meant is the caller's matter.
     """
     if _is(source, "pandas", "DataFrame"):
-        columns = {str(column): source.iloc[:, at].tolist() for at, column in enumerate(source.columns)}
-        if len(columns) < source.shape[1]:
-            raise request.refusal("a DataFrame with two columns of one name", "give each column a name of its own")
-        return from_columns("DataFrame", columns)
+        names = distinct(source.columns, request)
+        return from_columns("DataFrame", {name: source.iloc[:, at].tolist() for at, name in enumerate(names)})
     if _is(source, "datasets", "IterableDataset", "IterableDatasetDict"):
         raise request.refusal(
             f"an {type(source).__name__}, which may have no end",
             "take rows of it: list(dataset.take(10_000))",
         )
     if _is(source, "datasets", "Dataset"):
-        return from_arrow("Dataset", source.with_format("arrow")[:])
+        return from_arrow("Dataset", source.with_format("arrow")[:], request)
     if hasattr(source, "__arrow_c_stream__") and (hasattr(source, "columns") or hasattr(source, "column_names")):
         import pyarrow as pa
 
-        return from_arrow(type(source).__name__, pa.table(source))
+        return from_arrow(type(source).__name__, pa.table(source), request)
     return None
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from negspace.errors import TextError
+from negspace.given import check_count, checked
 from negspace.text.encoded import encoded
 from negspace.text.source import Text
-from negspace.text.specials import surround
+from negspace.text.specials import Surround, surround
 
 Bos = Literal["auto", "always"]
 
@@ -38,7 +39,8 @@ class Windows:
     tokens: np.ndarray
     """int64 [windows, window]: token ids."""
     special: np.ndarray
-    """bool [windows, window]: BOS, EOS, padding and whatever else is no text; left out of statistics."""
+    """bool [windows, window]: BOS, EOS, padding and the tokenizer's other special tokens, which stand for no text (an
+    unknown word does); left out of statistics."""
     window: int
     """Tokens of a window, a prepended BOS included."""
     stride: int
@@ -53,15 +55,19 @@ class Windows:
     """Full windows that the text holds; the first `len(tokens)` of them were taken."""
     notes: tuple[str, ...] = ()
     """Notes on choices made for the user and on possible surprises; one sentence each."""
+    marked: bool = False
+    """Whether the windows have special tokens other than BOS, EOS and padding written out in them."""
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     @cached_property
     def hash(self) -> str:
-        """sha256 (hex) of shape and token ids."""
+        """sha256 (hex) of shape and token ids, and of `special` where it depends on more than these (`marked`)."""
         digest = hashlib.sha256(repr(self.tokens.shape).encode())
         digest.update(np.ascontiguousarray(self.tokens, "<i8").tobytes())
+        if self.marked:
+            digest.update(np.ascontiguousarray(self.special).tobytes())
         return digest.hexdigest()
 
 
@@ -87,19 +93,20 @@ def make_windows(
         context: longest sequence that the model takes, None if unbounded.
 
     Raises:
-        TextError: the text is shorter than a window, the window longer than the context, no BOS where one is asked for,
-            or a number out of range.
+        TextError: no `Text` or no tokenizer, the text is shorter than a window, the window longer than the context, no
+            BOS where one is asked for, or a number out of range.
     """
+    asked = "windows of a text"
+    checked(text, Text, TextError, asked, "give what read_text returns, such as read_text([text], role='perplexity')")
+    checked(tokenizer, PreTrainedTokenizerBase, TextError, f"{asked} under a tokenizer", "give model.tokenizer")
     if bos not in get_args(Bos):
         raise TextError(f"bos={bos!r}", "no such policy", "use 'auto' or 'always'")
-    for what, number, least in (("window", window, 2), ("stride", stride, 1), ("windows", windows, 1)):
-        if number is None:
-            continue
-        if isinstance(number, bool) or not isinstance(number, int | np.integer):
-            raise TextError(f"{what}={number!r}", "not a whole number", f"give {what}={least} or more")
-        if number < least:
-            raise TextError(f"{what}={number}", f"it must be at least {least}", f"give {what}={least} or more")
-    stream, special, lead = _stream(text, tokenizer, bos)
+    given = {"window": window, "stride": stride, "windows": windows, "context": context}
+    for what, number in given.items():
+        check_count(what, number, TextError, 2 if what == "window" else 1)
+    # One of numpy's has no place in JSON.
+    window, stride, windows, context = (None if number is None else int(number) for number in given.values())
+    stream, special, marked, lead = _stream(text, tokenizer, bos)
     size = default_window(window, context, len(stream) + lead, name=text.name)
     content = size - lead
     if stride is None:
@@ -113,19 +120,20 @@ def make_windows(
     starts = np.arange(taken) * stride
     cells = starts[:, None] + np.arange(content)
     tokens, flags = stream[cells], special[cells]
+    others = bool(marked[cells].any())
     if lead:
         tokens = np.concatenate([np.full((taken, 1), tokenizer.bos_token_id, np.int64), tokens], axis=1)
         flags = np.concatenate([np.ones((taken, 1), bool), flags], axis=1)
 
-    notes = []
+    notes = [*text.notes]
     if window is None and size < WINDOW:
         because = "the model's context" if size == context else f"since the text has {len(stream):,} tokens"
         notes.append(f"windows of {size} tokens, {because}")
     if windows is not None and taken < windows:
         notes.append(f"{taken} windows instead of {windows}: the text has no more")
-    if not lead and special[0] and taken > 1:
+    if not lead and taken > 1 and stream[0] == tokenizer.bos_token_id:
         notes.append("the tokenizer's BOS is in the first window only; bos='always' adds one to each window")
-    return Windows(tokens, flags, size, stride, bos, text.name, text.hash, available, tuple(notes))
+    return Windows(tokens, flags, size, stride, bos, text.name, text.hash, available, tuple(notes), others)
 
 
 def first_windows(
@@ -221,8 +229,9 @@ def default_window(requested: int | None, context: int | None, tokens: int, *, n
     return size
 
 
-def _stream(text: Text, tokenizer: PreTrainedTokenizerBase, bos: Bos) -> tuple[np.ndarray, np.ndarray, int]:
-    """Token ids [tokens], which of them are special [tokens], and how many tokens are to be put before each window."""
+def _stream(text: Text, tokenizer: PreTrainedTokenizerBase, bos: Bos) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Token ids [tokens], which of them are special [tokens], which of these are neither BOS, EOS, padding nor put
+    there by the tokenizer [tokens], and how many tokens are to be put before each window."""
     if bos == "always" and tokenizer.bos_token_id is None:
         raise TextError(
             "BOS before each window (bos='always')",
@@ -230,20 +239,57 @@ def _stream(text: Text, tokenizer: PreTrainedTokenizerBase, bos: Bos) -> tuple[n
             "use bos='auto', or set the tokenizer's bos_token",
         )
     ids = encoded(text.text, tokenizer, special=bos == "auto").ids
-    special = np.isin(ids, _no_text(tokenizer))
+    ids = ids[doubled(ids, text, tokenizer, bos) :]
+    named, others = _no_text(tokenizer)
+    special = np.isin(ids, named)
     if bos == "auto":
-        around = surround(tokenizer, text.text.strip()[:200])
+        around = _around(text, tokenizer)
         special[: len(around.before)] = True
         special[len(ids) - len(around.after) :] = True
-        return ids, special, 0
-    if len(ids) and ids[0] == tokenizer.bos_token_id:  # the text itself begins with BOS, written out: never two
-        ids, special = ids[1:], special[1:]
-    return ids, special, 1
+    marked = np.isin(ids, others) & ~special
+    return ids, special | marked, marked, int(bos == "always")
 
 
-def _no_text(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Ids that stand for no text wherever they occur. An unknown word is text, even if its token doubles as padding."""
-    ids = [tokenizer.bos_token_id, tokenizer.eos_token_id]
-    if tokenizer.pad_token_id != tokenizer.unk_token_id:
-        ids.append(tokenizer.pad_token_id)
-    return [int(token) for token in ids if token is not None]  # type: ignore[arg-type]
+def doubled(ids: np.ndarray, text: Text, tokenizer: PreTrainedTokenizerBase, bos: Bos) -> int:
+    """How many tokens to leave out at the start of a text that begins with BOS, written out: one BOS, never two.
+
+    Args:
+        ids: int64 [tokens]: the whole text, with the tokenizer's own special tokens where bos="auto".
+    """
+    if bos == "always":
+        return int(len(ids) > 0 and ids[0] == tokenizer.bos_token_id)
+    before = list(_around(text, tokenizer).before)
+    return len(before) if ids[len(before) : 2 * len(before)].tolist() == before else 0
+
+
+def specials_written(text: Text, tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a text has special tokens written out, or begins with what the tokenizer puts before it, by its letters."""
+    others = tokenizer.convert_ids_to_tokens(_no_text(tokenizer)[1])
+    before = "".join(map(str, tokenizer.convert_ids_to_tokens(list(_around(text, tokenizer).before))))
+    begins = before != "" and text.text.lstrip().startswith(before)
+    return begins or any(str(name) in text.text for name in others)
+
+
+def _around(text: Text, tokenizer: PreTrainedTokenizerBase) -> Surround:
+    return surround(tokenizer, text.text.strip()[:200])
+
+
+def _no_text(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """Ids that stand for no text wherever they occur: BOS, EOS and padding, and all others.
+
+    An unknown word is text, even if its token doubles as padding. So is a special token that people write: a word, a
+    single sign (the bar between the words of a speech model), white space.
+    """
+    own: Any = tokenizer
+    ends = {own.bos_token_id, own.eos_token_id}
+    # The unknown word's is also what transformers gives for a special token that the vocabulary lacks.
+    text = {None, own.unk_token_id}
+    named = (ends - {None}) | ({own.pad_token_id} - text)
+    # Not all special tokens have a role or are listed: `<|start_header_id|>` of Llama 3 is an added token only.
+    added = {token for token, it in getattr(own, "added_tokens_decoder", {}).items() if it.special}
+    others = []
+    for token in (added | {*own.all_special_ids}) - named - text:
+        written = str(own.convert_ids_to_tokens(token)).strip("▁Ġ \t\n")
+        if len(written) > 1 and not written.isalnum():
+            others.append(int(token))
+    return [int(token) for token in named], others

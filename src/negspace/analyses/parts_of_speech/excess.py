@@ -23,9 +23,9 @@ from negspace.experiment.tagging import tagged_text
 from negspace.experiment.workbench import identity
 from negspace.files import write_whole
 from negspace.intervention import Mode, Zero, intervene, intervention
-from negspace.models.model import Model
-from negspace.neurons.neuronset import NeuronSet
-from negspace.neurons.scan import Scan
+from negspace.models.model import Model, check_model
+from negspace.neurons.neuronset import NeuronSet, check_neurons
+from negspace.neurons.scan import Scan, check_scan
 from negspace.runs.cell import Cell, Record
 from negspace.runs.engine import LocalEngine, Step
 from negspace.runs.engine import Progress as RunProgress
@@ -119,7 +119,10 @@ def parts_of_speech(
     chosen = intervention(zero, mode)
     if chosen.needs_means and scan is None:
         raise InterventionError(f"mode={chosen.name!r}", "no scan, hence no means", "pass scan=, or choose zero=")
-    neurons.check(model)
+    check_model(model, "parts of speech")
+    check_neurons(neurons, "parts of speech").check(model)
+    if scan is not None:
+        check_scan(scan, "parts of speech")
     tagged = tagged_text(text, tagger)
     made = make_windows(tagged.text, model.tokenizer, window=window, windows=windows, bos=bos, context=model.context)
     aligned = align(tagged, made, model.tokenizer)

@@ -94,7 +94,13 @@ class StabilityAnalysis(Analysis[StabilitySettings]):
         return {
             "own": names[0],
             "texts": [
-                {"source": source, "name": name, "hash": cut.text_hash, "tokens": float(cut.tokens.size)}
+                {
+                    "source": source,
+                    "name": name,
+                    "hash": cut.text_hash,
+                    "tokens": float(cut.tokens.size),
+                    "specials": cut.marked,
+                }
                 for source, name, cut in given
             ],
         }
@@ -153,9 +159,10 @@ class StabilityAnalysis(Analysis[StabilitySettings]):
     def _cell(self, text: Mapping[str, Any]) -> Cell:
         """The scan of another text, as the study's own is made; without what only the study's own is looked at for."""
         base = self.lab.scan_cell.spec
-        options = {name: value for name, value in base.items() if name not in ("version", "model")}
+        options = {name: value for name, value in base.items() if name not in ("version", "model", "specials")}
         pairs = self.lab.study.md_pairs if self.lab.study.by == "md" else 0
         options |= {"text": text["hash"], "md_pairs": pairs, "histograms": False}
+        options |= {"specials": 1} if text["specials"] else {}
         label = f"scan of {text['name']}"
         return self.lab.cell(_KIND, VERSIONS["scan"], options, label, text["tokens"], source=text["source"])
 
