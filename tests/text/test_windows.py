@@ -265,4 +265,4 @@ def test_a_real_text_in_a_real_tokenizer(shared_data, stories260k_path):
 def test_a_text_says_by_its_letters_whether_its_windows_are_marked(written: str, marked: bool) -> None:
     given, tokenizer = Text("toy", written), chat()
     assert specials_written(given, tokenizer) == make_windows(given, tokenizer, window=3).marked == marked
-    assert specials_written(Text("toy", f"<s> {written}"), tokenizer)
+    assert specials_written(Text("toy", f"<s> {written}"), toys.with_bos())  # which puts it there itself

@@ -263,7 +263,7 @@ def doubled(ids: np.ndarray, text: Text, tokenizer: PreTrainedTokenizerBase, bos
 
 
 def specials_written(text: Text, tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether a text has special tokens written out, or begins with what the tokenizer puts before it, by its letters."""
+    """Whether a text has special tokens, or at its start what the tokenizer puts there, written out in letters."""
     others = tokenizer.convert_ids_to_tokens(_no_text(tokenizer)[1])
     before = "".join(map(str, tokenizer.convert_ids_to_tokens(list(_around(text, tokenizer).before))))
     begins = before != "" and text.text.lstrip().startswith(before)
