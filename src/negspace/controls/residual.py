@@ -16,15 +16,14 @@ from negspace.errors import ScoreError, SiteError
 from negspace.given import check_count
 from negspace.intervention import Mode, Zero, intervene
 from negspace.models.layers import decoder_layers
-from negspace.models.lengths import check_windows
 from negspace.stats.collect import base_forward
+from negspace.text.windows import Windows, check_windows
 
 if TYPE_CHECKING:
     from negspace.models.model import Model
     from negspace.neurons.neuronset import NeuronSet
     from negspace.neurons.scan import Scan
     from negspace.score.perplexity import Progress
-    from negspace.text.windows import Windows
 
 Where = Literal["layers", "end"]
 FINAL = -1
@@ -109,7 +108,7 @@ def residual_change(
 
     with ablated(neurons):
         pass  # refuses what cannot be, and makes its own check of the model, before any pass is under way
-    check_windows(model, windows, "a change of the residual stream")
+    check_windows(windows, model.context, "a change of the residual stream")
     measure = _Layers(model, neurons, ablated) if where == "layers" else _End(model, neurons, ablated)
     rows: list[dict[str, Any]] = []
     with torch.no_grad():

@@ -1,21 +1,15 @@
 """Lengths beyond which sequences are no longer alike, or have no positions: other frequencies, a window of attention,
-a table of positions; and the windows of text that are refused for it."""
+a table of positions."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
-from negspace.errors import TextError
-from negspace.given import checked
 from negspace.models.fingerprint import padding_parts
-from negspace.text.windows import Windows
-
-if TYPE_CHECKING:
-    from negspace.models.model import Model
 
 _STRETCHED = ("dynamic", "longrope")
 """Rotary embeddings that transformers chooses by the largest position of the input."""
@@ -59,26 +53,6 @@ def counted_positions(module: nn.Module) -> float:
     return min(
         (len(table.weight) - part.padding_idx - 1 for part, table in tables if table is not None), default=math.inf
     )
-
-
-def check_windows(model: Model, windows: Any, what: str) -> Windows:
-    """What was given, if it is windows that a model's context holds. A longer one gives numbers, and no error.
-
-    Args:
-        what: what they are needed for.
-
-    Raises:
-        TextError: it is something else, or longer.
-    """
-    checked(windows, Windows, TextError, f"{what} on windows of text", "pass what negspace.make_windows returned")
-    context = model.context
-    if context is not None and windows.window > context:
-        raise TextError(
-            f"{what} on windows of {windows.window} tokens of {windows.text_name}",
-            f"the model takes at most {context} tokens",
-            f"cut windows of {context} or less: make_windows(..., context=model.context)",
-        )
-    return windows
 
 
 _LIMITS = ("original_max_position_embeddings", "max_position_embeddings")

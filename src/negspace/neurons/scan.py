@@ -21,7 +21,6 @@ from negspace.files import write_whole
 from negspace.given import check_count, checked
 from negspace.memory import give_back
 from negspace.models.behaviour import behaviour
-from negspace.models.lengths import check_windows
 from negspace.models.model import Model, ModelSource, check_model
 from negspace.neurons import select
 from negspace.neurons.layout import Layout
@@ -33,7 +32,7 @@ from negspace.stats.histogram import Histogram, Histograms
 from negspace.stats.measure import measure
 from negspace.stats.parts import Part
 from negspace.text.source import Source, Text, read_text
-from negspace.text.windows import Bos, Windows, make_windows
+from negspace.text.windows import Bos, Windows, check_windows, make_windows
 
 FORMAT = "negspace-scan/1"
 
@@ -305,7 +304,7 @@ def scan_windows(
         merged: what the pass over these windows brought home, where several workers have made it in parts
             (`negspace.stats.parts`) with the same md_pairs and seed; None: the pass is made here.
     """
-    check_windows(model, cut, "a scan")
+    check_windows(cut, model.context, "a scan")
     # Before hours of work, and of the model as it is now: with an intervention that is open, with its.
     who = model.identify()
     give_back()  # what the tokenizer took for the text

@@ -13,12 +13,11 @@ import torch
 from negspace.errors import ScoreError
 from negspace.given import check_count
 from negspace.memory import fitted
-from negspace.models.lengths import check_windows
 from negspace.models.model import check_model
 from negspace.score.batch import Batch
 from negspace.score.logits import fine, log_sums
 from negspace.text.source import Source, Text, read_text
-from negspace.text.windows import Bos, Windows, make_windows
+from negspace.text.windows import Bos, Windows, check_windows, make_windows
 
 if TYPE_CHECKING:
     from negspace.models.model import Model
@@ -169,7 +168,7 @@ def nll_batches(model: Model, windows: Windows, *, batch: int | None = None) -> 
     Raises:
         TextError, ScoreError: as `token_nll`; values that are not finite when they are read.
     """
-    check_windows(model, windows, "log-likelihoods")
+    check_windows(windows, model.context, "log-likelihoods")
     check_count("batch", batch, ScoreError)
     known = model.module.get_input_embeddings().weight.shape[0]  # type: ignore[union-attr]
     if int(windows.tokens.max()) >= known:

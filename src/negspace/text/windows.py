@@ -136,6 +136,28 @@ def make_windows(
     return Windows(tokens, flags, size, stride, bos, text.name, text.hash, available, tuple(notes), others)
 
 
+def check_windows(given: Any, context: int | None, what: str) -> Windows:
+    """What was given, if it is windows that a model's context holds. A longer one gives numbers, and no error.
+
+    Args:
+        context: longest sequence that the model takes, None if unbounded.
+        what: what they are needed for.
+
+    Raises:
+        TextError: it is something else, or longer.
+    """
+    windows = checked(
+        given, Windows, TextError, f"{what} on windows of text", "pass what negspace.make_windows returned"
+    )
+    if context is not None and windows.window > context:
+        raise TextError(
+            f"{what} on windows of {windows.window} tokens of {windows.text_name}",
+            f"the model takes at most {context} tokens",
+            f"cut windows of {context} or less: make_windows(..., context=model.context)",
+        )
+    return windows
+
+
 def first_windows(
     text: Text, tokenizer: PreTrainedTokenizerBase, windows: int, *, context: int | None = None
 ) -> Windows:
