@@ -12,7 +12,8 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerF
 
 from benchmarks.row import Row, row
 from benchmarks.timing import in_turn
-from negspace.analyses.layers.analysis import changes_of, group_layers
+from negspace.analyses.layers.analysis import group_layers
+from negspace.analyses.layers.cells import changes_of
 from negspace.intervention import intervene
 from negspace.models.load import wrap
 from negspace.models.model import Model

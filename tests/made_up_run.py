@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from negspace.analyses.ablation.columns import TABLES
-from negspace.analyses.ablation.dissociation import TABLES as DISSOCIATION
+from negspace.analyses.ablation.dissociation_columns import TABLES as DISSOCIATION
 from negspace.experiment.examples import EXAMPLES
 from negspace.experiment.run import History, Part, Run
 from negspace.neurons.layout import Layout

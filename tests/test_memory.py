@@ -92,7 +92,13 @@ def test_other_errors_are_not_caught() -> None:
     with pytest.raises(RuntimeError, match="shape"):
         Frugal()(lambda: (_ for _ in ()).throw(RuntimeError("shape mismatch")), "a cell")
     assert not is_out_of_memory(RuntimeError("shape mismatch"))
-    assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"))
+    for words in (
+        "DefaultCPUAllocator: can't allocate memory: you tried to allocate",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "Triton Error [CUDA]: out of memory",
+        "MPS backend out of memory (MPS allocated: 9.00 GB, other allocations: 1.00 GB, max allowed: 9.07 GB)",
+    ):
+        assert is_out_of_memory(RuntimeError(words))
 
 
 @pytest.mark.parametrize(

@@ -29,10 +29,17 @@ _LARGEST_BLOCK = 1 << 25
 """The largest threshold that glibc comes to by itself."""
 _LARGEST = 2**20
 """By then every batch has long been down to one row."""
-_WORDS = ("can't allocate memory", "Cannot allocate memory", "CUDA error: out of memory")
+_WORDS = (
+    "can't allocate memory",
+    "Cannot allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "Triton Error [CUDA]: out of memory",
+    "MPS backend out of memory",
+)
 """Words that say that memory ran out where the kind of exception does not: torch raises a plain RuntimeError for its
-allocator on the CPU and for mapped files, safetensors an OSError without a number, and CUDA, on a GPU that is full
-before it starts, an error like any other of its own."""
+allocator on the CPU, for mapped files and on a Mac's GPU, safetensors an OSError without a number, and CUDA, cuBLAS and
+Triton, on a GPU that is full, errors like any others of their own."""
 _SMALLER = (
     "use a smaller dtype (bfloat16), another device, device_map='auto', or a smaller batch (--dtype, --device, "
     "--device-map, --batch)"

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from markdown_it import MarkdownIt  # rich brings it along
 
-from negspace.analyses.atlas.analysis import fit_and_drive
 from negspace.analyses.atlas.columns import TABLES
+from negspace.analyses.atlas.drivers import fit_and_drive
 from negspace.analyses.atlas.figures import figures
 from negspace.analyses.atlas.pages import _modes, escape, mark_spaces
 from negspace.analyses.atlas.tables import _neurons, said

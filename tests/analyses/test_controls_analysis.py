@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 from negspace import reference
 from negspace.analyses.controls import figures as controls_figures
 from negspace.analyses.controls.analysis import Controls
-from negspace.analyses.controls.tables import claims, sentences
+from negspace.analyses.controls.words import claims, sentences
 from negspace.analyses.dose.axis import EQUAL
 from negspace.analyses.dose.figures import figures
 from negspace.controls import residual_change

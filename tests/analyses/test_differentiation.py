@@ -11,8 +11,9 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from negspace.analyses.differentiation.analysis import PAIRS, DifferentiationAnalysis, differentiate
+from negspace.analyses.differentiation.analysis import DifferentiationAnalysis
 from negspace.analyses.differentiation.columns import TABLES
+from negspace.analyses.differentiation.pairs import PAIRS, differentiate
 from negspace.analyses.differentiation.tables import _against_random, _permuted, _summary
 from negspace.analyses.differentiation.words import sentences
 from negspace.experiment.book import Book

@@ -16,7 +16,9 @@ import yaml
 from typer.testing import CliRunner
 
 import negspace as ns
-from negspace.analyses.ablation.dissociation import ALL, TABLES, DissociationTables, sentences, verdict
+from negspace.analyses.ablation.dissociation import DissociationTables
+from negspace.analyses.ablation.dissociation_columns import ALL, TABLES
+from negspace.analyses.ablation.dissociation_words import sentences, verdict
 from negspace.analyses.ablation.tables import AblationTables
 from negspace.cli.app import app
 from negspace.errors import StudyError, TasksError
@@ -306,7 +308,7 @@ def test_what_cannot_be_run(
 
 
 def test_two_folders_are_refused(study: Study, tmp_path: Path, task_files: Path) -> None:
-    with pytest.raises(StudyError, match="two folders\nto do: put the files into one folder"):
+    with pytest.raises(StudyError, match="2 folders\nto do: put the files into one folder"):
         split_tasks((str(tmp_path), str(task_files)))
     assert split_tasks(study.tasks) == (NAMES, str(task_files))
     assert split_tasks((str(task_files),)) == (tuple(sorted(NAMES)), str(task_files))

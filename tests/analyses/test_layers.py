@@ -13,9 +13,10 @@ import pytest
 
 import negspace as ns
 import zoo
-from negspace.analyses.layers.analysis import LayersAnalysis, LayersSettings, changes_of, group_layers
+from negspace.analyses.layers.analysis import LayersAnalysis, LayersSettings, group_layers
+from negspace.analyses.layers.cells import changes_of
+from negspace.analyses.layers.columns import TABLES
 from negspace.analyses.layers.figures import figures
-from negspace.analyses.layers.tables import TABLES
 from negspace.analyses.layers.words import _first_most
 from negspace.errors import SelectionError, StudyError
 from negspace.experiment.config import configure
@@ -101,7 +102,7 @@ def test_groups_are_consecutive_and_as_equal_as_can_be():
         ({"groups": 0}, "greater than or equal to 1"),
         ({"share": 0}, "greater than 0"),
         ({"families": []}, "families must be given"),
-        ({"families": ["alone", "alone"]}, "once each"),
+        ({"families": ["alone", "alone"]}, "each once"),
         ({"families": ["last"]}, "'alone' or 'cumulative'"),
         ({"random": -1}, "greater than or equal to 0"),
         ({"group": 2}, "did you mean 'groups'"),

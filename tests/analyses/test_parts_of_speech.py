@@ -11,9 +11,12 @@ import pytest
 import torch
 from statsmodels.stats.multitest import multipletests
 
-from negspace.analyses.parts_of_speech import excess as room
-from negspace.analyses.parts_of_speech.excess import EXCESS, excess_by_tag, parts_of_speech, tagged_text
+from negspace.analyses.parts_of_speech import cells
+from negspace.analyses.parts_of_speech.columns import EXCESS
+from negspace.analyses.parts_of_speech.excess import parts_of_speech
+from negspace.analyses.parts_of_speech.tables import excess_by_tag
 from negspace.errors import InterventionError, SelectionError, StudyError, TaggerError
+from negspace.experiment.tagging import tagged_text
 from negspace.intervention import intervene
 from negspace.models.load import load
 from negspace.models.model import Model
@@ -210,7 +213,7 @@ def test_a_run_folder_is_gone_on_with(model, neurons, gold, made, tmp_path, monk
     assert written.equals(made.table)
     assert all(f"`{column}`" in (out / "tables" / "COLUMNS.md").read_text() for column in written.columns)
 
-    monkeypatch.setattr(room, "surprisal", lambda *_, **__: pytest.fail("computed again"))
+    monkeypatch.setattr(cells, "surprisal", lambda *_, **__: pytest.fail("computed again"))
     again = parts_of_speech(model, neurons, gold, out=out, **FAST)
     assert again.table.equals(made.table)
     for path, before in files.items():

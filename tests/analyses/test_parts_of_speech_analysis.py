@@ -14,10 +14,12 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from negspace.analyses.parts_of_speech.analysis import PartsOfSpeechAnalysis, _aligned
+from negspace.analyses.parts_of_speech.analysis import PartsOfSpeechAnalysis
+from negspace.analyses.parts_of_speech.cells import aligned_words
+from negspace.analyses.parts_of_speech.columns import SCAFFOLD
 from negspace.analyses.parts_of_speech.excess import parts_of_speech
 from negspace.analyses.parts_of_speech.figures import figures
-from negspace.analyses.parts_of_speech.tables import SCAFFOLD, _tags
+from negspace.analyses.parts_of_speech.words import _tags
 from negspace.errors import TaggerError, TextError
 from negspace.experiment.config import Study, configure
 from negspace.experiment.tagging import tagged_text
@@ -350,7 +352,7 @@ def test_words_beyond_the_windows_are_not_tagged_and_the_others_are_as_ever(tiny
     paragraphs.write_text("\n\n".join(" ".join(words[at : at + 20]) for at in range(0, len(words), 20)))
     study = _study({**tiny_fields, "text": str(paragraphs), "perplexity_windows": 8}, matched=False)
     bench = workbench(study)
-    aligned = _aligned(bench, sections(study)["parts_of_speech"])
+    aligned = aligned_words(bench, sections(study)["parts_of_speech"])
     whole = align(tagged_text(study.text), aligned.windows, bench.model.tokenizer)
     assert 8 < len(aligned.tagged) < len(whole.tagged)
     assert (aligned.upos == whole.upos).all()

@@ -64,7 +64,7 @@ def where(table: pd.DataFrame, **values: Any) -> pd.DataFrame:
     [
         ({"by": ["size"]}, "by: Input should be 'wd'"),
         ({"by": []}, "by must be given"),
-        ({"ends": ["top", "top"]}, "once each"),
+        ({"ends": ["top", "top"]}, "each once"),
         ({"shares": [1.5]}, "up to 1"),
         ({"rank": 1}, "an unknown field 'rank'"),
     ],

@@ -235,7 +235,7 @@ def test_no_permission(call: Any) -> None:
 def test_a_disk_that_fills_up_during_a_run(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A record finds no space: those before it are whole, it has no trace, and the run can go on."""
     from negspace import files
-    from negspace.runs.store import unpack
+    from negspace.runs.packing import unpack
 
     written = []
     really = os.fsync

@@ -1,4 +1,4 @@
-"""Configurations: from options or a file, and what is wrong with them in words."""
+"""Configurations: from options or the fields of a file, and what is wrong with them in words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from negspace.errors import NegspaceError, SelectionError, StudyError
-from negspace.experiment.config import Study, configure, read_study
+from negspace.experiment.config import Study, configure
 
 
 def test_defaults_and_single_values() -> None:
@@ -96,34 +96,3 @@ def test_a_share_of_no_neurons_is_refused_before_anything_is_computed() -> None:
 def test_blanks_around_the_columns_of_pairs_are_no_part_of_their_names() -> None:
     made = configure({"model": "m", "pairs": "a.csv", "pair_columns": "good=a, bad = the b"})
     assert made.pair_columns == {"good": "a", "bad": "the b"}
-
-
-def test_reading_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "study.yaml"
-    path.write_text("model: m\nshares: [0.01, 0.2]\n")
-    assert configure(read_study(path)).shares == (0.01, 0.2)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"model: [", "invalid YAML in line"),
-        (b"- model", "a list instead of fields"),
-        (b"", "a NoneType instead of fields"),
-        (b"1: 2", "instead of fields"),
-        (b"\xff\xfe\xff", "not UTF-8"),
-        (b"!!python/object/apply:os.system ['true']", "invalid YAML"),
-        (b"model: m\nlimit: 2\nlimit: 3\n", "invalid YAML in line 3: 'limit' is given twice"),
-        (b"model: m\nanalyses:\n  dose: {points: 3, points: 4}\n", "'points' is given twice"),
-    ],
-)
-def test_files_that_are_no_study(tmp_path: Path, content: bytes, message: str) -> None:
-    path = tmp_path / "study.yaml"
-    path.write_bytes(content)
-    with pytest.raises(StudyError, match=message):
-        read_study(path)
-
-
-def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="No such file"):
-        read_study(tmp_path / "absent.yaml")

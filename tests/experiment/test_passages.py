@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from negspace.analyses.parts_of_speech.excess import tagged_text
 from negspace.errors import TaggerError, TextError
 from negspace.experiment.passages import COLUMNS, make_passages
+from negspace.experiment.tagging import tagged_text
 from negspace.models.load import load
 from negspace.models.model import Model
 from negspace.reference import text_path

@@ -19,7 +19,8 @@ from negspace.experiment import cells as kinds
 from negspace.experiment import handlers
 from negspace.experiment.config import Study, configure
 from negspace.runs.engine import Interrupted, LocalEngine
-from negspace.runs.store import Store, pack
+from negspace.runs.packing import pack
+from negspace.runs.store import Store
 from negspace.stats.sketch import Grid
 from negspace.study.run import run_study
 

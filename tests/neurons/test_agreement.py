@@ -11,7 +11,7 @@ from scipy import stats
 
 import negspace as ns
 from negspace.errors import SelectionError
-from negspace.experiment.agreement import (
+from negspace.experiment.ranking import (
     Common,
     Ranking,
     correlate,

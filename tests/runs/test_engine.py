@@ -19,7 +19,8 @@ from negspace.runs import engine as module
 from negspace.runs.cell import Cell, Record
 from negspace.runs.cluster_engine import ClusterEngine
 from negspace.runs.engine import Compute, Interrupted, LocalEngine, Progress, Step, on_sigint, versions
-from negspace.runs.store import Store, pack
+from negspace.runs.packing import pack
+from negspace.runs.store import Store
 
 CELLS = [Cell("square", {"n": n}, f"square of {n}", cost=10.0) for n in range(4)]
 

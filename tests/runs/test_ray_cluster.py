@@ -199,7 +199,8 @@ def fragile(folder: Path, starts: str = "", **fails: Any) -> Callable[[], Any]:
     Args:
         folder: where they leave a file for each start and each cell that they begin.
         starts: for each start, "x" if the process dies at it, "e" if it raises; all others go well.
-        fails: "exits", number of first cells at which the process dies; "raises", called for each cell.
+        fails: "exits", number of first cells at which the process dies; "raises", called for each cell; "acts", called
+            with each.
     """
 
     def leave(what: str) -> int:
@@ -234,6 +235,8 @@ def fragile(folder: Path, starts: str = "", **fails: Any) -> Callable[[], Any]:
                 os._exit(1)
             if "raises" in fails:
                 fails["raises"]()
+            if "acts" in fails:
+                fails["acts"](cell)
             return {"number": cell.spec["n"]}, pd.DataFrame({"none": [0]})
 
     return Fragile
@@ -244,13 +247,13 @@ def count(folder: Path, what: str) -> int:
 
 
 class Session:
-    """A cluster of one worker of `fragile` benches, with an open store."""
+    """A cluster of workers of `fragile` benches, with an open store."""
 
-    def __init__(self, nodes: Any, folder: Path, starts: str = "", **fails: Any) -> None:
+    def __init__(self, nodes: Any, folder: Path, starts: str = "", workers: int = 1, **fails: Any) -> None:
         (folder / "left").mkdir()
         self.left, self.notes = folder / "left", list[str]()
         make = fragile(self.left, starts, **fails)
-        self.cluster, self.store = RayCluster(make, Resources(workers=1), nodes.address), Store(folder / "run")
+        self.cluster, self.store = RayCluster(make, Resources(workers=workers), nodes.address), Store(folder / "run")
 
     def __enter__(self) -> Session:
         self.cluster.__enter__()
@@ -310,6 +313,38 @@ def test_what_a_cell_raises_is_told_at_once_with_its_traceback(
     assert f": {text}\nTraceback (most recent call last):\n" in error.value.found
     assert f"in {raises.__name__}\n" in error.value.found
     assert todo in error.value.todo
+
+
+def failing_beside_waiting(folder: Path) -> Callable[[Cell], None]:
+    """Cell 0 raises once cell 1 is under way, which waits for a file."""
+
+    def act(cell: Cell) -> None:
+        import time
+
+        wanted = {0: "begun", 1: "go"}.get(cell.spec["n"])
+        if cell.spec["n"] == 1:
+            (folder / "begun").touch()
+        for _ in range(600):
+            if wanted is None or (folder / wanted).exists():
+                break
+            time.sleep(0.1)
+        if cell.spec["n"] == 0:
+            raise ValueError("no such thing")
+
+    return act
+
+
+def test_a_cluster_goes_on_after_a_cell_that_raised_and_takes_no_answer_from_before(
+    two_nodes: Any, tmp_path: Path
+) -> None:
+    with Session(two_nodes, tmp_path, workers=2, acts=failing_beside_waiting(tmp_path)) as session:
+        cells = [Cell("probe", {"n": n}, f"cell {n}") for n in range(4)]
+        with pytest.raises(ClusterError, match="compute cell 0"):
+            session.cluster.engine(session.store).run([cells[1], cells[0]])
+        (tmp_path / "go").touch()
+        made = session.cluster.engine(session.store).run([cells[2], cells[3]])
+        assert [record.results["number"] for record in made] == [2, 3]
+        assert session.store.read(cells[1]) is None
 
 
 class Unreadable:

@@ -17,7 +17,8 @@ import pytest
 from negspace import files
 from negspace.errors import RecordError, StudyError
 from negspace.runs.cell import Cell, Record
-from negspace.runs.store import MANIFEST_FORMAT, Damaged, Store, pack, unpack
+from negspace.runs.packing import Damaged, pack, unpack
+from negspace.runs.store import MANIFEST_FORMAT, Store
 
 CELL = Cell("perplexity", {"model": "abc", "p": 0.01})
 
@@ -239,6 +240,26 @@ def test_a_line_of_the_log_that_a_kill_cut_short_takes_no_other_with_it(store: S
     lines = log.read_text().splitlines()
     assert len(lines) == 4
     assert [json.loads(line)["event"] for line in (lines[0], *lines[2:])] == ["start", "computed", "computed"]
+
+
+def test_a_log_with_bytes_that_are_no_text_is_read_as_far_as_it_is_whole(store: Store) -> None:
+    store.log("computed", key="a" * 64, kind="pairs", seconds=1.0)
+    with (store.folder / "run.log.jsonl").open("ab") as log:
+        log.write(b"\xff\x00\xff\n[1]\n")
+    store.log("computed", seconds=2.0)
+    assert [event["event"] for event in store.events()] == ["computed", "computed"]
+    assert store.times() == {"a" * 64: 1.0}
+
+
+def test_finding_a_record_takes_a_damaged_one_for_none(store: Store) -> None:
+    assert store.find(CELL) is None
+    store.write(_record())
+    found = store.find(CELL)
+    assert found is not None
+    assert found.key == CELL.key
+    path = store.cells / f"{CELL.key}.parquet"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert store.find(CELL) is None
 
 
 def test_manifest_round_trip_and_same_bytes(store: Store) -> None:

@@ -269,6 +269,16 @@ def test_nothing_is_left_changed(tiny_model_path: Path, folder: Path, capfd: pyt
     assert capfd.readouterr() == ("", "")
 
 
+def test_what_tasks_draw_is_the_same_on_every_machine() -> None:
+    """Some shuffle their choices with the global generator where they read their items."""
+    drawn = []
+    for state in (1, 2):
+        random.seed(state)
+        with quiet():
+            drawn.append(random.random())
+    assert drawn[0] == drawn[1]
+
+
 def test_an_output_layer_of_its_own_stays(tiny_model_path: Path, folder: Path, tmp_path: Path) -> None:
     """The checkpoint holds an output layer that is not the input embedding, although its configuration ties the two."""
     model = load(str(tiny_model_path), device="cpu")

@@ -113,6 +113,8 @@ def test_several_conditions_beside_the_same_sets_need_more_of_them() -> None:
             "cannot be judged",
             "cannot be judged with 20 random sets, with which 3 sets are compared; draw 59 or more",
         )
+    first = compare_with_sets(plain + 0.2, plain + drawn[:5, None], WINDOWS, scale="log ratio", conditions=3)
+    assert first.reason == "cannot be judged with 5 random sets, with which 3 sets are compared; draw 59 or more"
     enough = {k: _beside_sets(0.2 + k / 100, drawn, plain) for k in range(3)}
     for one in judge_together(enough, dict(zip(enough, "abc", strict=True))).values():
         assert isinstance(one, Contrast)

@@ -19,7 +19,8 @@ from negspace.experiment import workbench
 from negspace.experiment.config import configure
 from negspace.runs.cell import Cell
 from negspace.runs.engine import Compute, LocalEngine, Step
-from negspace.runs.store import Store, unpack
+from negspace.runs.packing import unpack
+from negspace.runs.store import Store
 from negspace.study.run import run_study
 from negspace.study.tables import Tables
 

@@ -15,9 +15,9 @@ from negspace.cli.compare import compare
 from negspace.cli.demo import demo
 from negspace.cli.doctor import doctor
 from negspace.cli.guard import guarded, settings
-from negspace.cli.options import study_options
+from negspace.cli.options import AsJson, study_options
 from negspace.cli.pictures import figures, write_page
-from negspace.cli.scanning import LOADING, AsJson, ModelName, load_model, print_origin, scan, settled
+from negspace.cli.scanning import LOADING, ModelName, load_model, print_origin, scan, settled
 from negspace.cli.terminal import output
 
 app = typer.Typer(

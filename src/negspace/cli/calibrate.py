@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from negspace.cli.guard import STOPPED, guarded, resume_command
+from negspace.cli.guard import guarded, resumable
+from negspace.cli.options import AsJson
 from negspace.cli.terminal import Bar, output
 
 if TYPE_CHECKING:
@@ -33,19 +34,14 @@ def calibrate(
         int,
         typer.Option(min=0, help="Also simulate this many studies of each world: false sentences and power."),
     ] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run the whole study on models with a known answer. They carry agreement below zero, above zero, or everywhere."""
-    from negspace.runs.engine import Interrupted
     from negspace.study.calibration import run_calibration
 
-    try:
-        with Bar() as bar:
-            made = run_calibration(out, seed=seed, progress=bar.run, note=bar.note)
-            rates = _simulate(simulations, seed, bar) if simulations else []
-    except Interrupted as stop:
-        typer.echo(f"{stop}\nto resume: {resume_command()}", err=True)
-        raise typer.Exit(STOPPED) from None
+    with resumable(), Bar() as bar:
+        made = run_calibration(out, seed=seed, progress=bar.run, note=bar.note)
+        rates = _simulate(simulations, seed, bar) if simulations else []
     wrong = int((~made["ok"]).sum())
     often = [rate for rate in rates if rate.too_often]
     if as_json:
@@ -123,7 +119,7 @@ def _cells(row: Any) -> tuple[str, ...]:
 
 
 def _notes(made: pd.DataFrame) -> Iterator[str]:
-    """Print what the table has no room for."""
+    """What the table has no room for, in sentences."""
     for _, row in made.iterrows():
         which = f"{row['model']} model, zeroing {row['zero']}s"
         if not math.isfinite(row["interaction"]):

@@ -9,13 +9,14 @@ from typing import Annotated
 import typer
 
 from negspace.cli.guard import guarded
+from negspace.cli.options import AsJson
 from negspace.cli.terminal import output
 
 
 @guarded
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run folders of different models, two or more.", metavar="RUN")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare models: claims side by side, contrasts pooled. Heterogeneity between the models is part of both."""
     from negspace.errors import StudyError

@@ -10,6 +10,7 @@ import typer
 
 from negspace.cli import running
 from negspace.cli.guard import guarded
+from negspace.cli.options import AsJson
 from negspace.cli.pictures import write_page
 from negspace.cli.terminal import output
 
@@ -41,7 +42,7 @@ def demo(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Run folder.")] = Path("negspace-demo"),
     bundled: Annotated[bool, typer.Option("--bundled", help="Use the bundled 3.5M-parameter model.")] = False,
     limit: Annotated[int | None, typer.Option(help="Minimal pairs per paradigm.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run the main study on SmolLM2-135M, in minutes. The top 1% and 5% against random and perplexity-matched sets."""
     from negspace.experiment.config import configure

@@ -8,7 +8,8 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ParamSpec
 
@@ -76,9 +77,16 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
     return run
 
 
-def resume_command() -> str:
-    """The command line as it was given, to be given again."""
-    return shlex.join(["negspace", *sys.argv[1:]])
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Say how to resume a run that was asked to stop: by the command line as it was given."""
+    from negspace.runs.engine import Interrupted
+
+    try:
+        yield
+    except Interrupted as stop:
+        typer.echo(f"{stop}\nto resume: {shlex.join(['negspace', *sys.argv[1:]])}", err=True)
+        raise typer.Exit(STOPPED) from None
 
 
 def trace() -> None:

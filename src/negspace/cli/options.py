@@ -1,4 +1,4 @@
-"""Options made from the fields of a study: name, type and meaning are declared there, and nowhere else."""
+"""Options made from the fields of a study, which are declared there and nowhere else; and `--json`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from pydantic.fields import FieldInfo
 
 from negspace.errors import StudyError
 from negspace.experiment.config import Study, by_name
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 _SHOWN = {int: "INTEGER", float: "NUMBER", str: "TEXT", dict: "NAME=VALUE,..."}
 """Type of a field -> what its value is called in --help."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from negspace.cli.guard import STOPPED, guarded, resume_command
-from negspace.cli.options import set_fields, study_options
+from negspace.cli.guard import guarded, resumable
+from negspace.cli.options import AsJson, set_fields, study_options
 from negspace.cli.plan import plan_json, show_plan
 from negspace.cli.terminal import Bar, output
 
@@ -83,7 +83,7 @@ def run(
             metavar="ADDRESS", help="Address of a running Ray cluster, e.g. auto. Default: start one on this machine."
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    as_json: AsJson = False,
     given: dict[str, Any],
 ) -> None:
     """Run a study of a model, and print its plan and cost first. It is described by a preset or a study file."""
@@ -128,9 +128,10 @@ def _study(
         StudyError: what `configure` and `from_preset` raise, or a model that is given twice.
     """
     from negspace.errors import StudyError
-    from negspace.experiment.config import Study, configure, override, read_study
+    from negspace.experiment.config import Study, configure, override
     from negspace.study.presets import from_preset
     from negspace.study.registry import sections
+    from negspace.study.study_file import read_study
 
     fields: dict[str, Any] = {}
     origin = "the options"
@@ -246,16 +247,11 @@ def compute(
     plan: Path | None = None,
 ) -> Tables:
     """Run a study into a folder and return its tables; after Ctrl-C, say how to resume."""
-    from negspace.runs.engine import Interrupted
     from negspace.study.run import run_study
 
-    try:
-        with where.open(study) as cluster, Bar() as bar:
-            options = {"progress": bar.run, "note": bar.note, "announce": announce, "cluster": cluster, "plan": plan}
-            return run_study(study, out, **options)
-    except Interrupted as stop:
-        typer.echo(f"{stop}\nto resume: {resume_command()}", err=True)
-        raise typer.Exit(STOPPED) from None
+    with resumable(), where.open(study) as cluster, Bar() as bar:
+        options = {"progress": bar.run, "note": bar.note, "announce": announce, "cluster": cluster, "plan": plan}
+        return run_study(study, out, **options)
 
 
 def execute(study: Study, out: Path, as_json: bool, where: Where, plan: Path | None = None) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from negspace.cli.guard import guarded
-from negspace.cli.options import study_options
+from negspace.cli.options import AsJson, study_options
 from negspace.cli.terminal import Bar, output
 from negspace.experiment.config import Study
 
@@ -28,7 +28,6 @@ SCANNING = ("md_pairs", "exact", "batch", "seed")
 """Fields of a study that are arguments of a scan."""
 CUTTING = ("window", "stride", "windows", "bos")
 """Fields that say how its text is cut."""
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
 @guarded
@@ -101,7 +100,7 @@ def scan(
 
 def _scans(study: Study, texts: Sequence[str], folder: Path | None) -> list[Scan]:
     """A scan of each text, saved into the folder as soon as it is made; all texts are read and cut before the first."""
-    from negspace.experiment.agreement import distinct
+    from negspace.experiment.ranking import distinct
     from negspace.files import make_folder
     from negspace.neurons.scan import scan_windows
     from negspace.text.source import read_text

@@ -26,7 +26,12 @@ class Book:
     @property
     def bootstrap(self) -> dict[str, Any]:
         """Keyword arguments that the functions of `significance` share: level, draws, seed."""
-        return {"level": 1 - self.study["alpha"], "draws": self.study["draws"], "seed": self.study["seed"]}
+        return {"level": self.level, "draws": self.study["draws"], "seed": self.study["seed"]}
+
+    @property
+    def baseline(self) -> Condition:
+        """The part's plain model."""
+        return Condition.model_validate(self.part["baseline"])
 
     @property
     def conditions(self) -> list[Condition]:
@@ -48,3 +53,8 @@ class Book:
     def alpha(self) -> float:
         """Level of the study's tests."""
         return self.study["alpha"]
+
+    @property
+    def level(self) -> float:
+        """Level of its intervals."""
+        return 1 - self.alpha

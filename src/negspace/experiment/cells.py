@@ -22,5 +22,16 @@ CUT_BY = ("window", "stride", "windows", "bos")
 """Fields of a scan's spec that describe its windows."""
 PASSING = ("scan_part", "scan_grids")
 """Kinds of cells that only serve a scan: once that is recorded, their records go."""
-SCORELESS = ("scan", *PASSING, "examples", "passages", "text_scan", "checkpoint", "checkpoint_scan")
+HEADLESS = (
+    "scan",
+    *PASSING,
+    "examples",
+    "text_scan",
+    "checkpoint_scan",
+    "activations",
+    "critical",
+    "differentiation",
+)
+"""Kinds of cells that leave out the output layer."""
+SCORELESS = (*HEADLESS, "passages", "drivers", "checkpoint", "drift")
 """Kinds of cells that tell nothing of what an intervention does: who has seen them can still lock a plan."""

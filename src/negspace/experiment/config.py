@@ -1,15 +1,13 @@
-"""The configuration of a study: one frozen value, from options or from a YAML file."""
+"""The configuration of a study: one frozen value, from options or from the fields of a file."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -82,6 +80,26 @@ def by_name(value: Any) -> Any:
 
 
 Sections = Annotated[dict[str, dict[str, Any]], BeforeValidator(by_name)]
+
+
+def each_once(name: str, values: Sequence[Any]) -> None:
+    """Check what a field lists.
+
+    Raises:
+        ValueError: nothing, or one thing twice.
+    """
+    if not values or len(set(values)) < len(values):
+        raise ValueError(f"{name} must be given, each once; got {list(values)}")
+
+
+def some_shares(name: str, values: Sequence[float]) -> None:
+    """Check what a field lists as shares.
+
+    Raises:
+        ValueError: none, one twice, or one that no set can have.
+    """
+    if not values or len(set(values)) < len(values) or not all(0 < p <= 1 for p in values):
+        raise ValueError(f"{name} must be shares above 0 and up to 1, each once; got {list(values)}")
 
 
 SIZES = ("limit", "perplexity_windows", "random")
@@ -245,8 +263,7 @@ class Study(_Fields):
     def _check(self) -> Study:
         if (self.zero is None) == (self.mode is None):
             raise ValueError("give either zero or mode (with a mode, zero is null)")
-        if not self.shares or len(set(self.shares)) != len(self.shares):
-            raise ValueError(f"shares must be given, each once; got {list(self.shares)}")
+        each_once("shares", self.shares)
         if self.exact and self.scan_parts > 1:
             raise ValueError("exact statistics keep all activations together; with exact, scan_parts must be 1")
         if self.pair_columns and not self.pairs:
@@ -335,41 +352,3 @@ def explain(error: ValidationError, asked: str, kind: type[BaseModel]) -> StudyE
         f"{field}: {message}" if field else message,
         "correct it: `negspace run --help` and the documentation list the possible values",
     )
-
-
-_STUDY_FILE = "give the path of a YAML file, or for a model that of its folder or GGUF file"
-
-
-class _Once(yaml.SafeLoader):
-    """YAML in which a key may be given once."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if key.tag != "tag:yaml.org,2002:merge" and key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is given twice", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def read_study(path: str | Path) -> dict[str, Any]:
-    """The fields of a study file, as given; `configure` checks them.
-
-    Raises:
-        StudyError: no such file, or not a YAML mapping.
-    """
-    asked = f"the study file {path}"
-    try:
-        content = yaml.load(Path(path).read_text(encoding="utf-8"), _Once)
-    except OSError as error:
-        raise StudyError(asked, error.strerror or str(error), _STUDY_FILE) from error
-    except UnicodeDecodeError as error:
-        raise StudyError(asked, "not UTF-8", _STUDY_FILE) from error
-    except yaml.YAMLError as error:
-        where, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-        line = f" in line {where.line + 1}" if where else ""
-        found = f"invalid YAML{line}{f': {problem}' if problem else ''}"
-        raise StudyError(asked, found, f"write one `field: value` per line; {_STUDY_FILE}") from error
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise StudyError(asked, f"a {type(content).__name__} instead of fields", "write one `field: value` per line")
-    return content

@@ -146,6 +146,7 @@ class Effects:
         *,
         within: bool = False,
         margins: Mapping[Scale, Margin] | None = None,
+        conditions: int = 1,
     ) -> dict[Scale, Contrast]:
         """The contrast after minus before on each scale of a score: "log ratio", or "points" and "nats".
 
@@ -154,6 +155,7 @@ class Effects:
         Args:
             within: whether to judge these very groups alone; see `Nesting.level`.
             margins: scale -> margin of equivalence, where one is to be tested.
+            conditions: how many are compared with the same random sets and judged together.
         """
         scales: tuple[Scale, ...] = ("log ratio",) if score == "perplexity" else ("points", "nats")
         claims: dict[Scale, Contrast] = {}
@@ -169,7 +171,8 @@ class Effects:
                 assert _seeds(after, score) == _seeds(before, score)
                 claims[scale] = compare_sets(own, other, nesting, margin=margin, **options)
             elif before.members:
-                claims[scale] = compare_with_sets(second, _sets(before, score, scale), nesting, **options)
+                sets = _sets(before, score, scale)
+                claims[scale] = compare_with_sets(second, sets, nesting, conditions=conditions, **options)
             elif after.members:
                 sets = _sets(after, score, scale)
                 claims[scale] = compare_sets(sets, first, nesting, margin=margin, **options)
@@ -188,13 +191,14 @@ class Effects:
         *,
         within: bool = False,
         margins: Mapping[Scale, Margin] | None = None,
+        conditions: int = 1,
     ) -> Row:
         """The change from one condition to another on the same items, as columns; `judged` adds what it bears.
 
         A mean over random sets stands for their distribution: see `compare_with_sets` and `compare_sets`. Two means
-        must be over the same sets, which are contrasted set by set.
+        must be over the same sets, which are contrasted set by set. Arguments are those of `claims`.
         """
-        claims = self.claims(before, after, score, within=within, margins=margins)
+        claims = self.claims(before, after, score, within=within, margins=margins, conditions=conditions)
         main = next(iter(claims.values()))
         row: Row = {**columns.row(main), columns.claims: claims}
         if main.reason and not before.members:

@@ -28,6 +28,7 @@ from negspace.text.windows import Windows, make_windows
 
 Results = tuple[Mapping[str, Any], pd.DataFrame]
 _INTERNAL = ("model", "behaviour", "text", "versions")
+"""Fields of a scan's info that its record has elsewhere, or not at all."""
 
 
 def _scan(bench: Workbench, cell: Cell, step: Step) -> Results:

@@ -20,7 +20,7 @@ from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.scan import Scan, ScanInfo
 from negspace.runs.cell import Cell, Record
 from negspace.runs.engine import Engine
-from negspace.runs.store import Damaged, Store
+from negspace.runs.store import Store
 from negspace.stats.collect import PILOT_TOKENS
 from negspace.stats.histogram import Histograms
 from negspace.stats.parts import Part, digest_of, grids_from_table, merge_parts, part_from_table
@@ -52,6 +52,11 @@ class Lab:
         """All that can be scored: "perplexity", then the suites, then "tasks" if the study has any."""
         return ("perplexity", *self.suites, *(("tasks",) if self.facts.tasks else ()))
 
+    @property
+    def effect_scores(self) -> tuple[str, ...]:
+        """What `Effects` reads: perplexity and the suites."""
+        return ("perplexity", *self.suites)
+
     @cached_property
     def scan_cell(self) -> Cell:
         """The study's one scan of all neurons."""
@@ -73,13 +78,13 @@ class Lab:
             self.cell("scan", version, options, "scan", self.cost("scan"))
             for version in (VERSIONS["scan"], EARLIER_SCAN)
         )
-        return before if self._recorded(before) and not self._recorded(now) else now
+        return before if self.store.find(before) is not None and self.store.find(now) is None else now
 
     @cached_property
     def scan(self) -> Scan:
         """The scan, computed when first asked for."""
         cell = self.scan_cell
-        if self.study.scan_parts > 1 and not self._recorded(cell):
+        if self.study.scan_parts > 1 and self.store.find(cell) is None:
             cell = replace(cell, cost=0.0, inputs={"merged": self._scan_in_parts()})
         record = self.engine.run([cell])[0]
         # The scan stands for its parts, which are many times as large.
@@ -207,6 +212,10 @@ class Lab:
         """Tell the engine what the analysis at hand has left to do, and those after it; for estimates only."""
         self.engine.expect(work(here), work(union(later)))
 
+    def share_or(self, own: float | None) -> float:
+        """An analysis's own share, or else the study's first."""
+        return self.study.shares[0] if own is None else own
+
     def save_set(self, name: str, neurons: NeuronSet) -> None:
         """Have a set of neurons saved under `neurons/` of the run folder, for use elsewhere."""
         file = re.sub(r"[^A-Za-z0-9.]+", "-", name.replace("%", "pct")).strip("-")
@@ -254,13 +263,6 @@ class Lab:
             merged = part if merged is None else merge_parts([merged, part])
         assert merged is not None, "a scan has one part at least"
         return merged
-
-    def _recorded(self, cell: Cell) -> bool:
-        """Return True if a cell has a whole record. The engine reports a damaged one when it reads it."""
-        try:
-            return self.store.read(cell) is not None
-        except Damaged:
-            return False
 
 
 def changed(under: Condition, scan_key: str, scan: Callable[[], Scan]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -178,7 +178,7 @@ def read_facts(bench: Workbench, settings: PassageSettings) -> dict[str, Any]:
 
 def passages_cell(lab: Lab, facts: Mapping[str, Any], settings: PassageSettings) -> Cell:
     """The cell whose record holds the passages' tokens; analyses that read the same ones share it."""
-    return lab.cell(KIND, VERSION, {"passages": facts["hash"]}, "passages", 0.0, settings=plain(settings))
+    return lab.cell(KIND, VERSION, {"passages": facts["hash"]}, "passages", 0.0, settings=passage_settings(settings))
 
 
 def compute_passages(bench: Workbench, cell: Cell, _: Step) -> tuple[Mapping[str, Any], pd.DataFrame]:
@@ -187,7 +187,7 @@ def compute_passages(bench: Workbench, cell: Cell, _: Step) -> tuple[Mapping[str
     return {"windows": len(made.windows), "window": made.windows.window, "tagger": made.tagger}, made.tokens
 
 
-def plain(settings: PassageSettings) -> PassageSettings:
+def passage_settings(settings: PassageSettings) -> PassageSettings:
     """The part of an analysis's settings that decides its passages."""
     return PassageSettings(**{name: getattr(settings, name) for name in PassageSettings.model_fields})
 

@@ -11,6 +11,7 @@ import pandas as pd
 from negspace.errors import RecordError
 from negspace.experiment.claim import Claim
 from negspace.experiment.schema import Schema
+from negspace.experiment.words import percent
 from negspace.given import checked
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.scan import Scan
@@ -79,7 +80,7 @@ class Run:
     @property
     def level(self) -> str:
         """Level of its intervals: "95%"."""
-        return f"{(1 - self.study['alpha']) * 100:.4g}%"
+        return percent(1 - self.study["alpha"])
 
     def table(self, name: str) -> pd.DataFrame | None:
         """A table with at least one row, by name; None if no analysis has it."""

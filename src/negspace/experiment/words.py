@@ -84,6 +84,11 @@ def percent(share: Any) -> str:
     return f"{float(share) * 100:.4g}%"
 
 
+def in_names(share: Any) -> str:
+    """A share in names of figures and files: "0.316pct"."""
+    return percent(share).replace("%", "pct")
+
+
 def title(score: str) -> str:
     """A score's name in a sentence."""
     return TITLES.get(score, score)

@@ -18,6 +18,7 @@ import torch
 
 from negspace.controls import rectifies
 from negspace.errors import ModelError, PairsError, StudyError, TasksError
+from negspace.experiment.cells import HEADLESS, VERSIONS
 from negspace.experiment.config import Study
 from negspace.experiment.examples import windows_read
 from negspace.experiment.facts import Facts, Survey, TaskFacts
@@ -44,9 +45,7 @@ from negspace.text.suites import SUITES, TITLES
 from negspace.text.windows import Windows, make_windows, specials_written, statistics_windows
 from negspace.threads import candidates, choose, warm_rate
 
-_READING = ("scan", "scan_grids", "scan_part", "text_scan", "checkpoint_scan", "examples")
-"""Kinds of cells that leave out the output layer."""
-_OWN = frozenset({"scan", "scan_grids", "scan_part", "perplexity", "pairs", "tasks", "examples"})
+_OWN = frozenset(VERSIONS)
 """Kinds of cells that are about the workbench's own model, and no other."""
 _AT_ONCE = 16
 """Most windows that a trial of the model's speed reads."""
@@ -230,7 +229,7 @@ class Workbench:
                 name: (len(groups), len(set(groups.values())))
                 for name, groups in ((name, made.paradigms) for name, made in self.pairs.items())
             },
-            prices=dict.fromkeys(_READING, self._reading()),
+            prices=dict.fromkeys(HEADLESS, self._reading()),
             shortfalls=tuple(self._shortfalls()),
         )
 
@@ -339,7 +338,9 @@ def split_tasks(given: Sequence[str]) -> tuple[tuple[str, ...], str | None]:
     """
     folders = [name for name in given if os.path.isdir(name)]
     if len(folders) > 1:
-        raise StudyError(f"tasks from {' and '.join(folders)}", "two folders", "put the files into one folder")
+        raise StudyError(
+            f"tasks from {' and '.join(folders)}", f"{len(folders)} folders", "put the files into one folder"
+        )
     names = tuple(name for name in given if name not in folders)
     if not folders or names:
         return names, folders[0] if folders else None

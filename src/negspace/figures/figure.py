@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-Mark = Literal["points", "line", "curve", "bars", "steps", "dots"]
+Mark = Literal["points", "line", "curve", "steps", "dots"]
 Direction = Literal["x", "y"]
 Numbers = NDArray[np.float64]
 
@@ -49,7 +49,7 @@ class Series:
     along: Direction = "y"
     """The direction in which the intervals run."""
     mark: Mark = "points"
-    """points (markers), dots (small), line (with markers), curve (without), bars (along `along`), steps (histogram)."""
+    """points (markers), dots (small), line (with markers), curve (without), steps (histogram)."""
     labels: tuple[str, ...] = ()
     """[n] what to say of each point on hover; empty: nothing."""
     at: Numbers | None = None
@@ -126,8 +126,6 @@ class Figure:
     """Panels in a line, where there is room."""
     wide: bool = False
     """True if it takes the page's width in print and not one column's."""
-    notes: tuple[str, ...] = field(default=())
-    """Published numbers beside these, and what else a reader must know; one sentence each."""
 
 
 def numbers(values: Sequence[float] | object) -> Numbers:

@@ -37,7 +37,6 @@ def forest(
     zero: float | None = 0.0,
     references: Sequence[Reference] = (),
     limits: tuple[float, float] | None = None,
-    log: bool = False,
 ) -> Panel:
     """A panel of rows from top to bottom, the series of a row below one another.
 
@@ -74,7 +73,7 @@ def forest(
     lines = [Reference(zero, "x")] if zero is not None else []
     ticks = tuple((place, shorten(row)) for row, place in places.items())
     return Panel(
-        Axis(label, log=log, limits=limits),
+        Axis(label, limits=limits),
         Axis("", ticks=ticks, limits=(len(rows) - 0.5, -0.5)),
         tuple(made),
         title,

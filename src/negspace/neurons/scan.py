@@ -66,7 +66,7 @@ class ScanInfo(BaseModel):
     tokens: int
     """Tokens that were counted."""
     special: int
-    """Tokens that were run but left out: BOS, EOS, padding."""
+    """Tokens that were run but left out: BOS, EOS, padding, the tokenizer's other special tokens."""
     bos: str
     """Policy of BOS: "auto" or "always"."""
     md_pairs: int
@@ -255,9 +255,9 @@ def scan(
     """Statistics of every neuron's pre-activations on a text, in one streaming pass over all layers.
 
     Memory is bounded by 4.3 KB a neuron for the sketches, however many tokens. The sketches of the text's first half,
-    and up to 8 bytes per neuron and pair for the mapping difficulty, wait in a temporary file. BOS, EOS and padding are
-    run but not counted. WD is Kong et al.'s (2026): the Wasserstein distance of the standardised pre-activation from
-    the Gaussian, here in closed form up to the error in `wd_error`.
+    and up to 8 bytes per neuron and pair for the mapping difficulty, wait in a temporary file. Special tokens (BOS,
+    EOS, padding and others) are run but not counted. WD is Kong et al.'s (2026): the Wasserstein distance of the
+    standardised pre-activation from the Gaussian, here in closed form up to the error in `wd_error`.
 
     Args:
         model: the model.

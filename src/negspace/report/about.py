@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from negspace.experiment.run import Run
-from negspace.experiment.words import within
+from negspace.experiment.words import percent, within
 from negspace.models.gguf.source import GGUFSource
 from negspace.study.locked import followed
 from negspace.text.suites import TITLES
@@ -29,7 +29,7 @@ def asked(run: Run) -> Rows:
         ("dequantised from", str(GGUFSource.model_validate(model["gguf"])) if model.get("gguf") else ""),
         ("neurons", f"{m['neurons']:,}" if m.get("neurons") else ""),
         ("ranked by", " ".join(filter(None, (str(study.get("by", "")), within(study.get("layers")))))),
-        ("shares", ", ".join(f"{share * 100:.4g}%" for share in study.get("shares", ()))),
+        ("shares", ", ".join(map(percent, study.get("shares", ())))),
         ("statistics on", data["statistics"][0] + _tokens(run)),
         ("perplexity on", data["perplexity"][0]),
     ]

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from negspace.analyses.ablation.dissociation import verdict
+from negspace.analyses.ablation.dissociation_words import verdict
 from negspace.analyses.ablation.figures import summarised
 from negspace.analyses.dose import figures as dose
 from negspace.experiment.run import Run
-from negspace.experiment.words import percent
+from negspace.experiment.words import in_names, percent
 from negspace.figures.figure import Axis, Figure, Panel, Series, numbers
 from negspace.figures.forest import Dots, forest
 from negspace.figures.scores import measures_of
@@ -83,7 +83,7 @@ def _effects(runs: Sequence[Run]) -> list[Figure]:
         if not panels:
             continue
         caption = "Each run against its own plain model, paired on the same items; bars are each run's intervals."
-        name = f"comparison_{percent(share).replace('%', 'pct')}"
+        name = f"comparison_{in_names(share)}"
         title = f"Runs side by side, p = {percent(share)}"
         made.append(Figure(name, title, caption, tuple(panels), columns=min(3, len(panels)), wide=True))
     return made

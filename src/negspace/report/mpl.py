@@ -183,11 +183,6 @@ def _panel(axes: Any, panel: Panel) -> None:
 def _series(axes: Any, series: Series) -> None:
     style = STYLES[series.role]
     colour, dash = style.light, DASHES[style.dash]
-    if series.mark == "bars":
-        draw_bars = axes.barh if series.along == "x" else axes.bar
-        ends = (series.y, series.x) if series.along == "x" else (series.x, series.y)
-        draw_bars(*ends, 0.7, color=colour, alpha=0.85)
-        return
     if series.mark == "steps":
         axes.stairs(series.y, series.x, color=colour, fill=True, alpha=0.25)
         axes.stairs(series.y, series.x, color=colour, linewidth=0.8)
@@ -294,8 +289,8 @@ def _legend(figure: Figure) -> list[tuple[Any, str]]:
         if series.name in found:
             continue
         style = STYLES[series.role]
-        if series.mark in ("bars", "steps"):
-            found[series.name] = Patch(color=style.light, alpha=0.85 if series.mark == "bars" else 0.4)
+        if series.mark == "steps":
+            found[series.name] = Patch(color=style.light, alpha=0.4)
             continue
         found[series.name] = Line2D(
             [],

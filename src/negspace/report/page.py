@@ -86,7 +86,6 @@ def _shell(section: Section) -> dict[str, Any]:
                 "id": f"{section.key}-{figure.name}",
                 "title": figure.title,
                 "caption": figure.caption,
-                "notes": list(figure.notes),
                 "columns": min(figure.columns, 4),
             }
             for figure in section.figures

@@ -35,8 +35,6 @@ def _panel(panel: Panel) -> dict[str, Any]:
         "yaxis": _axis(panel.y, panel, "y") | ({"showgrid": False} if panel.rows else {}),
         "shapes": shapes,
         "annotations": notes,
-        "barmode": "overlay",
-        "bargap": 0.25,
     }
     if panel.title:
         layout["title"] = {"text": plotly_text(panel.title)}
@@ -70,26 +68,23 @@ def _trace(series: Series, panel: Panel) -> dict[str, Any]:
         made["meta"]["at"] = _json(series.at)
     made["text"] = [plotly_text(label) for label in series.labels] or None
     made["hovertemplate"] = _hover(series, panel)
-    if series.mark == "bars":
-        across = series.along == "x"
-        made |= {"type": "bar", "orientation": "h" if across else "v", "marker": {"color": colour}}
-    elif series.mark == "steps":
+    if series.mark == "steps":
         # The outline of the histogram: edges twice, so that it needs no bars as wide as their bins.
         x, y = np.repeat(series.x, 2), np.concatenate(([0.0], np.repeat(series.y, 2), [0.0]))
         outline = {"color": colour, "width": 1.2}
         made |= {"type": "scatter", "mode": "lines", "line": outline, "fill": "tozeroy", "fillcolor": f"{colour}:0.25"}
         return made | {"x": _json(x), "y": _json(y)}
-    else:
-        size = 4 if series.mark == "dots" else 8
-        mode = {"points": "markers", "dots": "markers", "curve": "lines"}.get(series.mark, "lines+markers")
-        made |= {
-            "type": "scatter",
-            "mode": mode,
-            "marker": {"color": colour, "symbol": style.symbol, "size": size if mode == "markers" else 6},
-            "line": {"color": colour, "dash": style.dash, "width": 1.6 if series.mark == "curve" else 2},
-            "opacity": 0.75 if series.mark == "dots" else 1,
-        }
-    made |= {"x": _json(series.x), "y": _json(series.y)}
+    size = 4 if series.mark == "dots" else 8
+    mode = {"points": "markers", "dots": "markers", "curve": "lines"}.get(series.mark, "lines+markers")
+    made |= {
+        "type": "scatter",
+        "mode": mode,
+        "marker": {"color": colour, "symbol": style.symbol, "size": size if mode == "markers" else 6},
+        "line": {"color": colour, "dash": style.dash, "width": 1.6 if series.mark == "curve" else 2},
+        "opacity": 0.75 if series.mark == "dots" else 1,
+        "x": _json(series.x),
+        "y": _json(series.y),
+    }
     if series.low is not None and series.high is not None:
         value = series.y if series.along == "y" else series.x
         made[f"error_{series.along}"] = {

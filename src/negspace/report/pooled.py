@@ -11,9 +11,8 @@ import pandas as pd
 
 from negspace.errors import JudgementError
 from negspace.experiment.run import Run
-from negspace.experiment.words import nats, percent, points, ratio, unjudgeable
+from negspace.experiment.words import nats, percent, points, ratio, title, unjudgeable
 from negspace.significance import Contrast, ModelEffect, Pooled, Scale, pool
-from negspace.text.suites import TITLES
 
 COLUMNS: Mapping[str, str] = {
     "contrast": "what is compared with what",
@@ -103,7 +102,7 @@ def words(row: Mapping[str, object] | pd.Series) -> list[str]:
     score, scale = str(row["score"]), str(row["scale"])
     form = {"points": points, "nats": nats}.get(scale, ratio)
     unit = {"points": " points", "nats": " nats"}.get(scale, "")
-    name = TITLES.get(score, score)
+    name = title(score)
     where = percent(row["share"])
     if row["reason"]:
         return [
@@ -131,7 +130,7 @@ def left_out(table: pd.DataFrame) -> list[str]:
     """
     rows = table[table["left_out"].fillna("").astype(bool)]
     return [
-        f"Not pooled in {row['contrast']}, {TITLES.get(row['score'], row['score'])}, {percent(row['share'])}, in "
+        f"Not pooled in {row['contrast']}, {title(row['score'])}, {percent(row['share'])}, in "
         f"{row['scale']}, since it could not be judged there: {row['left_out']}."
         for _, row in rows.iterrows()
     ]

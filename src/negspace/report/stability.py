@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from negspace.experiment.agreement import Ranking
+from negspace.experiment.ranking import Ranking
 from negspace.experiment.words import percent
 from negspace.neurons.scan import Scan
 from negspace.significance import reliability

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from negspace.analyses.ablation.dissociation import verdict
+from negspace.analyses.ablation.dissociation_words import verdict
 from negspace.analyses.ablation.words import AGAINST
 from negspace.experiment.claim import RANKING
 from negspace.experiment.run import Run

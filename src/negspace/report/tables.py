@@ -13,19 +13,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from negspace.analyses.ablation.dissociation import verdict
+from negspace.analyses.ablation.dissociation_words import verdict
 from negspace.analyses.ablation.words import matching
 from negspace.experiment.claim import Claim
-from negspace.experiment.words import ratio, within
+from negspace.experiment.words import percent, ratio, within
 from negspace.report.claims import footnotes, uncorrected
 from negspace.report.claims import table as claims_table
 from negspace.study.locked import followed
 from negspace.study.registry import analysis
 from negspace.study.tables import Tables
 from negspace.text.suites import SUITES, TITLES, by_group
-
-WIDTH = 118
-"""Columns of the output where there is no terminal to ask."""
 
 
 def plain(value: Any) -> Text:
@@ -46,7 +43,7 @@ def show(tables: Tables, console: Console, *, detail: bool = False) -> None:
     console.print(
         plain(
             f"{manifest['neurons']:,} neurons; statistics on {data['statistics'][0]}, perplexity on "
-            f"{data['perplexity'][0]}; protocol {study['protocol']}; {(1 - study['alpha']) * 100:.4g}% intervals; "
+            f"{data['perplexity'][0]}; protocol {study['protocol']}; {percent(1 - study['alpha'])} intervals; "
             "p-values corrected over each family of tests"
         )
     )
@@ -179,7 +176,7 @@ def _contrasts(contrasts: pd.DataFrame) -> Table:
             difference = ratio(row["difference"]) if is_ratio else f"{row['difference'] * 100:+.2f}"
         body.append(
             (
-                f"{row['set']} {row['share'] * 100:.4g}%",
+                f"{row['set']} {percent(row['share'])}",
                 "perplexity (ratio)" if is_ratio else f"{TITLES[row['score']]} (points)",
                 row["control"],
                 difference,
@@ -216,7 +213,7 @@ def _tasks(table: pd.DataFrame, detail: bool) -> Table:
 def _dissociation(table: pd.DataFrame) -> Table:
     body = [
         (
-            f"top {row['share'] * 100:.4g}%",
+            f"top {percent(row['share'])}",
             TITLES[row["suite"]],
             *(
                 f"{row[name] * 100:+.2f} {_range(row[low] * 100, row[high] * 100, '+.1f')}"

@@ -19,7 +19,8 @@ import pandas as pd
 
 from negspace.runs.cell import Cell, Record
 from negspace.runs.forecast import Forecast, Work
-from negspace.runs.store import Damaged, Store
+from negspace.runs.packing import Damaged
+from negspace.runs.store import Store
 
 T = TypeVar("T")
 SELDOM, SOON = 600.0, 90.0
@@ -145,7 +146,7 @@ class Engine(ABC):
         """Key -> what is kept of its record, for all cells."""
 
         def there(cell: Cell) -> T | None:
-            record = recorded(self._store, cell, self._note)
+            record = self._recorded(cell)
             return None if record is None else keep(record)
 
         found = {cell.key: there(cell) for cell in cells}
@@ -172,6 +173,15 @@ class Engine(ABC):
         if self._stop:
             raise Interrupted(self._computed, self._waiting)
         return {key: kept for key, kept in found.items() if kept is not None}
+
+    def _recorded(self, cell: Cell) -> Record | None:
+        """The record of a cell; None, and a note, where it is damaged; None where there is none."""
+        try:
+            return self._store.read(cell)
+        except Damaged as error:
+            self._store.log("damaged", key=cell.key, kind=cell.kind, why=str(error))
+            self._note(f"the record of {cell.label or cell.kind} is damaged ({error}); it is computed again")
+            return None
 
     @abstractmethod
     def _make(self, cells: Sequence[Cell], written: Callable[[Cell, float], None]) -> None:
@@ -256,16 +266,6 @@ class LocalEngine(Engine):
 def kind_of(cell: Cell) -> str:
     """The kind of work that a cell is."""
     return cell.work or cell.kind
-
-
-def recorded(store: Store, cell: Cell, note: Callable[[str], None]) -> Record | None:
-    """The record of a cell; None, and a note, where it is damaged; None where there is none."""
-    try:
-        return store.read(cell)
-    except Damaged as error:
-        store.log("damaged", key=cell.key, kind=cell.kind, why=str(error))
-        note(f"the record of {cell.label or cell.kind} is damaged ({error}); it is computed again")
-        return None
 
 
 def versions() -> dict[str, str]:

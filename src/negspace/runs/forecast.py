@@ -150,7 +150,7 @@ class Forecast:
 
 @dataclass(frozen=True)
 class _Costs:
-    """The observations so far."""
+    """What the observations so far say."""
 
     common: float
     """Seconds a unit now, of a kind that was never seen."""

@@ -150,6 +150,24 @@ class RayCluster:
             NegspaceError: what a cell raised.
         """
         waiting, lost = deque(cells), dict.fromkeys((cell.key for cell in cells), 0)
+        try:
+            self._compute(waiting, lost, accept, stopping, note)
+        except BaseException:
+            for worker in self._workers:
+                if worker.busy:  # what it still computes is nobody's: another call may ask it for other cells
+                    worker.busy = None
+                    worker.refs.clear()
+            raise
+
+    def _compute(
+        self,
+        waiting: deque[Cell],
+        lost: dict[str, int],
+        accept: Callable[[Cell, bytes, float], None],
+        stopping: Callable[[], bool],
+        note: Callable[[str], None],
+    ) -> None:
+        """`work`, with the cells that wait and how often each one's worker was lost."""
         while (waiting and not stopping()) or any(worker.busy for worker in self._workers):
             if not stopping():
                 self._hand_out(waiting)

@@ -13,7 +13,7 @@ from negspace.errors import ClusterError, NegspaceError
 from negspace.memory import is_out_of_memory
 from negspace.runs.cell import Cell, Record
 from negspace.runs.engine import Step, versions
-from negspace.runs.store import pack
+from negspace.runs.packing import pack
 
 _SMALLER = "give each worker more memory (`resources:` in the study file), or load the model with a smaller dtype"
 REPORT = (

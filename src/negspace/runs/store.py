@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import json
-import math
 import os
 import re
 import time
@@ -14,7 +12,6 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,22 +26,16 @@ from negspace.files import (
     remove_leftovers,
     write_whole,
 )
-from negspace.runs.cell import FORMAT, Cell, Record, canonical, digest
+from negspace.runs.cell import Cell, Record, canonical
+from negspace.runs.packing import Damaged, kind_in, pack, unpack
 
 MANIFEST_FORMAT = 2
 """Version of the manifest. An older one is refused; the records it names are taken up by the same study."""
 MANIFEST = "run.json"
 """Content of the run: configuration, conditions, and the keys of their records."""
 _LOG = "run.log.jsonl"
-_MARK = b"negspace-file-sha256:"
-_NO_SUM = b"0" * 64
-_SUM = re.compile(re.escape(_MARK) + rb"([0-9a-f]{64})")
 _KEY = re.compile(r"[0-9a-f]{64}")
 _AGAIN = "run the same study again with the same --out: what is missing is computed, all else is kept"
-
-
-class Damaged(Exception):
-    """A record file whose bytes are not those that were written, or that another version wrote."""
 
 
 class Store:
@@ -104,6 +95,17 @@ class Store:
             raise Damaged(f"{path.name} holds the record {record.key}")
         return record
 
+    def find(self, cell: Cell) -> Record | None:
+        """The record of a cell; None where there is none, or a damaged one. The engine reports that when it reads it.
+
+        Raises:
+            RecordError: the file cannot be read.
+        """
+        try:
+            return self.read(cell)
+        except Damaged:
+            return None
+
     def require(self, key: str) -> Record:
         """The record of a key that must be there.
 
@@ -160,32 +162,37 @@ class Store:
         The log tells kinds. A process that is killed between a record and its line leaves one that the log does not
         know: its own head tells.
         """
-        computed = [entry for entry in self._logged() if entry["event"] == "computed" and "kind" in entry]
-        logged = {str(entry["key"]): str(entry["kind"]) for entry in computed}
+        logged = {str(entry["key"]): str(entry["kind"]) for entry in self._computed() if "kind" in entry}
         # Files that are there, not paths made of the log's keys: in a folder from elsewhere those may name any file.
         there = [path for path in sorted(self.cells.glob("*.parquet")) if _KEY.fullmatch(path.stem)]
-        return {path.stem: logged[path.stem] if path.stem in logged else _kind(path) or "" for path in there}
+        return {path.stem: logged[path.stem] if path.stem in logged else kind_in(path) or "" for path in there}
 
     def times(self) -> dict[str, float]:
         """Key -> seconds that computing its record took, as far as the log tells; the last time, where it was twice."""
         made: dict[str, float] = {}
-        for entry in self._logged():
+        for entry in self._computed():
             with contextlib.suppress(ValueError, TypeError):
-                if entry["event"] == "computed":
-                    made[str(entry["key"])] = float(entry.get("seconds") or 0.0)
+                made[str(entry["key"])] = float(entry.get("seconds") or 0.0)
         return made
 
-    def _logged(self) -> Iterator[dict[str, Any]]:
-        """The entries of the log that are whole; none where there is none, since no result depends on it."""
+    def events(self) -> Iterator[dict[str, Any]]:
+        """The entries of the log; none where there is none, since no result depends on it.
+
+        Lines that are not JSON objects, as a full disk or a kill may leave, are skipped.
+        """
         try:
-            lines = (self.folder / _LOG).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError):
+            lines = (self.folder / _LOG).read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
             return
         for line in lines:
             with contextlib.suppress(ValueError):
                 entry = json.loads(line)
-                if isinstance(entry, dict) and "event" in entry and (entry["event"] != "computed" or "key" in entry):
+                if isinstance(entry, dict):
                     yield entry
+
+    def _computed(self) -> Iterator[dict[str, Any]]:
+        """Those of computed cells that say which."""
+        return (entry for entry in self.events() if entry.get("event") == "computed" and "key" in entry)
 
     def write_file(self, name: str, data: bytes) -> None:
         """Write another file of the run, for example "tables/summary.csv"; an unchanged one is left alone."""
@@ -195,6 +202,11 @@ class Store:
             if path.read_bytes() == data:
                 return
         write_whole(path, data)
+
+    def write_table(self, name: str, table: pd.DataFrame) -> None:
+        """Write a table of the run as parquet and CSV into `tables/`."""
+        self.write_file(f"tables/{name}.parquet", parquet(table))
+        self.write_file(f"tables/{name}.csv", table.to_csv(index=False, lineterminator="\n").encode())
 
     def keep_only(self, folder: str, names: Collection[str]) -> None:
         """Remove files of a subfolder that an earlier configuration left and this one does not have.
@@ -273,76 +285,8 @@ class Store:
         return (self.folder / MANIFEST).exists() or self.cells.is_dir() or (self.folder / ".lock").exists()
 
 
-def pack(record: Record) -> bytes:
-    """The bytes of a record's file; the same record gives the same bytes."""
-    head = {
-        "format": FORMAT,
-        "key": record.key,
-        "kind": record.kind,
-        "spec": record.spec,
-        "results": _without_nan(record.results),
-        "versions": record.versions,
-        "status": record.status,
-    }
-    columns = {str(name): _column(record.items[name]) for name in record.items.columns}
-    table = pa.table(columns)
+def parquet(table: pd.DataFrame) -> bytes:
+    """A table as a parquet file, without its index."""
     buffer = io.BytesIO()
-    with pq.ParquetWriter(buffer, table.schema, compression="zstd", store_schema=False) as writer:
-        writer.write_table(table)
-        writer.add_key_value_metadata({"negspace": canonical(head), "checksum": (_MARK + _NO_SUM).decode()})
-    data = buffer.getvalue()
-    if data.count(_MARK + _NO_SUM) != 1:
-        raise ValueError("the record's own content holds the checksum's mark")
-    return data.replace(_MARK + _NO_SUM, _MARK + hashlib.sha256(data).hexdigest().encode(), 1)
-
-
-def unpack(data: bytes) -> Record:
-    """The record in a file's bytes.
-
-    Raises:
-        Damaged: a byte is not what it was, or the file is of another version.
-    """
-    sums = list(_SUM.finditer(data))
-    if len(sums) != 1:
-        raise Damaged("no checksum in it: truncated, or not a record")
-    start, stop = sums[0].span(1)
-    if hashlib.sha256(data[:start] + _NO_SUM + data[stop:]).hexdigest().encode() != sums[0][1]:
-        raise Damaged("the checksum does not match the content")
-    table = pq.read_table(io.BytesIO(data))
-    head = json.loads((table.schema.metadata or {})[b"negspace"])
-    if head["format"] != FORMAT:
-        raise Damaged(f"format {head['format']}, this version reads {FORMAT}")
-    if digest({"format": FORMAT, "kind": head["kind"], "spec": head["spec"]}) != head["key"]:
-        raise Damaged("its key is not that of its spec")
-    items = table.replace_schema_metadata(None).to_pandas()
-    return Record(head["key"], head["kind"], head["spec"], head["results"], items, head["versions"], head["status"])
-
-
-def _kind(path: Path) -> str | None:
-    """The kind of a record by its head, read without its items; None where the head is not of a record of that name."""
-    try:
-        head = json.loads((pq.read_metadata(path).metadata or {})[b"negspace"])
-        true = digest({"format": head["format"], "kind": head["kind"], "spec": head["spec"]}) == path.stem
-        return head["kind"] if true else None
-    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError):
-        return None
-
-
-def _column(column: pd.Series) -> pa.Array:
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.astype(str)
-    if pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
-        return pa.array(np.ascontiguousarray(column.to_numpy()), from_pandas=False)
-    if len(column) and isinstance(column.iloc[0], bytes):
-        return pa.array(column, pa.large_binary())
-    return pa.array([str(value) for value in column], pa.string())
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    if isinstance(value, Mapping):
-        return {key: _without_nan(element) for key, element in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(element) for element in value]
-    return value
+    pq.write_table(pa.Table.from_pandas(table, preserve_index=False), buffer, compression="zstd")
+    return buffer.getvalue()

@@ -34,7 +34,7 @@ _ROUNDING = 1e-9
 """Distance, in standard deviations or a contrast's own unit, below which values are taken for one."""
 
 
-def fewest_sets(scale: Scale, alpha: float, sets_share: float = 0.0) -> int:
+def fewest_sets(scale: Scale, alpha: float, sets_share: float = 0.0, conditions: int = 1) -> int:
     """Random sets that a contrast with them needs.
 
     Where the sets' differing makes most of the error, a finding needs ranks as well as t (`rank_p`). Of R sets and the
@@ -47,8 +47,9 @@ def fewest_sets(scale: Scale, alpha: float, sets_share: float = 0.0) -> int:
         scale: of the contrast.
         alpha: its level.
         sets_share: measured share of the error that comes from the sets' differing.
+        conditions: compared with the same sets.
     """
-    return max(FEWEST, sets_for(alpha)) if _dominate(scale, sets_share) else FEWEST
+    return max(FEWEST, sets_for(alpha, conditions)) if _dominate(scale, sets_share) else FEWEST
 
 
 def sets_for(alpha: float, conditions: int = 1) -> int:
@@ -96,6 +97,7 @@ def compare_with_sets(
     scale: Scale,
     alpha: float = 0.05,
     within: bool = False,
+    conditions: int = 1,
 ) -> Contrast:
     """The contrast of a condition with what random sets do: condition minus the sets' mean, with a prediction interval.
 
@@ -106,6 +108,7 @@ def compare_with_sets(
         condition: [items] values under the condition (see `compare`).
         sets: [R, items] values of the same items under each random set.
         nesting, scale, alpha, within: as for `compare`.
+        conditions: how many are compared with these same sets and judged together.
 
     Returns:
         "cannot be judged" with fewer than `fewest_sets`; `sets` says how much of the error comes from the sets.
@@ -115,13 +118,13 @@ def compare_with_sets(
     """
     drawn = _drawn(sets)
     difference = subtract(condition, drawn.mean(axis=0), scale)
-    if (few := too_few(len(drawn), fewest_sets(scale, alpha))) is not None:
+    if (few := too_few(len(drawn), fewest_sets(scale, alpha, conditions=conditions), conditions)) is not None:
         return conclude(few, scale, alpha)
     found = mean(grouped(difference, nesting, outcomes=scale == "points"), within=within)
     if isinstance(found, Shortfall):
         return conclude(found, scale, alpha)
     values, noise = set_means(drawn, nesting, within)
-    return conclude_with_sets(found, values, noise, scale, alpha)
+    return conclude_with_sets(found, values, noise, scale, alpha, conditions)
 
 
 def compare_sets(
@@ -165,7 +168,7 @@ def compare_sets(
 
 
 def conclude_with_sets(
-    found: Estimate, values: NDArray[np.float64], noise: float, scale: Scale, alpha: float
+    found: Estimate, values: NDArray[np.float64], noise: float, scale: Scale, alpha: float, conditions: int = 1
 ) -> Contrast:
     """The contrast with random sets, from the estimate over items and the sets' own values.
 
@@ -173,12 +176,13 @@ def conclude_with_sets(
         found: condition minus mean of the sets, with its variance over items.
         values: [R] each set's mean (or interaction contrast), any common constant added.
         noise: variance that each has from the items, not shared with the other sets.
+        conditions: as for `compare_with_sets`.
     """
     count = len(values)
     joined, between = _join(found, values, noise, 1 + 1 / count)
     share = between / joined.variance if joined.variance > 0 else 0.0
     means = tuple((values - values.mean()).tolist())
-    p, needed = joined.p(), fewest_sets(scale, alpha, share)
+    p, needed = joined.p(), fewest_sets(scale, alpha, share, conditions)
     ranked = float(rank_p([found.value], [means])[0])
     sets = Sets(means, round(ranked * (count + 1)) - 1, share, _dominate(scale, share), p)
     if count < needed:
@@ -200,7 +204,7 @@ def too_few(count: int, needed: int, conditions: int = 1) -> Shortfall | None:
     if count >= needed:
         return None
     sets = f"{count} random set{'s' if count != 1 else ''}"
-    several = f", with which {conditions} sets are compared" if conditions > 1 else ""
+    several = f", with which {conditions} sets are compared" if conditions > 1 and needed > FEWEST else ""
     return Shortfall(f"cannot be judged with {sets}{several}", f"draw {needed} or more")
 
 

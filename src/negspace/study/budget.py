@@ -51,10 +51,8 @@ _COUNTED = (10, 40)
 _PAIRS = (5, 7, 10, 14, 20, 28, 40, 56, 80, 112, 160, 225, 320, 450, 640, 900, 1300, 1800)
 _WINDOWS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 _SETS = (5, 7, 10, 14, 19, 25, 35, 50)
-_NAMES = {"tse": ("families", "constructions", "pairs")}
 _GOAL: Mapping[Scale, float] = {"points": 0.02, "log ratio": 0.02}
 """Effects that count as equally small: two points of accuracy, 2% of perplexity."""
-_TRIES = 6
 
 
 @dataclass(frozen=True)
@@ -139,11 +137,10 @@ def choose(study: Study, model: Model | None = None) -> tuple[Budget, Model]:
     rate, wanted = bench.rate(), seconds_of(study.budget)
     tokens = rate * wanted * _SPARE
     options = list(costs.options())
-    best: dict[str, int] = {}
-    for _ in range(_TRIES):
+    while True:
         fitting = [sizes for sizes in options if costs.roughly(sizes) <= tokens]
         if not fitting:
-            least = min(options, key=costs.roughly)
+            least = min(costs.options(), key=costs.roughly)
             raise StudyError(
                 f"a study in {study.budget}",
                 f"{_duration(costs.exactly(least) / rate)} at {rate:,.0f} tokens per second for the least that can be "
@@ -151,10 +148,11 @@ def choose(study: Study, model: Model | None = None) -> tuple[Budget, Model]:
                 "give more time, fewer shares or analyses, or fewer windows of the scan (windows)",
             )
         best = min(fitting, key=lambda sizes: costs.merit(sizes, rate))
-        # Where plans are not proportional to what they read, or tokens were guessed, the exact cost says so.
-        if (exact := costs.exactly(best)) <= tokens:
+        # Where plans are not proportional to what they read, or tokens were guessed, the exact cost says so. It is then
+        # known for all sizes of as many pairs.
+        if costs.exactly(best) <= tokens:
             break
-        tokens *= 0.98 * tokens / exact
+        options.remove(best)
     made = Study.model_validate(study.model_dump() | best)
     contrasts = costs.contrasts(best, rate)
     return Budget(made, best, costs.exactly(best) / rate, rate, contrasts, costs.tests(best)), bench.model

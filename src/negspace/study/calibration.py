@@ -10,13 +10,15 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from negspace.analyses.ablation.dissociation import ALL, verdict
+from negspace.analyses.ablation.dissociation_columns import ALL
+from negspace.analyses.ablation.dissociation_words import verdict
 from negspace.experiment.config import configure
 from negspace.neurons.scan import Scan
 from negspace.reference.calibration import Lexicon, Made, Material, Name, make, write_material
 from negspace.runs.engine import Progress
 from negspace.significance.dissociation import Verdict
-from negspace.study.run import SCAN_FILE, run_study
+from negspace.study.reading import SCAN_FILE
+from negspace.study.run import run_study
 from negspace.study.tables import Tables
 
 SHARE = 0.01

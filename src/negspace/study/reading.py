@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -20,7 +19,7 @@ from negspace.study.registry import analysis, names
 from negspace.study.tables import Tables
 
 SCAN_FILE = "scan.parquet"
-LOG_FILE = "run.log.jsonl"
+"""The scan of a run, in its folder."""
 
 
 def read_run(folder: str | Path) -> Run:
@@ -82,19 +81,8 @@ def read_runs(folders: str | Path | Sequence[str | Path]) -> list[Run]:
 
 
 def read_history(folder: Path) -> History:
-    """Return the entries of a run's log; lines that are not JSON objects, as a full disk may leave, are skipped."""
-    try:
-        lines = (folder / LOG_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return History()
-    events = []
-    for line in lines:
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(event, dict) and _is_time(event.get("time")):
-            events.append(event)
+    """What the log of a run says of it, by its entries that have a time."""
+    events = [event for event in Store(folder).events() if _is_time(event.get("time"))]
     starts = [event for event in events if event.get("event") == "start"]
     ends = [event["time"] for event in events if event.get("event") == "end"]
     computed = [event for event in events if event.get("event") == "computed"]

@@ -30,12 +30,12 @@ from negspace.study.bench import workbench
 from negspace.study.budget import STUDY_FILE, Budget, choose, recorded_sizes, undecided
 from negspace.study.locked import check as check_plan
 from negspace.study.locked import lock
+from negspace.study.reading import SCAN_FILE
 from negspace.study.registry import analysis, sections
 from negspace.study.stock import take_stock
 from negspace.study.tables import Tables
 
 BEHAVIOUR_FILE = "behaviour.json"
-SCAN_FILE = "scan.parquet"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from negspace.experiment.plan import Load
 from negspace.neurons.neuronset import NeuronSet
 from negspace.runs.cell import Cell, Record
 from negspace.runs.engine import Engine, kind_of
-from negspace.runs.store import Damaged, Store
+from negspace.runs.store import Store
 
 
 class _Missing(Exception):
@@ -39,7 +39,7 @@ class _Counting(Engine):
         self.recorded: dict[str, Cell] = {}
 
     def run(self, cells: Sequence[Cell]) -> list[Record]:
-        records = [self._read(cell) for cell in cells]
+        records = [self._store.find(cell) for cell in cells]
         there = [record for record in records if record is not None]
         self.recorded |= {cell.key: cell for cell, record in zip(cells, records, strict=True) if record is not None}
         if len(there) < len(cells):
@@ -48,12 +48,6 @@ class _Counting(Engine):
 
     def ensure(self, cells: Sequence[Cell]) -> None:
         self.run(cells)
-
-    def _read(self, cell: Cell) -> Record | None:
-        try:
-            return self._store.read(cell)
-        except Damaged:
-            return None
 
     def _make(self, cells: Sequence[Cell], written: Callable[[Cell, float], None]) -> NoReturn:
         raise AssertionError("this engine computes nothing")

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from negspace.experiment.analysis import Book
 from negspace.experiment.claim import Claim, under
@@ -88,10 +85,7 @@ class Tables(Mapping[str, pd.DataFrame]):
             RecordError: they cannot be written.
         """
         for name, table in self.all.items():
-            buffer = io.BytesIO()
-            pq.write_table(pa.Table.from_pandas(table, preserve_index=False), buffer, compression="zstd")
-            store.write_file(f"tables/{name}.parquet", buffer.getvalue())
-            store.write_file(f"tables/{name}.csv", table.to_csv(index=False, lineterminator="\n").encode())
+            store.write_table(name, table)
         store.write_file("tables/COLUMNS.md", self.describe().encode())
         store.keep_only(
             "tables", {"COLUMNS.md", *(f"{name}.{kind}" for name in self.all for kind in ("parquet", "csv"))}

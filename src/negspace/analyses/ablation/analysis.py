@@ -10,8 +10,7 @@ import pandas as pd
 
 from negspace.analyses.ablation import claims as ablation_claims
 from negspace.analyses.ablation import columns as ablation_columns
-from negspace.analyses.ablation import dissociation as dissociation_tables
-from negspace.analyses.ablation import dissociation_figures, figures
+from negspace.analyses.ablation import dissociation_columns, dissociation_figures, figures
 from negspace.analyses.ablation.tables import AblationTables
 from negspace.analyses.ablation.words import verdicts
 from negspace.controls import Match
@@ -36,7 +35,7 @@ class Ablation(Analysis[AblationSettings]):
     name = "ablation"
     title = "Ablation"
     section = AblationSettings
-    schema: ClassVar[Schema] = {**ablation_columns.TABLES, **dissociation_tables.TABLES}
+    schema: ClassVar[Schema] = {**ablation_columns.TABLES, **dissociation_columns.TABLES}
 
     def load(self) -> Load:
         """Whole conditions, and searches of about four evaluations."""
@@ -109,7 +108,7 @@ class Ablation(Analysis[AblationSettings]):
         return conditions
 
     def _searches(self, shares: Sequence[float]) -> Load:
-        """Return the work left for the matched sets of some shares."""
+        """What finding and scoring the matched sets of some shares takes."""
         plan = self.lab.plan
         made: dict[tuple[str, str], float] = {}
         for share in shares:

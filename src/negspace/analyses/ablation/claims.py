@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pandas as pd
 
-from negspace.analyses.ablation.dissociation import verdict
-from negspace.experiment.agreement import EMPTY, NO_HALVES, Chosen, Ranking, in_common
+from negspace.analyses.ablation.dissociation_words import verdict
 from negspace.experiment.book import Book
 from negspace.experiment.claim import PAPERS, UNJUDGED, Answer, Claim, harmed
+from negspace.experiment.ranking import EMPTY, NO_HALVES, Chosen, Ranking, in_common
 from negspace.neurons.layout import Layout
 from negspace.significance import correct
 from negspace.text.suites import TITLES

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from negspace.experiment.changes import CHANGE, DIFFERENCE, SCORE
+from negspace.experiment.changes import CHANGE, DIFFERENCE, SCORE, Row
+from negspace.experiment.condition import Condition
 from negspace.experiment.schema import Column, Table, schema
 
 CONDITION = (
@@ -53,6 +54,11 @@ _CONTRAST = (
     Column("set", str, "set that is compared: top, matched, or random (the distribution of the random sets)"),
     Column("against", str, "reference: plain (the plain model), random or matched"),
 )
+
+
+def condition_columns(about: Condition) -> Row:
+    """What a row is about, in the columns `CONDITION`."""
+    return {"condition": about.name, "role": about.role, "share": about.share, "seed": about.seed}
 
 
 def _suite(name: str) -> tuple[Column, ...]:

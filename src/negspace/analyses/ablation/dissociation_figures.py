@@ -6,16 +6,16 @@ from math import nan
 
 import pandas as pd
 
-from negspace.analyses.ablation.dissociation import verdict
+from negspace.analyses.ablation.dissociation_columns import ALL
+from negspace.analyses.ablation.dissociation_words import verdict
+from negspace.analyses.ablation.figures import grouped, shown
 from negspace.experiment import paper
 from negspace.experiment.run import Run
-from negspace.experiment.words import percent
+from negspace.experiment.words import in_names, percent
 from negspace.figures.figure import Axis, Figure, Panel, Reference, Series, numbers
 from negspace.figures.forest import Dots, forest
 from negspace.figures.style import nth
 from negspace.text.suites import TITLES
-
-_ALL = "all tasks"
 
 
 def figures(run: Run) -> list[Figure]:
@@ -112,20 +112,13 @@ def _without(run: Run, table: pd.DataFrame, without: pd.DataFrame) -> Figure:
 def _tasks(run: Run, table: pd.DataFrame) -> list[Figure]:
     made = []
     baseline = table[table["role"] == "baseline"]
-    rows = [task for task in baseline["task"] if task != _ALL] + [_ALL]
+    rows = [task for task in baseline["task"] if task != ALL] + [ALL]
     for share in dict.fromkeys(table["share"].dropna()):
-        here = table[table["share"] == share]
-        shown = [
-            ("plain model", "baseline", baseline),
-            ("top", "top", here[here["role"] == "top"]),
-            ("random sets", "random", here[here["role"] == "random"]),
-            ("matched", "matched", here[here["role"] == "matched"]),
-        ]
         panels = []
         for value, label in (("accuracy", "% right"), ("change", "change (points)")):
             series = [
-                Dots(name, role, _by_task(part, value), {t: _items(baseline, t) for t in rows})
-                for name, role, part in shown
+                Dots(name, role, grouped(part, "task", value, 100), {t: _items(baseline, t) for t in rows})
+                for name, role, part in shown(table, share)
                 if len(part) and not (value == "change" and role == "baseline")
             ]
             plain, references = (None, ()) if value == "accuracy" else (0.0, paper.tasks(run, float(share)))
@@ -134,21 +127,10 @@ def _tasks(run: Run, table: pd.DataFrame) -> list[Figure]:
             f"Left: items right. Right: the change on the same items. Bars: {run.level} intervals; for random sets, "
             "their mean and range. The level of chance differs by task; see the table."
         )
-        name = f"tasks_{percent(share).replace('%', 'pct')}"
+        name = f"tasks_{in_names(share)}"
         title = f"Tasks that are not about grammar, p = {percent(share)}"
         made.append(Figure(name, title, caption, tuple(panels), columns=2, wide=True))
     return made
-
-
-def _by_task(rows: pd.DataFrame, value: str) -> dict[str, tuple[float, float, float]]:
-    found = {}
-    for task, part in rows.groupby("task"):
-        if len(part) == 1:
-            row = part.iloc[0]
-            found[task] = (row[value] * 100, row[f"{value}_low"] * 100, row[f"{value}_high"] * 100)
-        else:
-            found[task] = tuple(100 * part[value].agg(how) for how in ("mean", "min", "max"))
-    return found
 
 
 def _items(baseline: pd.DataFrame, task: str) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 from negspace.experiment import paper
 from negspace.experiment.changes import DIFFERENCE
 from negspace.experiment.run import Run
-from negspace.experiment.words import percent
+from negspace.experiment.words import in_names, percent
 from negspace.figures.figure import Axis, Figure, Panel, Reference, Series, numbers
 from negspace.figures.forest import Dots, forest
 from negspace.figures.scores import Measure, estimates, measures_of
@@ -125,12 +125,6 @@ def _groups(run: Run, table: pd.DataFrame, name: str, column: str, title: str) -
     groups = list(baseline.sort_values(column)[column])
     for share in dict.fromkeys(table["share"].dropna()):
         here = table[table["share"] == share]
-        shown = [
-            ("plain model", "baseline", baseline),
-            ("top", "top", here[here["role"] == "top"]),
-            ("random sets", "random", here[here["role"] == "random"]),
-            ("matched", "matched", here[here["role"] == "matched"]),
-        ]
         panels = []
         for value, label, zero, scale in (
             ("accuracy", "% right", 50.0, 100.0),
@@ -141,8 +135,8 @@ def _groups(run: Run, table: pd.DataFrame, name: str, column: str, title: str) -
                 continue
             labels = {group: _pairs(baseline, column, group) for group in groups}
             series = [
-                Dots(title_, role, _by_group(rows, column, value, scale), labels)
-                for title_, role, rows in shown
+                Dots(title_, role, grouped(rows, column, value, scale), labels)
+                for title_, role, rows in shown(table, share)
                 if len(rows) and (value == "accuracy" or role != "baseline")
             ]
             panels.append(forest(groups, series, label, zero=zero))
@@ -150,12 +144,23 @@ def _groups(run: Run, table: pd.DataFrame, name: str, column: str, title: str) -
             "Pairs right, chance at 50; the change on the same pairs; and the change of their margin, log p(good) - "
             f"log p(bad). Bars: {run.level} intervals; for random sets, their mean and their range."
         )
-        figure = f"{name}_{percent(share).replace('%', 'pct')}"
+        figure = f"{name}_{in_names(share)}"
         made.append(Figure(figure, f"{title}, p = {percent(share)}", caption, tuple(panels), columns=2, wide=True))
     return made
 
 
-def _by_group(rows: pd.DataFrame, column: str, value: str, scale: float) -> dict[str, tuple[float, float, float]]:
+def shown(table: pd.DataFrame, share: float) -> list[tuple[str, str, pd.DataFrame]]:
+    """What is shown at a share: name, role, and the rows of it."""
+    here = table[table["share"] == share]
+    return [
+        ("plain model", "baseline", table[table["role"] == "baseline"]),
+        ("top", "top", here[here["role"] == "top"]),
+        ("random sets", "random", here[here["role"] == "random"]),
+        ("matched", "matched", here[here["role"] == "matched"]),
+    ]
+
+
+def grouped(rows: pd.DataFrame, column: str, value: str, scale: float) -> dict[str, tuple[float, float, float]]:
     """Estimate and interval in every group, times a scale; for several random sets their mean and range."""
     found = {}
     for group, part in rows.groupby(column):

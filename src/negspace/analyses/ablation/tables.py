@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from negspace.analyses.ablation.columns import TABLES
+from negspace.analyses.ablation.columns import TABLES, condition_columns
 from negspace.analyses.ablation.dissociation import DissociationTables, conditions_of
 from negspace.experiment.book import Book
 from negspace.experiment.changes import DIFFERENCE, Row, rests_on
-from negspace.experiment.condition import BASELINE, RANDOM, Condition
+from negspace.experiment.condition import BASELINE, RANDOM
 from negspace.experiment.effects import Effects, Entry, equivalence_margins, together
+from negspace.experiment.words import percent
 from negspace.significance import Contrast, above_chance, compare, detectable, plain_sd
 from negspace.text.suites import SUITES, by_group
 
@@ -37,7 +38,7 @@ class AblationTables:
         self.tasks = DissociationTables(book) if "tasks" in book.manifest["data"] else None
 
     def make(self) -> dict[str, pd.DataFrame]:
-        """Name -> table, columns as in `TABLES` and `dissociation.TABLES`."""
+        """Name -> table, columns as in `TABLES` and `dissociation_columns.TABLES`."""
         contrasts, dissociations = self._judged()
         tables = {
             "summary": self._summary(),
@@ -175,7 +176,7 @@ class AblationTables:
         assert share is not None
         whole = sum(bool(entry.scores.keys() - {"perplexity"}) for entry in sets)
         count = f"{len(sets)}" if whole in (0, len(sets)) else f"{len(sets)} (perplexity), {whole} (the rest)"
-        return self.effects.mean(sets, f"random {share * 100:.4g}%, mean of {count}")
+        return self.effects.mean(sets, f"random {percent(share)}, mean of {count}")
 
     def _with(self, share: float | None, role: str) -> list[Entry]:
         return [entry for entry in self.entries if (entry.about.share, entry.about.role) == (share, role)]
@@ -220,11 +221,6 @@ class AblationTables:
                 for step, trial in enumerate(match["trail"], start=1)
             ] or [common]
         return TABLES["matching"].of(rows)
-
-
-def condition_columns(about: Condition) -> Row:
-    """The columns that say what a row is about."""
-    return {"condition": about.name, "role": about.role, "share": about.share, "seed": about.seed}
 
 
 def _called(control: Entry, score: str) -> str:

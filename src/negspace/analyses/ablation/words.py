@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from negspace.analyses.ablation import dissociation as dissociation_tables
+from negspace.analyses.ablation import dissociation_words
 from negspace.experiment.book import Book
-from negspace.experiment.words import capital, claim, percent, within
+from negspace.experiment.words import capital, claim, percent, title, within
 from negspace.text.suites import TITLES
 
 _WHAT = {
@@ -37,7 +37,7 @@ def verdicts(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
         ranked = " ".join(filter(None, (study["by"], within(study.get("layers")))))
         done = f"{capital(_WHAT[book.part['intervention']])} the top {percent(share)} by {ranked} ({size})"
         for score in dict.fromkeys(here["score"]):
-            name = "perplexity" if score == "perplexity" else TITLES[score]
+            name = title(score)
             rows = here[(here["score"] == score) & (here["set"] == "top")]
             plain, *others = [row for _, row in rows.iterrows()]
             said = f"{done}, {name}: {claim(plain)}{_level(plain)}"
@@ -49,7 +49,7 @@ def verdicts(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
             sentences.append(matching(book.part, share))
     if book.manifest.get("rectifies") and book.part["intervention"] == "zero_negative":
         sentences.append(_noop(summary))
-    return sentences + dissociation_tables.sentences(book, tables)
+    return sentences + dissociation_words.sentences(book, tables)
 
 
 def _level(plain: pd.Series) -> str:
@@ -94,15 +94,16 @@ def _accuracies(summary: pd.DataFrame) -> list[str]:
 
 
 def matching(part: Mapping[str, Any], share: float) -> str:
+    """The search for the matched set of a share in a sentence: what it found, or that and why it found none."""
     match = next(match for match in part["matches"] if match["share"] == share)
     label = f"Perplexity-matched control for the top {percent(share)}"
     effort = f"{match['evaluations']} evaluation{'s' if match['evaluations'] != 1 else ''}"
     if match["matched"]:
         return (
-            f"{label}: the bottom {match['m'] * 100:.4g}% ({match['neurons']:,} neurons), residual mismatch "
+            f"{label}: the bottom {percent(match['m'])} ({match['neurons']:,} neurons), residual mismatch "
             f"{match['residual'] * 100:+.2f}% (tolerance {match['tolerance'] * 100:.3g}%), {effort}."
         )
     nearest = (
-        f"; nearest: the bottom {match['m'] * 100:.4g}%, off by {match['residual'] * 100:+.2f}%" if match["m"] else ""
+        f"; nearest: the bottom {percent(match['m'])}, off by {match['residual'] * 100:+.2f}%" if match["m"] else ""
     )
     return f"{label}: cannot be matched ({match['reason']}{nearest}; {effort})."

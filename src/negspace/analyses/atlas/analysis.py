@@ -3,48 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from pydantic import Field
 
 from negspace.analyses.atlas import figures
 from negspace.analyses.atlas import pages as atlas_pages
 from negspace.analyses.atlas import tables as atlas_tables
 from negspace.analyses.atlas import words as atlas_words
-from negspace.analyses.atlas.critical import critical_tokens
+from negspace.analyses.atlas.cells import HANDLERS, VERSIONS
 from negspace.experiment.analysis import Analysis, Book, Load
-from negspace.experiment.chosen import in_words, leading, neuron_name, rows_of, spread
+from negspace.experiment.chosen import in_words, leading, neuron_name, rows_of
 from negspace.experiment.condition import Condition
 from negspace.experiment.passages import KIND as PASSAGES
-from negspace.experiment.passages import (
-    PassageSettings,
-    compute_passages,
-    passages_cell,
-    passages_of,
-    plain,
-    read_facts,
-)
+from negspace.experiment.passages import PassageSettings, passage_settings, passages_cell, read_facts
 from negspace.experiment.plan import PLAIN
 from negspace.experiment.run import Run
 from negspace.experiment.tagging import lacks_tagger
+from negspace.experiment.workbench import Handler, Workbench
 from negspace.figures.figure import Figure
 from negspace.neurons.neuronset import NeuronSet
-from negspace.runs.cell import Cell
-from negspace.runs.engine import Step
-from negspace.score.pairs import Protocol
-from negspace.stats.drivers import driven, driven_by_group
-from negspace.stats.modes import Mixture, fit_modes
-from negspace.stats.readings import batches_of, readings
-from negspace.text.suites import SUITES
 
-if TYPE_CHECKING:
-    from negspace.experiment.workbench import Workbench
-
-VERSIONS = {"activations": 1, "critical": 1, "drivers": 2}
-"""Versions of what cells of each kind compute; raise one whenever the same spec comes to give another result."""
 FOLDER = "atlas"
 """Folder of the run in which the neurons' pages are."""
 
@@ -70,158 +51,6 @@ class AtlasSettings(PassageSettings):
     """Number of neurons, highest scores first, to ablate one by one and score on all minimal pairs of the study."""
 
 
-def fit_and_drive(
-    modes: int,
-    activations: pd.DataFrame,
-    tokens: pd.DataFrame,
-    critical: Mapping[str, pd.DataFrame],
-    *,
-    fewest: int = 8,
-    permutations: int = 9999,
-    level: float = 0.95,
-    draws: int = 1000,
-    seed: int = 0,
-    progress: Step | None = None,
-) -> tuple[dict[str, Mixture], pd.DataFrame]:
-    """Modes of neurons, and which tokens, tags, labels and phenomena fall in them.
-
-    Args:
-        modes: most components of a mixture.
-        activations: one row per token, one column per neuron; NaN where there is none (`chosen.spread`).
-        tokens: what is known of these tokens (`Passages.tokens`).
-        critical: suite -> what `critical_tokens` gave for its pairs.
-        fewest, permutations, level, draws, seed: as for `driven`.
-        progress: called as progress(done, total, what).
-
-    Returns:
-        Name of the neuron -> its mixture (without neurons that no token reached), and one row per neuron, mode, kind
-        and value: name, mode (from 0), kind ("token", "upos", "dep", "phenomenon"), value, tokens (of the value), count
-        (of these in the mode), base, lift, low, high, p. For phenomena, shares are means over paradigms; a phenomenon
-        of TSE is a construction.
-    """
-    windows = int(tokens["window"].max()) + 1
-    labels = {
-        "token": _labelled(tokens["name"].to_numpy(object), windows),
-        "upos": _labelled(tokens["upos"].to_numpy(object), windows),
-        "dep": _labelled(tokens["dep"].to_numpy(object), windows),
-    }
-    options = {"permutations": permutations, "level": level, "draws": draws, "seed": seed}
-    fitted: dict[str, Mixture] = {}
-    parts = []
-    for number, name in enumerate(activations.columns, start=1):
-        values = activations[name].to_numpy(np.float64)
-        there = np.isfinite(values)
-        if there.any():
-            fitted[name] = fit_modes(values[there], most=modes)
-            part = np.full(len(values), -1)
-            part[there] = fitted[name].assign(values[there])
-            if len(fitted[name]) > 1:
-                table = part.reshape(windows, -1)
-                made = [_of_text(kind, table, *given, fewest, options) for kind, given in labels.items()]
-                made += [_of_pairs(name, fitted[name], items, suite, options) for suite, items in critical.items()]
-                parts += [frame.assign(name=name) for frame in made if len(frame)]
-        if progress is not None:
-            progress(number, len(activations.columns), "drivers")
-    columns = ["name", "mode", "kind", "value", "tokens", "count", "base", "lift", "low", "high", "p"]
-    drivers = pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
-    return fitted, drivers
-
-
-def _labelled(values: NDArray[Any], windows: int) -> tuple[NDArray[np.int64], list[str]]:
-    """Numbers [windows, length] of values, -1 for the empty one, and the values."""
-    names, numbers = np.unique(values.astype(str), return_inverse=True)
-    empty = np.flatnonzero(names == "")
-    numbers = np.where(np.isin(numbers, empty), -1, numbers)
-    return numbers.reshape(windows, -1).astype(np.int64), names.tolist()
-
-
-def _of_text(
-    kind: str,
-    modes: NDArray[np.int64],
-    labels: NDArray[np.int64],
-    names: Sequence[str],
-    fewest: int,
-    options: Mapping[str, Any],
-) -> pd.DataFrame:
-    made = driven(modes, labels, names, fewest=fewest, **options)
-    values, size = made.lift.shape
-    return pd.DataFrame(
-        {
-            "mode": np.tile(np.arange(size), values),
-            "kind": kind,
-            "value": np.repeat(np.array(made.values, object), size),
-            "tokens": np.repeat(made.tokens, size),
-            "count": made.count.ravel(),
-            "base": np.tile(made.base, values),
-            **{column: getattr(made, column).ravel() for column in ("lift", "low", "high", "p")},
-        }
-    )
-
-
-def _of_pairs(name: str, mixture: Mixture, items: pd.DataFrame, suite: str, options: Mapping[str, Any]) -> pd.DataFrame:
-    group = SUITES[suite].column
-    here = items[np.isfinite(items[name].to_numpy(np.float64))]
-    part = mixture.assign(here[name].to_numpy(np.float64))
-    size = len(mixture)
-    inside = pd.DataFrame((part[:, None] == np.arange(size)).astype(np.float64), index=here.index)
-    shares = inside.groupby([here["paradigm"], here[group].rename("group")]).mean()
-    if shares.empty:
-        return pd.DataFrame()
-    groups = [str(group) for group in shares.index.get_level_values("group")]
-    names, lift, low, high, p = driven_by_group(shares.to_numpy(), groups, **options)
-    counts = inside.groupby(here[group].astype(str)).sum().loc[list(names)].to_numpy(np.int64)
-    return pd.DataFrame(
-        {
-            "mode": np.tile(np.arange(size), len(names)),
-            "kind": "phenomenon",
-            "value": np.repeat(np.array(names, object), size),
-            "tokens": np.repeat(counts.sum(axis=1), size),
-            "count": counts.ravel(),
-            "base": np.tile(shares.to_numpy().mean(axis=0), len(names)),
-            **{column: given.ravel() for column, given in (("lift", lift), ("low", low), ("high", high), ("p", p))},
-        }
-    )
-
-
-def compute_activations(bench: Workbench, cell: Cell, step: Step) -> tuple[Mapping[str, Any], pd.DataFrame]:
-    """Handler: the chosen neurons at every token of the passages."""
-    windows = passages_of(bench, cell.inputs["settings"]).windows
-    made = readings(bench.model, batches_of(windows), cell.inputs["chosen"].indices, progress=step)
-    return {}, spread(made, windows.tokens.size)
-
-
-def compute_critical(bench: Workbench, cell: Cell, step: Step) -> tuple[Mapping[str, Any], pd.DataFrame]:
-    """Handler: the chosen neurons where minimal pairs differ."""
-    pairs = bench.pairs[cell.spec["kind"]].sample(cell.spec["limit"])
-    protocol: Protocol = cell.spec["protocol"]
-    items = critical_tokens(bench.model, pairs, cell.inputs["chosen"], protocol=protocol, progress=step)
-    return {"pairs": len(pairs)}, items
-
-
-def compute_drivers(_: Workbench, cell: Cell, step: Step) -> tuple[Mapping[str, Any], pd.DataFrame]:
-    """Handler: modes and what falls in them, from records of the other kinds."""
-    given, spec = cell.inputs, cell.spec
-    fitted, drivers = fit_and_drive(
-        spec["modes"],
-        given["activations"],
-        given["tokens"],
-        given["critical"],
-        **{name: spec[name] for name in ("fewest", "permutations", "level", "draws", "seed")},
-        progress=step,
-    )
-    mixtures = {
-        name: {
-            "weights": made.weights.tolist(),
-            "means": made.means.tolist(),
-            "stds": made.stds.tolist(),
-            "tokens": int(made.tokens),
-            "bic": list(made.bic),
-        }
-        for name, made in fitted.items()
-    }
-    return {"mixtures": mixtures}, drivers
-
-
 class AtlasAnalysis(Analysis[AtlasSettings]):
     """Modes, drivers, examples and lone ablations of the leading neurons; one page of text for each."""
 
@@ -230,12 +59,7 @@ class AtlasAnalysis(Analysis[AtlasSettings]):
     section = AtlasSettings
     extras = ("pos",)
     schema = atlas_tables.TABLES
-    handlers = {  # noqa: RUF012
-        PASSAGES: compute_passages,
-        "activations": compute_activations,
-        "critical": compute_critical,
-        "drivers": compute_drivers,
-    }
+    handlers: ClassVar[Mapping[str, Handler]] = HANDLERS
 
     @classmethod
     def lacks(cls, settings: AtlasSettings, study: Any) -> str | None:
@@ -248,7 +72,7 @@ class AtlasAnalysis(Analysis[AtlasSettings]):
     @property
     def share(self) -> float:
         """Share from which the neurons are chosen."""
-        return self.settings.share or self.lab.study.shares[0]
+        return self.lab.share_or(self.settings.share)
 
     @property
     def paired(self) -> tuple[str, ...]:
@@ -299,7 +123,7 @@ class AtlasAnalysis(Analysis[AtlasSettings]):
     def _read(self, chosen: NeuronSet) -> dict[str, Any]:
         """Records of the passages, of the neurons at their tokens, and at the differing tokens of each suite."""
         settings, facts = self.settings, self.facts
-        inputs = {"chosen": chosen, "settings": plain(settings)}
+        inputs = {"chosen": chosen, "settings": passage_settings(settings)}
         cells = {
             "tokens": passages_cell(self.lab, facts, settings),
             "activations": self.lab.cell(

@@ -177,9 +177,7 @@ TABLES = schema(
                 "mean change of the margin, the good sentence's score minus the bad one's, in nats (TSE: per token)",
             ),
             Column(
-                "margin_low",
-                float,
-                "lower end of its interval (bootstrap over paradigms, over pairs where there is one paradigm)",
+                "margin_low", float, "lower end of its interval, by t over paradigms, over pairs where these are few"
             ),
             Column("margin_high", float, "upper end of its interval"),
             Column("margin_p", float, "p-value of the change of the margin, over the same units"),

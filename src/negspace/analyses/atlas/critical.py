@@ -42,7 +42,8 @@ def critical_tokens(
 
     What differs is what remains when the tokens that both sentences begin with, and those that both end with, are taken
     off. A sentence that only lacks what the other has is read at the token after the gap, or, at its end, before it.
-    Pairs whose sentences are the same tokens have no such token and are left out.
+    Pairs whose sentences are the same tokens have no such token and are left out. Sentences of one length run together,
+    in batches that depend on the pairs alone.
 
     Args:
         model: the model.
@@ -50,8 +51,6 @@ def critical_tokens(
         neurons: which neurons.
         protocol: how sentences become tokens; see `minimal_pairs`.
         progress: called as progress(done, total, what).
-
-    Sentences of one length run together, in batches that depend on the pairs alone.
 
     Returns:
         One row per differing token, columns as in `COLUMNS`, then one float32 column per neuron, by name; NaN where the

@@ -53,7 +53,7 @@ def mark_spaces(text: str) -> str:
 
 def pages(book: Book, tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:
     """Name of a neuron -> its page."""
-    alpha = book.study["alpha"]
+    alpha = book.alpha
     made = {}
     for _, neuron in tables["atlas"].iterrows():
         mine = {

@@ -48,7 +48,7 @@ def make(book: Book) -> dict[str, pd.DataFrame]:
     drivers = _drivers(record.items)
     alone = _alone(book)
     made = {
-        "atlas": _neurons(part["neurons"], scan, mixtures, drivers, alone, book.study["alpha"]),
+        "atlas": _neurons(part["neurons"], scan, mixtures, drivers, alone, book.alpha),
         "atlas_modes": _modes(mixtures, activations),
         "atlas_drivers": drivers,
         "atlas_examples": _examples(mixtures, activations, tokens, int(part["passages"]["window"]), part["examples"]),

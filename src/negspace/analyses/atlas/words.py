@@ -9,18 +9,18 @@ import pandas as pd
 
 from negspace.analyses.atlas.tables import said, worst_of
 from negspace.experiment.analysis import Book
-from negspace.experiment.words import amount, between, nats, not_judged, unjudgeable
+from negspace.experiment.words import amount, between, nats, not_judged, percent, unjudgeable
 from negspace.significance import correct
 from negspace.text.suites import TITLES
 
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     """Sentences on all neurons, and on those that were ablated alone."""
-    neurons, drivers, alpha = tables["atlas"], tables["atlas_drivers"], book.study["alpha"]
+    neurons, drivers, alpha = tables["atlas"], tables["atlas_drivers"], book.alpha
     read = neurons[neurons["modes"].notna()]
     several = int((read["peaks"] > 1).sum())
     made = [
-        f"Atlas: of {len(neurons):,} neurons from the top {book.part['share'] * 100:.4g}% by {book.part['by']}, "
+        f"Atlas: of {len(neurons):,} neurons from the top {percent(book.part['share'])} by {book.part['by']}, "
         f"{several:,} have more than one peak; their mixtures have {read['modes'].mean():.1f} components on average."
     ]
     for kind, words in (("upos", "part of speech"), ("token", "token"), ("phenomenon", "phenomenon")):

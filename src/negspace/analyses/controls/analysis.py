@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from negspace.analyses.controls import columns as controls_columns
 from negspace.analyses.controls import figures
 from negspace.analyses.controls import tables as controls_tables
+from negspace.analyses.controls import words as controls_words
 from negspace.analyses.controls.cells import HANDLERS, NOOP_SCAN, VERSIONS, noop_model
 from negspace.controls import Match, ResidualMatch, bottom_like, find_counts, growth, rectifies
 from negspace.controls.residual import Where, root_mean_square
@@ -43,7 +45,7 @@ class ControlsSettings(Settings):
     """Which controls, and how closely they are matched."""
 
     share: float | None = Field(None, gt=0, le=1)
-    """Share p of the top set; None: the study's first."""
+    """Share p of the top set. Default: the study's first."""
     controls: tuple[Control, ...] = get_args(Control)
     """random: as many in each layer; other_side: the same neurons, clamped on the other side of zero; count: the
     lowest-ranked, as many in each layer; perplexity, perplexity_random: the lowest-ranked, or random sets, of equal
@@ -63,7 +65,7 @@ class ControlsSettings(Settings):
     noop: bool = True
     """Whether a ReLU model is checked, on which zeroing negatives must change nothing."""
     noop_model: str | None = None
-    """Folder or hub name of that model; None: the study's own if it is one, else the bundled ReLU model."""
+    """Folder or hub name of that model. Default: the study's own if it is one, else the bundled ReLU model."""
     noop_windows: int = Field(4, ge=1)
     """Windows of the text for perplexity on which it is checked."""
 
@@ -78,7 +80,7 @@ class Controls(Analysis[ControlsSettings]):
     name = "controls"
     title = "Controls"
     section = ControlsSettings
-    schema = controls_tables.TABLES
+    schema = controls_columns.TABLES
     handlers: ClassVar[Mapping[str, Handler]] = HANDLERS
 
     @classmethod
@@ -118,17 +120,12 @@ class Controls(Analysis[ControlsSettings]):
     @property
     def share(self) -> float:
         """Share p of the top set."""
-        return self.lab.study.shares[0] if self.settings.share is None else self.settings.share
+        return self.lab.share_or(self.settings.share)
 
     @property
     def _seeds(self) -> range:
         """Seeds of the random sets of equal perplexity."""
         return range(self.lab.study.seed, self.lab.study.seed + self.settings.matched_sets)
-
-    @property
-    def scores(self) -> tuple[str, ...]:
-        """Perplexity, and the study's minimal pairs."""
-        return ("perplexity", *self.lab.suites)
 
     def load(self) -> Load:
         plan, s, wanted = self.lab.plan, self.lab.study, self.settings.controls
@@ -144,7 +141,7 @@ class Controls(Analysis[ControlsSettings]):
         }
         for name in wanted:
             unders += drawn[name] if name in drawn else [named.get(name, name)]
-        planned: dict[tuple[str, str], float] = dict(plan.scores([PLAIN, *unders], self.scores))
+        planned: dict[tuple[str, str], float] = dict(plan.scores([PLAIN, *unders], self.lab.effect_scores))
         if "perplexity" in wanted:
             planned |= plan.search(self.share)
         if "perplexity_random" in wanted:
@@ -181,7 +178,7 @@ class Controls(Analysis[ControlsSettings]):
         return {
             "share": self.share,
             "intervention": s.intervention,
-            "scores": list(self.scores),
+            "scores": list(self.lab.effect_scores),
             "where": self.settings.where,
             "tolerance": self.settings.tolerance,
             "rectifies": self.facts["rectifies"],
@@ -196,11 +193,11 @@ class Controls(Analysis[ControlsSettings]):
 
     @classmethod
     def sentences(cls, book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
-        return controls_tables.sentences(book, tables)
+        return controls_words.sentences(book, tables)
 
     @classmethod
     def claims(cls, book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
-        return controls_tables.claims(book, tables)
+        return controls_words.claims(book, tables)
 
     @classmethod
     def figures(cls, run: Run) -> list[Figure]:
@@ -311,7 +308,7 @@ class Controls(Analysis[ControlsSettings]):
     def _measure(self, conditions: Sequence[Condition]) -> list[Condition]:
         """Score conditions and measure their change of the residual stream."""
         wanted = get_args(Where) if any(c.startswith("residual") for c in self.settings.controls) else ()
-        scored = self.lab.measure(conditions, self.scores)
+        scored = self.lab.measure(conditions, self.lab.effect_scores)
         cells = [
             {where: self._residual(condition, where) for where in wanted if condition.chosen is not None}
             for condition in scored

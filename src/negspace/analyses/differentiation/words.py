@@ -9,12 +9,12 @@ import pandas as pd
 
 from negspace.analyses.differentiation.columns import BOTTOM, RANDOM
 from negspace.experiment.analysis import Book
-from negspace.experiment.words import unjudgeable
+from negspace.experiment.words import percent, unjudgeable
 
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     """Sentences on pairs with both pre-activations below zero, and on the pairs' composition."""
-    summary, alpha = tables["differentiation"], book.study["alpha"]
+    summary, alpha = tables["differentiation"], book.alpha
     neurons = tables["differentiation_neurons"]
     if neurons.empty:
         notes = book.record(book.part["record"]).results["notes"]
@@ -24,7 +24,7 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
         return ["Differentiation: no chosen neuron separates any near pair."]
     matched = f"matched pairs {top['apart_matched'].mean():.1f} (" if top["matched"].sum() else "("
     made = [
-        f"Differentiation: {len(top):,} neurons from the top {book.part['share'] * 100:.4g}% by {book.part['by']} "
+        f"Differentiation: {len(top):,} neurons from the top {percent(book.part['share'])} by {book.part['by']} "
         f"drive the near inputs of their selected pairs {top['apart'].mean():.1f} standard deviations apart on "
         f"average, {matched}{int(top['matched'].sum()):,} of {int(top['selected'].sum()):,} pairs have a match)."
     ]

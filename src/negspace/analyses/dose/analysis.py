@@ -16,7 +16,7 @@ from negspace.analyses.dose import words as dose_words
 from negspace.experiment.analysis import Analysis, Book, Load, Settings
 from negspace.experiment.claim import Claim
 from negspace.experiment.condition import Condition, left_out, written
-from negspace.experiment.config import Shares
+from negspace.experiment.config import Shares, each_once, some_shares
 from negspace.experiment.plan import PLAIN
 from negspace.experiment.run import Run
 from negspace.experiment.schema import Schema
@@ -52,15 +52,13 @@ class DoseSettings(Settings):
     @model_validator(mode="after")
     def _check(self) -> DoseSettings:
         for name, given in (("shares", self.shares), ("intervention_shares", self.intervention_shares)):
-            if given is not None and (not given or len(set(given)) < len(given) or not all(0 < p <= 1 for p in given)):
-                raise ValueError(f"{name} must be shares above 0 and up to 1, each once; got {list(given)}")
+            if given is not None:
+                some_shares(name, given)
         if self.shares is None and self.lowest >= self.highest:
             raise ValueError(f"lowest ({self.lowest}) must be below highest ({self.highest})")
-        for name, values in (("sets", self.sets), ("interventions", self.interventions)):
-            if len(set(values)) < len(values):
-                raise ValueError(f"{name} must be given once each; got {list(values)}")
-        if not self.sets:
-            raise ValueError("sets must name one family at least")
+        each_once("sets", self.sets)
+        if self.interventions:
+            each_once("interventions", self.interventions)
         return self
 
     @property
@@ -79,11 +77,6 @@ class Dose(Analysis[DoseSettings]):
     title = "Dose and intervention"
     section = DoseSettings
     schema: ClassVar[Schema] = {**dose_columns.TABLES, **axis.TABLES}
-
-    @property
-    def scores(self) -> tuple[str, ...]:
-        """Return the names of the scores: perplexity and the study's minimal pairs."""
-        return ("perplexity", *self.lab.suites)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -119,13 +112,14 @@ class Dose(Analysis[DoseSettings]):
             f"{len(self.settings.doses)} shares of {', '.join(self.settings.sets)} sets; "
             f"{len(self.settings.interventions)} interventions; {sets} different conditions and the plain model"
         )
-        return Load(plan.scores(unders, self.scores), detail)
+        return Load(plan.scores(unders, self.lab.effect_scores), detail)
 
     def run(self) -> dict[str, Any]:
-        plain, *conditions = self.lab.measure([Condition(name="plain model"), *self._conditions()], self.scores)
+        scores, wanted = self.lab.effect_scores, [Condition(name="plain model"), *self._conditions()]
+        plain, *conditions = self.lab.measure(wanted, scores)
         return {
             "notes": left_out("dose", conditions),
-            "scores": list(self.scores),
+            "scores": list(scores),
             "baseline": written([plain])[0],
             "conditions": written(conditions),
         }

@@ -8,7 +8,7 @@ import pandas as pd
 from negspace.analyses.dose.axis import EQUAL
 from negspace.experiment import paper
 from negspace.experiment.run import Run
-from negspace.experiment.words import percent
+from negspace.experiment.words import in_names, percent
 from negspace.figures.figure import Axis, Figure, Grid, Panel, Reference, Series, numbers
 from negspace.figures.forest import Dots, forest
 from negspace.figures.scores import (
@@ -207,6 +207,6 @@ def _interventions(run: Run, table: pd.DataFrame) -> list[Figure]:
             f"Every intervention on the same neurons, against the plain model, with {run.level} intervals. Sign flip "
             "keeps the magnitude and loses the sign; the mean of the negatives keeps the sign and loses the magnitude."
         )
-        name = f"interventions_{p.replace('%', 'pct')}"
+        name = f"interventions_{in_names(share)}"
         made.append(Figure(name, f"Interventions, p = {p}", caption, tuple(panels), min(3, len(panels)), wide=True))
     return made

@@ -24,7 +24,7 @@ DOUBLE = 2.0
 def make(book: Book) -> dict[str, pd.DataFrame]:
     """All tables of the analysis, by name."""
     effects = Effects(book, book.part["scores"])
-    plain = effects.read([Condition.model_validate(book.part["baseline"])])[0]
+    plain = effects.read([book.baseline])[0]
     entries = _entries(effects, book.conditions, plain)
     dose = _dose(effects, plain, entries)
     contrasts = _sign_or_magnitude(effects, plain, entries)

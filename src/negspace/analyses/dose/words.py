@@ -11,7 +11,7 @@ from negspace.analyses.dose import axis
 from negspace.analyses.dose.columns import SIGN_OR_MAGNITUDE
 from negspace.analyses.dose.tables import answer
 from negspace.experiment.analysis import Book
-from negspace.experiment.words import claim, not_judged, percent, title, unjudged
+from negspace.experiment.words import capital, claim, not_judged, percent, title, unjudged
 
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -26,7 +26,7 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
         if len(rows) > 1 or unjudged(rows):
             which = f" at {len(rows)} different shares" if len(rows) > 1 else ""
             outcome = _on_both(rows, _more_and_less)
-            said.append(f"{_capital(title(score))}, {name}: the top set against random sets{which}: {outcome}.")
+            said.append(f"{capital(title(score))}, {name}: the top set against random sets{which}: {outcome}.")
     contrasts = tables["sign_or_magnitude"]
     for _, row in tables["sign_or_magnitude_answer"].iterrows():
         here = (contrasts[["share", "set", "score"]] == row[["share", "set", "score"]]).all(axis=1)
@@ -71,7 +71,7 @@ def _by_margins(contrasts: pd.DataFrame) -> str:
 def _threshold_sentence(row: pd.Series, dose: pd.DataFrame) -> str:
     place = ["score", "set", "intervention"]
     here = dose[(dose[place] == row[place]).all(axis=1)].sort_values("share")
-    text = f"{_capital(title(row['score']))}, {row['set']}, {row['intervention']}: {_on_both(here, _first_harm)}"
+    text = f"{capital(title(row['score']))}, {row['set']}, {row['intervention']}: {_on_both(here, _first_harm)}"
     if row["score"] != "perplexity" or unjudged(here):
         return f"{text}."
     if not np.isfinite(row["doubling"]):
@@ -109,7 +109,3 @@ def _described(rows: pd.DataFrame, first: str, second: str) -> str:
 
 def _shares(shares: pd.Series) -> str:
     return ", ".join(percent(share) for share in shares) or "no share"
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]

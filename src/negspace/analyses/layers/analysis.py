@@ -10,7 +10,6 @@ loses one set's score at most.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, get_args
@@ -19,27 +18,23 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
+from negspace.analyses.layers import columns as layers_columns
 from negspace.analyses.layers import figures
 from negspace.analyses.layers import tables as layers_tables
 from negspace.analyses.layers import words as layers_words
+from negspace.analyses.layers.cells import HANDLERS, VERSION
 from negspace.experiment.analysis import Analysis, Book, Load, Settings
 from negspace.experiment.claim import Claim
 from negspace.experiment.condition import Condition, left_out, written
+from negspace.experiment.config import each_once
 from negspace.experiment.plan import PLAIN
 from negspace.experiment.run import Run
 from negspace.experiment.words import percent
-from negspace.experiment.workbench import Handler, Workbench
+from negspace.experiment.workbench import Handler
 from negspace.figures.figure import Figure
-from negspace.intervention import Intervention, intervene
-from negspace.neurons.neuronset import NeuronSet
 from negspace.runs.cell import Cell
-from negspace.runs.engine import Step
 from negspace.score import sweep
-from negspace.score.sweep import plan, sweep_pairs, sweep_perplexity
 from negspace.stats.scores import Statistic
-
-VERSION = 2
-"""Version of what a cell of the kind "layers" computes; raise it whenever a spec comes to give another result."""
 
 Family = Literal["alone", "cumulative"]
 
@@ -60,8 +55,7 @@ class LayersSettings(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> LayersSettings:
-        if not self.families or len(set(self.families)) < len(self.families):
-            raise ValueError(f"families must be given, once each; got {list(self.families)}")
+        each_once("families", self.families)
         return self
 
 
@@ -72,62 +66,19 @@ def group_layers(layers: Sequence[int], groups: int) -> list[tuple[int, ...]]:
     return [tuple(part.tolist()) for part in np.array_split(np.array(layers, int), min(groups, len(layers)))]
 
 
-def changes_of(neurons: NeuronSet, intervention: str, depth: int) -> tuple[str, ...]:
-    """Return the effect of an intervention on a set in each decoder layer, in a form that `sweep` compares."""
-    digests: dict[int, Any] = {}
-    for site in neurons.layout:
-        if site.path in neurons.indices:
-            digest = digests.setdefault(site.layer, hashlib.sha256(intervention.encode()))
-            digest.update(site.path.encode() + b"\0" + neurons.indices[site.path].astype("<i8").tobytes())
-    return tuple(digests[layer].hexdigest() if layer in digests else "" for layer in range(depth))
-
-
-def _sweep(bench: Workbench, cell: Cell, step: Step) -> tuple[Mapping[str, Any], pd.DataFrame]:
-    """Scores of all conditions of a cell. Items: one row per condition (its number in the spec) and window or pair."""
-    spec, model = cell.spec, bench.model
-    zero, mode = Intervention(spec["intervention"]).arguments
-    conditions = []
-    for layers in spec["conditions"]:
-        part = cell.inputs["neurons"].restrict(layers)
-
-        def change(part: NeuronSet = part) -> Any:
-            return intervene(model, part, zero, mode, cell.inputs.get("scan"))
-
-        changes = changes_of(part, spec["intervention"], model.layers)
-        conditions.append(sweep.Condition(f"layers {', '.join(map(str, layers))}", changes, change))
-    if spec["score"] == "perplexity":
-        texts = sweep_perplexity(model, bench.windows, conditions, batch=bench.study.batch, progress=step)
-        values, notes, share = [score.value for score in texts.scores], texts.notes, texts.share
-        parts = [pd.DataFrame({"window": np.arange(score.windows), "nll": score.nll}) for score in texts.scores]
-    else:
-        pairs = sweep_pairs(model, bench.prepared[spec["score"]], conditions, progress=step, ways=bench.ways)
-        values, notes, share = [score.accuracy for score in pairs.scores], pairs.notes, pairs.share
-        kept = ["paradigm", "phenomenon", "index", "good", "bad", "outcome"]
-        parts = [score.items[kept].astype({"outcome": str}) for score in pairs.scores]
-    for number, items in enumerate(parts):
-        items.insert(0, "condition", number)
-    results = {"values": values, "share_of_layers": share, "notes": list(notes)}
-    return results, pd.concat(parts, ignore_index=True)
-
-
 class LayersAnalysis(Analysis[LayersSettings]):
     """Perplexity, BLiMP by phenomenon and TSE by construction under the ablation of groups of layers."""
 
     name = "layers"
     title = "Layers"
     section = LayersSettings
-    schema = layers_tables.TABLES
-    handlers: ClassVar[Mapping[str, Handler]] = {"layers": _sweep}
-
-    @property
-    def scores(self) -> tuple[str, ...]:
-        """Return the names of the scores: perplexity and the study's minimal pairs."""
-        return ("perplexity", *self.lab.suites)
+    schema = layers_columns.TABLES
+    handlers: ClassVar[Mapping[str, Handler]] = HANDLERS
 
     @property
     def share(self) -> float:
         """Share p of each site's neurons."""
-        return self.settings.share or self.lab.study.shares[0]
+        return self.lab.share_or(self.settings.share)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -157,9 +108,9 @@ class LayersAnalysis(Analysis[LayersSettings]):
             f"baseline; {sets}: {len(conditions)} conditions ({', '.join(self.settings.families)}) of each set in "
             f"{passes:.1f} passes instead of {len(conditions)}"
         )
-        each = {score: passes * self.lab.cost(score) for score in self.scores}
+        each = {score: passes * self.lab.cost(score) for score in self.lab.effect_scores}
         sweeps = {(f"layers {score}", under): tokens for score, tokens in each.items() for under in unders}
-        return Load({**plan.scores([PLAIN], self.scores), **sweeps}, detail)
+        return Load({**plan.scores([PLAIN], self.lab.effect_scores), **sweeps}, detail)
 
     def run(self) -> dict[str, Any]:
         study, scan = self.lab.study, self.lab.scan
@@ -167,8 +118,8 @@ class LayersAnalysis(Analysis[LayersSettings]):
         sets = [self.lab.condition(f"top {percent(self.share)}", "top", top, share=self.share)]
         sets += self.lab.random(f"random {percent(self.share)}", top, self.seeds, share=self.share)
         baseline = Condition(name="plain model")
-        plain = {score: self.lab.score(score, baseline) for score in self.scores}
-        cells = [{score: self._cell(score, condition) for score in self.scores} for condition in sets]
+        plain = {score: self.lab.score(score, baseline) for score in self.lab.effect_scores}
+        cells = [{score: self._cell(score, condition) for score in self.lab.effect_scores} for condition in sets]
         records = self.lab.run([*plain.values(), *(cell for own in cells for cell in own.values())])
         notes = left_out("layers", sets)
         notes += [f"layers: {note}" for record in records[len(plain) :] for note in record.results["notes"]]
@@ -176,7 +127,7 @@ class LayersAnalysis(Analysis[LayersSettings]):
             "notes": list(dict.fromkeys(notes)),
             "share": self.share,
             "by": self.settings.by or study.by,
-            "scores": list(self.scores),
+            "scores": list(self.lab.effect_scores),
             "baseline": written([baseline.scored(_keys(plain))])[0],
             "conditions": written(
                 [
@@ -229,7 +180,7 @@ class LayersAnalysis(Analysis[LayersSettings]):
 def _passes(conditions: Sequence[tuple[int, ...]]) -> float:
     """Whole passes that all conditions take, as far as the layers that have neurons tell."""
     layers = sorted({layer for condition in conditions for layer in condition})
-    runs = plan([tuple("x" if layer in condition else "" for layer in layers) for condition in conditions])
+    runs = sweep.plan([tuple("x" if layer in condition else "" for layer in layers) for condition in conditions])
     return sum(len(layers) - run.start for run in runs) / max(1, len(layers))
 
 

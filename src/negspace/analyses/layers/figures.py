@@ -10,7 +10,7 @@ import pandas as pd
 from negspace.experiment import paper
 from negspace.experiment.changes import GROUP
 from negspace.experiment.run import Run
-from negspace.experiment.words import percent
+from negspace.experiment.words import in_names, percent
 from negspace.figures.figure import Axis, Figure, Grid, Panel, Reference, Series, numbers
 from negspace.figures.scores import LOST, SCORES, beside, measures_of, scaled, scores_of
 from negspace.figures.style import nth
@@ -61,9 +61,8 @@ def _effects(run: Run, table: pd.DataFrame, share: float) -> Figure:
         f"Change against the plain model, with {run.level} intervals, when only the chosen neurons of these layers are "
         "ablated."
     )
-    p = percent(share)
-    title = f"Where the damage is done, p = {p}"
-    return Figure(f"layers_{p.replace('%', 'pct')}", title, caption, tuple(panels), len(_FAMILIES), wide=True)
+    title = f"Where the damage is done, p = {percent(share)}"
+    return Figure(f"layers_{in_names(share)}", title, caption, tuple(panels), len(_FAMILIES), wide=True)
 
 
 def _by_group(table: pd.DataFrame, score: str, share: float) -> Figure:
@@ -88,9 +87,8 @@ def _by_group(table: pd.DataFrame, score: str, share: float) -> Figure:
                 rows=len(rows),
             )
         )
-    p = percent(share)
-    name = f"layers_{score}_by_{SUITES[score].group}_{p.replace('%', 'pct')}"
-    title = f"{SCORES[score]} by {SUITES[score].group} and layers, p = {p}"
+    name = f"layers_{score}_by_{SUITES[score].group}_{in_names(share)}"
+    title = f"{SCORES[score]} by {SUITES[score].group} and layers, p = {percent(share)}"
     caption = (
         "Accuracy, and the pairs' margin log p(good) - log p(bad), lost under the top set; intervals and corrected "
         "p-values are in the table."
@@ -118,12 +116,11 @@ def _licensing(run: Run, table: pd.DataFrame, share: float, line: tuple[Referenc
         panels.append(
             Panel(x_axis, Axis(measure.label()), beside(series, x_axis), measure.title, references=references)
         )
-    p = percent(share)
     caption = (
         "Change in each TSE construction named, each group of layers alone, with "
         f"{run.level} intervals for that construction by itself; the line is the mean over them."
     )
-    name, title = f"layers_npi_{p.replace('%', 'pct')}", f"NPI licensing, p = {p}"
+    name, title = f"layers_npi_{in_names(share)}", f"NPI licensing, p = {percent(share)}"
     return Figure(name, title, caption, tuple(panels), columns=2, wide=len(panels) > 1)
 
 

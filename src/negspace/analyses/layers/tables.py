@@ -10,99 +10,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from negspace.analyses.layers.columns import BEFORE, EXCESS, FIRST, TABLES
 from negspace.experiment.analysis import Book
-from negspace.experiment.changes import CHANGE, DIFFERENCE, GROUP, SCORE, Changes, value
+from negspace.experiment.changes import DIFFERENCE, GROUP
 from negspace.experiment.condition import RANDOM, Condition
-from negspace.experiment.effects import Effects, Entry
+from negspace.experiment.effects import MEAN, Effects, Entry
 from negspace.experiment.floors import floored
-from negspace.experiment.schema import Column, Table, schema
 from negspace.neurons.layout import in_ranges
 from negspace.significance import Additivity, Contrast, Scale, additivity, judge_together
-
-RANDOM_SETS, FIRST, BEFORE = "random mean", "first group", "one group less"
-
-_EXCESS = Changes("excess", ends=("low", "high"))
-_WHERE = (
-    Column("family", str, "alone (one group of layers) or cumulative (all groups up to it)"),
-    Column("layers", str, "the layers whose neurons are changed, in ranges: 0-3, 7"),
-    Column("first_layer", int, "the first of them, from 0"),
-    Column("last_layer", int, "the last of them"),
-    Column("share", float, "share p of each site's neurons"),
-)
-_SET = (Column("set", str, "top, random (one set), or random mean (over the random sets, item by item)"),)
-TABLES = schema(
-    Table(
-        "layers",
-        (
-            *_WHERE,
-            *_SET,
-            Column("seed", int, "seed of a random set"),
-            Column("sets", int, "sets in a random mean"),
-            SCORE,
-            Column("neurons", int, "number of neurons changed"),
-            *value(),
-            Column("sd", float, "standard deviation over the sets of a random mean"),
-            *CHANGE.columns(
-                "perplexity divided by the plain model's; accuracy minus the plain model's; on the same items"
-            ),
-        ),
-        family="groups of layers of one family, set and score",
-    ),
-    Table(
-        "layers_contrasts",
-        (
-            *_WHERE,
-            SCORE,
-            Column(
-                "against",
-                str,
-                "what the top set in these layers is compared with: the random mean in the same layers; the top set "
-                "in the first group alone; the top set in all groups but the last of these",
-            ),
-            Column("value", float, "perplexity or accuracy under the top set in these layers"),
-            Column("reference", float, "the reference's"),
-            *DIFFERENCE.columns(
-                "perplexity: value divided by the other; accuracy: value minus the other; on the same items", sets=True
-            ),
-        ),
-        family="groups of layers of one family, score and thing compared with",
-    ),
-    Table(
-        "layers_by_group",
-        (
-            *_WHERE,
-            *_SET,
-            Column("score", str, "blimp, tse or pairs"),
-            Column("group", str, "BLiMP's phenomenon or TSE's construction"),
-            Column("neurons", int, "number of neurons changed"),
-            Column("paradigms", int, "paradigms in the group"),
-            Column("pairs", int, "pairs in the group (identical ones left out)"),
-            Column("baseline", float, "the plain model's accuracy"),
-            Column("accuracy", float, "accuracy under the ablation"),
-            *GROUP.columns("accuracy minus the plain model's on the same pairs; holds for this group alone"),
-        ),
-        family="groups of layers and phenomena (constructions) of one family, set and score",
-    ),
-    Table(
-        "layers_additivity",
-        (
-            SCORE,
-            Column("scale", str, "log ratio (of perplexities), points (accuracy), or nats (margins)"),
-            Column("groups", int, "groups of layers"),
-            Column("joint", float, "change with the top set in all groups, against the plain model"),
-            Column("sum", float, "sum of the changes with the top set in each group alone"),
-            *_EXCESS.columns("joint minus sum; harm: together they do more than they add up to", margins=False),
-        ),
-        family="all rows of the table",
-    ),
-)
-"""The tables, by name."""
 
 
 def make(book: Book) -> dict[str, pd.DataFrame]:
     """All tables of the analysis, by name."""
     effects = Effects(book, book.part["scores"])
-    plain = effects.read([Condition.model_validate(book.part["baseline"])])[0]
+    plain = effects.read([book.baseline])[0]
     entries = _entries(effects, book.conditions, plain)
     return {
         "layers": _layers(effects, plain, entries),
@@ -165,7 +86,7 @@ def _contrasts(effects: Effects, entries: Sequence[Entry]) -> pd.DataFrame:
         name = top.about.facts["family"]
         family = [other for other in tops if other.about.facts["family"] == name]
         against = {
-            RANDOM_SETS: [other for other in entries if other.members and _place(other) == _place(top)],
+            MEAN: [other for other in entries if other.members and _place(other) == _place(top)],
             FIRST: family[:1] if name == "alone" and family[0] is not top else [],
             BEFORE: [tops[position - 1]] if name == "cumulative" and family[0] is not top else [],
         }
@@ -219,6 +140,6 @@ def _additivity(effects: Effects, plain: Entry, entries: Sequence[Entry]) -> pd.
         claim = judged[n]
         assert isinstance(claim, Contrast)
         about = {**where, "groups": added.groups, "joint": added.joint, "sum": added.total}
-        rows.append({**about, **_EXCESS.row(claim), "excess": claim.estimate, "low": claim.low, "high": claim.high})
-        rows[-1] |= _EXCESS.said(claim)
+        rows.append({**about, **EXCESS.row(claim), "excess": claim.estimate, "low": claim.low, "high": claim.high})
+        rows[-1] |= EXCESS.said(claim)
     return TABLES["layers_additivity"].of(rows)

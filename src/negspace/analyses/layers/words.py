@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from negspace.analyses.layers.tables import BEFORE, FIRST, RANDOM_SETS
+from negspace.analyses.layers.columns import BEFORE, FIRST
 from negspace.experiment.analysis import Book
 from negspace.experiment.changes import CHANGE, DIFFERENCE, GROUP, Changes
 from negspace.experiment.claim import RANKING, Answer, Claim, Scale
-from negspace.experiment.words import amount, between, nats, not_judged, percent, title, unjudgeable, unjudged
+from negspace.experiment.effects import MEAN
+from negspace.experiment.words import amount, between, capital, nats, not_judged, percent, title, unjudgeable, unjudged
 from negspace.text.suites import SUITES
 
 
@@ -21,7 +22,7 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     contrasts, parts = tables["layers_contrasts"], tables["layers_by_group"]
     said = []
     for score in book.part["scores"]:
-        name = title(score)[0].upper() + title(score)[1:] + sets
+        name = capital(title(score)) + sets
         here, against = top[top["score"] == score], contrasts[contrasts["score"] == score]
         said += _said(name, here, against)
         said += _said(f"{name}, margins", _margins(here, CHANGE), _margins(against, DIFFERENCE))
@@ -53,7 +54,7 @@ def _said(name: str, here: pd.DataFrame, against: pd.DataFrame) -> list[str]:
         said.append(f"{name}: the first group ({_layers(alone.iloc[0])}) {outcome}.")
     if len(cumulative):
         said.append(f"{name}, cumulatively: {_cumulative(cumulative, against[against['against'] == BEFORE])}.")
-    for family, rows in against[against["against"] == RANDOM_SETS].groupby("family", sort=True):
+    for family, rows in against[against["against"] == MEAN].groupby("family", sort=True):
         if why := unjudged(rows):
             said.append(f"{name}, {family}: the top set against random sets {why}.")
             continue
@@ -75,10 +76,8 @@ def _margins(rows: pd.DataFrame, columns: Changes) -> pd.DataFrame:
 
 def _added(row: pd.Series, sets: str) -> str:
     """Return the sentence on additivity over groups of layers, on one scale; `sets` as of `_sets`."""
-    name = (
-        f"{title(row['score']).capitalize() if row['score'] == 'perplexity' else title(row['score'])} ({row['scale']})"
-    )
-    head = f"{name}{sets}, all {row['groups']} groups together against the sum of each alone"
+    name = f"{capital(title(row['score']))} ({row['scale']}){sets}"
+    head = f"{name}, all {row['groups']} groups together against the sum of each alone"
     if row["finding"] == "cannot be judged":
         return f"{head}: {unjudgeable(row['reason'])}."
     factor, form = (100, "+.1f") if row["scale"] == "points" else (1, "+.4f")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-from weakref import WeakKeyDictionary
+from typing import Any, ClassVar
 
 import pandas as pd
 from pydantic import Field
 
+from negspace.analyses.parts_of_speech import columns as parts_of_speech_columns
 from negspace.analyses.parts_of_speech import figures
 from negspace.analyses.parts_of_speech import tables as parts_of_speech_tables
-from negspace.analyses.parts_of_speech.excess import VERSION, cell_options, measured, tagged_text
-from negspace.errors import TaggerError
+from negspace.analyses.parts_of_speech import words as parts_of_speech_words
+from negspace.analyses.parts_of_speech.cells import HANDLERS, KIND, VERSION, aligned_words, cell_options
 from negspace.experiment.analysis import Analysis, Book, Load, Settings
 from negspace.experiment.claim import Claim
 from negspace.experiment.condition import NEAREST, Condition, written
@@ -24,13 +24,6 @@ from negspace.experiment.words import percent
 from negspace.experiment.workbench import Handler, Workbench
 from negspace.figures.figure import Figure
 from negspace.runs.cell import Cell
-from negspace.runs.engine import Step
-from negspace.text.alignment import Aligned, align, reach
-from negspace.text.source import Text
-from negspace.text.windows import Windows, make_windows
-
-KIND = "surprisal"
-"""Kind of its cells."""
 
 
 class PartsOfSpeechSettings(Settings):
@@ -57,7 +50,8 @@ class PartsOfSpeechAnalysis(Analysis[PartsOfSpeechSettings]):
     title = "Parts of speech"
     section = PartsOfSpeechSettings
     extras = ("pos",)
-    schema = parts_of_speech_tables.TABLES
+    schema = parts_of_speech_columns.TABLES
+    handlers: ClassVar[Mapping[str, Handler]] = HANDLERS
 
     @classmethod
     def lacks(cls, settings: PartsOfSpeechSettings, study: Any) -> str | None:
@@ -71,7 +65,7 @@ class PartsOfSpeechAnalysis(Analysis[PartsOfSpeechSettings]):
             TextError: no text, less than one window of it, malformed gold tags, or a slow tokenizer.
             TaggerError: the tagger is missing, of no use, or named for a text that has gold tags.
         """
-        aligned = _aligned(bench, settings)
+        aligned = aligned_words(bench, settings)
         tagged, windows = aligned.tagged, aligned.windows
         return {
             "options": cell_options(aligned),
@@ -87,7 +81,7 @@ class PartsOfSpeechAnalysis(Analysis[PartsOfSpeechSettings]):
     @property
     def share(self) -> float:
         """Share p of the top set."""
-        return self.lab.study.shares[0] if self.settings.share is None else self.settings.share
+        return self.lab.share_or(self.settings.share)
 
     def load(self) -> Load:
         s, plan = self.lab.study, self.lab.plan
@@ -138,11 +132,11 @@ class PartsOfSpeechAnalysis(Analysis[PartsOfSpeechSettings]):
 
     @classmethod
     def sentences(cls, book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
-        return parts_of_speech_tables.sentences(book, tables)
+        return parts_of_speech_words.sentences(book, tables)
 
     @classmethod
     def claims(cls, book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
-        return parts_of_speech_tables.claims(book, tables)
+        return parts_of_speech_words.claims(book, tables)
 
     @classmethod
     def figures(cls, run: Run) -> list[Figure]:
@@ -161,45 +155,3 @@ class PartsOfSpeechAnalysis(Analysis[PartsOfSpeechSettings]):
     def _cell(self, under: Condition) -> Cell:
         options, cost = self.facts["options"], self.facts["cost"]
         return self.lab.cell(KIND, VERSION, options, f"{under.name}: surprisal", cost, under, settings=self.settings)
-
-
-_ALIGNED: WeakKeyDictionary[Workbench, dict[PartsOfSpeechSettings, Aligned]] = WeakKeyDictionary()
-
-
-def _aligned(bench: Workbench, settings: PartsOfSpeechSettings) -> Aligned:
-    """The words of the tokens, tagged once a workbench."""
-    known = _ALIGNED.setdefault(bench, {})
-    if settings not in known:
-        s, model = bench.study, bench.model
-
-        def cut(text: Text) -> Windows:
-            return make_windows(
-                text,
-                model.tokenizer,
-                window=s.perplexity_window or s.window,
-                windows=settings.windows or s.perplexity_windows,
-                bos=s.bos,
-                context=model.context,
-            )
-
-        source = settings.text or s.perplexity_text or s.text
-        tagged = tagged_text(source, settings.tagger, lambda text: reach(text, cut(text), model.tokenizer))
-        known[settings] = align(tagged, cut(tagged.text), model.tokenizer)
-    return known[settings]
-
-
-def surprisal_cell(bench: Workbench, cell: Cell, step: Step) -> tuple[Mapping[str, Any], pd.DataFrame]:
-    """Surprisal of every token of the tagged windows."""
-    aligned = _aligned(bench, cell.inputs["settings"])
-    if aligned.tagged.hash != cell.spec["tags"]:
-        raise TaggerError(
-            f"the tags of {aligned.tagged.text.name}",
-            "other tags than where the study was planned",
-            "use the same tagger and version of spaCy on all machines",
-        )
-    with bench.changed(cell):
-        return measured(bench.model, aligned, bench.study.batch, step)
-
-
-HANDLERS: Mapping[str, Handler] = {KIND: surprisal_cell}
-PartsOfSpeechAnalysis.handlers = HANDLERS

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -14,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from negspace.analyses.parts_of_speech.tables import EXCESS, excess_by_tag, joined
+from negspace.analyses.parts_of_speech.cells import KIND, VERSION, cell_options, measured
+from negspace.analyses.parts_of_speech.columns import EXCESS
+from negspace.analyses.parts_of_speech.tables import excess_by_tag, joined
 from negspace.errors import InterventionError, RecordError, StudyError
 from negspace.experiment.tagging import tagged_text
 from negspace.experiment.workbench import identity
@@ -29,15 +28,12 @@ from negspace.neurons.scan import Scan, check_scan
 from negspace.runs.cell import Cell, Record
 from negspace.runs.engine import LocalEngine, Step
 from negspace.runs.engine import Progress as RunProgress
-from negspace.runs.store import Store
-from negspace.score.surprisal import surprisal
+from negspace.runs.store import Store, parquet
 from negspace.text.alignment import Aligned, align
 from negspace.text.source import Source, Text
 from negspace.text.tagged import Tagged
 from negspace.text.windows import Bos, make_windows
 
-VERSION = 1
-"""Version of what a cell of token surprisals computes; raise it whenever the same spec comes to give another result."""
 STUDY = "parts_of_speech"
 
 
@@ -60,7 +56,7 @@ class PartsOfSpeech:
         Raises:
             RecordError: the file cannot be written.
         """
-        return write_whole(Path(path), _parquet(self.table))
+        return write_whole(Path(path), parquet(self.table))
 
 
 def parts_of_speech(
@@ -178,7 +174,7 @@ def parts_of_speech(
             records: list[Record] = engine.run(cells)
         frames = [record.items for record in records]
         result = PartsOfSpeech(excess_by_tag(*frames, **options), joined(*frames), about, notes)
-        store.write_file(f"tables/{STUDY}.parquet", _parquet(result.table))
+        store.write_file(f"tables/{STUDY}.parquet", parquet(result.table))
         store.write_file(f"tables/{STUDY}.csv", result.table.to_csv(index=False, lineterminator="\n").encode())
         store.write_file("tables/COLUMNS.md", describe().encode())
         store.write_manifest({**about, "notes": list(notes)})
@@ -191,25 +187,9 @@ def describe() -> str:
     return "\n".join([f"# Columns of {STUDY}", "", *lines, ""])
 
 
-def measured(model: Model, aligned: Aligned, batch: int | None, step: Step) -> tuple[Mapping[str, Any], pd.DataFrame]:
-    """Results and items of a cell of token surprisals, on the model as it is now."""
-    items = surprisal(model, aligned, batch=batch, progress=step)
-    return {"mean": float(items["nll"].mean()), "tokens": len(items)}, items
-
-
-def cell_options(aligned: Aligned) -> dict[str, Any]:
-    """Return what the surprisals of tagged windows depend on besides model and ablation."""
-    return {
-        "windows": aligned.windows.hash,
-        # Which tokens stand for text, and where, follows from text, tokenizer and these two.
-        "tags": aligned.tagged.hash,
-        "cut": [aligned.windows.bos, aligned.windows.stride],
-    }
-
-
 def _cell(model: Model, aligned: Aligned, label: str, change: Mapping[str, Any]) -> Cell:
     spec = {"version": VERSION, "model": identity(model), **cell_options(aligned), **change}
-    return Cell("surprisal", spec, label, float(aligned.windows.tokens.size))
+    return Cell(KIND, spec, label, float(aligned.windows.tokens.size))
 
 
 def _means_hash(scan: Scan) -> str:
@@ -229,9 +209,3 @@ def _check_kind(store: Store) -> None:
         raise StudyError(
             f"a study of parts of speech in {store.folder}", f"a run of the study {other!r}", "give another folder"
         )
-
-
-def _parquet(table: pd.DataFrame) -> bytes:
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pandas(table, preserve_index=False), buffer, compression="zstd")
-    return buffer.getvalue()

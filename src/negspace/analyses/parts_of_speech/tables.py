@@ -10,125 +10,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from negspace.analyses.parts_of_speech.cells import KIND
+from negspace.analyses.parts_of_speech.columns import EXCESS, SCAFFOLD, TABLES
 from negspace.errors import StudyError
 from negspace.experiment.analysis import Book
-from negspace.experiment.claim import Answer, Claim
 from negspace.experiment.condition import NEAREST
-from negspace.experiment.schema import Column, Table, schema
-from negspace.experiment.words import percent, unjudgeable
+from negspace.experiment.words import percent
 from negspace.significance import Contrast, Nesting, compare_with_sets, correct, correct_rows
 from negspace.significance.clustered import clustered_mean
 
-SCAFFOLD = ("DET", "PUNCT", "AUX", "PART")
-"""Parts of speech that hold a sentence together, on which the excess is claimed to fall (Kong et al. 2026)."""
 _KEYS = ["window", "position", "start", "end", "word", "upos", "dep"]
-
-_JUDGED = (Column("reason", str, "what cannot be judged, and what to add: with too few random sets, say"),)
-EXCESS = Table(
-    "parts_of_speech",
-    (
-        Column("kind", str, '"all": all predicted tokens; "upos": universal parts of speech; "dep": dependency labels'),
-        Column("tag", str, 'the part of speech or label; under "all": "with a word", "without a word"'),
-        Column("tokens", int, "predicted tokens of the model that belong to words with this tag"),
-        Column("windows", int, "windows with such tokens; units of interval and test"),
-        Column("baseline", float, "mean surprisal of these tokens without the ablation, in nats"),
-        Column("ablated", float, "mean surprisal under the ablation, in nats"),
-        Column("excess", float, "mean of ablated minus baseline over the tokens, in nats"),
-        Column(
-            "low",
-            float,
-            "lower end of its interval (bootstrap over windows); interval and p hold for the sets that were ablated, "
-            "not for other random sets",
-        ),
-        Column("high", float, "upper end of its interval"),
-        Column(
-            "p",
-            float,
-            "sign-flip p-value of the excess, windows as units, two-sided; missing where too few windows hold the tag",
-        ),
-        Column("p_holm", float, "the same, Holm-corrected over the tags of one kind"),
-    ),
-)
-"""The table of one ablation."""
-
-_CONTROL = (
-    Column(
-        "control",
-        str,
-        "control: the random sets' mean, or the perplexity-matched set",
-    ),
-    Column("role", str, "random or matched"),
-)
-TABLES = schema(
-    Table(
-        "parts_of_speech",
-        (
-            Column("condition", str, "ablated set; the random sets are one row, their mean per token"),
-            Column(
-                "role",
-                str,
-                "top, random, matched (the low-ranked set of equal perplexity), or nearest (where none is equal)",
-            ),
-            Column("sets", int, "number of sets averaged in the row"),
-            *EXCESS.columns,
-        ),
-        family="the tags of one kind and condition",
-    ),
-    Table(
-        "parts_of_speech_contrasts",
-        (
-            *_CONTROL,
-            *EXCESS.columns[:4],
-            Column("top", float, "excess under the ablation of the top set, in nats"),
-            Column("reference", float, "excess under the control"),
-            Column(
-                "contrast",
-                float,
-                "top minus reference: positive where the top set makes such words harder than the control does; random "
-                "sets are a sample, and the interval is a prediction interval for a further one",
-            ),
-            Column("low", float, "lower end of its interval (bootstrap over windows)"),
-            Column("high", float, "upper end of its interval"),
-            Column(
-                "p",
-                float,
-                "sign-flip p-value of the contrast, windows as units; missing where too few windows hold the tag; "
-                "against random sets, by t and by ranks",
-            ),
-            Column("p_holm", float, "the same, corrected over the tags of one kind and control"),
-            *_JUDGED,
-        ),
-        family="the tags of one kind and control",
-    ),
-    Table(
-        "parts_of_speech_scaffold",
-        (
-            Column("compared", str, "condition against the plain model, or top set against a control"),
-            Column("role", str, "top, random, matched, nearest; or top against random, top against matched"),
-            Column("tokens", int, f"tokens of words whose part of speech is one of {', '.join(SCAFFOLD)}"),
-            Column("others", int, "tokens of all other words"),
-            Column("scaffold", float, "mean excess on the scaffolding tokens, in nats (or top set minus control)"),
-            Column("rest", float, "mean excess on the other tokens"),
-            Column("difference", float, "scaffold minus rest: positive as the paper claims"),
-            Column(
-                "low",
-                float,
-                "lower end of its interval (bootstrap over windows); interval and p hold for the sets that were "
-                "ablated; top against random: a prediction interval for a further random set",
-            ),
-            Column("high", float, "upper end of its interval"),
-            Column(
-                "p",
-                float,
-                "sign-flip p-value of the difference, windows as units; top against random: by t and by ranks",
-            ),
-            Column("p_holm", float, "the same, corrected over the rows of the table"),
-            *_JUDGED,
-        ),
-        family="all rows of the table",
-    ),
-)
-"""The tables of the analysis, by name."""
 
 
 def excess_by_tag(
@@ -210,7 +101,7 @@ def _said(found: Contrast) -> dict[str, Any]:
 def _beyond_random(book: Book, plain: pd.DataFrame, top: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """The contrasts with random sets, tag by tag: these sets are a sample of all."""
     members = [condition for condition in book.conditions if condition.role == "random"]
-    drawn = np.stack([book.record(member.cells["surprisal"]).items["nll"].to_numpy(np.float64) for member in members])
+    drawn = np.stack([book.record(member.cells[KIND]).items["nll"].to_numpy(np.float64) for member in members])
     own, window, has_word = top["nll"].to_numpy(np.float64), plain["window"].to_numpy(), (plain["word"] >= 0).to_numpy()
     rows, claims = [], []
     for _, row in table.iterrows():
@@ -259,62 +150,6 @@ def make(book: Book) -> dict[str, pd.DataFrame]:
     return {name: TABLES[name].of(one) for name, one in made.items()}
 
 
-def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    """On which words the excess falls, and whether the controls' falls there too."""
-    alpha = book.study["alpha"]
-    table, contrasts = tables["parts_of_speech"], tables["parts_of_speech_contrasts"]
-    top = table[table["role"] == "top"]
-    said = [f"Parts of speech, {top['condition'].iloc[0]}: {_tags(top[top['kind'] == 'upos'], 'excess', alpha)}."]
-    for control, rows in contrasts[contrasts["kind"] == "upos"].groupby("control", sort=False):
-        said.append(f"Against {control}: {_tags(rows, 'contrast', alpha)}.")
-    for _, row in tables["parts_of_speech_scaffold"].iterrows():
-        if row["role"] in ("random", "matched", NEAREST):
-            continue
-        who = f"Scaffolding ({', '.join(SCAFFOLD)}) against all other words, {row['compared']}"
-        if row["reason"]:
-            said.append(f"{who}: {unjudgeable(row['reason'])}.")
-            continue
-        interval = f"{row['difference']:+.4f} nats [{row['low']:+.4f}, {row['high']:+.4f}]"
-        said.append(f"{who}: {_on_scaffold(row, alpha)}, {interval}.")
-    return said
-
-
-def _on_scaffold(row: Mapping[str, Any] | pd.Series, alpha: float) -> str:
-    """The finding of a row of parts_of_speech_scaffold."""
-    if not (row["p_holm"] <= alpha and (row["low"] > 0 or row["high"] < 0)):
-        return "undecided"
-    return "more on scaffolding" if row["difference"] > 0 else "less on scaffolding"
-
-
-def _tags(rows: pd.DataFrame, column: str, alpha: float) -> str:
-    """Return the tags that differ, the largest difference first; and how many cannot be judged."""
-    judged = rows[rows["reason"] == ""] if "reason" in rows else rows
-    if judged.empty:
-        return unjudgeable(str(rows["reason"].iloc[0]))
-    if (rows["role"] != "random").all() and (few := _too_few(judged, alpha)):
-        return unjudgeable(few)
-    left = len(rows) - len(judged)
-    more = f"; {left} of {len(rows)} cannot be judged" if left else ""
-    sure = judged[(judged["p_holm"] <= alpha) & ((judged["low"] > 0) | (judged["high"] < 0))]
-    if sure.empty:
-        return f"undecided, no part of speech of {len(judged)} is shown to differ{more}"
-    ordered = sure.sort_values(column, ascending=False, kind="stable")
-    return "differ: " + ", ".join(f"{row['tag']} {row[column]:+.4f}" for _, row in ordered.iterrows()) + f" nats{more}"
-
-
-def _too_few(rows: pd.DataFrame, alpha: float) -> str:
-    """Why no tag could be found to differ, whatever the effect, or "".
-
-    Sign flips of n windows give p of 2 / 2^n at least, and Holm's correction multiplies the lowest of m by m.
-    """
-    tested, windows = max(1, int(rows["p"].notna().sum())), int(rows["windows"].max())
-    needed = 1 + math.ceil(math.log2(tested / alpha))
-    if windows >= needed:
-        return ""
-    parts = f"{tested} part{'' if tested == 1 else 's'} of speech"
-    return f"{windows} windows; sign flips over windows need {needed} for {parts}"
-
-
 def _frames(book: Book) -> tuple[dict[str, pd.DataFrame], dict[str, dict[str, Any]]]:
     """Role -> items (of the random sets the mean, token by token), and what to call it."""
     frames: dict[str, pd.DataFrame] = {}
@@ -323,7 +158,7 @@ def _frames(book: Book) -> tuple[dict[str, pd.DataFrame], dict[str, dict[str, An
         members = [condition for condition in book.conditions if condition.role == role]
         if not members:
             continue
-        items = [book.record(member.cells["surprisal"]).items for member in members]
+        items = [book.record(member.cells[KIND]).items for member in members]
         for other in items[1:]:
             joined(items[0], other)  # refuses items of other tokens
         frames[role] = items[0].assign(nll=np.mean([item["nll"].to_numpy() for item in items], axis=0))
@@ -360,7 +195,7 @@ def _scaffold(
     row["difference"] = row["scaffold"] - row["rest"]
     if role == "top against random":
         members = [condition for condition in book.conditions if condition.role == "random"]
-        drawn = [book.record(member.cells["surprisal"]).items["nll"].to_numpy(np.float64)[kept] for member in members]
+        drawn = [book.record(member.cells[KIND]).items["nll"].to_numpy(np.float64)[kept] for member in members]
         # What is common to all sets and to the top set, the plain surprisal, cancels in the contrast.
         own = _influences(items["ablated"].to_numpy(np.float64), here)
         sets = np.stack([_influences(nll, here) for nll in drawn])
@@ -377,27 +212,3 @@ def _influences(values: NDArray[np.float64], here: NDArray[np.bool_]) -> NDArray
     means = values[here].mean(), values[~here].mean()
     own, other = (values - means[0]) * here.size / here.sum(), -(values - means[1]) * here.size / (~here).sum()
     return means[0] - means[1] + np.where(here, own, other)
-
-
-_COMPARED = {
-    "top": "",
-    "top against random": ", against random sets",
-    "top against matched": ", against the matched set",
-}
-"""Role of a row of the table of scaffolding -> what it is compared with, in a claim."""
-
-
-def claims(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
-    """Return the claim that the damage falls on scaffolding words."""
-    words = f"The damage falls on the scaffolding of sentences ({', '.join(SCAFFOLD)})"
-    said = []
-    for _, row in tables["parts_of_speech_scaffold"].iterrows():
-        if row["role"] not in _COMPARED:
-            continue
-        answers: Mapping[str, Answer] = {"more on scaffolding": "holds", "less on scaffolding": "does not hold"}
-        finding = "cannot be judged" if row["reason"] else _on_scaffold(row, book.alpha)
-        answer: Answer = "cannot be judged" if row["reason"] else answers.get(finding, "undecided")
-        value, low, high = (float(row[name]) for name in ("difference", "low", "high"))
-        who, share = f"words of the text{_COMPARED[row['role']]}", book.part["share"]
-        said.append(Claim("tags", words, who, share, answer, finding, "nats", value, low, high, row["reason"]))
-    return said

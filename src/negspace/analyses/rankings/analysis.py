@@ -15,7 +15,7 @@ from negspace.analyses.rankings import words as rankings_words
 from negspace.analyses.rankings.sets import RESIDUAL, choose, defined
 from negspace.experiment.analysis import Analysis, Book, Load, Settings
 from negspace.experiment.condition import Condition, left_out, written
-from negspace.experiment.config import Shares
+from negspace.experiment.config import Shares, each_once, some_shares
 from negspace.experiment.plan import PLAIN
 from negspace.experiment.run import Run
 from negspace.experiment.words import percent
@@ -41,12 +41,10 @@ class RankingsSettings(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> RankingsSettings:
-        given = self.shares
-        if given is not None and (not given or len(set(given)) < len(given) or not all(0 < p <= 1 for p in given)):
-            raise ValueError(f"shares must be shares above 0 and up to 1, each once; got {list(given)}")
-        for name, values in (("by", self.by), ("ends", self.ends)):
-            if not values or len(set(values)) < len(values):
-                raise ValueError(f"{name} must be given, once each; got {list(values)}")
+        if self.shares is not None:
+            some_shares("shares", self.shares)
+        each_once("by", self.by)
+        each_once("ends", self.ends)
         return self
 
     @property
@@ -63,11 +61,6 @@ class Rankings(Analysis[RankingsSettings]):
     title = "Is it WD?"
     section = RankingsSettings
     schema = rankings_columns.TABLES
-
-    @property
-    def scores(self) -> tuple[str, ...]:
-        """Return the names of the scores: perplexity and the study's minimal pairs."""
-        return ("perplexity", *self.lab.suites)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -89,19 +82,19 @@ class Rankings(Analysis[RankingsSettings]):
         ends = " and ".join(self.settings.ends)
         sets = f"{len(self.settings.statistics)} statistics, {ends}; {len(self.seeds)} random"
         detail = f"baseline; at {', '.join(map(percent, self.shares))}: {sets}"
-        return Load(plan.scores(unders, self.scores), detail)
+        return Load(plan.scores(unders, self.lab.effect_scores), detail)
 
     def run(self) -> dict[str, Any]:
         """Choose the sets and score them; sets that coincide are scored once."""
         chosen, covered, notes = self._conditions()
-        plain, *conditions = self.lab.measure([Condition(name="plain model"), *chosen], self.scores)
+        plain, *conditions = self.lab.measure([Condition(name="plain model"), *chosen], self.lab.effect_scores)
         return {
             "notes": [*notes, *left_out("rankings", conditions)],
             "scan": self.lab.scan_cell.key,
             "layers": None if self.lab.study.layers is None else list(self.lab.study.layers),
             "statistics": [name for name in self.settings.statistics if name in covered],
             "sites": {name: list(paths) for name, paths in covered.items()},
-            "scores": list(self.scores),
+            "scores": list(self.lab.effect_scores),
             "baseline": written([plain])[0],
             "conditions": written(conditions),
         }

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from negspace.experiment.run import Run
-from negspace.experiment.words import percent
+from negspace.experiment.words import in_names, percent
 from negspace.figures.figure import Axis, Figure, Grid, Panel, Reference, Series, numbers
 from negspace.figures.forest import Dots, forest
 from negspace.figures.scores import beside, estimates, layer_axis, measures_of
@@ -76,7 +76,7 @@ def _ablations(run: Run, table: pd.DataFrame) -> list[Figure]:
             f"What the ablation of the same number of neurons does, chosen by each statistic, with {run.level} "
             "intervals against the plain model."
         )
-        name = f"rankings_{p.replace('%', 'pct')}"
+        name = f"rankings_{in_names(share)}"
         title = f"Chosen by WD, or by something else, p = {p}"
         made.append(Figure(name, title, caption, tuple(panels), min(3, len(panels)), wide=True))
     return made

@@ -156,7 +156,7 @@ def _contrasts(
                             "common": common,
                             "value": effects.level(entry, score),
                             "reference": effects.level(other, score),
-                            **effects.change(other, entry, score, DIFFERENCE),
+                            **effects.change(other, entry, score, DIFFERENCE, conditions=len(ground.sets)),
                         }
                     )
     return TABLES["rankings_contrasts"].of(
@@ -174,7 +174,7 @@ def _overlap(
 ) -> pd.DataFrame:
     """Pairs of sets, over all sites that have both statistics and at each site by itself."""
     rows: list[dict[str, Any]] = []
-    covered, level = book.part["sites"], 1 - book.study["alpha"]
+    covered, level = book.part["sites"], book.level
     for share, end in dict.fromkeys((ground.share, ground.end) for ground in grounds):
         for first, second in combinations(book.part["statistics"], 2):
             both = [path for path in covered[first] if path in covered[second]]
@@ -206,13 +206,13 @@ def _overlap(
                 )
     made = TABLES["rankings_overlap"].of(rows)
     for _, part in made.groupby(["share", "end", "layer", "branch"], dropna=False):
-        made.loc[part.index, "p_holm"] = correct(part["p"].to_numpy(np.float64), alpha=book.study["alpha"]).p
+        made.loc[part.index, "p_holm"] = correct(part["p"].to_numpy(np.float64), alpha=book.alpha).p
     return made
 
 
 def _correlation(book: Book, values: Mapping[str, NDArray[np.float64]], places: Sequence[Place]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
-    level = 1 - book.study["alpha"]
+    level = book.level
     for first, second in combinations(values, 2):
 
         def one(rows_: slice, first: str = first, second: str = second) -> Interval:
@@ -226,7 +226,7 @@ def _correlation(book: Book, values: Mapping[str, NDArray[np.float64]], places: 
 
 def _partial(book: Book, values: Mapping[str, NDArray[np.float64]], places: Sequence[Place]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
-    level = 1 - book.study["alpha"]
+    level = book.level
     for first, second, given in PARTIAL:
         x, y, held = values[first], values[second], [values[name] for name in given]
 
@@ -267,7 +267,7 @@ def _partial(book: Book, values: Mapping[str, NDArray[np.float64]], places: Sequ
     table.loc[whole, "p"] = [
         found.get(pair, np.nan) for pair in table.loc[whole, ["first", "second"]].itertuples(False)
     ]
-    table.loc[whole, "p_holm"] = correct(table.loc[whole, "p"].to_numpy(np.float64), alpha=book.study["alpha"]).p
+    table.loc[whole, "p_holm"] = correct(table.loc[whole, "p"].to_numpy(np.float64), alpha=book.alpha).p
     return TABLES["rankings_partial"].of(table)
 
 
@@ -289,7 +289,7 @@ def _by_place(
         counts.append(int((~np.isnan([name[place.rows] for name in needed]).any(axis=0)).sum()))
     estimates = np.array([estimate.estimate for estimate in found])
     estimates = estimates[~np.isnan(estimates)]
-    nothing = Interval(float("nan"), float("nan"), float("nan"), 1 - book.study["alpha"], "none: at no site")
+    nothing = Interval(float("nan"), float("nan"), float("nan"), book.level, "none: at no site")
     overall = mean_interval(estimates, **book.bootstrap) if len(estimates) else nothing
     each = [(place, estimate, count, None) for place, estimate, count in zip(places, found, counts, strict=True)]
     return [(None, overall, sum(counts), len(estimates)), *each]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from negspace.analyses.rankings.sets import RESIDUAL
 from negspace.experiment.analysis import Book
-from negspace.experiment.words import change, claim, percent, title, unjudged
+from negspace.experiment.words import capital, change, claim, percent, title, unjudged
 from negspace.significance.interval import FEWEST
 
 
@@ -65,7 +65,7 @@ def _ablations(book: Book, table: pd.DataFrame, contrasts: pd.DataFrame) -> list
         for keys, part in shown[shown["score"] == score].groupby(["share", "end", "within"], sort=False):
             share, end, within = keys  # type: ignore[misc]
             where = f" (sites that have {_called(str(within))})" if within else ""
-            head = f"{title(score).capitalize() if score == 'perplexity' else title(score)}, {end} "
+            head = f"{capital(title(score))}, {end} "
             head += f"{percent(share)}{where}"
             changes = [f"{_called(row['by'])} {change(row)}" for _, row in part.iterrows()]
             said.append(f"{head}, against the plain model: {'; '.join(changes)}.")

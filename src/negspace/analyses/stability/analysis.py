@@ -11,7 +11,6 @@ import pandas as pd
 from negspace.analyses.stability import columns, figures, words
 from negspace.analyses.stability import tables as stability_tables
 from negspace.errors import TextError
-from negspace.experiment.agreement import Ranking, distinct, split, too_small
 from negspace.experiment.analysis import Analysis, Book, Load, Settings
 from negspace.experiment.cells import CUT_BY, VERSIONS
 from negspace.experiment.claim import Claim
@@ -19,6 +18,7 @@ from negspace.experiment.condition import Condition, left_out, written
 from negspace.experiment.config import Paths
 from negspace.experiment.handlers import scanned, windows_of
 from negspace.experiment.plan import PLAIN, Planned
+from negspace.experiment.ranking import Ranking, distinct, split, too_small
 from negspace.experiment.run import Run
 from negspace.experiment.words import percent
 from negspace.experiment.workbench import Handler, Workbench
@@ -105,11 +105,6 @@ class StabilityAnalysis(Analysis[StabilitySettings]):
             ],
         }
 
-    @property
-    def scores(self) -> tuple[str, ...]:
-        """What is scored: perplexity and the study's minimal pairs."""
-        return ("perplexity", *self.lab.suites)
-
     def load(self) -> Load:
         """A scan of each further text; top sets, the common one, own parts, and random sets as large as these."""
         scans, scores = self._planned()
@@ -129,7 +124,7 @@ class StabilityAnalysis(Analysis[StabilitySettings]):
             for part in ("common", *(f"own {text}" for text in texts)):
                 whole += [f"{part} {top}", *(f"random as {part} {top}, seed {seed}" for seed in s.seeds)]
                 short += [f"random as {part} {top}, seed {seed}" for seed in s.more_seeds]
-        scores = {**plan.scores(whole, self.scores), **plan.scores(short, ["perplexity"])}
+        scores = {**plan.scores(whole, self.lab.effect_scores), **plan.scores(short, ["perplexity"])}
         return {(_KIND, other["hash"]): other["tokens"] for other in others}, scores
 
     def run(self) -> dict[str, Any]:
@@ -144,14 +139,14 @@ class StabilityAnalysis(Analysis[StabilitySettings]):
                 Ranking.of(record.items, first.layout, text["name"], record.results["info"]["tokens"], s.by)
             )
         ablated, small, more = self._conditions(rankings)
-        plain, *ablated = lab.measure([Condition(name="plain model"), *ablated], self.scores)
+        plain, *ablated = lab.measure([Condition(name="plain model"), *ablated], self.lab.effect_scores)
         ablated += lab.measure(more, ["perplexity"])
         keys = [lab.scan_cell.key, *(cell.key for cell in cells)]
         return {
             "notes": left_out("stability", ablated),
             "texts": [{"name": r.text, "tokens": r.tokens, "scan": key} for r, key in zip(rankings, keys, strict=True)],
             "layers": None if s.layers is None else list(s.layers),
-            "scores": list(self.scores),
+            "scores": list(self.lab.effect_scores),
             "baseline": written([plain])[0],
             "conditions": written([*ablated, *small]),
         }

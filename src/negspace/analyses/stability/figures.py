@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from negspace.experiment.run import Run
-from negspace.experiment.words import percent
+from negspace.experiment.words import in_names, percent
 from negspace.figures.figure import Figure, numbers
 from negspace.figures.forest import Dots, forest
 from negspace.figures.scores import estimates, measures_of
@@ -81,11 +81,11 @@ def _ablations(run: Run, table: pd.DataFrame) -> Figure:
         ]
         rows = ["all texts", *dict.fromkeys(here.loc[here["set"] == "top", "name"])]
         panels.append(forest(rows, series, measure.label(), title=measure.title, zero=measure.zero))
-    p = percent(table["share"].iloc[0])
+    share = table["share"].iloc[0]
     caption = (
         "What ablating the neurons that all texts choose, those that one text alone chooses, and each text's whole "
         f"top set does, with {run.level} intervals against the plain model. The sets differ in size; random sets are "
         "as large as the common or own part in their row."
     )
-    name = f"stability_{p.replace('%', 'pct')}"
-    return Figure(name, f"Common and own neurons, p = {p}", caption, tuple(panels), min(3, len(panels)), wide=True)
+    name, title = f"stability_{in_names(share)}", f"Common and own neurons, p = {percent(share)}"
+    return Figure(name, title, caption, tuple(panels), min(3, len(panels)), wide=True)

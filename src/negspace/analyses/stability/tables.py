@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from negspace.analyses.stability.columns import RANDOM_CHANGE, TABLES
-from negspace.experiment.agreement import Ranking, correlate, in_common, over_sites
 from negspace.experiment.analysis import Book
 from negspace.experiment.changes import CHANGE, Changes, Row
-from negspace.experiment.condition import RANDOM, Condition
+from negspace.experiment.condition import RANDOM
 from negspace.experiment.effects import MEAN, Effects, Entry, equivalence_margins
+from negspace.experiment.ranking import Ranking, correlate, in_common, over_sites
 from negspace.neurons.layout import Layout
 from negspace.significance import correct
 
@@ -50,7 +50,7 @@ def _correlation(book: Book, rankings: list[Ranking]) -> pd.DataFrame:
     sites, layout = _sites(book, rankings[0]), rankings[0].layout
     for first, second in combinations(rankings, 2):
         pair = {"first": first.text, "second": second.text}
-        found = [correlate(first, second, layout.rows[path], 1 - book.alpha) for path, _ in sites]
+        found = [correlate(first, second, layout.rows[path], book.level) for path, _ in sites]
         medians = over_sites(found)
         rows.append(
             {
@@ -114,7 +114,7 @@ def _overlap(book: Book, rankings: list[Ranking]) -> pd.DataFrame:
 
 def _ablations(book: Book) -> pd.DataFrame:
     effects = Effects(book, book.part["scores"])
-    plain = effects.read([Condition.model_validate(book.part["baseline"])])[0]
+    plain = effects.read([book.baseline])[0]
     entries = effects.read(book.conditions, plain)
     drawn: dict[tuple[Any, ...], list[Entry]] = {}
     for one in entries:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
-from negspace.experiment.agreement import EMPTY, Common, correlation_sentence
 from negspace.experiment.analysis import Book
 from negspace.experiment.claim import Claim
+from negspace.experiment.ranking import EMPTY, Common, correlation_sentence
 from negspace.experiment.words import change, claim, percent, title, unjudgeable
 
 

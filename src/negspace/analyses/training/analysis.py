@@ -102,12 +102,7 @@ class Training(Analysis[TrainingSettings]):
     @property
     def share(self) -> float:
         """Share of the cohort."""
-        return self.settings.share or self.lab.study.shares[0]
-
-    @property
-    def scores(self) -> tuple[str, ...]:
-        """Return the names of the scores: perplexity and the study's minimal pairs."""
-        return ("perplexity", *self.lab.suites)
+        return self.lab.share_or(self.settings.share)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -124,7 +119,7 @@ class Training(Analysis[TrainingSettings]):
             planned |= {("checkpoint", str(number)): 0.0, ("checkpoint_scan", str(number)): self.lab.cost("scan")}
             planned |= {("drift", f"{number} to the {to}"): 0.0 for to in ("next", "last")}
             unders = [f"checkpoint {number}, set {one}" for one in range(sets)]
-            scored = self.lab.plan.scores(unders, self.scores)
+            scored = self.lab.plan.scores(unders, self.lab.effect_scores)
             planned |= {(f"checkpoint_{score}", under): tokens for (score, under), tokens in scored.items()}
         return Load(planned, detail)
 
@@ -184,7 +179,7 @@ class Training(Analysis[TrainingSettings]):
         self.lab.save_set("training cohort", cohort)
         return {
             "share": self.share,
-            "scores": list(self.scores),
+            "scores": list(self.lab.effect_scores),
             "cohort": len(cohort),
             "sample": len(sets["sample"]),
             "checkpoints": [{**checkpoint, "drift": drifts[checkpoint["name"]]} for checkpoint in done],
@@ -221,7 +216,7 @@ class Training(Analysis[TrainingSettings]):
         """Score each plain checkpoint and all its conditions."""
         conditions = [(point, one) for point in points for one in self._conditions(point, sets)]
         wanted = [
-            {score: score_cell(self.lab, point, score, condition) for score in self.scores}
+            {score: score_cell(self.lab, point, score, condition) for score in self.lab.effect_scores}
             for point, condition in conditions
         ]
         self.lab.run(list({cell.key: cell for cells in wanted for cell in cells.values()}.values()))

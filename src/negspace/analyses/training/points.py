@@ -63,10 +63,10 @@ def meet(lab: Lab, coming: Sequence[Coming]) -> list[dict[str, Any]]:
     """Identity, layout and context of each checkpoint, from its record where there is one."""
     facts, study = lab.facts, lab.study
     cells = []
-    for checkpoint in coming:
+    for one in coming:
         spec = {
             "version": _VERSIONS["checkpoint"],
-            "files": checkpoint.checkpoint.contents.identity,
+            "files": one.checkpoint.contents.identity,
             "dtype": study.dtype,
             "trust_remote_code": study.trust_remote_code,
             **{name: facts.identity[name] for name in ("device", "torch", "transformers")},
@@ -75,9 +75,10 @@ def meet(lab: Lab, coming: Sequence[Coming]) -> list[dict[str, Any]]:
             Cell(
                 "checkpoint",
                 spec,
-                f"{checkpoint.place.name}: load",
-                place=checkpoint.worker,
-                inputs=checkpoint.inputs,
+                f"{one.place.name}: load",
+                cost=0.0,
+                place=one.worker,
+                inputs=one.inputs,
             )
         )
     met = []
@@ -145,7 +146,7 @@ def score_cell(lab: Lab, point: Point, score: str, under: Condition) -> Cell:
 
 
 def drift_cell(lab: Lab, first: Point, second: Point, sets: Mapping[str, NeuronSet], at: Point) -> Cell:
-    """Return how far input weights have turned between two checkpoints; `at` is the open one."""
+    """The cell of how far input weights have turned between two checkpoints; `at` is the open one."""
     cohort, sample = sets["cohort"], sets["sample"]
     spec = {
         "version": _VERSIONS["drift"],
@@ -161,4 +162,4 @@ def drift_cell(lab: Lab, first: Point, second: Point, sets: Mapping[str, NeuronS
         "sample": sample,
     }
     label = f"{first.place.name}: input weights against {second.place.name}"
-    return Cell("drift", spec, label, place=at.worker, inputs=inputs)
+    return Cell("drift", spec, label, cost=0.0, place=at.worker, inputs=inputs)

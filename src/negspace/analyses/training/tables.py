@@ -30,7 +30,7 @@ def make(book: Book) -> dict[str, pd.DataFrame]:
     steps = [checkpoint["step"] for checkpoint in book.part["checkpoints"]]
     trend = Trend(steps, inside, values, training, wd, floors)
     made["training_summary"] = TABLES["training_summary"].of(
-        summarise(trend, book.part["scores"], alpha=book.study["alpha"], **book.bootstrap)
+        summarise(trend, book.part["scores"], alpha=book.alpha, **book.bootstrap)
     )
     return made
 
@@ -138,7 +138,7 @@ def _trajectory(
             **dict(zip(names, np.quantile(others, [0.05, 0.5, 0.95, 0.99]), strict=True)),
         }
     both, either = int((cohort & own & here).sum()), int(((cohort | own) & here).sum())
-    level = 1 - book.study["alpha"]
+    level = book.level
     overlap = wilson(both, int((cohort & here).sum()), level=level)
     rho = spearman(wd[here], last[here], level=level)
     return row | {
@@ -194,7 +194,7 @@ def _turned(book: Book, items: pd.DataFrame) -> dict[str, Any]:
             row |= {f"{name}_mean": mean.estimate, f"{name}_low": mean.low, f"{name}_high": mean.high}
             row[growth] = float(np.log(group["norm_against"] / group["norm"]).mean())
     if all(map(len, groups)):
-        made = compare_groups(*(group["dissimilarity"] for group in groups), level=1 - book.study["alpha"])
+        made = compare_groups(*(group["dissimilarity"] for group in groups), level=book.level)
         interval = made.difference
         row |= {"difference": interval.estimate, "difference_low": interval.low, "difference_high": interval.high}
         row["p"] = made.p

@@ -9,7 +9,7 @@ import pandas as pd
 
 from negspace.analyses.training.trends import EMERGED, FIRST, LATE, UNTESTED
 from negspace.experiment.analysis import Book
-from negspace.experiment.words import change, claim, not_judged, percent, title, unjudgeable
+from negspace.experiment.words import capital, change, claim, not_judged, percent, title, unjudgeable
 
 _DEPENDENT = f"{UNTESTED}: checkpoints of one run are not independent"
 
@@ -109,7 +109,7 @@ def _harm(score: str, training: pd.DataFrame, summary: pd.DataFrame) -> str:
     fixed = rows[rows["condition"] == "fixed cohort"]
     first, last = fixed.iloc[0], fixed.iloc[-1]
     margins = fixed["nats_finding"].notna().any()
-    text = f"{title(score)[0].upper()}{title(score)[1:]}, ablating the fixed cohort: harm "
+    text = f"{capital(title(score))}, ablating the fixed cohort: harm "
     text += f"{'by accuracy ' if margins else ''}at {_shown(fixed)}"
     text += f" and by margins at {_shown(fixed, 'nats_')}" if margins else ""
     for row in (first, last):

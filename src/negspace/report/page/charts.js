@@ -137,8 +137,7 @@ function swatch(role, trace) {
     for (const [name, value] of Object.entries(attributes)) part.setAttribute(name, value);
     svg.append(part);
   };
-  if (trace.type === "bar") add("rect", { x: 8, y: 2, width: 14, height: 10, fill: colour });
-  else if (trace.fill) add("path", { d: "M5 12V7h7V3h6v4h7v5z", fill: colour, "fill-opacity": 0.25, stroke: colour });
+  if (trace.fill) add("path", { d: "M5 12V7h7V3h6v4h7v5z", fill: colour, "fill-opacity": 0.25, stroke: colour });
   else {
     if ((trace.mode || "").includes("lines")) add("path", { d: "M1 7h28", stroke: colour, "stroke-width": 2, "stroke-dasharray": DASHES[style.dash] });
     if ((trace.mode || "").includes("markers")) {
