@@ -15,7 +15,8 @@ import yaml
 
 import negspace as ns
 from negspace.experiment.config import Study, configure
-from negspace.experiment.workbench import Workbench, tokenizer_hash
+from negspace.experiment.identity import tokenizer_hash
+from negspace.experiment.workbench import Workbench
 from negspace.runs.engine import Interrupted, LocalEngine
 from negspace.runs.store import Store
 from negspace.study.run import run_study

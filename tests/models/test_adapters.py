@@ -20,7 +20,8 @@ from transformers import AutoModelForCausalLM
 import zoo
 from negspace.errors import ModelError, StudyError
 from negspace.experiment.config import Study
-from negspace.experiment.workbench import Workbench, identity
+from negspace.experiment.identity import identity
+from negspace.experiment.workbench import Workbench
 from negspace.models.adapters import Adapter, attach, find
 from negspace.models.load import load, wrap
 from negspace.neurons.scan import scan

@@ -12,7 +12,7 @@ import torch
 import transformers
 
 import ggufs
-from negspace.experiment.workbench import tokenizer_hash
+from negspace.experiment.identity import tokenizer_hash
 from negspace.models.load import load
 
 IDS = torch.arange(5, 45).reshape(2, 20)

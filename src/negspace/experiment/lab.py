@@ -202,7 +202,18 @@ class Lab:
         if under is not None:
             done, more = changed(under, self.scan_cell.key, lambda: self.scan)
             spec, inputs = spec | done, inputs | more
-        return Cell(kind, spec, label, cost, inputs)
+        return Cell(kind, spec, label, cost, inputs, planned=self._planned)
+
+    @cached_property
+    def _planned(self) -> dict[str, Any]:
+        facts = self.facts
+        return {
+            "model": facts.identity,
+            "statistics": facts.statistics[1],
+            "windows": facts.perplexity[1],
+            "pairs": {kind: made for kind, (_, made, _) in facts.pairs.items()},
+            "tasks": None if facts.tasks is None else facts.tasks.hash,
+        }
 
     def run(self, cells: Sequence[Cell]) -> list[Record]:
         """Records of cells, in their order; what is recorded is read, the rest is computed."""

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from negspace.errors import StudyError
 from negspace.experiment.config import Settings
 from negspace.experiment.tagging import tagged_text
 from negspace.models.model import Model
@@ -145,8 +146,15 @@ def make_passages(
     return Passages(part, frame, tagged.tagger)
 
 
-def passages_of(bench: Workbench, settings: PassageSettings) -> Passages:
-    """The passages that settings name on a workbench's model and text; made once for each."""
+def passages_of(bench: Workbench, settings: PassageSettings, planned: str | None = None) -> Passages:
+    """The passages that settings name on a workbench's model and text; made once for each.
+
+    Args:
+        planned: hash of those that the study was planned with.
+
+    Raises:
+        StudyError: these are others.
+    """
     made = _MADE.setdefault(bench, {})
     text = settings.text or bench.study.perplexity_text or bench.study.text
     key = (text, settings.tagger, settings.tokens, settings.window, bench.study.bos)
@@ -158,6 +166,12 @@ def passages_of(bench: Workbench, settings: PassageSettings) -> Passages:
             tokens=settings.tokens,
             window=settings.window,
             bos=bench.study.bos,
+        )
+    if planned is not None and made[key].hash != planned:
+        raise StudyError(
+            f"to compute a study's cells on passages of {made[key].windows.text_name}",
+            "other passages or tags than it was planned with: a file was changed since, or a worker has another tagger",
+            "run the study again from its start: records that fit are used, the rest is computed",
         )
     return made[key]
 
@@ -183,7 +197,7 @@ def passages_cell(lab: Lab, facts: Mapping[str, Any], settings: PassageSettings)
 
 def compute_passages(bench: Workbench, cell: Cell, _: Step) -> tuple[Mapping[str, Any], pd.DataFrame]:
     """Handler of cells of passages."""
-    made = passages_of(bench, cell.inputs["settings"])
+    made = passages_of(bench, cell.inputs["settings"], cell.spec["passages"])
     return {"windows": len(made.windows), "window": made.windows.window, "tagger": made.tagger}, made.tokens
 
 

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import gc
-import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import torch
 
 from negspace.controls import rectifies
-from negspace.errors import ModelError, PairsError, StudyError, TasksError
+from negspace.errors import PairsError, StudyError, TasksError
 from negspace.experiment.cells import HEADLESS, VERSIONS
 from negspace.experiment.config import Study
 from negspace.experiment.examples import windows_read
 from negspace.experiment.facts import Facts, Survey, TaskFacts
+from negspace.experiment.identity import check_identity, identity
 from negspace.experiment.scored import nesting_of
 from negspace.garbage import no_collection
 from negspace.intervention import Intervention, intervene
 from negspace.memory import Frugal, give_back
-from negspace.models.identity import Identity
+from negspace.models.identity import check_unchanged
 from negspace.models.load import load
 from negspace.models.model import Model
 from negspace.models.multiplications import multiplications
@@ -58,6 +57,16 @@ Reader = Callable[["Workbench"], Mapping[str, Any]]
 """Reads the data that one analysis needs by itself; returns JSON values."""
 
 
+Made = TypeVar("Made")
+_CALLED = {
+    "statistics": "text for the statistics",
+    "windows": "windows for perplexity",
+    "pairs": "minimal pairs",
+    "tasks": "tasks",
+}
+"""Data of a study, as errors call them."""
+
+
 class Workbench:
     """Loads what a study names and computes its cells.
 
@@ -82,6 +91,7 @@ class Workbench:
         self.ways: dict[bytes, Way] = {}
         """How the model is run on each set of sequences, settled once for all conditions, on the plain model."""
         self._described: Mapping[str, Any] | None = None
+        self._planned: Mapping[str, Any] = {}
         self._leave: Callable[[], None] | None = None
         self._given = model is not None
         if model is not None:
@@ -110,7 +120,7 @@ class Workbench:
         if self._leave is not None:
             self._leave()
         s = self.study
-        return load(
+        made = load(
             s.model,
             adapter=s.adapter,
             revision=s.revision,
@@ -119,18 +129,22 @@ class Workbench:
             device_map=s.device_map,
             trust_remote_code=s.trust_remote_code,
         )
+        if planned := self._planned.get("model"):
+            check_identity(made, planned, f"to go on with {s.model}")
+        return made
 
     @cached_property
     def statistics(self) -> Text:
         """Text for the statistics."""
-        return read_text(self.study.statistics_text or self.study.text, role="statistics")
+        made = read_text(self.study.statistics_text or self.study.text, role="statistics")
+        return self._as_planned("statistics", made, made.hash)
 
     @cached_property
     def windows(self) -> Windows:
         """Windows for perplexity."""
         s = self.study
         text = read_text(s.perplexity_text or s.text, role="perplexity")
-        return make_windows(
+        made = make_windows(
             text,
             self.model.tokenizer,
             window=s.perplexity_window or s.window,
@@ -138,6 +152,7 @@ class Workbench:
             bos=s.bos,
             context=self.model.context,
         )
+        return self._as_planned("windows", made, made.hash)
 
     @cached_property
     def pairs(self) -> dict[str, PairSet]:
@@ -158,7 +173,7 @@ class Workbench:
                     f"pairs of {pairs.kind}'s format, which are scored in another way",
                     f"give them as {pairs.kind}: (--{pairs.kind} on the command line)",
                 )
-        return made
+        return self._as_planned("pairs", made, _hashes(made))
 
     @cached_property
     def prepared(self) -> dict[str, Prepared]:
@@ -184,7 +199,7 @@ class Workbench:
                     f"its items are graded by {metric}, not right or wrong",
                     "name tasks with one of the metrics " + ", ".join(_ACCURACIES),
                 )
-        return made
+        return self._as_planned("tasks", made, made.hash)
 
     def survey(self) -> Survey:
         """Return the driver's knowledge for planning; reads all data, so that bad input is reported before any work.
@@ -205,6 +220,7 @@ class Workbench:
         pairs = {name: (made.name, made.hash, len(made)) for name, made in self.pairs.items()}
         statistics, chosen = self.statistics, self.tasks
         model, windows = self.model, self.windows
+        check_unchanged(model.module, f"a study of {model.source.name}")
         found = model.identify()
         self._described = identity(model, found)
         return Facts(
@@ -294,30 +310,48 @@ class Workbench:
         """Results and items of a cell; where memory runs out, from its start again with smaller batches.
 
         Raises:
-            ModelError: the model is not, or no longer, the one that the cell names.
+            ModelError: the model is not, or no longer, the one that the cell names, or an intervention is open on it.
+            StudyError: other data than the study was planned with.
             NegspaceError: what computing the cell raises.
         """
+        self._check_data(cell)
         self._check_model(cell)
         try:
             return self.frugal(lambda: self.handlers[cell.kind](self, cell, step), cell.label or cell.kind)
         finally:
             give_back()
 
+    def _check_data(self, cell: Cell) -> None:
+        """What is read already; what is not is looked at when it is."""
+        self._planned = cell.planned or self._planned
+        held = {
+            name: self.__dict__[name] for name in ("statistics", "windows", "pairs", "tasks") if name in self.__dict__
+        }
+        for name, made in held.items():
+            if made is not None:
+                self._as_planned(name, made, _hashes(made) if name == "pairs" else made.hash)
+
+    def _as_planned(self, name: str, made: Made, found: Any) -> Made:
+        """Data that this bench has read, if they are those that the study was planned with."""
+        if (planned := self._planned.get(name)) is not None and planned != found:
+            raise StudyError(
+                f"to compute a study's cells on its {_CALLED[name]}",
+                "other data than it was planned with: a file was changed since, or differs on another worker",
+                "run the study again from its start: records that fit are used, the rest is computed",
+            )
+        return made
+
     def _check_model(self, cell: Cell) -> None:
         """Whoever holds the module may have changed it since, and a worker may hold another."""
+        own = cell.kind in _OWN
+        if not own and "model" not in self.__dict__:
+            return  # it is looked at when it is loaded, if the cell needs it
         asked = cell.spec.get("model")
-        if cell.kind not in _OWN and ("model" not in self.__dict__ or asked != self._described):
+        if not own and not cell.planned and asked != self._described:
             return
-        found = identity(self.model)
-        if asked is not None and dict(asked) != found:
-            differ = [name for name, value in found.items() if asked.get(name) != value]
-            raise ModelError(
-                f"to compute {cell.label or cell.kind} on {self.model.source.name}",
-                f"another model than the one that the study was planned with (its {', '.join(differ)} differ): the "
-                "module was changed since, or another worker holds other files under this name",
-                "undo the change (an adapter switched on or off, edited weights), or run the study again from its "
-                "start: records that fit are used, the rest is computed",
-            )
+        what = f"to compute {cell.label or cell.kind}"
+        check_unchanged(self.model.module, what)
+        check_identity(self.model, asked, f"{what} on {self.model.source.name}")
 
     def changed(self, cell: Cell, model: Model | None = None) -> AbstractContextManager[None]:
         """The intervention that a cell names, on the study's model or another; nothing where it names none."""
@@ -328,6 +362,10 @@ class Workbench:
             raise ValueError(f"the cell {cell.label!r} names other neurons than it was handed")
         zero, mode = Intervention(cell.spec["intervention"]).arguments
         return intervene(model or self.model, neurons, zero, mode, cell.inputs.get("scan"))
+
+
+def _hashes(pairs: Mapping[str, PairSet]) -> dict[str, str]:
+    return {kind: made.hash for kind, made in pairs.items()}
 
 
 def split_tasks(given: Sequence[str]) -> tuple[tuple[str, ...], str | None]:
@@ -350,38 +388,3 @@ def split_tasks(given: Sequence[str]) -> tuple[tuple[str, ...], str | None]:
             f"tasks from {folders[0]}", "no file of a task that is known", "name the tasks besides the folder"
         )
     return held, folders[0]
-
-
-def identity(model: Model, found: Identity | None = None) -> dict[str, Any]:
-    """Return what every result on a model depends on: current state, tokenizer, dtype, kind of device, software.
-
-    Args:
-        model: the model.
-        found: what `Model.identify` has just said of it.
-
-    Raises:
-        ModelError: as `Model.identify`.
-    """
-    return {
-        "fingerprint": (found or model.identify()).fingerprint,
-        "tokenizer": tokenizer_hash(model.tokenizer),
-        "dtype": model.source.dtype,
-        "device": model.device.type,
-        "torch": model.source.torch,
-        "transformers": model.source.transformers,
-    }
-
-
-def tokenizer_hash(tokenizer: Any) -> str:
-    """sha256 (hex) of what decides how text becomes tokens: vocabulary, merges, normalisation, special tokens."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is not None:
-        content = json.loads(backend.to_str())
-        # What the last call happened to pad or truncate is state, not identity.
-        content.pop("padding", None)
-        content.pop("truncation", None)
-    else:
-        content = {"class": type(tokenizer).__name__, "vocabulary": tokenizer.get_vocab()}
-    special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
-    text = json.dumps([content, special], sort_keys=True, ensure_ascii=True)
-    return hashlib.sha256(text.encode("ascii")).hexdigest()

@@ -115,6 +115,23 @@ def changing(module: torch.nn.Module) -> Iterator[None]:
         _CHANGING[module] -= 1
 
 
+def check_unchanged(module: torch.nn.Module, asked: str) -> None:
+    """Refuse what would be recorded as the model's own while an intervention of this package is open on it.
+
+    Args:
+        asked: what was to be recorded.
+
+    Raises:
+        ModelError: one is open.
+    """
+    if _CHANGING.get(module):
+        raise ModelError(
+            asked,
+            "an intervention that is open on the model: its figures would stand under the plain model's name",
+            "leave the context of `intervene` first; a study has interventions of its own (zero, mode)",
+        )
+
+
 def _mark(tensor: torch.Tensor) -> tuple[Any, ...]:
     """Return a tensor's address and torch's count of its changes."""
     try:

@@ -53,6 +53,10 @@ class Cell:
     work: str = ""
     """Cells of one kind of work take about as long for each token; "": those of one kind. Not part of the key."""
 
+    planned: Mapping[str, Any] = field(default_factory=dict)
+    """What the study was planned with, by the name under which a bench holds it: the model's identity, hashes of the
+    data. Whoever computes the cell must hold the same; not part of the key. Empty for cells of other models."""
+
     @cached_property
     def key(self) -> str:
         """sha256 (hex) over record format, kind and spec."""

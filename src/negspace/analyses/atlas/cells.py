@@ -24,7 +24,7 @@ VERSIONS = {"activations": 1, "critical": 1, "drivers": 2}
 
 def compute_activations(bench: Workbench, cell: Cell, step: Step) -> tuple[Mapping[str, Any], pd.DataFrame]:
     """Handler: the chosen neurons at every token of the passages."""
-    windows = passages_of(bench, cell.inputs["settings"]).windows
+    windows = passages_of(bench, cell.inputs["settings"], cell.spec["passages"]).windows
     made = readings(bench.model, batches_of(windows), cell.inputs["chosen"].indices, progress=step)
     return {}, spread(made, windows.tokens.size)
 

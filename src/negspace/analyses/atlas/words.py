@@ -31,7 +31,7 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
         if mine.empty:
             made.append(f"No {words} is shown to be over-represented in a mode of any of them.")
         else:
-            best = mine.loc[mine["lift"].astype(float).idxmax()]
+            best = mine.iloc[int(mine["lift"].astype(float).argmax())]
             made.append(
                 f"Some {words} is over-represented in a mode of {mine['name'].nunique():,} of the "
                 f"{tested['name'].nunique():,} tested (Holm-corrected over neurons, p <= {alpha:g}); the largest lift "

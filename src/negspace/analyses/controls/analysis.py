@@ -22,11 +22,12 @@ from negspace.errors import ModelError, SelectionError, StudyError
 from negspace.experiment.analysis import Analysis, Book, Load, Settings
 from negspace.experiment.claim import Claim
 from negspace.experiment.condition import MATCHED_RANDOM, Condition, written
+from negspace.experiment.identity import identity
 from negspace.experiment.matching import matched_random, matched_set
 from negspace.experiment.plan import PLAIN
 from negspace.experiment.run import Run
 from negspace.experiment.words import percent
-from negspace.experiment.workbench import Handler, Workbench, identity
+from negspace.experiment.workbench import Handler, Workbench
 from negspace.figures.figure import Figure
 from negspace.models.multiplications import multiplications
 from negspace.neurons.neuronset import NeuronSet

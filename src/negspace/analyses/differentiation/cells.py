@@ -24,7 +24,7 @@ def compute(bench: Workbench, cell: Cell, step: Step) -> tuple[Mapping[str, Any]
     made = differentiate(
         bench.model,
         cell.inputs["chosen"],
-        passages_of(bench, cell.inputs["settings"]),
+        passages_of(bench, cell.inputs["settings"], cell.spec["passages"]),
         pairs=cell.spec["pairs"],
         neighbours=cell.spec["neighbours"],
         nearest=cell.spec["nearest"],

@@ -18,10 +18,11 @@ from negspace.analyses.parts_of_speech.cells import KIND, VERSION, cell_options,
 from negspace.analyses.parts_of_speech.columns import EXCESS
 from negspace.analyses.parts_of_speech.tables import excess_by_tag, joined
 from negspace.errors import InterventionError, RecordError, StudyError
+from negspace.experiment.identity import identity
 from negspace.experiment.tagging import tagged_text
-from negspace.experiment.workbench import identity
 from negspace.files import write_whole
 from negspace.intervention import Mode, Zero, intervene, intervention
+from negspace.models.identity import check_unchanged
 from negspace.models.model import Model, check_model
 from negspace.neurons.neuronset import NeuronSet, check_neurons
 from negspace.neurons.scan import Scan, check_scan
@@ -157,6 +158,8 @@ def parts_of_speech(
             progress(round(1000 * now.spent), round(1000 * (now.spent + now.ahead)), now.label)
 
     options = {"level": 1 - alpha, "draws": draws, "seed": seed}
+    if out is not None:
+        check_unchanged(model.module, f"to record parts of speech in {out}")
     if out is None:
         frames = []
         for number, cell in enumerate(cells):

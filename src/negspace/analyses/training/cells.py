@@ -12,7 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from negspace.experiment.config import Study
-from negspace.experiment.workbench import Handler, Workbench, identity
+from negspace.experiment.identity import identity
+from negspace.experiment.workbench import Handler, Workbench
 from negspace.models.checkpoints import Checkpoint, Checkpoints
 from negspace.models.load import load
 from negspace.models.model import Model
