@@ -76,7 +76,7 @@ def check_writable(path: Path) -> None:
     probe = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         probe.write_bytes(b"")
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # whoever holds the folder may have taken it for a leftover
     except OSError as error:
         raise cannot_write(path, error) from error
 

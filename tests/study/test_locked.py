@@ -85,7 +85,10 @@ def test_other_data_are_a_departure(study: Study, tmp_path: Path) -> None:
     assert departures[1].startswith("data: blimp is ")
 
 
-@pytest.mark.parametrize(("content", "message"), [("{", "not JSON"), ("[]", "JSON that is not a plan")])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("{", "not JSON"), ("[]", "JSON that is not a plan"), ('{"plan": {"data": []}}', "JSON that is not a plan")],
+)
 def test_what_is_no_plan_is_refused(study: Study, tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "plan.json").write_text(content)
     with pytest.raises(StudyError, match=message):
@@ -102,5 +105,17 @@ def test_a_plan_that_cannot_be_written_leaves_no_folder(study: Study, tmp_path: 
 def test_another_plan_in_the_folder_is_refused(study: Study, tmp_path: Path) -> None:
     run_study(study, tmp_path / "run", plan=tmp_path / "plan.json")
     run_study(study.model_copy(update={"alpha": 0.1}), tmp_path / "other", plan=tmp_path / "other.json")
+    before = (tmp_path / "run" / "study.yaml").read_bytes()
     with pytest.raises(StudyError, match="another plan locked in"):
-        run_study(study, tmp_path / "run", plan=tmp_path / "other.json")
+        run_study(study.model_copy(update={"limit": 1}), tmp_path / "run", plan=tmp_path / "other.json")
+    assert (tmp_path / "run" / "study.yaml").read_bytes() == before  # of a refused study nothing stays
+
+
+def test_the_folder_s_own_copy_is_no_file_for_a_plan(study: Study, tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="keeps its own copy"):
+        run_study(study, tmp_path / "run", plan=tmp_path / "run" / "plan.json")
+    run_study(study, tmp_path / "run", plan=tmp_path / "plan.json")
+    # A plan copied there by hand does not say how many scores there were before.
+    (tmp_path / "run" / "plan.json").write_text((tmp_path / "plan.json").read_text())
+    with pytest.raises(StudyError, match="JSON that is not a plan"):
+        run_study(study, tmp_path / "run")

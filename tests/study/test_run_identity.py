@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from negspace.models.load import load, wrap
 from negspace.models.model import Model
 from negspace.neurons.scan import scan
 from negspace.score.perplexity import perplexity
+from negspace.study.reading import SCAN_FILE, read_run
 from negspace.study.run import BEHAVIOUR_FILE, run_study
 
 # What PEFT asks of transformers is to go; it is no matter of ours.
@@ -131,3 +134,15 @@ def test_a_run_is_not_gone_on_with_by_a_model_that_gives_other_logits(
     assert "--out" in caught.value.todo
     monkeypatch.undo()
     run_study(study, tmp_path / "run")
+
+
+def test_a_scan_of_another_study_in_the_folder_is_left_out(tiny_run: tuple[Path, Any], tmp_path: Path) -> None:
+    """As where another study in the folder was killed between its scan and its manifest."""
+    folder = Path(shutil.copytree(tiny_run[0], tmp_path / "run"))
+    whole = read_run(folder)
+    assert whole.scan is not None
+    info = whole.scan.info.model_copy(update={"text_hash": "another"})
+    replace(whole.scan, info=info).save(folder / SCAN_FILE)
+    run = read_run(folder)
+    assert (run.scan, run.sets) == (None, {})
+    assert "are of another study, and left out" in run.manifest["notes"][-1]

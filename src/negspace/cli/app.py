@@ -104,8 +104,9 @@ def report(
         store = Store(folder)
         tables = Tables(store)
         try:
-            tables.write(store)
-        except RecordError as error:
+            with store.hold():  # a run may be replacing them
+                tables.write(store)
+        except (RecordError, StudyError) as error:
             typer.echo(f"note: the tables are printed but not written ({error.found})", err=True)
         if as_json and len(folders) > 1:
             several.append(to_json(tables))

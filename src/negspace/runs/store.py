@@ -90,7 +90,13 @@ class Store:
         path = self._path(key)
         if not path.exists():
             return None
-        record = unpack(read_bytes(path, "a record"))
+        try:
+            content = read_bytes(path, "a record")
+        except RecordError:
+            if path.exists():
+                raise
+            return None  # the run that holds the folder has just discarded it
+        record = unpack(content)
         if record.key != key:
             raise Damaged(f"{path.name} holds the record {record.key}")
         return record

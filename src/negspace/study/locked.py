@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from negspace.runs.cell import digest
 from negspace.runs.store import Store
 
 PLAN_FILE = "plan.json"
+_PARTS = ("study", "data", "model")
+"""Parts of a plan."""
 _FREE = ("resources", "batch", "device", "budget")
 """Fields of a study that change no result, and so are no departure."""
 
@@ -38,7 +40,8 @@ def lock(store: Store, file: str | Path | None, study: Study, facts: Facts) -> d
     Raises:
         StudyError: the file is no plan, cannot be written, or another plan is locked in the folder.
     """
-    held = _read(store.folder / PLAN_FILE) if (store.folder / PLAN_FILE).exists() else None
+    own = store.folder / PLAN_FILE
+    held = _read(own, ("plan", "scored_before")) if own.exists() else None
     now = _plan(study, facts)
     if file is not None:
         path = Path(file)
@@ -69,14 +72,24 @@ def lock(store: Store, file: str | Path | None, study: Study, facts: Facts) -> d
     }
 
 
-def check(file: str | Path) -> None:
+def check(file: str | Path, folder: Path) -> None:
     """Make sure that a file is a plan, or can be written as one.
 
+    Args:
+        file: of the plan.
+        folder: of the run.
+
     Raises:
-        StudyError: it is no plan.
+        StudyError: it is no plan, or the run folder's own copy.
         RecordError: it cannot be written.
     """
     path = Path(file)
+    if path.absolute() == (folder / PLAN_FILE).absolute():
+        raise StudyError(
+            f"to lock a plan in {file}",
+            "the name under which the run folder keeps its own copy",
+            "give a file outside of the folder; without --plan, a run is compared with the plan that is locked there",
+        )
     if path.exists():
         _read(path)
     else:
@@ -86,7 +99,7 @@ def check(file: str | Path) -> None:
 def departures(plan: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return the departures from a plan, one sentence each; empty if it was followed."""
     told = []
-    for part in ("study", "data", "model"):
+    for part in _PARTS:
         before, after = plan.get(part, {}), now[part]
         told += [
             f"{part}: {name} is {_shown(after.get(name))}, planned was {_shown(before.get(name))}"
@@ -121,14 +134,16 @@ def _plan(study: Study, facts: Facts) -> dict[str, Any]:
     return {"study": fields, "data": data, "model": {"fingerprint": facts.identity["fingerprint"]}}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, names: Sequence[str] = ("plan",)) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StudyError(
             f"the plan {path}", f"not JSON ({error})", "give a file that --plan wrote, or a new name"
         ) from error
-    if not isinstance(content, dict) or not isinstance(content.get("plan"), dict):
+    plan = content.get("plan") if isinstance(content, dict) else None
+    whole = isinstance(plan, dict) and all(isinstance(plan.get(part, {}), dict) for part in _PARTS)
+    if not whole or not set(names) <= set(content):
         raise StudyError(f"the plan {path}", "JSON that is not a plan", "give a file that --plan wrote, or a new name")
     return content
 

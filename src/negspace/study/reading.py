@@ -43,11 +43,20 @@ def read_run(folder: str | Path) -> Run:
     }
     scan = Scan.load(store.folder / SCAN_FILE) if (store.folder / SCAN_FILE).exists() else None
     sets = [NeuronSet.load(path) for path in sorted((store.folder / "neurons").glob("*.json"))]
+    manifest = tables.manifest
+    if scan is not None and (scan.info.fingerprint, scan.info.text_hash) != (
+        manifest["identity"]["fingerprint"],
+        manifest["data"]["statistics"][1],
+    ):
+        # Another study was killed in the folder before its manifest took this one's place.
+        scan, sets = None, []
+        again = "the scan and the sets of neurons in the folder are of another study, and left out: run this one again"
+        manifest = {**manifest, "notes": [*manifest["notes"], again]}
     label = _label(tables.manifest["model"])
     origins = {path.origin: path for path in sets}
     history, claims = read_history(store.folder), tuple(tables.claims())
     examples = tables.all.get(EXAMPLES.name)
-    return Run(label, tables.manifest, parts, scan, origins, history, claims, examples)
+    return Run(label, manifest, parts, scan, origins, history, claims, examples)
 
 
 def read_runs(folders: str | Path | Sequence[str | Path]) -> list[Run]:

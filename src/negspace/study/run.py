@@ -130,7 +130,7 @@ def run_study(
     # All data are read before the folder is made, so that bad input leaves nothing behind.
     store.check()
     if plan is not None:
-        check_plan(plan)
+        check_plan(plan, store.folder)
     if cluster and undecided(study):
         raise StudyError(
             f"to choose sizes for a budget of {study.budget} on a cluster",
@@ -149,6 +149,8 @@ def run_study(
         if note and (changed := _changed(store, given)):
             note(f"another configuration was run here (other {changed}); matching records are reused, tables replaced")
         _check_behaviour(store, facts)
+        # Before the study takes another's place in the folder: of a refused one nothing stays.
+        locked = lock(store, plan, study, facts)
         store.write_file(STUDY_FILE, yaml.safe_dump(given, sort_keys=False, allow_unicode=True).encode())
         store.log(
             "start",
@@ -161,7 +163,6 @@ def run_study(
             engine.tuner = source.rate
             engine.forecast.price(facts.prices)
             lab = Lab(study, facts, store, engine)
-            locked = lock(store, plan, study, facts)
             forecast = _plan(lab, survey)
             if announce:
                 announce(replace(forecast, budget=budget))
