@@ -277,12 +277,12 @@ def test_against_matched_pairs_layers_are_the_units(run: tuple[Path, Tables]) ->
     assert row["p_layers"] == pytest.approx(2 * sum((1, 10, 45, 120)) / 2**10)
     assert row["p_layers_holm"] == 1
     assert said.startswith("Pairs with both pre-activations below zero: against matched pairs undecided, 70.0% beside ")
-    assert "Holm-corrected p = 1.000 over 10 layers)" in said
+    assert "corrected p = 1.000 over 10 layers)" in said
     table, said = _layers(run, 10, 0)
     assert table.loc["nn", "p_layers_holm"] == pytest.approx(3 * 2 / 2**10)
     assert table.loc["nn", "layers"] == 10
     assert "against matched pairs more, 100.0% beside 0.0% (+100.0 points " in said
-    assert "Holm-corrected p = 0.006 over 10 layers)" in said
+    assert "corrected p = 0.006 over 10 layers)" in said
 
 
 def test_a_neuron_of_two_random_sets_counts_once_against_matched_pairs() -> None:

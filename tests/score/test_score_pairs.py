@@ -283,7 +283,7 @@ def test_a_score_that_is_not_finite_is_an_error(make_model):
 def test_paths_are_read(make_model, tmp_path):
     with pytest.raises(PairsError, match="no such file"):
         minimal_pairs(make_model(toys.plain()), tmp_path / "absent")
-    with pytest.raises(PairsError, match="limit of 1 or more"):
+    with pytest.raises(PairsError, match="give limit=1 or more"):
         minimal_pairs(make_model(toys.plain()), pair_set(), limit=0)
 
 

@@ -13,7 +13,8 @@ from negspace.analyses.ablation import columns
 from negspace.errors import RecordError
 from negspace.experiment.examples import EXAMPLES
 from negspace.runs.store import Store
-from negspace.significance import Nesting, compare, correct
+from negspace.significance import Nesting, compare, compare_with_sets, correct
+from negspace.significance.sets import rank_p
 from negspace.study.tables import Tables
 
 Run = tuple[Path, Tables]
@@ -72,9 +73,19 @@ def test_contrasts_by_hand(tiny_run: Run) -> None:
     assert nats.finding == row["nats_finding"] == "cannot be judged"
     change = tiny_run[1]["summary"].set_index("condition").loc["top 30%", "tse_change"]
     assert change == pytest.approx(row["difference"])
-    family = contrasts[["p", "nats_p"]].to_numpy(float).ravel()
-    holm = correct(family).p.reshape(-1, 2)[:, 0]
-    np.testing.assert_allclose(contrasts["p_holm"], holm)
+    # Perplexity against random sets: their t-tests are corrected with the rest, ranks over both shares.
+    ranked = {}
+    for place, one in contrasts.query("score == 'perplexity' and against == 'random'").iterrows():
+        names = [f"random {one['share']:.0%}, seed {seed}" for seed in range(19)]
+        nll = {name: _items(tiny_run, name, "perplexity") for name in (f"top {one['share']:.0%}", *names)}
+        top, *sets = (items["nll"].to_numpy(float) for items in nll.values())
+        ranked[place] = compare_with_sets(top, np.stack(sets), Nesting.windows(len(top)), scale="log ratio")
+    family = contrasts[["p", "nats_p"]].astype(float)
+    family.loc[list(ranked), "p"] = [one.sets.p for one in ranked.values()]
+    expected = correct(family.to_numpy().ravel()).p.reshape(-1, 2)[:, 0]
+    ranks = rank_p([one.estimate for one in ranked.values()], [one.sets.means for one in ranked.values()])
+    expected[list(ranked)] = np.maximum(expected[list(ranked)], ranks)
+    np.testing.assert_allclose(contrasts["p_holm"], expected)
 
 
 def test_random_mean_and_its_place(tiny_run: Run) -> None:
