@@ -1,8 +1,7 @@
-"""Judging several contrasts together: one correction over all sentences that a study says of them."""
+"""Judging several contrasts together: Holm's correction over all that a study tests, and ranks among random sets."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Hashable, Mapping
 from typing import TypeVar
 
@@ -25,12 +24,14 @@ def judge_together(
     Give all that a study says in its headline at once: shares, suites, scores and controls together. A table by
     phenomenon or by task is a family of its own. What cannot be judged does not count.
 
-    A claim has up to two hypotheses: that nothing differs (contrasts, interactions), and that a change is as large as
-    its margin (equivalence), or that two sides do not cross over. At most one of them can make a sentence false: no
-    change is both nil and as large as its margin (where the top set loses nothing, a share of its loss is no margin),
-    and no crossover is said without an interaction. So Holm's method multiplies a p-value by the claims of which a
-    hypothesis is left, not by the hypotheses left (Shaffer 1986), and the share of studies with any false sentence
-    stays at alpha where each test keeps its level.
+    Three families of hypotheses are corrected by Holm's method, each over all claims: that nothing differs (contrasts
+    and interactions); that a change is as large as its margin (equivalence); and that two sides do not cross over.
+    Where each test keeps its level, the share of studies with any false sentence of one family stays at alpha. Of one
+    claim at most one is true: no change is both nil and as large as its margin (where the top set loses nothing, a
+    share of its loss is no margin), and where an interaction is real, at most one side is nil. So where all claims are
+    of one kind, all sentences together stay at alpha; in a study of both kinds, some nil and some exactly at their
+    margin, they may reach twice that. One correction over all of them (Shaffer 1986) would not, but finds a
+    dissociation of the paper's size in 56% of simulated studies, instead of 65%.
 
     Contrasts with random sets whose differing makes most of the error need ranks besides (`rank_p`), since t may not
     keep it: the largest p-value counts. Ranks are corrected over all contrasts of one condition with its sets, and
@@ -45,24 +46,20 @@ def judge_together(
     Returns:
         Contrasts that need ranks "cannot be judged" where the sets are too few for as many conditions.
     """
-    hypotheses = {(key, kind): p for key, claim in claims.items() for kind, p in _hypotheses(claim) if p == p}
-    left = Counter(key for key, _ in hypotheses)
-    tests, largest, corrected = len(left), 0.0, dict[tuple[Key, str], float]()
-    for (key, kind), p in sorted(hypotheses.items(), key=lambda item: item[1]):
-        largest = corrected[key, kind] = min(1.0, max(largest, p * len(left)))
-        left[key] -= 1
-        if not left[key]:
-            del left[key]
+    differ = {key: claim.p if isinstance(claim, Dissociation) else _test(claim) for key, claim in claims.items()}
+    equal = {key: claim.p_equivalent for key, claim in claims.items() if isinstance(claim, Contrast)}
+    cross = differ | {key: claim.p_cross for key, claim in claims.items() if isinstance(claim, Dissociation)}
+    p, p_equal, p_cross = (_holm(family) for family in (differ, equal, cross))
+    tests = sum(value == value for value in differ.values())
     ranked, several = _ranked(claims, conditions or {})
     made: dict[Key, Contrast | Dissociation] = {}
     for key, claim in claims.items():
-        p, other = (corrected.get((key, kind), float("nan")) for kind in (_DIFFERS, _OTHER))
         if isinstance(claim, Dissociation):
-            made[key] = judged(claim, p, other, tests)
+            made[key] = judged(claim, p[key], p_cross[key], tests)
         elif (sets := _ranks(claim)) and (few := too_few(sets.sets, sets_for(claim.alpha, several), several)):
             made[key] = conclude(few, claim.scale, claim.alpha)
         else:
-            made[key] = adjusted(claim, max(p, ranked.get(key, p), claim.p), other)
+            made[key] = adjusted(claim, max(p[key], ranked.get(key, p[key]), claim.p), p_equal[key])
     return made
 
 
@@ -82,14 +79,10 @@ def correct_rows(p: ArrayLike, contrasts: Mapping[int, Contrast]) -> NDArray[np.
     return made
 
 
-_DIFFERS, _OTHER = "differs", "other"
-"""The hypotheses of a claim: nothing differs; no equivalence, or no crossover."""
-
-
-def _hypotheses(claim: Contrast | Dissociation) -> list[tuple[str, float]]:
-    if isinstance(claim, Dissociation):
-        return [(_DIFFERS, claim.p), (_OTHER, claim.p_cross)]
-    return [(_DIFFERS, _test(claim)), (_OTHER, claim.p_equivalent)]
+def _holm(family: Mapping[Key, float]) -> dict[Key, float]:
+    if not family:
+        return {}
+    return dict(zip(family, correct(list(family.values())).p.tolist(), strict=True))
 
 
 def _test(claim: Contrast) -> float:
