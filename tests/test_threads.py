@@ -28,12 +28,14 @@ class Machine:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, cost: dict[int, float], bits: dict[int, float]) -> None:
         self.now, self.cost, self.bits, self.longest = 0.0, cost, bits, 0
+        self.passes: list[tuple[int, int]] = []
         monkeypatch.setattr(threads, "time", SimpleNamespace(perf_counter=lambda: self.now))
 
     def __call__(self, tokens: int) -> torch.Tensor:
         number = torch.get_num_threads()
         self.now += self.cost[number] * tokens
         self.longest = max(self.longest, tokens)
+        self.passes.append((number, tokens))
         return torch.full((1, tokens), self.bits.get(number, 0.0))
 
 
@@ -62,6 +64,15 @@ def test_a_trial_is_as_long_as_it_must_be_and_no_longer(monkeypatch: pytest.Monk
     machine = Machine(monkeypatch, {1: 1e-9}, {})
     threads.choose(machine, 100, (1,))
     assert machine.longest == 100
+
+
+@pytest.mark.parametrize(("one", "looks"), [(2.0, 1), (1.2, 2)])
+def test_fewer_threads_are_looked_at_twice_only_where_the_first_look_decides_nothing(
+    one: float, looks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(monkeypatch, {1: one / 100, 2: 1 / 100}, {})
+    assert threads.choose(machine, LONG, (1, 2)).threads == 2
+    assert machine.passes.count((1, machine.longest)) == looks
 
 
 @pytest.mark.parametrize(("each", "most", "last"), [(0.003, 2048, 128), (1e-9, 100, 100), (1.0, 2048, 64)])

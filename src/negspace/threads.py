@@ -29,7 +29,9 @@ _TRIAL = 0.25
 process."""
 _SHORT = 16
 """Tokens of the shortest pass."""
-_ROUNDS = 2
+_CLEAR = 1.3
+"""All threads that are faster than fewer by this factor, although theirs was the first pass of its length, need no
+second look."""
 _LONG = 0.75
 """Seconds of a pass by which speed is judged: one that takes so long is large enough for its tokens to share the
 reading of the weights, as those of real passes do."""
@@ -71,19 +73,21 @@ def choose(forward: Callable[[int], torch.Tensor], longest: int, numbers: Sequen
 
     most = numbers[-1]
     torch.set_num_threads(most)
-    tokens, seconds = 0, 0.0
+    tokens = short = min(_SHORT, longest)
+    seconds, made = _seconds(forward, tokens)
     while seconds < _TRIAL and tokens < longest:
-        tokens = min(longest, max(_SHORT, 2 * tokens))
-        seconds = _seconds(forward, tokens)[0]
-    best = dict.fromkeys(numbers, float("inf"))
-    bits: dict[int, tuple[bytes, bytes]] = {}
-    for turn in range(_ROUNDS):
+        tokens = min(longest, 2 * tokens)
+        seconds, made = _seconds(forward, tokens)
+    best, fewer = {most: seconds}, numbers[:-1]
+    bits = {most: (_bits(made), _bits(forward(short)))} if fewer else {}
+    for number in fewer:
+        torch.set_num_threads(number)
+        best[number], made = _seconds(forward, tokens)
+        bits[number] = _bits(made), _bits(forward(short))
+    if fewer and min(best[number] for number in fewer) < _CLEAR * seconds:
         for number in numbers:
             torch.set_num_threads(number)
-            seconds, made = _seconds(forward, tokens)
-            best[number] = min(seconds, best[number])
-            if turn == 0 and len(numbers) > 1:
-                bits[number] = _bits(made), _bits(forward(min(_SHORT, longest)))
+            best[number] = min(best[number], _seconds(forward, tokens)[0])
     same = [number for number in numbers if bits.get(number) == bits.get(most)]
     fastest = min(best[number] for number in same)
     chosen = next(number for number in same if best[number] <= _WORTH * fastest)

@@ -11,7 +11,7 @@ from negspace.errors import TaggerError, TextError
 from negspace.reference import tagger_path, text_path
 from negspace.text import tagged as room
 from negspace.text.source import Text
-from negspace.text.tagged import Tagged, make_tagged, tag_text
+from negspace.text.tagged import Tagged, load_tagger, make_tagged, tag_text
 
 spacy = pytest.importorskip("spacy")
 
@@ -133,8 +133,33 @@ def test_words_that_cannot_be(rows):
 def test_tags_do_not_depend_on_batches(monkeypatch):
     story = text_path().read_text(encoding="utf-8")[:20_000]
     source = Text("story", story.replace(". ", ".\n\n"))
-    tags = tag_text(source, tagger_path())
+    tagger = load_tagger(tagger_path())  # one that is given loaded tags every text anew
+    tags = tag_text(source, tagger)
     assert tags.document[-1] > 40
     for batch in (1, 7):
         monkeypatch.setattr(room, "_BATCH", batch)
-        assert tag_text(source, tagger_path()).hash == tags.hash
+        assert tag_text(source, tagger).hash == tags.hash
+
+
+def test_a_pipeline_by_name_tags_a_paragraph_once(monkeypatch):
+    seen: list[str] = []
+    tagger = load_tagger(tagger_path())
+    pipe = tagger.pipe
+    monkeypatch.setattr(
+        tagger, "pipe", lambda texts, **given: pipe([seen.append(text) or text for text in texts], **given)
+    )
+    both, other = "Two dogs bark. A cat sleeps.", "The old ship sank."
+    text = Text("story", f"{both}\n\n{other}\n\n{both}")
+    anew = tag_text(text, tagger)
+    assert seen == [both, other]
+    seen.clear()
+    room._KNOWN.clear()
+    part = tag_text(Text("part", both), tagger_path())
+    assert tag_text(text, tagger_path()).hash == anew.hash
+    assert seen == [both, other]
+    assert part.sentence.tolist() == anew.sentence[: len(part)].tolist() == [0] * 4 + [1] * 4
+    assert anew.sentence[-1] == 4
+    assert anew.document.tolist() == [0] * 8 + [1] * 5 + [2] * 8
+    monkeypatch.setattr(room, "_KEPT", 10)
+    assert tag_text(text, tagger_path()).hash == anew.hash
+    assert not any(room._KNOWN.values())

@@ -124,8 +124,9 @@ def from_table(table: Table, origin: Origin, kind: Kind, columns: Mapping[str, s
         values[role] = [name.strip() for name in values[role]]
     good, bad = values["good"], values["bad"]
     if kind == "tse":
+        families = {paradigm: family(paradigm) for paradigm in set(values["paradigm"])}
         for paradigm, *both in zip(values["paradigm"], good, bad, strict=True):
-            yield Row(kind, paradigm, family(paradigm), "", *both)
+            yield Row(kind, paradigm, families[paradigm], "", *both)
         return
     languages = values.get("language", [origin.language] * table.rows)
     phenomena = values.get("phenomenon", values.get("paradigm", [origin.name] * table.rows))

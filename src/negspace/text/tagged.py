@@ -11,6 +11,7 @@ from functools import cached_property, lru_cache
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -22,6 +23,8 @@ _LONGEST = 50_000
 _BATCH = 32
 """Paragraphs that a pipeline works on at once: a few fit into the processor's cache. spaCy's own number, 1,000, takes
 a third longer on WikiText, and gives the same tags."""
+_KEPT = 1_000_000
+"""Characters of paragraphs whose words are kept: several analyses read parts of one text."""
 _UNUSED = ("ner", "lemmatizer", "textcat", "textcat_multilabel", "entity_linker")
 """Components of common pipelines that give neither parts of speech nor dependencies."""
 _PROBE = "The cat sees a dog."
@@ -106,26 +109,37 @@ def tag_text(text: Text, tagger: Any, characters: int | None = None) -> Tagged:
         TaggerError: spaCy is not installed, no such pipeline, or one without parts of speech or dependencies.
         TextError: the text has no words.
     """
-    pipeline = load_tagger(tagger) if isinstance(tagger, str | os.PathLike) else _checked(tagger, _name_of(tagger))
-    end = len(text.text) if characters is None else characters
-    pieces = list(takewhile(lambda piece: piece[0] < end, _pieces(text.text)))
+    named = isinstance(tagger, str | os.PathLike)
+    pipeline = load_tagger(tagger) if named else _checked(tagger, _name_of(tagger))
+    stop = len(text.text) if characters is None else characters
+    spans = takewhile(lambda span: span[0] < stop, _pieces(text.text))
+    pieces = [(begin, re.sub(r"\s", " ", text.text[begin:end])) for begin, end in spans]
+    # A pipeline that the user holds may be changed between two calls.
+    known = _KNOWN.setdefault(pipeline, {}) if named else {}
+    fresh = [piece for piece in dict.fromkeys(piece for _, piece in pieces) if piece not in known]
+    known |= zip(fresh, map(_words, pipeline.pipe(fresh, batch_size=_BATCH)), strict=True)
     words: list[tuple[int, int, str, str, int, int]] = []
-    sentence = -1
-    spaced = (re.sub(r"\s", " ", text.text[begin:end]) for begin, end in pieces)
-    documents = pipeline.pipe(spaced, batch_size=_BATCH)
-    for number, ((begin, _), document) in enumerate(zip(pieces, documents, strict=True)):
-        sentence += 1  # a piece begins a sentence, whatever the pipeline says
-        fresh = True
-        for token in document:
-            if token.is_space:
-                continue
-            if token.is_sent_start and not fresh:
-                sentence += 1
-            fresh = False
-            label = "root" if token.dep_ == "ROOT" else token.dep_
-            at = begin + token.idx
-            words.append((at, at + len(token.text), token.pos_, label, sentence, number))
+    sentence = 0
+    for number, (begin, piece) in enumerate(pieces):
+        found = known[piece]
+        words += [(begin + at, begin + end, upos, dep, sentence + own, number) for at, end, upos, dep, own in found]
+        sentence += found[-1][-1] + 1 if found else 1
+    if sum(map(len, known)) > _KEPT:
+        known.clear()
     return make_tagged(text, words, _name_of(pipeline))
+
+
+def _words(document: Any) -> list[tuple[int, int, str, str, int]]:
+    """(start, end, upos, dep, sentence) of a paragraph's words; it begins a sentence, whatever the pipeline says."""
+    words: list[tuple[int, int, str, str, int]] = []
+    sentence = 0
+    for token in document:
+        if token.is_space:
+            continue
+        sentence += bool(token.is_sent_start and words)
+        label = "root" if token.dep_ == "ROOT" else token.dep_
+        words.append((token.idx, token.idx + len(token.text), token.pos_, label, sentence))
+    return words
 
 
 def load_tagger(tagger: str | os.PathLike[str]) -> Any:
@@ -203,3 +217,7 @@ def _cut(text: str, begin: int) -> int:
         if at >= 0:
             return at + len(mark)
     return begin + _LONGEST
+
+
+_KNOWN: WeakKeyDictionary[Any, dict[str, list[tuple[int, int, str, str, int]]]] = WeakKeyDictionary()
+"""Pipeline -> paragraph -> its words, see `_words`."""
