@@ -373,6 +373,18 @@ def test_finite_weights_with_a_huge_sum_are_not_refused_as_nan() -> None:
     wrap(module, zoo.tokenizer())
 
 
+def test_weights_without_values_are_named() -> None:
+    with torch.device("meta"):
+        empty = type(zoo.build("llama"))(zoo.build("llama").config).eval()
+    with pytest.raises(ModelError, match=r"no values \(device 'meta'\) in model\.embed_tokens\.weight") as caught:
+        wrap(empty, zoo.tokenizer())
+    assert "from_pretrained" in caught.value.todo
+    module: Any = zoo.build("llama")
+    module.model.layers[1].mlp.up_proj.to("meta")
+    with pytest.raises(ModelError, match=r"in model\.layers\.1\.mlp\.up_proj\.weight\n"):
+        wrap(module, zoo.tokenizer())
+
+
 def test_missing_weights_are_not_made_up(folder: Path) -> None:
     edit_weights(folder, lambda w: w.pop("model.layers.0.mlp.gate_proj.weight"))
     with pytest.raises(ModelError, match=r"not in the checkpoint, so random: model\.layers\.0\.mlp\.gate_proj"):

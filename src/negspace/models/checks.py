@@ -74,6 +74,22 @@ def check_tokenizer(name: str, module: Any, tokenizer: Any) -> None:
         )
 
 
+def check_present(name: str, module: torch.nn.Module) -> None:
+    """Refuse weights without values, on the meta device, which nothing will put there before a forward pass.
+
+    Raises:
+        ModelError: names them.
+    """
+    if any(hasattr(part, "_hf_hook") for part in module.modules()):
+        return  # accelerate fetches weights from memory or disk when they are needed
+    if absent := [key for key, parameter in module.named_parameters() if parameter.is_meta]:
+        raise ModelError(
+            asked=f"the weights of {name}",
+            found=f"no values (device 'meta') in {some_of(absent)}",
+            todo="load them: from_pretrained outside of torch.device('meta'), or with device_map",
+        )
+
+
 def check_finite(name: str, module: torch.nn.Module) -> None:
     """Refuse weights that are NaN or infinite.
 

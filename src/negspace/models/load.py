@@ -17,7 +17,7 @@ from negspace.errors import ModelError
 from negspace.given import named
 from negspace.memory import give_back, is_out_of_memory, shortage
 from negspace.models import adapters
-from negspace.models.checks import check_causal, check_finite, check_report, check_tokenizer, some_of
+from negspace.models.checks import check_causal, check_finite, check_present, check_report, check_tokenizer, some_of
 from negspace.models.compiled import uncompiled
 from negspace.models.gguf import names as gguf_names
 from negspace.models.gguf.cache import cache_folder, converted
@@ -283,6 +283,7 @@ def wrap(module: Any, tokenizer: Any = None, name: str | None = None) -> Model:
 
 def _finish(module: Any, tokenizer: Any, source: ModelSource) -> Model:
     check_tokenizer(source.name, module, tokenizer)
+    check_present(source.name, module)
     check_finite(source.name, module)
     check_apart(source.name, module)
     check_causal(source.name, module)
