@@ -134,7 +134,7 @@ def _type(annotation: Any) -> tuple[Any, bool]:
     if origin in (Union, UnionType):
         return _type(next(part for part in arguments if part is not type(None)))
     if origin is tuple:
-        return arguments[0], True
+        return _type(arguments[0])[0], True
     return (annotation if origin is Literal else origin or annotation), False
 
 

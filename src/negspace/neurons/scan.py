@@ -78,8 +78,8 @@ class ScanInfo(BaseModel):
     regridded: int
     """Neurons that were sketched on a second pass, since the first windows misjudged their range."""
     halves: tuple[int, int] | None = None
-    """Counted tokens of the text's first and second half; None where it was not halved: a single window, or
-    scanned by version 0.1.0."""
+    """Counted tokens of the text's first and second half; None where it was not halved: a single window, or an
+    earlier development version's scan."""
     versions: dict[str, str]
     """Versions of the software that computed it."""
 

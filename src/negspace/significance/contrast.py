@@ -109,7 +109,7 @@ class Contrast:
     units: str
     """Units that the interval rests on: phenomena, paradigms, tasks, windows, ..."""
     count: int
-    """The number of planned cells."""
+    """Number of units that the interval rests on, of the scarcer kind if there are two; 0 if it cannot be judged."""
     scope: str
     """Scope of the finding if there are too few units of the level above: "these 3 families"; else empty."""
     finding: Finding
