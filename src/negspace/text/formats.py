@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from negspace.text.content import Request, decode, printable, read_bytes, suffix_of
-from negspace.text.table import Table, distinct, from_arrow, from_columns, from_records, listed
+from negspace.text.table import Table, distinct, from_arrow, from_columns, from_records
+from negspace.wording import listed
 
 _JSONL = (".jsonl", ".ndjson")
 _ARROW = (".arrow", ".feather")

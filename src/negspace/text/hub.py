@@ -12,7 +12,8 @@ from typing import Any
 
 from negspace.text.content import PLAIN, Request, suffix_of
 from negspace.text.formats import TABLES
-from negspace.text.table import Table, from_arrow, from_records, listed
+from negspace.text.table import Table, from_arrow, from_records
+from negspace.wording import listed
 
 SPLIT_WORDS = {
     "train": "train",

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from negspace.text.content import Request, clean, printable
-from negspace.text.table import MISSING, Table, listed
+from negspace.text.table import MISSING, Table
+from negspace.wording import listed
 
 Kind = Literal["blimp", "tse", "pairs"]
 

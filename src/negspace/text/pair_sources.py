@@ -27,7 +27,8 @@ from negspace.text.pair_rows import (
 from negspace.text.pickles import load_plain
 from negspace.text.places import kind_of, refuse_doubles, visible_files
 from negspace.text.syntaxgym import Prediction, is_suite, predictions
-from negspace.text.table import Table, from_columns, from_python, is_dataset_dict, listed
+from negspace.text.table import Table, from_columns, from_python, is_dataset_dict
+from negspace.wording import listed
 
 Location = str | os.PathLike[str]
 PairSource = Location | Iterable[Any]

@@ -15,7 +15,7 @@ from negspace.given import check_count, checked
 from negspace.text.pair_rows import ROLES, Kind, Row
 from negspace.text.pair_sources import PairSource, Place, places
 from negspace.text.syntaxgym import Prediction
-from negspace.text.table import listed
+from negspace.wording import listed
 
 
 @dataclass(frozen=True)

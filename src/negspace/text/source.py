@@ -18,7 +18,8 @@ from negspace.text.content import PLAIN, Request, clean, is_conllu, printable, r
 from negspace.text.formats import TABLES, is_saved_dataset, is_table, load_saved_dataset, read_table, records_of
 from negspace.text.hub import SPLIT_WORDS, hub_name, load_hub
 from negspace.text.places import kind_of, refuse_doubles, visible_files
-from negspace.text.table import Table, from_python, is_dataset_dict, listed
+from negspace.text.table import Table, from_python, is_dataset_dict
+from negspace.wording import listed
 
 Role = Literal["statistics", "perplexity"]
 Split = Literal["train", "validation", "test"]

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from negspace.text.content import Request, clean
 from negspace.text.formula import ALL, Formula, FormulaError, parse
-from negspace.text.table import listed
+from negspace.wording import listed
 
 Metric = Literal["sum", "mean", "median", "range", "max", "min"]
 """Metric over the surprisals of a region's tokens."""

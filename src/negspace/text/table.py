@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Any
 
 from negspace.text.content import Request
+from negspace.wording import listed
 
 MISSING = object()
 """Stands for the value that a row of JSON does not have."""
@@ -80,12 +81,6 @@ class Table:
         except (TypeError, ValueError):
             return False
         return True
-
-
-def listed(names: Iterable[object]) -> str:
-    """Names for a message: the first dozen."""
-    shown = [str(name) for name in names]
-    return ", ".join(shown[:12]) + (f" and {len(shown) - 12} more" if len(shown) > 12 else "") or "none"
 
 
 def from_records(name: str, records: Sequence[Mapping[str, Any]], lines: Sequence[int] = ()) -> Table:
