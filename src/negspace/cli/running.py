@@ -42,8 +42,8 @@ def run(
             metavar="NAME",
             help="paper: every analysis that data and installation allow, with 30 pairs per paradigm, 30 items per "
             "task and 8 windows of perplexity; paper-full: the same on all of them, with random sets everywhere; "
-            "quick: the main study, with 5 pairs, 5 items and 8 windows. Other defaults below are those without a preset. "
-            "[default: paper for a MODEL argument; none for STUDY.yaml; --model alone runs the main study]",
+            "quick: the main study, with 5 pairs, 5 items and 8 windows. Other defaults below are those without a "
+            "preset. [default: paper for a MODEL argument; none for STUDY.yaml; --model alone runs the main study]",
         ),
     ] = None,
     analysis: Annotated[
