@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from negspace.threads import wait_softly
 
 if TYPE_CHECKING:
-    from negspace.analyses.parts_of_speech.excess import parts_of_speech
+    from negspace.analyses.parts_of_speech.excess import PartsOfSpeech, parts_of_speech
     from negspace.controls import Match, match_perplexity, random_sets
     from negspace.errors import NegspaceError
     from negspace.experiment.agreement import Agreement, agreement
@@ -29,16 +29,17 @@ if TYPE_CHECKING:
     from negspace.interop import TorchHook, nnsight_edit, torch_hooks, transformer_lens_hooks
     from negspace.intervention import INTERVENTIONS, intervene
     from negspace.models.load import load, wrap
-    from negspace.models.model import Model
+    from negspace.models.model import Model, ModelSource
     from negspace.models.site import Site
     from negspace.models.taps import tap
     from negspace.neurons.neuronset import NeuronSet
-    from negspace.neurons.scan import Scan, scan
+    from negspace.neurons.scan import Scan, ScanInfo, scan
     from negspace.report.export import write_figures
     from negspace.report.page import write_report
     from negspace.score.pairs import PairScores, minimal_pairs
     from negspace.score.perplexity import Perplexity, perplexity
     from negspace.score.tasks import TaskScores, tasks
+    from negspace.stats.histogram import Histogram
     from negspace.study.reading import read_runs
     from negspace.study.run import Plan, plan_study, run_study
     from negspace.study.tables import Tables
@@ -56,17 +57,18 @@ _HOMES = {
     "negspace.interop": ("TorchHook", "nnsight_edit", "torch_hooks", "transformer_lens_hooks"),
     "negspace.intervention": ("INTERVENTIONS", "intervene"),
     "negspace.models.load": ("load", "wrap"),
-    "negspace.models.model": ("Model",),
+    "negspace.models.model": ("Model", "ModelSource"),
     "negspace.models.site": ("Site",),
     "negspace.models.taps": ("tap",),
     "negspace.neurons.neuronset": ("NeuronSet",),
-    "negspace.neurons.scan": ("Scan", "scan"),
+    "negspace.neurons.scan": ("Scan", "ScanInfo", "scan"),
     "negspace.score.pairs": ("PairScores", "minimal_pairs"),
     "negspace.score.perplexity": ("Perplexity", "perplexity"),
     "negspace.score.tasks": ("TaskScores", "tasks"),
+    "negspace.stats.histogram": ("Histogram",),
     "negspace.experiment.agreement": ("Agreement", "agreement"),
     "negspace.experiment.config": ("Study",),
-    "negspace.analyses.parts_of_speech.excess": ("parts_of_speech",),
+    "negspace.analyses.parts_of_speech.excess": ("PartsOfSpeech", "parts_of_speech"),
     "negspace.report.export": ("write_figures",),
     "negspace.report.page": ("write_report",),
     "negspace.study.reading": ("read_runs",),
@@ -83,15 +85,19 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "INTERVENTIONS",
     "Agreement",
+    "Histogram",
     "Match",
     "Model",
+    "ModelSource",
     "NegspaceError",
     "NeuronSet",
     "PairScores",
     "PairSet",
+    "PartsOfSpeech",
     "Perplexity",
     "Plan",
     "Scan",
+    "ScanInfo",
     "Site",
     "Study",
     "Tables",

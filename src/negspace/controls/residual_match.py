@@ -103,8 +103,16 @@ def match_residual(
         by: the score of the scan that says which neurons are low; None: in random order.
         seed: of the random order.
         zero, mode: the intervention, as for `intervene`; without either, the negatives are set to zero.
+        tolerance: largest |change / target - 1| that counts as matched.
+        max_evaluations: most measurements that the search takes.
+        batch: windows in one forward pass.
 
-    See `residual_change` for the measure, `find_counts` for the search and for what counts as matched.
+    Returns:
+        For each layer whether it is matched, and the set; see `residual_change` for the measure, `find_counts` for the
+        search.
+
+    Raises:
+        ModelError, SelectionError, TextError, InterventionError: model, sets, text or intervention cannot be used.
     """
     from negspace.models.model import check_model
     from negspace.neurons.neuronset import check_neurons

@@ -131,11 +131,23 @@ class Scan(Shareable):
         return found
 
     def top(self, p: Share, by: str = "wd", layers: Iterable[int] | None = None) -> NeuronSet:
-        """The ceil(p * (D - 1)) neurons of highest score in each site of D; see `select.top`."""
+        """The ceil(p * (D - 1)) neurons of highest score in each site of D neurons (SCIENCE: "Wasserstein neurons").
+
+        Args:
+            p: share of each site's neurons, from 0 to 1.
+            by: the score: wd, md, negative_share, mean, std, skewness (by its magnitude), kurtosis, bimodality,
+                fraction_negative or mean_negative.
+            layers: only these, from 0; None: all.
+
+        Neurons without a score (NaN), and those of experts that hardly a token reached, are never chosen.
+
+        Raises:
+            SelectionError: p out of range, an unknown score or layer, or a site without a single score.
+        """
         return select.top(self.table, self.info.layout, p, by, layers)
 
     def bottom(self, p: Share, by: str = "wd", layers: Iterable[int] | None = None) -> NeuronSet:
-        """The ceil(p * (D - 1)) neurons of lowest score in each site of D; see `select.bottom`."""
+        """The ceil(p * (D - 1)) neurons of lowest score in each site of D; otherwise as `top`."""
         return select.bottom(self.table, self.info.layout, p, by, layers)
 
     def random(
@@ -146,7 +158,18 @@ class Scan(Shareable):
         layers: Iterable[int] | None = None,
         exclude: NeuronSet | None = None,
     ) -> NeuronSet:
-        """Neurons at random: a share p of each site, or as many as `like` has there; see `select.random`."""
+        """Neurons at random, each equally likely: a share p of each site, or as many as `like` has there.
+
+        Args:
+            p: share of each site's neurons; give this or `like`.
+            seed: of the draw, not negative. A site's draw depends on seed and site only, not on `layers`.
+            like: a set whose number of neurons at every site to match.
+            layers: only these, from 0; None: all.
+            exclude: neurons that must not be drawn.
+
+        Raises:
+            SelectionError: neither or both of p and like, p out of range, another layout, or too few neurons left.
+        """
         for given in (like, exclude):
             if given is not None:
                 check_neurons(given, "a random set")

@@ -43,7 +43,7 @@ class PartsOfSpeech:
     """Excess surprisal by tag, and the tokens behind it."""
 
     table: pd.DataFrame
-    """One row a tag, the largest excess first within a kind; columns as in `EXCESS`."""
+    """One row a tag, the largest excess first within a kind; columns as in the table `parts_of_speech` of a study."""
     items: pd.DataFrame
     """One row a predicted token: window, position, start, end, word, upos, dep, baseline, ablated (nats)."""
     about: Mapping[str, Any]
@@ -98,7 +98,7 @@ def parts_of_speech(
         window: tokens of a window; by default 2,048, the model's context, or what a short text allows.
         windows: how many, from the start; by default all.
         bos: "auto": windows are slices of the text as the tokenizer encodes it; "always": BOS before each window.
-        batch: windows in one forward pass; does not change the result.
+        batch: windows in one forward pass; in float32 it changes the result by rounding at most.
         alpha: level of the tests; intervals have level 1 - alpha.
         draws: bootstrap resamples.
         seed: seed of resamples and sign flips.
@@ -109,6 +109,7 @@ def parts_of_speech(
     Raises:
         TextError: no text, less than one window of it, malformed gold tags, or a slow tokenizer.
         TaggerError: the tagger is missing or gives no parts of speech or dependencies.
+        ModelError: it is no model as `load` and `wrap` return it.
         InterventionError, SelectionError, ScoreError: the ablation cannot be, or gives no finite score.
         StudyError, RecordError: the folder is another study's, or cannot be written.
     """
