@@ -211,6 +211,7 @@ IN_PYTHON: Mapping[str, str] = {
     '"EleutherAI/pythia-160m")': '"MODEL")',
     '"wikitext-2"': '"story.txt"',
     '"path/to/blimp"': '"blimp/"',
+    '"gpt2"': '"MODEL"',
 }
 """Words of a Python example -> what stands for them here."""
 PYTHON_NOT_RUN: Mapping[str, str] = {
