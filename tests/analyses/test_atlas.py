@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt  # rich brings it along
 from negspace.analyses.atlas.columns import TABLES
 from negspace.analyses.atlas.drivers import fit_and_drive
 from negspace.analyses.atlas.figures import figures
-from negspace.analyses.atlas.pages import _modes, escape, mark_spaces
+from negspace.analyses.atlas.pages import _modes, mark_spaces
 from negspace.analyses.atlas.tables import _neurons, said
 from negspace.analyses.atlas.words import _driven, alone_in_words
 from negspace.experiment.chosen import names_of, spread
@@ -35,6 +35,7 @@ from negspace.stats.readings import batches_of, readings
 from negspace.study.reading import read_run
 from negspace.study.run import run_study
 from negspace.study.tables import Tables
+from negspace.wording import escape
 from zoo import build, tokenizer
 
 SETTINGS = {

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from markdown_it import MarkdownIt  # rich brings it along
 
 from negspace.experiment.claim import Claim, harmed, under
 from negspace.neurons import select
 from negspace.neurons.overlap import overlap
 from negspace.neurons.scan import Scan
-from negspace.report.claims import answer, markdown, table
+from negspace.report.claims import answer, markdown, table, uncorrected
 from negspace.study.tables import Tables
 
 Run = tuple[Path, Tables]
@@ -68,6 +69,19 @@ def test_the_table_has_a_row_a_claim_and_a_column_a_run() -> None:
     assert rows[1][2] == "holds: harm, -3.0 points [-5.0, -1.0]"
     assert rows[2][2] == "undecided: -0.100 nats [-0.300, +0.100]"
     assert "a\\|b" in markdown({"a|b": one, "c": other}).splitlines()[0]
+    assert markdown({"a": one}).splitlines()[2].endswith("| holds: harm, -3.0 points [-5.0, -1.0] |")
+
+
+def test_names_are_no_markup_in_markdown() -> None:
+    told = Claim("corpus", "words", "<b>x</b>\x1b[31m", None, "undecided", "5% in [a](b)\nand", reason="")
+    unjudged = replace(told, key="other", answer="cannot be judged", reason="`few`")
+    shown = markdown({"<img src=x onerror=y>|": [told, unjudged]})
+    assert "\x1b" not in shown
+    assert len(shown.splitlines()) == 4
+    page = MarkdownIt("commonmark").enable("table").render(shown)
+    for markup in ("<img", "<b>", "<a ", "<code"):
+        assert markup not in page
+    assert page.count("<td") == 6
 
 
 def test_a_study_answers_for_every_share(tiny_run: Run) -> None:
@@ -147,6 +161,33 @@ def test_data_that_differ_between_runs_are_told(tiny_run: Run, call: Any, tmp_pa
     # A file of an earlier version does not say what its answers rest on.
     other.write_text(json.dumps([{name: value for name, value in written.items() if name != "data"}]))
     assert "not the same" not in call("claims", tiny_run[0], other).out
+
+
+def test_warnings_stand_under_markdown_too(tiny_run: Run, call: Any, tmp_path: Path) -> None:
+    (written,) = json.loads(call("claims", tiny_run[0], "--json").out)
+    below = [{**claim, "low": -0.2, "high": -0.1, "finding": "undecided"} for claim in written["claims"]]
+    data = {**written["data"], "text for perplexity": "sha256 0"}
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps([{**written, "run": "<b>", "claims": below, "data": data}]))
+    as_markdown = call("claims", tiny_run[0], other, "--markdown").out
+    assert "answers are corrected for the number of tests" in as_markdown
+    assert "text for perplexity: not the same in all runs" in as_markdown
+    assert "<b>" not in as_markdown
+
+
+@pytest.mark.parametrize(
+    ("finding", "explained"),
+    [
+        ("undecided", True),
+        ("not established", True),
+        # Of several contrasts, and of a crossing: their answer does not hang on the interval printed.
+        ("more harm than 2 of the 7 others, less than none", False),
+        ("interaction only (as claimed; carried by grammar alone), no crossover", False),
+    ],
+)
+def test_an_interval_beside_undecided_is_explained_where_one_test_decides(finding: str, explained: bool) -> None:
+    claim = Claim("key", "words", "BLiMP", 0.01, "undecided", finding, "points", -0.03, -0.05, -0.01)
+    assert bool(uncorrected([claim])) is explained
 
 
 def test_claims_of_some_layers_are_told_apart() -> None:

@@ -24,11 +24,12 @@ def claims(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown instead of a table.")] = False,
 ) -> None:
-    """Say which of the paper's claims hold in these runs. Each holds, does not hold, or is undecided."""
+    """Say which of the paper's claims hold in these runs: holds, does not hold, undecided, or cannot be judged."""
     from negspace.errors import StudyError
-    from negspace.report.claims import markdown, table, uncorrected
+    from negspace.report.claims import markdown, table, warnings
     from negspace.report.tables import plain, show_answers
-    from negspace.study.claims import read_answers, to_json, unlike
+    from negspace.study.claims import read_answers, to_json
+    from negspace.wording import escape
 
     if as_json and as_markdown:
         raise StudyError("claims with --json and --markdown", "two forms of one table", "give one of the two")
@@ -37,11 +38,9 @@ def claims(
     if as_json:
         typer.echo(to_json(answers))
     elif as_markdown:
-        typer.echo(markdown(by_run))
+        typer.echo("\n\n".join([markdown(by_run), *map(escape, warnings(answers))]))
     else:
         headings, body = table(by_run)
         show_answers("Claims of the paper", headings, body, output())
-        if sentence := uncorrected([claim for claims in by_run.values() for claim in claims]):
-            output().print(sentence, markup=False)
-        for sentence in unlike(answers):
+        for sentence in warnings(answers):
             output().print(plain(sentence), soft_wrap=not output().is_terminal)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from negspace.experiment.claim import Claim
-from negspace.experiment.words import percent, unjudgeable
+from negspace.experiment.words import inside, percent, unjudgeable
+from negspace.study.claims import Answers, unlike
+from negspace.wording import escape
 
 HEADINGS = ("claim", "of")
 _UNJUDGED = "cannot be judged ("
+_TESTED = ("undecided", "not established")
+"""Findings of one test whose interval stands beside them. Other answers that are undecided want several tests."""
 
 
 def table(runs: Mapping[str, Sequence[Claim]]) -> tuple[list[str], list[list[str]]]:
@@ -49,7 +54,7 @@ def uncorrected(claims: Sequence[Claim]) -> str:
     """Return a sentence that explains intervals beside "undecided" that exclude no change; "" if there are none."""
     for claim in claims:
         nothing = 1.0 if claim.scale == "ratio" else 0.0
-        if claim.answer == "undecided" and (claim.low > nothing or claim.high < nothing):
+        if claim.finding in _TESTED and (claim.low > nothing or claim.high < nothing):
             return (
                 'Beside "undecided" an interval can lie wholly above or below no change: answers are corrected for the '
                 "number of tests, and against random sets need ranks; intervals are not widened for it."
@@ -57,19 +62,31 @@ def uncorrected(claims: Sequence[Claim]) -> str:
     return ""
 
 
+def warnings(answers: Sequence[Answers]) -> list[str]:
+    """Sentences under the answers of one run or several: on intervals, and on data that are not the same in all."""
+    explained = uncorrected([claim for each in answers for claim in each.claims])
+    return [*([explained] if explained else []), *unlike(answers)]
+
+
 def answer(claim: Claim) -> str:
     """An answer with what it rests on: "holds: harm, -3.1 points [-5.0, -1.2]"."""
     if claim.answer == "cannot be judged":
         return unjudgeable(claim.reason or claim.finding)
     parts = [part for part in (claim.finding if claim.finding != claim.answer else "", claim.numbers) if part]
-    return f"{claim.answer}: {', '.join(parts)}" if parts else claim.answer
+    said = claim.answer + inside(claim.scope)
+    return f"{said}: {', '.join(parts)}" if parts else said
 
 
 def markdown(runs: Mapping[str, Sequence[Claim]]) -> str:
-    """The table as Markdown; bars and line ends in names are escaped."""
-    headings, rows = table(runs)
+    """The table as Markdown; nothing in names and reasons takes effect as markup or reaches a terminal as a code."""
+    headings, rows = table({escape(run): [_escaped(claim) for claim in claims] for run, claims in runs.items()})
 
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+        return f"| {' | '.join(cells)} |"
 
     return "\n".join([line(headings), line(["---"] * len(headings)), *map(line, rows)])
+
+
+def _escaped(claim: Claim) -> Claim:
+    """A claim whose words are Markdown; its numbers need no escape."""
+    return replace(claim, **{name: escape(getattr(claim, name)) for name in ("claim", "of", "finding", "reason")})

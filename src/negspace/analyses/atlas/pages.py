@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,35 +11,11 @@ import pandas as pd
 
 from negspace.experiment.analysis import Book
 from negspace.experiment.words import unjudgeable
+from negspace.wording import escape
 
 SHOWN = 8
 """Drivers of one kind that a page shows for a mode."""
 _KINDS = {"token": "Tokens", "upos": "Parts of speech", "dep": "Dependency labels", "phenomenon": "Phenomena"}
-_MARKUP = frozenset("\\`*_{}[]|~$^")
-_ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
-_SHOWN = {"\n": "⏎", "\t": "⇥", "\r": "␍"}
-_HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-
-
-def escape(text: str) -> str:
-    """Text as Markdown that shows it as it is, on one line, wherever in a line it stands but at its beginning.
-
-    Nothing in it takes effect as Markdown, HTML or a link. Line breaks become "⏎"; control and formatting characters
-    (those that change the direction of writing, too) and lone surrogates are written out as \\u{...}.
-    """
-    shown = []
-    for at, character in enumerate(text):
-        if character in _SHOWN:
-            shown.append(_SHOWN[character])
-        elif unicodedata.category(character) in _HIDDEN:
-            shown.append(f"\\\\u\\{{{ord(character):x}\\}}")
-        elif character in _MARKUP or (character == ":" and text[at + 1 : at + 2] == "/"):
-            shown.append("\\" + character)
-        elif character == "." and text[max(0, at - 3) : at].lower() == "www":
-            shown.append("\\.")
-        else:
-            shown.append(_ENTITIES.get(character, character))
-    return "".join(shown)
 
 
 def mark_spaces(text: str) -> str:
