@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from made_up_run import HOSTILE, NOT_LETTERS, TABLED, ablation_part, made_up, pairs_part
 from negspace.errors import RecordError
+from negspace.experiment.claim import UNJUDGED, Claim
 from negspace.report.neurons import explorer
 from negspace.report.page import render, write_report
 from negspace.report.text import plotly_text, visible, visible_all
@@ -94,6 +96,20 @@ def test_what_was_asked_and_with_what_is_said() -> None:
     ):
         assert said in html, said
     assert "At the top 1%: perplexity harm against the plain model and random sets; BLiMP harm against" in html
+
+
+def test_several_runs_stand_beside_each_other_with_what_one_must_know() -> None:
+    claim = Claim("ablate", "it costs grammar", "BLiMP", 0.01, "undecided", "undecided", "points", -0.03, -0.05, -0.01)
+    unjudged = replace(claim, key="random", finding=UNJUDGED, answer=UNJUDGED, reason="few sets")
+    one, two = (replace(made_up(label), claims=(claim, unjudged)) for label in ("one", "two"))
+    data = {**two.manifest["data"], "blimp": ["blimp", "other", 400]}
+    html = render([one, replace(two, manifest={**two.manifest, "data": data})])
+    comparison = html[html.index('id="panel-comparison"') : html.index('id="panel-overview-1"')]
+    assert '<th scope="col">one</th><th scope="col">two</th>' in comparison
+    for said in ("[1] few sets.", "answers are corrected for the number of tests", "BLiMP: not the same in all runs"):
+        assert said in comparison
+    assert comparison.count("<td>cannot be judged [1]</td>") == 2
+    assert "findings in words" not in comparison  # a headline is one sentence: nothing to fold
 
 
 def test_neurons_are_packed_without_loss() -> None:

@@ -11,7 +11,7 @@ import pytest
 from made_up_run import ablation_part, made_up
 from negspace.errors import JudgementError
 from negspace.experiment.run import Run
-from negspace.report.pooled import COLUMNS, HEADINGS, left_out, pooled, words
+from negspace.report.pooled import COLUMNS, HEADINGS, notes, pooled, words
 from negspace.significance import Contrast, ModelEffect, pool
 
 
@@ -66,10 +66,13 @@ def test_what_could_not_be_judged_in_a_model_is_left_out() -> None:
     row = table[(table["contrast"] == "top against plain") & (table["scale"] == "points")].iloc[0]
     assert (row["models"], row["estimate"]) == (3, pytest.approx(-0.05))
     assert row["left_out"] == "d (too few)"
-    assert left_out(table)[0] == (
+    said = notes(table)
+    assert "corrected for the number of rows" in said[0]
+    assert said[1] == (
         "Not pooled in top against plain, BLiMP, 1%, in points, since it could not be judged there: d (too few)."
     )
-    assert not left_out(pooled(runs[:3]))
+    assert len(notes(pooled(runs[:3]))) == 1
+    assert not notes(pooled(runs[:2]))  # two models are too few: no row has an interval
 
 
 def test_one_model_twice_is_refused() -> None:

@@ -20,8 +20,8 @@ def compare(
 ) -> None:
     """Compare models: claims side by side, contrasts pooled. Heterogeneity between the models is part of both."""
     from negspace.errors import StudyError
-    from negspace.report.claims import table
-    from negspace.report.pooled import HEADINGS, left_out, pooled, words
+    from negspace.report.claims import table, warnings
+    from negspace.report.pooled import HEADINGS, notes, pooled, words
     from negspace.report.tables import plain, show_answers
     from negspace.study.claims import answers_of, unlike
     from negspace.study.reading import read_runs
@@ -31,17 +31,17 @@ def compare(
     read = read_runs(runs)
     together = pooled(read)
     headings, body = table({run.label: list(run.claims) for run in read})
-    apart = unlike([answers_of(run) for run in read])
+    answers = [answers_of(run) for run in read]
     if as_json:
         content = {"claims": [dict(zip(headings, row, strict=True)) for row in body]}
-        content |= {"unlike": apart, "pooled": json.loads(together.to_json(orient="records"))}
+        content |= {"unlike": unlike(answers), "pooled": json.loads(together.to_json(orient="records"))}
         typer.echo(json.dumps(content, indent=1))
         return
     console = output()
     show_answers("Claims of the paper", headings, body, console)
-    for sentence in apart:
+    for sentence in warnings(answers):
         console.print(plain(sentence), soft_wrap=not console.is_terminal)
     cells = [words(row) for _, row in together.iterrows()]
     show_answers("Pooled over models", HEADINGS, cells, console)
-    for sentence in left_out(together):
+    for sentence in notes(together):
         console.print(plain(sentence), soft_wrap=not console.is_terminal)

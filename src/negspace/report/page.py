@@ -77,6 +77,7 @@ def _shell(section: Section) -> dict[str, Any]:
         "key": section.key,
         "title": section.title,
         "headline": section.headline,
+        "headings": list(section.headings),
         "claims": [list(row) for row in section.claims],
         "asides": list(section.asides),
         "facts": [{"title": title, "rows": list(rows)} for title, rows in section.facts],

@@ -49,6 +49,7 @@ _STEP = re.compile(
 """A training step, or the tokens seen by then, in the name of a checkpoint's folder."""
 _GGUF = re.compile(r"(?i)(?:[-_.](?:(?:ud[-_])?i?q\d+(?:_[0-9a-z]+)*|mxfp4(?:_moe)?|b?f16|f32|fp16|fp32))?\.gguf$")
 """The ending of a GGUF file, and before it, where there is one, how its weights are quantised."""
+_UNCORRECTED = "Neither the intervals nor the p-values of pooled effects are corrected for the number of rows."
 _SCALED = {"log ratio": np.exp}
 
 
@@ -123,13 +124,14 @@ def words(row: Mapping[str, object] | pd.Series) -> list[str]:
     return [str(row["contrast"]), name, where, str(row["models"]), effect, further, f"{i2}, {q}", signs]
 
 
-def left_out(table: pd.DataFrame) -> list[str]:
-    """Return a sentence for every row from which models are left out.
+def notes(table: pd.DataFrame) -> list[str]:
+    """Return sentences under the table: that several rows are not corrected, and what is left out of each.
 
-    A model at its floor is one of them: its score has nothing left to lose, so that it says nothing of an effect.
+    A model at its floor is left out: its score has nothing left to lose, so that it says nothing of an effect.
     """
+    said = [_UNCORRECTED] if table["estimate"].notna().sum() > 1 else []
     rows = table[table["left_out"].fillna("").astype(bool)]
-    return [
+    return said + [
         f"Not pooled in {row['contrast']}, {title(row['score'])}, {percent(row['share'])}, in "
         f"{row['scale']}, since it could not be judged there: {row['left_out']}."
         for _, row in rows.iterrows()

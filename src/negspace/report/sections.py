@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 
@@ -13,6 +14,7 @@ from negspace.report import claims
 from negspace.report import scan as scan_figures
 from negspace.report.about import about, asked
 from negspace.report.summary import headline
+from negspace.study.claims import answers_of
 from negspace.study.registry import analysis
 
 _MOST_FINDINGS = 5
@@ -48,8 +50,10 @@ class Section:
     """Its name."""
     headline: str = ""
     """The verdict in a line."""
+    headings: Sequence[str] = ()
+    """Headings of the claims."""
     claims: Sequence[Sequence[str]] = ()
-    """Claims of the paper: the claim, what it was tried on, the answer."""
+    """Claims of the paper: the claim, what it was tried on, the answer of each run."""
     asides: Sequence[str] = ()
     """Sentences under the claims."""
     facts: Sequence[tuple[str, Rows]] = ()
@@ -115,14 +119,11 @@ def _of_run(run: Run) -> list[Section]:
 def _overview(run: Run, figures: Mapping[str, Sequence[Figure]]) -> Section:
     every = [figure for several in figures.values() for figure in several]
     main = [figure for name in _FIRST for figure in every if figure.name == name]
-    answers, notes = claims.footnotes(claims.table({run.label: run.claims})[1])
-    explained = claims.uncorrected(run.claims)
     return Section(
         "overview",
         "Overview",
         headline(run),
-        claims=answers,
-        asides=[*notes, *([explained] if explained else [])],
+        **_claims([run]),
         facts=[("What was asked, and with what", asked(run))],
         findings=[(part.title, _first(part)) for part in run.parts.values() if part.sentences],
         figures=main,
@@ -192,11 +193,12 @@ def _layers(run: Run) -> list[TableView]:
     return [TableView("layers", "Layers", pd.DataFrame(rows, columns=list(_LAYERS)), _LAYERS)]
 
 
-def _claims_of(runs: Sequence[Run]) -> TableView:
-    """The paper's claims, one row each, and a column for every run."""
-    headings, rows = claims.table({run.label: run.claims for run in runs})
-    meanings = {"claim": "a claim of the paper", "of": "what it was tried on", **{run.label: "" for run in runs}}
-    return TableView("claims", "Claims of the paper", pd.DataFrame(rows, columns=headings), meanings)
+def _claims(runs: Sequence[Run]) -> dict[str, Any]:
+    """The paper's claims as fields of a section: one row each, a column for every run, and sentences under them."""
+    headings, rows = claims.table({run.label if len(runs) > 1 else "answer": run.claims for run in runs})
+    answers, notes = claims.footnotes(rows)
+    asides = [*notes, *claims.warnings([answers_of(run) for run in runs])]
+    return {"headings": headings, "claims": answers, "asides": asides}
 
 
 def _comparison(runs: Sequence[Run]) -> Section:
@@ -205,10 +207,8 @@ def _comparison(runs: Sequence[Run]) -> Section:
     return Section(
         "comparison",
         "Comparison",
+        **_claims(runs),
         findings=[(run.label, [said] if (said := headline(run)) else []) for run in runs],
         figures=comparison.figures(runs),
-        tables=[
-            _claims_of(runs),
-            TableView("summary", "Summary", comparison.summary(runs), comparison.SUMMARY),
-        ],
+        tables=[TableView("summary", "Summary", comparison.summary(runs), comparison.SUMMARY)],
     )
