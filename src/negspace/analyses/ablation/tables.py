@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from negspace.analyses.ablation.columns import TABLES, condition_columns
+from negspace.analyses.ablation.contrasts import judged, of_role, random_mean
 from negspace.analyses.ablation.dissociation import DissociationTables, conditions_of
 from negspace.experiment.book import Book
 from negspace.experiment.changes import DIFFERENCE, Row, rests_on
 from negspace.experiment.condition import BASELINE, RANDOM
-from negspace.experiment.effects import Effects, Entry, equivalence_margins, together
-from negspace.experiment.words import percent
+from negspace.experiment.effects import Effects, Entry
 from negspace.significance import Contrast, above_chance, compare, detectable, plain_sd
 from negspace.text.suites import SUITES, by_group
-
-PLAIN = "plain"
-"""Name of the reference in a contrast with the plain model."""
 
 
 class AblationTables:
@@ -61,7 +59,7 @@ class AblationTables:
             after = self.entries[place + 1].about if place + 1 < len(self.entries) else None
             here = entry.about
             if here.role == RANDOM and (after is None or (after.role, after.share) != (RANDOM, here.share)):
-                rows.append(self._summary_row(self._random(here.share)))
+                rows.append(self._summary_row(random_mean(self.effects, self.entries, here.share)))
         return _of("summary", rows)
 
     def _summary_row(self, entry: Entry) -> Row:
@@ -85,59 +83,21 @@ class AblationTables:
 
     def _judged(self) -> tuple[pd.DataFrame, dict[tuple[float, str], Any]]:
         """The table of contrasts, and the dissociations by (share, suite): one family of claims."""
-        rows = list(self._contrast_rows())
         dissociations = self.tasks.dissociate(self.entries, self.suites, self.effects) if self.tasks else {}
-        *each, tested = together([*(row[DIFFERENCE.claims] for row in rows), dissociations])
-        for row, claims in zip(rows, each, strict=True):
+        contrasts, tested = judged(self.effects, self.entries, dissociations)
+        for row, claims in contrasts:
             for scale, claim in claims.items():
-                assert isinstance(claim, Contrast)
                 row |= DIFFERENCE.said(claim, scale)
                 if scale != "nats":
                     least = detectable(claim.error, alpha=claim.alpha)
                     row["detectable"] = np.expm1(least) if scale == "log ratio" else least
-        return TABLES["contrasts"].of(rows), tested
-
-    def _contrast_rows(self) -> Iterator[Row]:
-        study = self.book.study
-        for share in study["shares"]:
-            top = self._with(share, "top")[0]
-            random = self._random(share) if self._with(share, RANDOM) else None
-            matched = next(iter(self._with(share, "matched")), None)
-            for score in self.effects.scores:
-                intact = None
-                if score != "perplexity":
-                    intact = equivalence_margins(
-                        self.plain, top, score, size=study["margin"], share=study["margin_share"]
-                    )
-                for name, entry, against, other in (
-                    ("top", top, PLAIN, self.plain),
-                    ("top", top, RANDOM, random),
-                    ("top", top, "matched", matched),
-                    ("matched", matched, PLAIN, self.plain),
-                    (RANDOM, random, PLAIN, self.plain),
-                ):
-                    if entry is None or other is None:
-                        continue
-                    if score == "perplexity" and against == "matched":
-                        continue  # it is what the two were matched on
-                    yield {
-                        "share": share,
-                        "score": score,
-                        "set": name,
-                        "against": against,
-                        "control": _called(other, score),
-                        "value": self.effects.level(entry, score),
-                        "reference": self.effects.level(other, score),
-                        **self.effects.change(
-                            other, entry, score, DIFFERENCE, margins=intact if name != "top" else None
-                        ),
-                    }
+        return TABLES["contrasts"].of([row for row, _ in contrasts]), tested
 
     def _scales(self) -> Iterator[Row]:
         for share in self.book.study["shares"]:
-            for name, entry in (("top", self._with(share, "top")), ("matched", self._with(share, "matched"))):
-                for suite in self.suites if entry else ():
-                    for row in self._on_scales(self.plain, entry[0], suite):
+            for name in ("top", "matched"):
+                for entry, suite in product(of_role(self.entries, share, name), self.suites):
+                    for row in self._on_scales(self.plain, entry, suite):
                         yield {"share": share, "score": suite, "set": name, **row}
 
     def _on_scales(self, plain: Entry, entry: Entry, suite: str) -> Iterator[Row]:
@@ -170,16 +130,6 @@ class AblationTables:
             if np.ptp(before.margins) > 0:
                 sd = plain_sd(before.margins)
                 yield row("sd", compare(after.margins / sd, before.margins / sd, nesting, scale="sd", alpha=alpha))
-
-    def _random(self, share: float | None) -> Entry:
-        sets = self._with(share, RANDOM)
-        assert share is not None
-        whole = sum(bool(entry.scores.keys() - {"perplexity"}) for entry in sets)
-        count = f"{len(sets)}" if whole in (0, len(sets)) else f"{len(sets)} (perplexity), {whole} (the rest)"
-        return self.effects.mean(sets, f"random {percent(share)}, mean of {count}")
-
-    def _with(self, share: float | None, role: str) -> list[Entry]:
-        return [entry for entry in self.entries if (entry.about.share, entry.about.role) == (share, role)]
 
     def _grouped(self, suite: str) -> pd.DataFrame:
         rows: list[Row] = []
@@ -221,13 +171,6 @@ class AblationTables:
                 for step, trial in enumerate(match["trail"], start=1)
             ] or [common]
         return TABLES["matching"].of(rows)
-
-
-def _called(control: Entry, score: str) -> str:
-    if not control.members:
-        return "the plain model" if control.about.role == BASELINE else control.about.name
-    count = len(control.sets(score))
-    return f"{count} random set{'s' if count != 1 else ''}"
 
 
 def _count(items: pd.DataFrame, outcome: str) -> int:
