@@ -12,6 +12,7 @@ from negspace.models.load import wrap
 from negspace.neurons.layout import Layout
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.scan import Scan, scan
+from negspace.neurons.select import starved
 from zoo import build, tokenizer
 
 
@@ -66,6 +67,20 @@ def test_neurons_without_a_score_are_never_taken(made: Scan) -> None:
     path = made.info.layout.sites[0].path
     assert not set(orders(holed)[path]) & set(range(10))
     assert set(range(10)) <= set(orders(holed, by=None)[path])
+
+
+def test_neurons_of_a_starved_expert_are_never_taken(mixture: Scan) -> None:
+    table = mixture.table.copy()
+    hungry = ((table["layer"] == 0) & (table["branch"] == "experts") & (table["expert"] == 0)).to_numpy()
+    table["tokens"] = np.where(hungry, 8, 5000)
+    table.loc[hungry, "wd"] = 1e-6
+    one = Scan(table, mixture.info)
+    assert starved(table, mixture.info.layout).tolist() == hungry.tolist()
+    assert hungry.any()
+    assert not hungry[bottom_like(one, one.top(0.1)).rows].any()
+    grown, drawn = (growth(one, by) for by in ("wd", None))
+    assert not hungry[grown.take(grown.sizes).rows].any()
+    assert hungry[drawn.take(drawn.sizes).rows].sum() == hungry.sum()  # at random, all can be drawn
 
 
 @pytest.mark.parametrize("which", ["made", "mixture"])

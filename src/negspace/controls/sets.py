@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from negspace.errors import SelectionError
 from negspace.neurons.neuronset import NeuronSet, check_neurons
 from negspace.neurons.scan import Scan, check_scan
+from negspace.neurons.select import ranked
 
 TOGETHER = -1
 """Stands for all layers where they grow together, as -1 does for a change at the end of the stack."""
@@ -36,7 +37,7 @@ def bottom_like(scan: Scan, like: NeuronSet, by: str = "wd") -> NeuronSet:
 
     Args:
         by: the score of the scan that says which neurons are low; ties go to the lower index, neurons without a score
-            are never chosen.
+            and those of experts that hardly a token reached are never chosen.
 
     Raises:
         SelectionError: another layout, an unknown score, or too few neurons with a score.
@@ -60,7 +61,8 @@ def orders(
     """For every site, its neurons in the order in which a growing control takes them.
 
     Args:
-        by: a score of the scan, the lowest first, neurons without one left out; None: in random order.
+        by: a score of the scan, the lowest first, without neurons that have none and those of experts that hardly a
+            token reached; None: in random order.
         exclude: neurons that are left out.
         seed: of the random order.
 
@@ -77,12 +79,12 @@ def orders(
     made: dict[str, NDArray[np.int64]] = {}
     if by is not None:
         scan.bottom(0, by=by)  # refuses a score that there is not
+    column = None if by is None else ranked(scan.table, layout, by)
     for position, (path, rows) in enumerate(layout.rows.items()):
-        if by is None:
+        if column is None:
             order = np.random.default_rng([int(seed), position]).permutation(layout.sizes[path])
         else:
-            scores = scan.table[by].to_numpy(np.float64)[rows]
-            scores = np.abs(scores) if by == "skewness" else scores
+            scores = column[rows]
             order = np.argsort(scores, kind="stable")  # NaN comes last
             order = order[: int(np.count_nonzero(~np.isnan(scores)))]
         if exclude is not None:

@@ -10,6 +10,7 @@ import pandas as pd
 from negspace.experiment.schema import Column
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.scan import Scan
+from negspace.neurons.select import ranked
 from negspace.neurons.shares import Share
 from negspace.stats.readings import Reading
 
@@ -54,16 +55,15 @@ def leading(
         SelectionError: as for `Scan.top`.
     """  # fmt: skip
     whole = scan.top(share, by=by, layers=layers)
-    scores = scan.table[by].to_numpy(np.float64)
-    scores = np.abs(scores) if by == "skewness" else scores
-    ranked: list[tuple[int, float, int]] = []
+    scores = ranked(scan.table, whole.layout, by)
+    turns: list[tuple[int, float, int]] = []
     for path, rows in whole.layout.rows.items():
         mine = rows.start + whole.at(path)
         mine = mine[np.argsort(-scores[mine], kind="stable")][:per_site]
-        ranked += [(turn, -scores[row], row) for turn, row in enumerate(mine.tolist())]
-    ranked = sorted(ranked, key=lambda one: one[:2])[:most]
-    origin = whole.origin if len(ranked) == len(whole) else f"{len(ranked)} of {whole.origin}"
-    return NeuronSet.from_rows(np.array([row for *_, row in ranked], np.int64), whole.layout, origin)
+        turns += [(turn, -float(scores[row]), row) for turn, row in enumerate(mine.tolist())]
+    turns = sorted(turns, key=lambda one: one[:2])[:most]
+    origin = whole.origin if len(turns) == len(whole) else f"{len(turns)} of {whole.origin}"
+    return NeuronSet.from_rows(np.array([row for *_, row in turns], np.int64), whole.layout, origin)
 
 
 def rows_of(scan: Scan, neurons: NeuronSet) -> pd.DataFrame:
