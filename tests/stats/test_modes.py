@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from negspace.errors import StatisticsError
-from negspace.stats.accumulate import Accumulator
-from negspace.stats.modes import Mixture, fit_modes, sketch_modes
-from negspace.stats.sketch import Grid
+from negspace.stats.modes import Mixture, fit_modes
 
 RNG = np.random.default_rng(0)
 SAMPLES = {
@@ -107,20 +104,6 @@ def test_a_ripple_parts_no_peaks() -> None:
         return Mixture(np.array([0.5, 0.5]), np.array([0.0, gap]), np.ones(2), 100.0, ())
 
     assert [pair(gap).peaks for gap in (1.5, 2.2, 4.0)] == [1, 1, 2]
-
-
-def test_a_sketch_gives_nearly_the_modes_of_its_sample() -> None:
-    import torch
-
-    columns: NDArray[np.float64] = np.stack([SAMPLES["two"], SAMPLES["three, one rare"]], axis=1)
-    made = Accumulator(Grid.around(columns.mean(axis=0), columns.std(axis=0)))
-    made.update(torch.from_numpy(columns).float())
-    for at, mixture in enumerate(sketch_modes(made.sketch())):
-        exact = fit_modes(columns[:, at])
-        assert len(mixture) == len(exact)
-        assert mixture.tokens == 2000
-        assert mixture.means == pytest.approx(exact.means, abs=0.15)
-    assert len(sketch_modes(made.sketch(), [1])) == 1
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,13 @@ takes one too. `Mixture.peaks` says how many peaks the whole density has.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from negspace.errors import StatisticsError
-from negspace.stats.sketch import BINS, Sketch
 
 MOST = 4
 """Largest number of components tried unless told otherwise."""
@@ -138,38 +137,6 @@ def fit_modes(values: ArrayLike, weights: ArrayLike | None = None, *, most: int 
         total,
         tuple(value + shift for value in bic),
     )
-
-
-def sketch_modes(sketch: Sketch, neurons: Sequence[int] | None = None, *, most: int = MOST) -> list[Mixture]:
-    """Modes of neurons from their sketch: bins stand for their tokens, at the mean of these.
-
-    Tokens beyond the grid stand at their mean on either side, as a component of their own where they are many enough.
-
-    Args:
-        sketch: of a site's pre-activations.
-        neurons: which; None for all.
-        most: largest number of components tried.
-
-    Raises:
-        StatisticsError: a neuron has no tokens, or most is below 1.
-    """
-    chosen = np.arange(sketch.size) if neurons is None else np.asarray(neurons, np.int64)
-    part = sketch.take(chosen)
-    edges, counts, centres = part.grid.edges(), part.counts(), part.centres()
-    places = edges[:, :BINS] + centres * part.grid.step[:, None]
-    tails = []
-    for name in ("below", "above"):
-        many = part.tally(name)
-        mean = part.grid.pivot + part.sum(name) * part.grid.unit / np.maximum(many, 1)
-        tails.append((mean, many))
-    return [
-        fit_modes(
-            np.append(places[at], [mean[at] for mean, _ in tails]),
-            np.append(counts[at], [many[at] for _, many in tails]),
-            most=most,
-        )
-        for at in range(len(chosen))
-    ]
 
 
 def _checked(
