@@ -49,6 +49,7 @@ def test_p_equals_the_share_of_all_permutations() -> None:
     exact = np.mean(np.abs(every - every.mean()) >= abs(statistic(range(5)) - every.mean()) - 1e-9)
     made = driven(modes, labels, ["a", "b"], fewest=2, permutations=19_999)
     assert made.p[0, 1] == pytest.approx(exact, abs=0.015)
+    assert made.excess[0, 1] == pytest.approx((statistic(range(5)) - every.mean()) / (labels == 0).sum())
 
 
 def test_finds_what_is_planted() -> None:
@@ -58,6 +59,18 @@ def test_finds_what_is_planted() -> None:
     made = driven(modes, labels, NAMES)
     assert made.p[4, 1] == 1e-4
     assert made.low[4, 1] > 1.5
+
+
+def test_the_direction_is_that_of_the_test_and_not_of_the_lift() -> None:
+    """A value of the topic that the neuron follows falls in the mode half as often as its neighbours everywhere."""
+    rng = np.random.default_rng(0)
+    topic = np.arange(64)[:, None] % 4 == 0
+    labels = (rng.random((64, 256)) < np.where(topic, 0.3, 0.02)).astype(np.int64)
+    rate = np.where(topic, 0.8, 0.05) * np.where(labels == 1, 0.5, 1)
+    made = driven((rng.random(labels.shape) < rate).astype(np.int64), labels, ["other", "value"], permutations=999)
+    assert made.p[1, 1] == 0.001
+    assert made.low[1, 1] > 1
+    assert made.excess[1, 1] < -0.1
 
 
 @pytest.mark.parametrize("topical", [False, True])
@@ -103,24 +116,26 @@ def test_one_passage_allows_no_test() -> None:
     rng = np.random.default_rng(5)
     made = driven(rng.integers(2, size=(1, 500)), rng.integers(2, size=(1, 500)), ["a", "b"], fewest=2)
     assert made.values == ()  # no value is in two passages
-    assert made.p.shape == (0, 2)
+    assert made.p.shape == made.excess.shape == (0, 2)
 
 
 def test_groups_against_all_permutations() -> None:
     shares = np.array([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8], [0.1, 0.9], [0.15, 0.85]])
     groups = ["high", "high", "low", "low", "single"]
-    names, lift, low, high, p = driven_by_group(shares, groups, permutations=19_999)
+    names, found = driven_by_group(shares, groups, permutations=19_999)
+    lift, low, high = (found[column] for column in ("lift", "low", "high"))
     assert names == ("high", "low", "single")
     base = shares.mean(axis=0)
     assert lift[0] == pytest.approx([0.8, 0.2] / base)
+    assert found["excess"][0] == pytest.approx([0.8, 0.2] - base)
     pairs = [shares[[a, b], 0].mean() for a in range(5) for b in range(a)]
     exact = np.mean(np.abs(np.array(pairs) - base[0]) >= abs(0.8 - base[0]) - 1e-12)
-    assert p[0, 0] == pytest.approx(exact, abs=0.02)
+    assert found["p"][0, 0] == pytest.approx(exact, abs=0.02)
     assert np.isnan(low[2]).all()
     assert (low[:2] <= lift[:2] + 1e-12).all()
     assert (lift[:2] <= high[:2] + 1e-12).all()
 
 
 def test_groups_that_cannot_be_tested() -> None:
-    assert np.isnan(driven_by_group(np.array([[0.5], [0.7]]), ["one", "one"])[4]).all()
-    assert np.isnan(driven_by_group(np.array([[0.5], [0.5]]), ["one", "two"])[4]).all()
+    assert np.isnan(driven_by_group(np.array([[0.5], [0.7]]), ["one", "one"])[1]["p"]).all()
+    assert np.isnan(driven_by_group(np.array([[0.5], [0.5]]), ["one", "two"])[1]["p"]).all()

@@ -44,6 +44,9 @@ class Driven:
     """Lower end of the lift's interval (bootstrap over passages, percentile)."""
     high: NDArray[np.float64]
     """Upper end."""
+    excess: NDArray[np.float64]
+    """What is tested: (T - E T) / `tokens`, a share. Its sign is the direction of the test; `lift` also holds what
+    differs between passages, and can point the other way. NaN for a single passage."""
     p: NDArray[np.float64]
     """Two-sided permutation p-value; NaN where a mode holds no token, or all."""
 
@@ -93,9 +96,10 @@ def driven(
     lift = _lift(count, tokens, base)
     rng = np.random.default_rng(seed)
     low, high = _interval(here, of_mode, level, draws, rng)
-    p = _permute(modes, labels, of_mode, size, permutations, rng)
+    p, beyond = _permute(modes, labels, of_mode, size, permutations, rng)
     p[:, (base == 0) | (base == 1)] = np.nan
-    return Driven(tuple(str(names[at]) for at in kept.tolist()), tokens, count, base, lift, low, high, p)
+    excess = beyond / tokens[:, None]
+    return Driven(tuple(str(names[at]) for at in kept.tolist()), tokens, count, base, lift, low, high, excess, p)
 
 
 def _blocks(table: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -148,13 +152,13 @@ def _permute(
     size: tuple[int, int],
     permutations: int,
     rng: np.random.Generator,
-) -> NDArray[np.float64]:
-    """Permutation p-values [values, modes]."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Permutation p-values, and T - E T in tokens; [values, modes] each."""
     from negspace.stats.permute import as_large  # numba loads slowly and is needed here only
 
     blocks, (values, count_modes) = len(modes), size
     if blocks < 2 or values == 0:
-        return np.full(size, np.nan)
+        return np.full(size, np.nan), np.full(size, np.nan)
     share = of_mode / np.maximum(of_mode.sum(axis=1, keepdims=True), 1)
     # cost[w, v]: what the labels of passage w give together with the modes of passage v.
     cost = np.zeros((blocks, blocks, values, count_modes))
@@ -167,11 +171,11 @@ def _permute(
     cost -= cost.sum(axis=3, keepdims=True) * share[None, :, None, :]
     cost = cost.reshape(blocks, blocks, -1)
     mean = cost.sum(axis=(0, 1)) / blocks
-    # Sums in another order differ in the last bits; what is equal must count as such.
-    observed = np.abs(np.einsum("wwc->c", cost) - mean) - 1e-9
+    excess = np.einsum("wwc->c", cost) - mean
     orders = rng.permuted(np.broadcast_to(np.arange(blocks), (permutations, blocks)), axis=1)
-    larger = as_large(cost, orders, mean, observed)
-    return ((1 + larger) / (1 + permutations)).reshape(values, count_modes)
+    # Sums in another order differ in the last bits; what is equal must count as such.
+    larger = as_large(cost, orders, mean, np.abs(excess) - 1e-9)
+    return ((1 + larger) / (1 + permutations)).reshape(size), excess.reshape(size)
 
 
 def driven_by_group(
@@ -182,7 +186,7 @@ def driven_by_group(
     level: float = 0.95,
     draws: int = 1000,
     seed: int = 0,
-) -> tuple[tuple[str, ...], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[tuple[str, ...], dict[str, NDArray[np.float64]]]:
     """Test which groups of units have larger shares: phenomena, whose units are paradigms of minimal pairs.
 
     A group's share is the mean over its units, the base the mean over all units. Groups of units are permuted; the
@@ -193,8 +197,8 @@ def driven_by_group(
         groups: [units] the group of each.
 
     Returns:
-        Names of the groups in order; lift, its lower and upper ends, and p, each [groups, modes]. p is NaN for a
-        single group, and for a mode that all units share alike.
+        Names of the groups in order; lift, low, high, excess (the share minus the base) and p as in `Driven`, each
+        [groups, modes]. p is NaN for a single group, and for a mode that all units share alike.
     """
     names, group = np.unique(np.asarray(groups, str), return_inverse=True)
     size, modes = len(names), shares.shape[1]
@@ -215,13 +219,13 @@ def driven_by_group(
             finite = lifts[np.isfinite(lifts[:, mode]), mode]
             if len(finite):
                 low[one, mode], high[one, mode] = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
-    p = np.full((size, modes), np.nan)
+    excess, p = means - base, np.full((size, modes), np.nan)
     if size > 1:
         member = (group == np.arange(size)[:, None]) / counts[:, None]
-        observed = np.abs(means - base) - 1e-12
+        observed = np.abs(excess) - 1e-12
         larger = np.zeros((size, modes), np.int64)
         for _ in range(permutations):
             larger += np.abs(member @ shares[rng.permutation(len(shares))] - base) >= observed
         p = (1 + larger) / (1 + permutations)
         p[:, np.ptp(shares, axis=0) == 0] = np.nan
-    return tuple(names.tolist()), lift, low, high, p
+    return tuple(names.tolist()), {"lift": lift, "low": low, "high": high, "excess": excess, "p": p}

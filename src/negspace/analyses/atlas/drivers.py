@@ -14,6 +14,8 @@ from negspace.stats.drivers import driven, driven_by_group
 from negspace.stats.modes import Mixture, fit_modes
 from negspace.text.suites import SUITES
 
+_FOUND = ("lift", "low", "high", "excess", "p")
+
 
 def fit_and_drive(
     modes: int,
@@ -41,8 +43,8 @@ def fit_and_drive(
     Returns:
         Name of the neuron -> its mixture (without neurons that no token reached), and one row per neuron, mode, kind
         and value: name, mode (from 0), kind ("token", "upos", "dep", "phenomenon"), value, tokens (of the value), count
-        (of these in the mode), base, lift, low, high, p. For phenomena, shares are means over paradigms; a phenomenon
-        of TSE is a construction.
+        (of these in the mode), base, lift, low, high, excess, p. For phenomena, shares are means over paradigms; a
+        phenomenon of TSE is a construction.
     """
     windows = int(tokens["window"].max()) + 1
     labels = {
@@ -67,7 +69,7 @@ def fit_and_drive(
                 parts += [frame.assign(name=name) for frame in made if len(frame)]
         if progress is not None:
             progress(number, len(activations.columns), "drivers")
-    columns = ["name", "mode", "kind", "value", "tokens", "count", "base", "lift", "low", "high", "p"]
+    columns = ["name", "mode", "kind", "value", "tokens", "count", "base", *_FOUND]
     drivers = pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
     return fitted, drivers
 
@@ -98,7 +100,7 @@ def _of_text(
             "tokens": np.repeat(made.tokens, size),
             "count": made.count.ravel(),
             "base": np.tile(made.base, values),
-            **{column: getattr(made, column).ravel() for column in ("lift", "low", "high", "p")},
+            **{column: getattr(made, column).ravel() for column in _FOUND},
         }
     )
 
@@ -113,7 +115,7 @@ def _of_pairs(name: str, mixture: Mixture, items: pd.DataFrame, suite: str, opti
     if shares.empty:
         return pd.DataFrame()
     groups = [str(group) for group in shares.index.get_level_values("group")]
-    names, lift, low, high, p = driven_by_group(shares.to_numpy(), groups, **options)
+    names, found = driven_by_group(shares.to_numpy(), groups, **options)
     counts = inside.groupby(here[group].astype(str)).sum().loc[list(names)].to_numpy(np.int64)
     return pd.DataFrame(
         {
@@ -123,6 +125,6 @@ def _of_pairs(name: str, mixture: Mixture, items: pd.DataFrame, suite: str, opti
             "tokens": np.repeat(counts.sum(axis=1), size),
             "count": counts.ravel(),
             "base": np.tile(shares.to_numpy().mean(axis=0), len(names)),
-            **{column: given.ravel() for column, given in (("lift", lift), ("low", low), ("high", high), ("p", p))},
+            **{column: found[column].ravel() for column in _FOUND},
         }
     )
