@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from negspace.significance.calibration import Rate
 from negspace.study.calibration import COLUMNS
+from negspace.study.simulation import Rate
 
 FOUND = {
     "model": "negative", "zero": "negative", "planted": 12, "worst_rank": 6, "first": True, "ratio": 1.5,
@@ -64,8 +64,8 @@ def test_simulations_are_shown_and_count(
     call: Any, runs: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = ("nothing differs", "any false sentence", "false")
-    made = {"nothing differs": [Rate(*said, 20, 500, 0.05)]}
-    monkeypatch.setattr("negspace.significance.calibration.calibrate", lambda case, *_, **__: made.get(case, []))
+    made = {"nothing differs": [Rate(*said, 20, 500, 0.05), Rate("an effect", "found", "power", 400, 500, 0.05)]}
+    monkeypatch.setattr("negspace.study.simulation.calibrate", lambda case, *_, **__: made.get(case, []))
     shown = call("calibrate", "--out", tmp_path, "--simulations", 500)
     assert shown.status == 0
     assert "rates of false sentences above their level: 0 of 1" in shown.out

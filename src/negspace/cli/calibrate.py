@@ -17,7 +17,7 @@ from negspace.cli.terminal import Bar, output
 if TYPE_CHECKING:
     import pandas as pd
 
-    from negspace.significance.calibration import Rate
+    from negspace.study.simulation import Rate
 
 WRONG = 1
 """Exit status where a verdict is not the right one, or a test rejects too often."""
@@ -43,7 +43,8 @@ def calibrate(
         made = run_calibration(out, seed=seed, progress=bar.run, note=bar.note)
         rates = _simulate(simulations, seed, bar) if simulations else []
     wrong = int((~made["ok"]).sum())
-    often = [rate for rate in rates if rate.too_often]
+    false = [rate for rate in rates if rate.kind == "false"]
+    often = [rate for rate in false if rate.too_often]
     if as_json:
         cases = json.loads(made.to_json(orient="records"))
         print_rates = [
@@ -58,14 +59,14 @@ def calibrate(
             else f"{wrong} of {len(made)} cases are wrong (see the table)"
         )
         if rates:
-            says += f"; rates of false sentences above their level: {len(often)} of {len(rates)}"
+            says += f"; rates of false sentences above their level: {len(often)} of {len(false)}"
         output().print(f"{says}; runs: {out}", markup=False, soft_wrap=True)
     if wrong or often:
         raise typer.Exit(WRONG)
 
 
 def _simulate(studies: int, seed: int, bar: Bar) -> list[Rate]:
-    from negspace.significance.calibration import CASES, calibrate
+    from negspace.study.simulation import CASES, calibrate
 
     found = []
     for done, case in enumerate(CASES):

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from negspace.significance.dissociation import Doses
 from negspace.significance.nesting import Nesting
@@ -68,7 +69,9 @@ class World:
     noise: float = 0.3
     """The same over items."""
     sets: int = 5
-    """Random sets."""
+    """Random sets that are scored on everything."""
+    text_sets: int = 20
+    """Random sets that are scored on perplexity, those among them."""
     shares: int = 1
     """Shares, each with a top set, a control and random sets of its own."""
     windows: int = 64
@@ -82,25 +85,45 @@ class World:
     other_control: float = 0.0
     """Loss of the tasks' margins under the control beyond its dose."""
 
+    def points_lost(self, dose: float, dose_sd: float, paradigms: int) -> float:
+        """Accuracy on minimal pairs that an ablation costs, in a suite of so many paradigms, expected over all items.
+
+        Args:
+            dose: what it takes off a margin; the mean over sets, where it is of random sets.
+            dose_sd: its standard deviation over sets; 0 for a single one.
+        """
+        doses = dose + dose_sd * (_EXPONENTIAL - 1)
+        items = 1 + self.between**2
+        moved = items + self.own_sd**2 + self.phenomenon_sd**2 + self.noise**2
+        lost = ndtr(self.grammar / np.sqrt(items)) - _WEIGHTS @ ndtr((self.grammar - doses) / np.sqrt(moved))
+        # A paradigm at chance has a mean margin of zero, and half of its pairs right.
+        items, moved = items - self.between**2, moved - self.between**2
+        flat = 0.5 - _WEIGHTS @ ndtr(-doses / np.sqrt(moved))
+        return float(lost + self.flat / paradigms * (flat - lost))
+
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
     """The outcomes of one share of one simulated study."""
 
     margins: Mapping[str, NDArray[np.float64]]
-    """Suite -> [conditions, pairs] margins: plain, top, control, random sets."""
+    """Suite -> [conditions, pairs] margins: plain, top, control, random sets that are scored on everything."""
     suites: Mapping[str, Suite]
     """blimp, tse (where the world has it) -> minimal pairs."""
     tasks: Suite
     """The tasks."""
     nll: NDArray[np.float64]
-    """[conditions, windows] mean negative log-likelihoods."""
+    """[conditions, windows] mean negative log-likelihoods: plain, top, control, random sets."""
     doses: Doses
     """Perplexities under top set and control."""
     windows: Nesting = field(repr=False)
     """Nesting of the windows."""
+    taken: tuple[float, float]
+    """What top set and control take off the margin of a minimal pair, expected over pairs."""
 
 
+_EXPONENTIAL, _WEIGHTS = np.polynomial.laguerre.laggauss(20)
+"""Nodes and weights of the mean over an exponential distribution."""
 TOLERANCE = 0.01
 """Mismatch of perplexities that a simulated study accepts."""
 
@@ -143,9 +166,9 @@ def _share(
     rng: np.random.Generator,
 ) -> Drawn:
     # Exponential doses of a given mean and standard deviation: top set and random sets alike.
-    doses = world.dose + world.dose_sd * (rng.exponential(size=1 + world.sets) - 1)
+    doses = world.dose + world.dose_sd * (rng.exponential(size=1 + max(world.sets, world.text_sets)) - 1)
     dose = np.concatenate([doses[:1], doses[:1] * np.exp(world.mismatch), doses[1:]])
-    grammar, other = dose.copy(), dose.copy()
+    grammar, other = dose[: 2 + world.sets].copy(), dose[: 2 + world.sets].copy()
     grammar[0] += world.harsher + world.grammar_top
     other[0] += world.harsher
     other[1] += world.other_control
@@ -167,7 +190,13 @@ def _share(
     nll = np.vstack([hard, hard + np.maximum(dose, 0)[:, None] * each])
     top = float(nll[1].mean() - nll[0].mean())
     return Drawn(
-        margins, suites, tasks, nll, Doses(top, top + world.mismatch, TOLERANCE), Nesting.windows(world.windows)
+        margins,
+        suites,
+        tasks,
+        nll,
+        Doses(top, top + world.mismatch, TOLERANCE),
+        Nesting.windows(world.windows),
+        (float(grammar[0]), float(grammar[1])),
     )
 
 
