@@ -15,9 +15,10 @@ from markdown_it import MarkdownIt  # rich brings it along
 from negspace.analyses.atlas.columns import TABLES
 from negspace.analyses.atlas.drivers import fit_and_drive
 from negspace.analyses.atlas.figures import figures
-from negspace.analyses.atlas.pages import _modes, mark_spaces
-from negspace.analyses.atlas.tables import _neurons, said
-from negspace.analyses.atlas.words import _driven, alone_in_words
+from negspace.analyses.atlas.pages import _alone, _modes, mark_spaces
+from negspace.analyses.atlas.tables import _neurons, in_words, over_represented, said
+from negspace.analyses.atlas.words import _driven, alone_in_words, sentences
+from negspace.experiment.book import Book
 from negspace.experiment.chosen import names_of, spread
 from negspace.experiment.config import configure
 from negspace.experiment.passages import Passages, make_passages
@@ -131,6 +132,7 @@ def test_drivers_against_a_plain_count(run: tuple[Path, Tables], activations: pd
             assert row.tokens == has.sum()
             assert row.base == pytest.approx(modes.loc[row.mode, "share"])
             assert row.lift == pytest.approx(row.count / row.tokens / row.base) or row.base == 0
+            assert -1 < row.excess < 1
             low, high = modes.loc[row.mode, ["low", "high"]]
             assert row.count <= (has & (values >= low - 1e-5) & (values <= high + 1e-5)).sum()
         for _, part in mine.groupby("kind"):
@@ -164,6 +166,7 @@ def test_finds_planted_drivers(passages: Passages) -> None:
     assert groups.loc["high", "lift"] == pytest.approx(3)
     assert groups.loc["high", "p"] < 0.01
     assert groups.loc["low", "lift"] == 0
+    assert groups["excess"].to_dict() == pytest.approx({"high": 2 / 3, "low": -1 / 3})
 
 
 def test_examples_show_the_text_and_its_activations(
@@ -222,7 +225,7 @@ def test_what_ablation_alone_does_is_said_as_far_as_it_is_shown(run: tuple[Path,
     pages = details(read_run(run[0])).pages
     for name, line in zip(table["name"].unique(), lines, strict=True):
         rows = table[table["name"] == name]
-        assert line == f"{name} ablated alone (zero_negative): {alone_in_words(rows)}."
+        assert line == f"Neuron {name} ablated alone (zero_negative): {alone_in_words(rows)}."
         assert f"Ablated alone: {alone_in_words(rows)}." in pages[name]["texts"]
     rows = table[(table["name"] == table["name"].iloc[0]) & (table["suite"] == "blimp")]
     ends = {"margin_low": rows["margin"] - 0.1, "margin_high": rows["margin"] + 0.1, "margin_p_holm": 0.6}
@@ -272,13 +275,73 @@ def test_suites_are_told_apart_where_a_neuron_is_ablated_alone(run: tuple[Path, 
     assert (made["hurts"], made["hurts_margin"]) == (tse.iloc[-1]["group"], -0.9)  # of the suite that comes first
     made = _neurons(names, scan, {}, pd.DataFrame({"name": []}), rows, alpha).iloc[0]
     assert (made["hurts"], made["hurts_margin"]) == (blimp.iloc[0]["group"], -0.1)
-    (figure,) = [figure for figure in figures(read_run(run[0])) if figure.name == "atlas_alone"]
+    judged = {"margin_low": -1.0, "margin_high": 1.0, "margin_p_holm": 0.5}
+    read = read_run(run[0])
+    part = read.parts["atlas"]
+    made = replace(part, tables={**part.tables, "atlas_alone": table.assign(**judged)})
+    (figure,) = [one for one in figures(replace(read, parts={"atlas": made})) if one.name == "atlas_alone"]
     assert [panel.title for panel in figure.panels] == ["BLiMP", "TSE"]
     counts = [f"{len(table[table['suite'] == suite])}" for suite in ("blimp", "tse")]
     assert figure.caption.startswith(
-        f"The {counts[0]} largest of {counts[0]} changes on BLiMP and the {counts[1]} largest of {counts[1]} changes "
-        "on TSE of good minus bad sentence"
+        f"The {counts[0]} largest of {counts[0]} judged changes on BLiMP and the {counts[1]} largest of {counts[1]} "
+        "judged changes on TSE of good minus bad sentence"
     )
+
+
+def test_what_cannot_be_judged_has_no_numbers(run: tuple[Path, Tables]) -> None:
+    table = run[1]["atlas_alone"]
+    unjudged = table["margin_finding"] == "cannot be judged"
+    assert set(table[unjudged]["suite"]) == {"tse"}
+    (figure,) = [figure for figure in figures(read_run(run[0])) if figure.name == "atlas_alone"]
+    (panel,) = figure.panels
+    assert len(panel.series[0].x) == (~unjudged).sum()
+    assert not any("nan" in label for label in panel.series[0].labels)
+    page = _alone({"atlas_alone": table}, run[1].books["atlas"], 0.05)
+    of_tse = [line.split(" | ") for line in page if line.startswith("| tse")]
+    assert of_tse
+    assert all(cells[3:6] == ["n/a", "", "n/a"] for cells in of_tse)
+    accuracy = table[table["finding"] == "cannot be judged"]
+    assert [line.split(" | ")[6] for line in page if line.startswith("|")].count("n/a") == len(accuracy)
+
+
+@pytest.mark.parametrize(
+    ("changes", "ends"),
+    [
+        ({}, "is zero, left of which the intervention acts."),
+        ({"zero": "both"}, "is zero."),
+        ({"mode": "sign_flip"}, "is zero, left of which the intervention acts."),
+        ({"mode": "relu_on_positives"}, "is zero."),
+    ],
+)
+def test_the_figure_says_which_side_of_zero_is_changed(
+    run: tuple[Path, Tables], changes: dict[str, Any], ends: str
+) -> None:
+    read = read_run(run[0])
+    figure = figures(replace(read, manifest={**read.manifest, "study": {**read.study, **changes}}))[0]
+    assert figure.caption.endswith(f"The vertical line {ends}")
+
+
+def test_titles_of_the_figure_count_components_and_peaks(run: tuple[Path, Tables]) -> None:
+    read = read_run(run[0])
+    part = read.parts["atlas"]
+    atlas = part.tables["atlas"].assign(modes=[1, 2, 3, 4], peaks=[1, 1, 2, 3])
+    made = replace(read, parts={"atlas": replace(part, tables={**part.tables, "atlas": atlas})})
+    titles = [panel.title.partition(": ")[2] for panel in figures(made)[0].panels]
+    expected = ["1 component, 1 peak", "2 components, 1 peak", "3 components, 2 peaks", "4 components, 3 peaks"]
+    assert titles == expected
+
+
+def test_a_signed_score_ranks_from_its_highest_value(fields: dict[str, Any], tmp_path: Path) -> None:
+    """The most negative mean is the lowest: its neuron is neither first nor ablated alone."""
+    settings = {**SETTINGS, "permutations": 99, "ablate_alone": 1, "pairs": 1}
+    given = {**fields, "by": "mean_negative", "tse": [], "analyses": {"atlas": settings}}
+    tables = run_study(configure(given), tmp_path / "run")
+    scan = pd.read_parquet(tmp_path / "run" / "scan.parquet")
+    means = scan.set_index(pd.Index(names_of(scan)))["mean_negative"]
+    names = tables["atlas"]["name"].tolist()
+    assert means[names].is_monotonic_decreasing
+    assert names[0] == means.idxmax()
+    assert set(tables["atlas_alone"]["name"]) == {names[0]}
 
 
 def test_the_neurons_of_the_figure_are_called_by_what_ranks_them(run: tuple[Path, Tables]) -> None:
@@ -300,11 +363,58 @@ def test_the_neurons_of_the_figure_are_called_by_what_ranks_them(run: tuple[Path
 )
 def test_that_nothing_is_shown_to_drive_a_mode_is_not_said_to_be_nothing(p: float, base: float, words: str) -> None:
     about = {"mode": 1, "mean": 0.0, "std": 1.0, "share": 0.4, "low": -1.0, "high": 1.0, "fraction_negative": 0.5}
-    values = {"kind": "token", "value": "x", "tokens": 9, "count": 4, "base": base, "lift": 1.1, "p": p, "p_bh": p}
-    rows = {"atlas_modes": pd.DataFrame([about]), "atlas_drivers": pd.DataFrame([{"mode": 1, **values}] * 2)}
+    drivers = pd.DataFrame([{**_row("x", 1.1, 0.1, p), "base": base}] * 2)
+    rows = {"atlas_modes": pd.DataFrame([about]), "atlas_drivers": drivers}
     page = "\n".join(_modes({**rows, "atlas_examples": pd.DataFrame({"mode": []})}, 0.05))
     assert words in page
     assert ("Nothing" in page) == np.isfinite(p)
+
+
+def _row(value: str, lift: float, excess: float, p_bh: float = 0.001, kind: str = "token") -> dict[str, Any]:
+    about = {"name": "5.450", "mode": 1, "kind": kind, "value": value, "tokens": 9, "count": 4, "base": 0.4}
+    return {**about, "lift": lift, "excess": excess, "p": p_bh, "p_bh": p_bh}
+
+
+def test_only_what_the_test_says_is_over_represented() -> None:
+    rows = [_row("both", 2.0, 0.1, 0.05), _row("topic", 1.8, -0.2), _row("rare", 0.5, -0.2), _row("hidden", 0.9, 0.1)]
+    drivers = pd.DataFrame([*rows, _row("chance", 3.0, 0.3, 0.051)])
+    assert over_represented(drivers, 0.05)["value"].tolist() == ["both"]
+    assert in_words(drivers, 0.05) == "token 'both' ×2.0"
+    about = {"mode": 1, "mean": 0.0, "std": 1.0, "share": 0.4, "low": -1.0, "high": 1.0, "fraction_negative": 0.5}
+    tables = {"atlas_modes": pd.DataFrame([about]), "atlas_drivers": drivers}
+    page = _modes({**tables, "atlas_examples": pd.DataFrame({"mode": []})}, 0.05)
+    assert [line for line in page if line.startswith("Tokens")] == [
+        "Tokens, more than elsewhere: both (×2, 4 of 9).",
+        "Tokens, more than elsewhere in the same passages, but not over all: hidden (×0.9, 4 of 9).",
+        "Tokens, less than elsewhere: rare (×0.5, 4 of 9).",
+        "Tokens, less than elsewhere in the same passages, but not over all: topic (×1.8, 4 of 9).",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("modes", "peaks", "first"),
+    [
+        ([2, 4], [1, 2], "Atlas: of 2 neurons from the top 5% by wd, 1 has more than one peak; a mixture has 3.0 "
+         "components on average."),
+        ([2], [1], "Atlas: of 1 neuron from the top 5% by wd, 0 have more than one peak; a mixture has 2.0 "
+         "components on average."),
+        ([2, None], [2, None], "Atlas: of 2 neurons from the top 5% by wd (1 reached by tokens of the passages), 1 has "
+         "more than one peak; a mixture has 2.0 components on average."),
+        ([None], [None], "Atlas: of 1 neuron from the top 5% by wd, none was reached by a token of the passages."),
+    ],
+)  # fmt: skip
+def test_sentences_count_as_they_should(modes: list[Any], peaks: list[Any], first: str) -> None:
+    neurons = pd.DataFrame({"modes": pd.array(modes, "Int64"), "peaks": pd.array(peaks, "Int64")})
+    drivers = pd.DataFrame([_row(",", 31.0, 0.2), _row("topic", 50.0, -0.2), _row("INTJ", 2.0, -0.1, kind="upos")])
+    book = Book({"alpha": 0.05}, {"share": 0.05, "by": "wd"}, {}, lambda _: None)  # type: ignore[arg-type]
+    assert sentences(book, {"atlas": neurons, "atlas_drivers": drivers}) == [
+        first,
+        "No part of speech is shown to be over-represented in a mode of any of them.",
+        "Some token is over-represented in a mode of 1 of the 1 tested (Holm-corrected over neurons, p <= 0.05); the "
+        "largest lift is 31.0 for ',' in mode 1 of neuron 5.450.",
+    ]
+    earlier = drivers.assign(excess=np.nan)  # as of a record without it
+    assert sentences(book, {"atlas": neurons, "atlas_drivers": earlier}) == [first]
 
 
 def test_contrasts(run: tuple[Path, Tables]) -> None:
@@ -425,9 +535,10 @@ def test_escape(text: str, shown: str) -> None:
 def test_names_of_tokens_in_words() -> None:
     assert mark_spaces(" the") == "␣the"
     assert mark_spaces("  ") == "␣␣"
-    assert said(" the") == "the"
-    assert said(" ") == "' '"
-    assert said("\n") == "'\\n'"
+    assert said(" the", "token") == "'the'"
+    assert said("NOUN", "upos") == "NOUN"
+    assert said(" ", "token") == "' '"
+    assert said("\n", "token") == "'\\n'"
 
 
 def test_few_of_many_neurons_without_drivers_are_said_to_have_one() -> None:

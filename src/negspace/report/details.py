@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from negspace.analyses.atlas.figures import densities
+from negspace.analyses.atlas.tables import over_represented
 from negspace.analyses.atlas.words import alone_in_words
 from negspace.experiment.chosen import KEY_COLUMNS
 from negspace.experiment.run import Run
@@ -88,7 +89,7 @@ def _atlas(found: Details, run: Run) -> None:
                 found.add(name, "tables", [view(said, part.head(_MOST_ROWS), columns[key].meanings)])
         drivers = own.get("atlas_drivers")
         if drivers is not None and len(drivers):
-            lifted = drivers[(drivers["lift"] > 1) & (drivers["p_bh"] < run.study["alpha"])]
+            lifted = over_represented(drivers, run.study["alpha"])
             found.say(name, [str(value) for value in lifted.sort_values("lift", ascending=False)["value"]])
 
 

@@ -25,6 +25,7 @@ from negspace.experiment.tagging import lacks_tagger
 from negspace.experiment.workbench import Handler, Workbench
 from negspace.figures.figure import Figure
 from negspace.neurons.neuronset import NeuronSet
+from negspace.neurons.select import ranked
 
 FOLDER = "atlas"
 """Folder of the run in which the neurons' pages are."""
@@ -94,7 +95,7 @@ class AtlasAnalysis(Analysis[AtlasSettings]):
         chosen = leading(scan, self.share, s.by, s.layers, most=settings.neurons)
         self.lab.save_set("atlas", chosen)
         rows = rows_of(scan, chosen)
-        order = np.argsort(-rows[s.by].abs().to_numpy(), kind="stable")
+        order = np.argsort(-ranked(scan.table, chosen.layout, s.by)[chosen.rows], kind="stable")
         names = rows["name"].iloc[order].tolist()
         records = self._read(chosen)
         drivers = self._drive(records)

@@ -53,7 +53,8 @@ TABLES = schema(
             Column(
                 "summary",
                 str,
-                "values over-represented in each mode: the largest lifts of each kind (p_bh below alpha)",
+                "values over-represented in each mode: the largest lifts of each kind (p_bh at most alpha, lift above "
+                "1, excess above 0)",
             ),
             Column(
                 "hurts",
@@ -105,10 +106,17 @@ TABLES = schema(
             Column("low", float, "lower end of its interval (bootstrap over passages; over paradigms for phenomena)"),
             Column("high", float, "upper end of its interval"),
             Column(
+                "excess",
+                float,
+                "what is tested: share of the value's tokens that fall in the mode, minus the mode's share in the same "
+                "passages, minus the mean of this over permutations; for phenomena that share minus base. Its sign is "
+                "the direction of the test; lift also holds differences between passages",
+            ),
+            Column(
                 "p",
                 float,
-                "permutation p-value, two-sided: whole passages permuted, the mode's share in each passage taken off; "
-                "for phenomena paradigms permuted. Missing where no test could be made",
+                "permutation p-value of excess, two-sided: whole passages permuted; for phenomena paradigms permuted. "
+                "Missing where no test could be made",
             ),
             Column(
                 "p_bh",

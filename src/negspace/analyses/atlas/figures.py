@@ -10,8 +10,11 @@ from negspace.experiment.run import Run
 from negspace.figures.figure import Axis, Figure, Panel, Reference, Series, numbers
 from negspace.figures.forest import Dots, forest
 from negspace.text.suites import TITLES
+from negspace.wording import counted
 
 _MOST, _MOST_ROWS = 9, 24
+_ON_NEGATIVES = ("negative", "sign_flip", "negative_mean")
+"""What a study sets to zero, or its mode, where positive pre-activations stay as they are."""
 
 
 def figures(run: Run) -> list[Figure]:
@@ -21,8 +24,8 @@ def figures(run: Run) -> list[Figure]:
     if histograms is not None and atlas is not None:
         made.append(_distributions(run, histograms, atlas))
     alone = run.table("atlas_alone")
-    if alone is not None and alone["margin"].notna().any():
-        made.append(_alone(run, alone))
+    if alone is not None and alone["margin_p_holm"].notna().any():
+        made.append(_alone(run, alone[alone["margin_p_holm"].notna()]))
     return made
 
 
@@ -51,14 +54,16 @@ def _distributions(run: Run, histograms: pd.DataFrame, atlas: pd.DataFrame) -> F
                 "Gaussian of the same mean and deviation", "gaussian", middles, found["gaussian"][inner], mark="curve"
             ),
         )
-        title = f"{about['name']}: WD {about['wd']:.3f}, {int(about['modes'])} modes"
+        counts = f"{counted(int(about['modes']), 'component')}, {counted(int(about['peaks']), 'peak')}"
         zero = (Reference(0.0, "x"),)
-        panels.append(Panel(Axis("pre-activation"), Axis("density"), series, title, zero))
+        panels.append(Panel(Axis("pre-activation"), Axis("density"), series, f"{about['name']}: {counts}", zero))
     by = run.study["by"]
     which = "neurons furthest from Gaussian" if by == RANKING else f"top neurons by {by}"
+    negatives_only = (run.study["mode"] or run.study["zero"]) in _ON_NEGATIVES
+    acts = ", left of which the intervention acts" if negatives_only else ""
     caption = (
         f"Pre-activations of the {which}, on the passages of the atlas, and the mixture of "
-        "Gaussians fitted to them. The vertical line is zero, left of which the intervention acts."
+        f"Gaussians fitted to them. The vertical line is zero{acts}."
     )
     columns = min(3, len(panels))
     title = "The top neurons' modes"
@@ -67,9 +72,13 @@ def _distributions(run: Run, histograms: pd.DataFrame, atlas: pd.DataFrame) -> F
 
 def _alone(run: Run, table: pd.DataFrame) -> Figure:
     """The changes that are furthest from none, beside their names: a panel per suite, whose margins have a unit of
-    their own."""
+    their own.
+
+    Args:
+        table: rows of atlas_alone whose margins can be judged.
+    """
     ordered = table.assign(row=table["name"] + ": " + table["group"], size=table["margin"].abs())
-    suites = [suite for suite, own in table.groupby("suite", sort=False) if own["margin"].notna().any()]
+    suites = list(table["suite"].unique())
     panels, counts = [], []
     for suite in suites:
         own = ordered[ordered["suite"] == suite]
@@ -79,7 +88,7 @@ def _alone(run: Run, table: pd.DataFrame) -> Figure:
         title = TITLES[str(suite)] if len(suites) > 1 else ""
         dots = [Dots("margin", "top", values, labels)]
         panels.append(forest(list(values), dots, "change of the margin (nats)", title=title))
-        counts.append(f"{len(values)} largest of {len(own):,} changes{f' on {title}' if title else ''}")
+        counts.append(f"{len(values)} largest of {len(own):,} judged changes{f' on {title}' if title else ''}")
     caption = (
         f"The {' and the '.join(counts)} of good minus bad sentence when one neuron alone is "
         f"ablated, with {run.level} intervals. They are the largest of many: look at the corrected p-values."

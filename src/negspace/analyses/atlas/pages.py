@@ -92,15 +92,17 @@ def _modes(mine: Mapping[str, pd.DataFrame], alpha: float) -> list[str]:
             "",
         ]
         drivers = mine["atlas_drivers"][mine["atlas_drivers"]["mode"] == mode["mode"]]
-        sure = drivers[drivers["p_bh"] < alpha]
+        sure = drivers[drivers["p_bh"] <= alpha]
         for kind, title in _KINDS.items():
-            rows = sure[sure["kind"] == kind]
-            more = rows[rows["lift"] > 1].sort_values(["lift", "tokens", "value"], ascending=[False, False, True])
-            less = rows[rows["lift"] < 1].sort_values(["lift", "tokens", "value"], ascending=[True, False, True])
-            for words, part in (("more", more), ("less", less)):
-                if len(part):
-                    listed = [_driver(row) for _, row in part.head(SHOWN).iterrows()]
-                    lines += [f"{title}, {words} than elsewhere: {', '.join(listed)}.", ""]
+            for sign, words in ((1, "more than elsewhere"), (-1, "less than elsewhere")):
+                rows = sure[(sure["kind"] == kind) & (sign * sure["excess"] > 0)]
+                rows = rows.sort_values(["lift", "tokens", "value"], ascending=[sign < 0, False, True])
+                # The test is of the excess within passages; the lift also holds what differs between them.
+                alike = sign * (rows["lift"] - 1) > 0
+                for where, part in (("", rows[alike]), (" in the same passages, but not over all", rows[~alike])):
+                    if len(part):
+                        listed = [_driver(row) for _, row in part.head(SHOWN).iterrows()]
+                        lines += [f"{title}, {words}{where}: {', '.join(listed)}.", ""]
         if len(drivers) and sure.empty:
             lines += [_nothing(drivers), ""]
         examples = mine["atlas_examples"][mine["atlas_examples"]["mode"] == mode["mode"]]
@@ -146,7 +148,7 @@ def _contrasts(mine: Mapping[str, pd.DataFrame], alpha: float) -> list[str]:
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for _, row in table.sort_values("apart", ascending=False, kind="stable").head(SHOWN).iterrows():
-        star = " \\*" if row["p_holm"] < alpha else ""
+        star = " \\*" if row["p_holm"] <= alpha else ""
         lines.append(
             f"| {row['suite']} | {escape(row['group'])} | {row['pairs']} | {row['difference']:+.2f} | "
             f"{_range(row['low'], row['high'], '+.2f')} | {row['apart']:.2f} | {row['parted']:.0%} | "
@@ -163,18 +165,23 @@ def _alone(mine: Mapping[str, pd.DataFrame], book: Book, alpha: float) -> list[s
         f"## Ablated alone ({book.part['alone']['intervention']})",
         "",
         "Change of the margin of good over bad sentences, in nats, and of accuracy; each suite's worst first. \\*: p "
-        "below the level, and the interval off zero.",
+        "at most the level, and the interval off zero. n/a: cannot be judged.",
         "",
         "| suite | group | pairs | margin | interval | p (Holm) | accuracy, points | p (Holm) |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for _, row in table.groupby("suite", sort=False).head(SHOWN).iterrows():
-        sure = row["margin_p_holm"] < alpha and not row["margin_low"] <= 0 <= row["margin_high"]
+    shown = table.groupby("suite", sort=False).head(SHOWN)
+    shown = shown.assign(
+        margin=shown["margin"].where(shown["margin_p_holm"].notna()),
+        points=100 * shown["change"].where(shown["p_holm"].notna()),
+    )
+    for _, row in shown.iterrows():
+        sure = row["margin_p_holm"] <= alpha and not row["margin_low"] <= 0 <= row["margin_high"]
         star = " \\*" if sure else ""
         lines.append(
-            f"| {row['suite']} | {escape(row['group'])} | {row['pairs']} | {row['margin']:+.3f} | "
+            f"| {row['suite']} | {escape(row['group'])} | {row['pairs']} | {_number(row['margin'], '+.3f')} | "
             f"{_range(row['margin_low'], row['margin_high'], '+.3f')} | {_number(row['margin_p_holm'], '.3f')}{star} | "
-            f"{row['change'] * 100:+.1f} | {_number(row['p_holm'], '.3f')} |"
+            f"{_number(row['points'], '+.1f')} | {_number(row['p_holm'], '.3f')} |"
         )
     return [*lines, ""]
 

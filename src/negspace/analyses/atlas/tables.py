@@ -72,8 +72,8 @@ def mixture(given: Mapping[str, Any]) -> Mixture:
 
 def _drivers(items: pd.DataFrame) -> pd.DataFrame:
     """Drivers with p-values corrected, the largest lift of significant ones first within a neuron, mode and kind."""
-    table = items.copy()
-    table["p_bh"] = np.nan
+    # A record of an earlier version has no excess: no direction can be told from it.
+    table = items.assign(excess=items.get("excess", np.nan), p_bh=np.nan)
     for _, rows in table.groupby(["name", "kind"], sort=False).groups.items():
         raw = table.loc[rows, "p"].to_numpy(np.float64)
         table.loc[rows, "p_bh"] = correct(raw, "benjamini-hochberg").p
@@ -148,24 +148,36 @@ def _neurons(
     return pd.DataFrame(rows)
 
 
+def over_represented(drivers: pd.DataFrame, alpha: float) -> pd.DataFrame:
+    """The rows of values that are shown to fall in their mode more often than others.
+
+    The test is of the excess over the mode's share in the same passages. Where the lift points the other way, it comes
+    from differences between passages.
+    """
+    return drivers[(drivers["p_bh"] <= alpha) & (drivers["lift"] > 1) & (drivers["excess"] > 0)]
+
+
 def in_words(drivers: pd.DataFrame, alpha: float, most: int = 3) -> str:
     """Return in a few words what is over-represented in a mode; "" if nothing exceeds chance."""
-    sure = drivers[(drivers["p_bh"] < alpha) & (drivers["lift"] > 1)]
+    sure = over_represented(drivers, alpha)
     found = []
     for kind in KINDS:
         # Where lifts are equal, as all are of what never leaves the mode, the more frequent value says more.
         mine = sure[sure["kind"] == kind].sort_values(["lift", "tokens", "value"], ascending=[False, False, True])
         mine = mine.head(most)
         if len(mine):
-            shown = [f"{said(value)} ×{lift:.1f}" for value, lift in zip(mine["value"], mine["lift"], strict=True)]
+            pairs = zip(mine["value"], mine["lift"], strict=True)
+            shown = [f"{said(value, kind)} ×{lift:.1f}" for value, lift in pairs]
             found.append(f"{kind} {', '.join(shown)}")
     return "; ".join(found)
 
 
-def said(value: str) -> str:
-    """A token, tag or phenomenon in a sentence: spaces around it left out, what is not printable written out."""
+def said(value: str, kind: str) -> str:
+    """A token (quoted), tag or phenomenon in a sentence: no spaces around it, what is not printable written out."""
     body = value.strip(" ")
-    return body if body and body.isprintable() else ascii(value)
+    if not body or not body.isprintable():
+        return ascii(value)
+    return repr(body) if kind == "token" else body
 
 
 def _examples(

@@ -7,27 +7,33 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from negspace.analyses.atlas.tables import said, worst_of
+from negspace.analyses.atlas.tables import over_represented, said, worst_of
 from negspace.experiment.analysis import Book
 from negspace.experiment.words import amount, between, nats, not_judged, percent, unjudgeable
 from negspace.significance import correct
 from negspace.text.suites import TITLES
+from negspace.wording import counted
 
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     """Sentences on all neurons, and on those that were ablated alone."""
     neurons, drivers, alpha = tables["atlas"], tables["atlas_drivers"], book.alpha
     read = neurons[neurons["modes"].notna()]
-    several = int((read["peaks"] > 1).sum())
-    made = [
-        f"Atlas: of {len(neurons):,} neurons from the top {percent(book.part['share'])} by {book.part['by']}, "
-        f"{several:,} have more than one peak; their mixtures have {read['modes'].mean():.1f} components on average."
-    ]
+    chosen = f"{counted(len(neurons), 'neuron')} from the top {percent(book.part['share'])} by {book.part['by']}"
+    if read.empty:
+        made = [f"Atlas: of {chosen}, none was reached by a token of the passages."]
+    else:
+        several = int((read["peaks"] > 1).sum())
+        reached = f" ({len(read):,} reached by tokens of the passages)" if len(read) < len(neurons) else ""
+        made = [
+            f"Atlas: of {chosen}{reached}, {several:,} {'has' if several == 1 else 'have'} more than one peak; "
+            f"a mixture has {read['modes'].mean():.1f} components on average."
+        ]
     for kind, words in (("upos", "part of speech"), ("token", "token"), ("phenomenon", "phenomenon")):
-        tested = drivers[(drivers["kind"] == kind) & drivers["p"].notna()]
+        tested = drivers[(drivers["kind"] == kind) & drivers["p"].notna() & drivers["excess"].notna()]
         if tested.empty:
             continue
-        mine = tested[tested["name"].isin(_driven(tested, alpha)) & (tested["p_bh"] <= alpha) & (tested["lift"] > 1)]
+        mine = over_represented(tested[tested["name"].isin(_driven(tested, alpha))], alpha)
         if mine.empty:
             made.append(f"No {words} is shown to be over-represented in a mode of any of them.")
         else:
@@ -35,10 +41,11 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
             made.append(
                 f"Some {words} is over-represented in a mode of {mine['name'].nunique():,} of the "
                 f"{tested['name'].nunique():,} tested (Holm-corrected over neurons, p <= {alpha:g}); the largest lift "
-                f"is {best['lift']:.1f} for {said(best['value'])} in mode {best['mode']} of {best['name']}."
+                f"is {best['lift']:.1f} for {said(best['value'], kind)} in mode {best['mode']} of neuron "
+                f"{best['name']}."
             )
     for name, rows in tables.get("atlas_alone", pd.DataFrame({"name": []})).groupby("name", sort=False):
-        made.append(f"{name} ablated alone ({book.part['alone']['intervention']}): {alone_in_words(rows)}.")
+        made.append(f"Neuron {name} ablated alone ({book.part['alone']['intervention']}): {alone_in_words(rows)}.")
     return made
 
 
