@@ -79,13 +79,21 @@ def test_the_batch_is_halved_until_it_fits() -> None:
     assert fitted(64) == 64
 
 
-def test_a_batch_of_one_that_does_not_fit_is_an_error() -> None:
+@pytest.mark.parametrize(("sizes", "tries"), [((3,), 2), ((5, 1), 3), ((1,), 1), ((), 1)])
+def test_a_batch_of_one_that_does_not_fit_is_an_error(sizes: tuple[int, ...], tries: int) -> None:
+    """At once: with no batch left to halve, another try would end alike."""
+    notes: list[str] = []
+    tried: list[tuple[int, ...]] = []
+
     def work() -> None:
-        assert fitted(3) >= 1
+        tried.append(tuple(fitted(size) for size in sizes))
         raise MemoryError
 
     with pytest.raises(MemoryError):
-        Frugal()(work, "a cell")
+        Frugal(notes.append)(work, "a cell")
+    assert len(tried) == tries
+    assert len(notes) == tries - 1
+    assert set(tried[-1]) <= {1}
 
 
 def test_other_errors_are_not_caught() -> None:

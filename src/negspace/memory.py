@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,7 +20,18 @@ from numpy.typing import DTypeLike, NDArray
 
 T = TypeVar("T")
 
-_DIVISOR: ContextVar[int] = ContextVar("divisor", default=1)
+
+@dataclass
+class _Attempt:
+    """One try to do some work."""
+
+    divisor: int = 1
+    """Batches are divided by this."""
+    largest: int = 1
+    """The largest batch that came of it."""
+
+
+_ATTEMPT: ContextVar[_Attempt] = ContextVar("attempt", default=_Attempt())
 _APART = 1 << 12
 """Bytes from which on an array gets memory of its own: a page."""
 _MMAP_THRESHOLD = -3
@@ -27,8 +39,6 @@ _MMAP_THRESHOLD = -3
 _APART_FROM = 1 << 20
 _LARGEST_BLOCK = 1 << 25
 """The largest threshold that glibc comes to by itself."""
-_LARGEST = 2**20
-"""By then every batch has long been down to one row."""
 _WORDS = (
     "can't allocate memory",
     "Cannot allocate memory",
@@ -48,7 +58,10 @@ _SMALLER = (
 
 def fitted(batch: int) -> int:
     """A batch size as the memory found so far allows: halved as often as `frugally` had to; at least 1."""
-    return max(1, batch // _DIVISOR.get())
+    attempt = _ATTEMPT.get()
+    size = max(1, batch // attempt.divisor)
+    attempt.largest = max(attempt.largest, size)
+    return size
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -152,17 +165,19 @@ class Frugal:
             what: what it is, for the note.
 
         Raises:
-            MemoryError, torch.OutOfMemoryError, RuntimeError, OSError: memory ran out with batches of one.
+            MemoryError, torch.OutOfMemoryError, RuntimeError, OSError: memory ran out with batches of one, or in work
+                without batches, which would end alike each time.
         """
         while True:
-            token = _DIVISOR.set(self._divisor)
+            attempt = _Attempt(self._divisor)
+            token = _ATTEMPT.set(attempt)
             try:
                 return work()
             except Exception as error:
-                if not is_out_of_memory(error) or self._divisor >= _LARGEST:
+                if not is_out_of_memory(error) or attempt.largest == 1:
                     raise
             finally:
-                _DIVISOR.reset(token)
+                _ATTEMPT.reset(token)
             self._divisor *= 2
             # Outside the handler: the exception held the frames, and with them the tensors, alive.
             gc.collect()
