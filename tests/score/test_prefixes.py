@@ -43,17 +43,22 @@ def test_packs_take_every_row_once_largest_first(sequences: list[list[int]], siz
     in_order = sorted(zip(packs.starts.tolist(), packs.stops.tolist(), packs.nodes.tolist(), strict=True))
     for start, stop, nodes in in_order:
         room = max(size, int(forest.read[start]))
-        assert nodes <= max(room, 4 * size)
+        most = max(4 * size, int(forest.read[start]) + size)
+        assert nodes <= most
         if stop < len(forest.lengths):
             more = nodes + forest.fresh[stop]
             assert more > room, "the next row would not have fitted"
-            assert forest.shared[stop] < size / 4 or more > 4 * size, "what it repeats is short, or the pack is full"
+            assert forest.shared[stop] < size / 4 or more > most, "what it repeats is short, or the pack is full"
 
 
 def test_a_long_prefix_is_not_repeated() -> None:
     """Four endings of 30 tokens after a context of 60: one pack instead of four of 90."""
     endings = [[*range(1, 61), *range(100 * n, 100 * n + 30)] for n in range(1, 5)]
     assert cut(build_forest(endings), 96).nodes.tolist() == [60 + 4 * 29]
+    few_shot = [[*range(1, 601), *range(1000 * n, 1000 * n + 8)] for n in range(1, 5)]
+    assert cut(build_forest(few_shot), 96).nodes.tolist() == [600 + 4 * 7]
+    many = [[*range(1, 601), *range(1000 * n, 1000 * n + 60)] for n in range(1, 5)]
+    assert cut(build_forest(many), 96).nodes.tolist() == [600 + 2 * 59, 600 + 2 * 59], "at most a pack beyond a row"
     short = [[1, 2, 3, *range(100 * n, 100 * n + 40)] for n in range(1, 5)]
     assert cut(build_forest(short), 96).nodes.tolist() == [3 + 2 * 39, 3 + 2 * 39]
 

@@ -20,7 +20,8 @@ from negspace.errors import ScoreError
 
 _PAD = -1
 _LONG = 4
-"""A shared prefix of at least a pack's size divided by this is not repeated: the pack grows, to this many sizes."""
+"""A shared prefix of at least a pack's size divided by this is not repeated: the pack grows, to this many sizes, or to
+one more than its first row."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +162,7 @@ def cut(forest: Forest, size: int) -> Cut:
         # A row that is longer than a pack has one to itself, and takes along all that adds nothing to it.
         room = max(size, int(forest.read[start])) - repeated + int(before[start])
         stop = int(np.searchsorted(before, room, side="right")) - 1
-        most = _LONG * size - repeated + int(before[start])
+        most = max(_LONG * size, int(forest.read[start]) + size) - repeated + int(before[start])
         while stop < rows and forest.shared[stop] * _LONG >= size and before[stop + 1] <= most:
             stop += 1
         starts.append(start)
