@@ -129,7 +129,7 @@ _DETAIL = (
     "Contrasts on the same items",
     "0.020",
     "- Zeroing the negative pre-activations of the top 1%",
-    "BLiMP: harm, -10.0 points [-20.0, -5.0], margins -0.300 nats [-0.400, -0.200] (harm) of 80.0% right",
+    "BLiMP (plain model: 80.0% right): harm, -10.0 points [-20.0, -5.0], margins -0.300 nats [-0.400, -0.200] (harm);",
     "against 3 random sets of equal size: cannot be judged (too few)",
 )
 
@@ -150,6 +150,26 @@ def test_detail_says_margins_beside_accuracy() -> None:
         assert "margins (nats)" in " ".join(part.split())
         assert all(word in part for word in said.split()), part
     assert "nan" not in contrasts
+
+
+def test_no_change_is_shown_that_cannot_be_judged() -> None:
+    tables = _tables()
+    unjudged = {"low": float("nan"), "high": float("nan")}
+    for name in ("summary", "contrasts", "blimp_by_phenomenon"):
+        ends = {
+            f"{before}{end}": nan
+            for before in ("", "change_", "blimp_change_", "ratio_")
+            for end, nan in unjudged.items()
+        }
+        found = tables.all[name]
+        tables.all[name] = found.assign(**{column: value for column, value in ends.items() if column in found})
+    contrasts = tables.all["contrasts"]
+    tables.all["contrasts"] = contrasts.assign(finding="cannot be judged")
+    text = _printed(tables, detail=True)
+    text = text[: text.index("Verdict on")]
+    assert "70.0" in text  # the accuracy itself
+    for number in ("1.5000", "-10.00", "-10.0 "):
+        assert number not in text
 
 
 def test_an_interval_that_excludes_no_change_beside_undecided_is_explained() -> None:

@@ -139,7 +139,7 @@ def _perplexity(summary: pd.DataFrame) -> Table:
             f"{row['neurons']:,}",
             f"{row['perplexity']:.4g}{_spread(row.get('perplexity_sd', math.nan), '.2g')}",
             _range(row["perplexity_low"], row["perplexity_high"], ".4g"),
-            "" if row["role"] == "baseline" else ratio(row["ratio"]),
+            _judged(ratio(row["ratio"]), row["ratio_low"]),
             _ratios(row["ratio_low"], row["ratio_high"]),
         )
         for _, row in summary.iterrows()
@@ -154,9 +154,9 @@ def _accuracy(summary: pd.DataFrame, kind: str, title: str) -> Table:
             row["condition"],
             f"{row[f'{kind}_accuracy'] * 100:.2f}{_spread(row.get(f'{kind}_accuracy_sd', math.nan) * 100, '.2f')}",
             _range(row[f"{kind}_accuracy_low"] * 100, row[f"{kind}_accuracy_high"] * 100, ".1f"),
-            "" if row["role"] == "baseline" else f"{row[f'{kind}_change'] * 100:+.2f}",
+            _judged(f"{row[f'{kind}_change'] * 100:+.2f}", row[f"{kind}_change_low"]),
             _range(row[f"{kind}_change_low"] * 100, row[f"{kind}_change_high"] * 100, "+.2f"),
-            "" if pd.isna(row[f"{kind}_nats"]) else f"{row[f'{kind}_nats']:+.3f}",
+            _judged(f"{row[f'{kind}_nats']:+.3f}", row[f"{kind}_nats_low"]),
             _range(row[f"{kind}_nats_low"], row[f"{kind}_nats_high"], "+.3f"),
             "" if pd.isna(row[f"{kind}_ties"]) else row[f"{kind}_ties"],
         )
@@ -171,15 +171,13 @@ def _contrasts(contrasts: pd.DataFrame) -> Table:
     body = []
     for _, row in contrasts.iterrows():
         is_ratio = row["score"] == "perplexity"
-        difference = ""
-        if math.isfinite(row["difference"]):
-            difference = ratio(row["difference"]) if is_ratio else f"{row['difference'] * 100:+.2f}"
+        difference = ratio(row["difference"]) if is_ratio else f"{row['difference'] * 100:+.2f}"
         body.append(
             (
                 f"{row['set']} {percent(row['share'])}",
                 "perplexity (ratio)" if is_ratio else f"{TITLES[row['score']]} (points)",
                 row["control"],
-                difference,
+                _judged(difference, row["low"]),
                 _ratios(row["low"], row["high"]) if is_ratio else _range(row["low"] * 100, row["high"] * 100, "+.2f"),
                 _p(row["p_holm"]),
                 row["finding"],
@@ -199,7 +197,7 @@ def _tasks(table: pd.DataFrame, detail: bool) -> Table:
             row["items"],
             f"{row['chance'] * 100:.1f}" if math.isfinite(row["chance"]) else "",
             f"{row['accuracy'] * 100:.1f}",
-            f"{row['change'] * 100:+.1f}" if math.isfinite(row["change"]) else "",
+            _judged(f"{row['change'] * 100:+.1f}", row["change_low"]),
             _range(row["change_low"] * 100, row["change_high"] * 100, "+.1f"),
             _p(row["p_holm"]),
             "" if pd.isna(row["finding"]) else row["finding"],
@@ -247,7 +245,7 @@ def _groups(table: pd.DataFrame, kind: str) -> Table:
             row["pairs"],
             f"{before[row[column]] * 100:.1f}",
             f"{row['accuracy'] * 100:.1f}",
-            f"{row['change'] * 100:+.1f}",
+            _judged(f"{row['change'] * 100:+.1f}", row["change_low"]),
             _range(row["change_low"] * 100, row["change_high"] * 100, "+.1f"),
             _p(row["p_holm"]),
             row["finding"],
@@ -274,6 +272,11 @@ def _right(headings: Sequence[str], left: int = 1) -> list[tuple[str, str]]:
 
 
 def _range(low: float, high: float, form: str) -> str:
+def _judged(change: str, low: float) -> str:
+    """A change; empty where it cannot be judged, which leaves it without an interval: it could pass for a result."""
+    return change if math.isfinite(low) else ""
+
+
     return f"[{low:{form}}, {high:{form}}]" if math.isfinite(low) and math.isfinite(high) else ""
 
 
