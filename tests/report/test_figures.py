@@ -18,8 +18,9 @@ from negspace.experiment import paper
 from negspace.experiment.run import Run
 from negspace.figures.figure import Axis, Figure, Grid, Panel, Reference, Series, log_ticks, written
 from negspace.figures.forest import Dots, forest
-from negspace.figures.scores import beside
+from negspace.figures.scores import Measure, beside, lost
 from negspace.figures.style import DASHES, STYLES, nth
+from negspace.neurons.neuronset import NeuronSet
 from negspace.report import comparison, mpl, plotly
 from negspace.report.export import write_figures
 from negspace.report.sections import figures_of
@@ -51,12 +52,60 @@ def test_a_run_has_the_figures_of_its_tables() -> None:
     assert {series.role for series in groups.series} == {"baseline", "top", "random", "matched"}
 
 
+def test_margins_of_tse_are_means_per_token() -> None:
+    assert Measure("tse", nats=True).label() == "change of the margin (nats per token)"
+    assert Measure("blimp", nats=True).label("the control's") == "difference of the margin (nats)"
+    assert [label for *_, label in lost("tse")] == ["accuracy lost (points)", "margin lost (nats per token)"]
+    part = ablation_part()
+    summary = part.tables["summary"].rename(columns=lambda name: name.replace("blimp_", "tse_"))
+    figure = _by_name(made_up(parts=(replace(part, tables={"summary": summary}),)))["main_result"]
+    assert "log p(bad) of a pair (of TSE, means per token)." in figure.caption
+    assert "per token" not in _by_name(made_up())["main_result"].caption
+
+
 def test_wd_by_layer_holds_the_quantiles_of_each_layer() -> None:
     run = made_up()
     assert run.scan is not None
     panel = _by_name(run)["wd_by_layer"].panels[0]
     largest = run.scan.table.groupby("layer")["wd"].max()
     np.testing.assert_allclose(panel.series[0].y, largest)
+
+
+def test_the_top_set_of_the_scan_s_figures_is_the_study_s_own() -> None:
+    run = made_up()
+    own = run.sets["top 10% by wd"]
+    others = {
+        "top 1% by all texts": own,
+        "top 1% by other.txt alone": own,
+        "training cohort: top 1% by wd at the last checkpoint": own,
+        "3 of top 10% by wd": own,
+    }
+    smaller = {name: NeuronSet.from_rows(one.rows[:3], one.layout, name) for name, one in others.items()}
+    named = [
+        series.name for series in _by_name(replace(run, sets={**smaller, **run.sets}))["wd_against_md"].panels[0].series
+    ]
+    assert named == ["other neurons", "top 10% by wd"]
+    for where in (", layers 0, 2", ", layers 1, those with a mean"):
+        few = NeuronSet.from_rows(own.rows[:3], own.layout, f"top 1% by wd{where}")
+        found = _by_name(replace(run, sets={**run.sets, few.origin: few}))["wd_against_md"].panels[0].series
+        assert found[-1].name == few.origin
+
+
+@pytest.mark.parametrize(
+    ("study", "acts"),
+    [
+        ({"zero": "negative", "mode": None}, True),
+        ({"zero": None, "mode": "sign_flip"}, True),
+        ({"zero": None, "mode": "negative_mean"}, True),
+        ({"zero": "both", "mode": None}, False),
+        ({"zero": "positive", "mode": None}, False),
+        ({"zero": None, "mode": "mean"}, False),
+    ],
+)
+def test_the_intervention_is_said_to_act_left_of_zero_where_it_does(study: dict[str, Any], acts: bool) -> None:
+    caption = _by_name(_like(made_up(), "m", **study))["distributions"].caption
+    assert "The vertical line is zero" in caption
+    assert ("left of which the intervention acts" in caption) is acts
 
 
 def test_the_top_neurons_distributions_come_with_every_scan() -> None:

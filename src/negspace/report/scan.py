@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from negspace.experiment.chosen import neuron_name
+from negspace.experiment.claim import PAPERS
 from negspace.experiment.run import Run
 from negspace.figures.figure import Axis, Figure, Grid, Numbers, Panel, Reference, Series, numbers
 from negspace.figures.scores import beside, layer_axis
 from negspace.neurons.neuronset import NeuronSet
-from negspace.neurons.scan import Scan
 from negspace.stats.histogram import Histogram
 from negspace.stats.wasserstein import negative_excess
 
 _MOST_POINTS = 6000
 _BINS = (90, 70)
 _TOPS, _MEDIANS = 6, 3
+_ON_NEGATIVES = (PAPERS, "sign_flip", "negative_mean")
+"""Interventions that leave the positive values as they are."""
 
 
 def figures(run: Run) -> list[Figure]:
@@ -28,16 +31,16 @@ def figures(run: Run) -> list[Figure]:
     table = run.scan.table
     top = _top(run)
     chosen = top.mask if top is not None else np.zeros(len(table), bool)
-    made = [_by_layer(table), *_distributions(run.scan), _negative(table, chosen, top)]
+    made = [_by_layer(table), *_distributions(run), _negative(table, chosen, top)]
     if table["md"].notna().any():
         made.append(_against_md(table, chosen, top))
     return made
 
 
 def _top(run: Run) -> NeuronSet | None:
-    """The smallest top set that the study chose."""
-    tops = [one for name, one in run.sets.items() if name.startswith("top ")]
-    return min(tops, key=len) if tops else None
+    """The smallest top set that the study chose by its own statistic; analyses save others, as by another text."""
+    own = re.compile(rf"top \S+ by {re.escape(run.study['by'])}(, layers [\d, -]+)?(, those with a mean)?")
+    return min((one for name, one in run.sets.items() if own.fullmatch(name)), key=len, default=None)
 
 
 def _by_layer(table: pd.DataFrame) -> Figure:
@@ -58,9 +61,10 @@ def _by_layer(table: pd.DataFrame) -> Figure:
     return Figure("wd_by_layer", "Distance from the Gaussian, by layer", caption, (panel,))
 
 
-def _distributions(scan: Scan) -> list[Figure]:
+def _distributions(run: Run) -> list[Figure]:
     """Single neurons, as far as the scan keeps their histograms: the first by WD, and some at the median."""
-    kept = scan.histograms
+    assert run.scan is not None
+    scan, kept = run.scan, run.scan.histograms
     if kept is None or not len(kept):
         return []
     wd = scan.table["wd"]
@@ -77,10 +81,12 @@ def _distributions(scan: Scan) -> list[Figure]:
         found = kept.of(int(row))
         assert found is not None
         panels.append(_distribution(scan.table.loc[row], found, "" if row in tops else " (median)"))
+    acting = run.study["mode"] or f"zero_{run.study['zero']}"
+    acts = ", left of which the intervention acts" if acting in _ON_NEGATIVES else ""
     caption = (
         "Pre-activations of single neurons over the tokens of the text: those of largest WD, the layers taking turns, "
-        "and for contrast some at the median of their layer. The vertical line is zero, left of which the intervention "
-        "acts; what lies beyond a histogram's 64 bins, as a rule four standard deviations either side, is not drawn."
+        f"and for contrast some at the median of their layer. The vertical line is zero{acts}; what lies beyond a "
+        "histogram's 64 bins, as a rule four standard deviations either side, is not drawn."
     )
     title = "The top neurons' distributions"
     return [Figure("distributions", title, caption, tuple(panels), columns=min(3, len(panels)), wide=True)]
