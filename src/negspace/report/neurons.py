@@ -29,7 +29,11 @@ COLUMNS = {
     "mean_negative": ("mean of negatives", "mean of the negative pre-activations"),
     "skewness": ("skewness", "skewness of the pre-activation"),
     "kurtosis": ("kurtosis", "excess kurtosis; 0 for a Gaussian"),
-    "bimodality": ("bimodality", "bimodality coefficient: (skewness² + 1) / kurtosis; 5/9 for a uniform distribution"),
+    "bimodality": (
+        "bimodality",
+        "bimodality coefficient: (skewness² + 1) / (excess kurtosis + 3), in its form for finite samples; 5/9 for a "
+        "uniform distribution",
+    ),
     "wd_error": ("WD error", "bound on the error that the sketch makes in WD"),
 }
 """Statistic -> what to call it, and what it is."""

@@ -41,17 +41,19 @@ function cards(neurons, row) {
       const share = others > 1 ? (100 * below) / (others - 1) : 100;
       const bar = element("i");
       bar.style.width = `${share}%`;
-      card.append(element("span", {}, place(share, layer[row])), element("div", { class: "rank", "aria-hidden": "true" }, bar));
+      card.append(element("span", {}, place(share, others - below, others, layer[row])), element("div", { class: "rank", "aria-hidden": "true" }, bar));
     }
     host.append(card);
   }
   return host;
 }
 
-function place(share, layer) {
+// Near either end a percentage would be rounded to all or nothing.
+function place(share, rank, others, layer) {
   if (share === 100) return `highest in layer ${layer}`;
   if (share === 0) return `lowest in layer ${layer}`;
-  return `above ${share > 99 ? share.toFixed(1) : Math.round(share)}% of layer ${layer}`;
+  if (share > 99 || share < 1) return `rank ${formatNumber(rank)} of ${formatNumber(others)} in layer ${layer}`;
+  return `above ${Math.round(share)}% of layer ${layer}`;
 }
 
 // Density of the pre-activation, the Gaussian of its mean and standard deviation, and the line at zero.
