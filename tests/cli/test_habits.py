@@ -92,6 +92,18 @@ def test_the_help_of_run_names_every_preset_and_analysis() -> None:
     assert all(name in said["analysis"] for name in OWN)
 
 
+def test_notes_and_labels_send_no_codes_to_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "the column [red]a\x1b[31m"
+    terminal.note(hostile)
+    with terminal.Bar() as bar:
+        bar.note(hostile)
+        bar._said -= 60  # long enough ago for a line
+        bar.run(Progress(0, 0, 3, spent=0, ahead=10, label=hostile))
+    shown = capsys.readouterr().err
+    assert shown.count("the column [red]a\\x1b[31m") == 3
+    assert "\x1b" not in shown
+
+
 def test_a_narrow_terminal_keeps_the_times_of_the_bar_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = StringIO()
     console = partial(Console, file=screen, width=80, force_terminal=True, color_system=None)

@@ -141,7 +141,7 @@ def test_what_is_recorded_costs_nothing_in_a_plan(call: Any, given: list[str], t
     more = json.loads(call("run", *options, "--random", "3", "--dry-run", "--json").out)
     assert (more["cells"], more["recorded"]) == (4, 8)
     shown = call("run", *options, "--random", "3", "--dry-run")
-    assert "8 cells are already recorded" in shown.out
+    assert "Already recorded, at no cost: 8 cells." in shown.out
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
 
 

@@ -18,7 +18,7 @@ from negspace.cli.guard import guarded, settings
 from negspace.cli.options import AsJson, study_options
 from negspace.cli.pictures import figures, write_page
 from negspace.cli.scanning import LOADING, ModelName, load_model, print_origin, scan, settled
-from negspace.cli.terminal import output
+from negspace.cli.terminal import note, output
 
 app = typer.Typer(
     name="negspace",
@@ -107,7 +107,7 @@ def report(
             with store.hold():  # a run may be replacing them
                 tables.write(store)
         except (RecordError, StudyError) as error:
-            typer.echo(f"note: the tables are printed but not written ({error.found})", err=True)
+            note(f"the tables are printed but not written ({error.found})")
         if as_json and len(folders) > 1:
             several.append(to_json(tables))
         else:

@@ -24,7 +24,7 @@ def claims(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown instead of a table.")] = False,
 ) -> None:
-    """Say which of the paper's claims hold in these runs: holds, does not hold, undecided, or cannot be judged."""
+    """Say which of the paper's claims hold in these runs. Others do not hold, are undecided, or cannot be judged."""
     from negspace.errors import StudyError
     from negspace.report.claims import markdown, table, warnings
     from negspace.report.tables import plain, show_answers

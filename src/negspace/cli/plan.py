@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from negspace.cli.terminal import duration
+from negspace.wording import counted
 
 if TYPE_CHECKING:
     from negspace.study.budget import Budget, Shown
@@ -94,10 +95,10 @@ def _effect(one: Shown) -> str:
 
 
 def _sentences(plan: Plan) -> list[str]:
-    recorded = f"{plan.recorded:,} cells are already recorded and cost nothing." if plan.recorded else ""
+    recorded = f"Already recorded, at no cost: {counted(plan.recorded, 'cell')}." if plan.recorded else ""
     if math.isnan(plan.rate):
-        return [f"{plan.cells:,} cells are left; none needs the model.", recorded]
+        return [f"Left: {counted(plan.cells, 'cell')}, for which the model is not needed.", recorded]
     how = f"the model reads {plan.rate:,.0f} tokens per second here, as just measured"
     if plan.recorded:
         how += ", and recorded cells show the time of their kind"
-    return [f"{plan.cells:,} cells, about {duration(plan.seconds)}: {how}.", recorded]
+    return [f"{counted(plan.cells, 'cell')}, about {duration(plan.seconds)}: {how}.", recorded]

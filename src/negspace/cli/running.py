@@ -14,7 +14,7 @@ import typer
 from negspace.cli.guard import guarded, resumable
 from negspace.cli.options import AsJson, set_fields, study_options
 from negspace.cli.plan import plan_json, show_plan
-from negspace.cli.terminal import Bar, output
+from negspace.cli.terminal import Bar, note, output
 
 if TYPE_CHECKING:
     from negspace.experiment.config import Study
@@ -104,7 +104,7 @@ def run(
     where = Where(engine, ray_address)
     where.check()
     for sentence in left_out:
-        typer.echo(f"note: {sentence}", err=True)
+        note(sentence)
     if out is not None and not dry_run:
         execute(study, out, as_json, where, plan)
         return
@@ -113,7 +113,7 @@ def run(
     with no_collection():
         planned = plan_study(study, out=out)
     for sentence in planned.notes:
-        typer.echo(f"note: {sentence}", err=True)
+        note(sentence)
     if as_json:
         typer.echo(plan_json(planned))
     else:

@@ -13,6 +13,7 @@ from negspace.cli.guard import guarded
 from negspace.cli.options import AsJson, study_options
 from negspace.cli.terminal import Bar, output
 from negspace.experiment.config import Study
+from negspace.wording import counted
 
 if TYPE_CHECKING:
     from negspace.experiment.agreement import Agreement
@@ -161,7 +162,8 @@ def _print_scan(made: Scan, study: Study) -> None:
     columns = [("layer", "right"), ("branch", "left"), ("neurons", "right"), ("median WD", "right")]
     columns += [("largest WD", "right"), ("its neuron", "right"), ("its negative share", "right")]
     columns += [("tokens below zero", "right")]
-    title = f"{info.model.name} on {info.text}: {info.tokens:,} tokens in {info.windows} windows of {info.window}"
+    windows = f"{counted(info.windows, 'window')} of {info.window}"
+    title = f"{info.model.name} on {info.text}: {info.tokens:,} tokens in {windows}"
     console.print(rows(title, columns, body))
     for line in (line for share in study.shares for line in said(stability(made, share))):
         console.print(plain(line), soft_wrap=True)
@@ -187,7 +189,7 @@ def _print_agreement(found: Agreement, scans: Sequence[Scan], said: Sequence[str
         for (layer, branch), part in chosen.groupby(["layer", "branch"], sort=False)
     ]
     columns = [("layer", "right"), ("branch", "left"), ("in common", "right"), ("neurons", "left")]
-    console.print(rows(f"In the top {percent(share)} by every text: {len(chosen):,} neurons", columns, body))
+    console.print(rows(f"In the top {percent(share)} by every text: {counted(len(chosen), 'neuron')}", columns, body))
 
 
 def _agreed(found: Agreement, scans: Sequence[Scan]) -> dict[str, Any]:
@@ -207,7 +209,7 @@ def _print_saved(neurons: int, out: Path | None, texts: int) -> None:
     if texts > 1:
         where = "to keep the scans, give a folder with --out" if out is None else f"{texts} scans written to {out}"
     else:
-        where = f"{neurons:,} neurons written to {out}"
+        where = f"{counted(neurons, 'neuron')} written to {out}"
     output().print(plain(where), soft_wrap=True)
 
 

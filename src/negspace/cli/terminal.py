@@ -25,6 +25,13 @@ def output() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=WIDTH, no_color=True)
 
 
+def note(text: str, console: Console | None = None) -> None:
+    """Print a sentence as a note, on stderr unless told otherwise; names in it cannot act on the terminal."""
+    from negspace.report.tables import plain
+
+    (console or Console(stderr=True, highlight=False)).print(plain(f"note: {text}"), soft_wrap=True)
+
+
 class Bar:
     """One bar for a whole command. Use as a context."""
 
@@ -67,10 +74,13 @@ class Bar:
 
     def note(self, text: str) -> None:
         """Print a sentence above the bar."""
-        self._console.print(f"note: {text}", markup=False, soft_wrap=True)
+        note(text, self._console)
 
     def _show(self, spent: float, ahead: float, what: str, count: str) -> None:
         """Show seconds spent and seconds still to come; NaN: nobody knows how many."""
+        from negspace.report.tables import plain
+
+        what = plain(what).plain
         left = f"~{duration(ahead)} left"
         if self._live:
             known = not math.isnan(ahead)
