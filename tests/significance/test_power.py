@@ -108,6 +108,10 @@ def test_too_small_a_study_detects_nothing() -> None:
         assert np.isnan([detectable(short), power_of(1.0, short)]).all()
 
 
+def test_one_unit_is_said_to_be_one() -> None:
+    assert str(planned(WORLD, Sizes(1, 60, names=(None, "tasks", "items")))).startswith("only 1 task; plan at least")
+
+
 def test_random_sets_come_into_the_plan() -> None:
     error = _planned(TYPICAL["log ratio", "windows"], Sizes(64, names=(None, "windows", None)))
     twenty, fifty = (planned_with_sets(error, 0.0005, sets, "log ratio") for sets in (20, 50))

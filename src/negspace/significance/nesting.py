@@ -15,6 +15,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from negspace.wording import counted
+
 ENOUGH: Mapping[str, int] = {
     "phenomena": 5,
     "families": 5,
@@ -192,10 +194,10 @@ class Nesting:
         n_clusters, n_groups = len(self.cluster_labels), len(self.labels)
         if clusters and n_clusters >= ENOUGH[clusters]:
             return Level(clusters, n_clusters, self.cluster, "")
-        few = _count(n_clusters, clusters) if clusters else ""
+        few = number_of(n_clusters, clusters) if clusters else ""
         if clusters and n_clusters < 2 and clusters != "documents" and not within:
             return Shortfall(
-                f"{few} with {_count(n_groups, groups)} cannot stand for more than itself",
+                f"{few} with {number_of(n_groups, groups)} cannot stand for more than itself",
                 f"add {groups} of {ENOUGH[clusters] - n_clusters} more {clusters}",
             )
         if n_groups >= ENOUGH[groups]:
@@ -207,7 +209,7 @@ class Nesting:
             need = f"add {groups}: {ENOUGH[groups]} are needed, better of {ENOUGH[clusters]} {clusters}"
         if within and items:
             need = f"add {items}: {ENOUGH[items]} are needed, and 2 in each of the {groups}"
-        return Shortfall(f"only {_count(n_groups, groups)}", need)
+        return Shortfall(f"only {number_of(n_groups, groups)}", need)
 
 
 def _nest(names: tuple[str | None, str, str | None], group: ArrayLike, cluster: ArrayLike | None) -> Nesting:
@@ -230,10 +232,9 @@ def _nest(names: tuple[str | None, str, str | None], group: ArrayLike, cluster: 
     return Nesting(names, number, named, of, tuple(str(kind) for kind in kinds), weights)
 
 
-def _count(n: int, plural: str) -> str:
-    if n != 1:
-        return f"{n} {plural}"
-    return f"1 {_SINGULAR.get(plural, plural[:-1])}"
+def number_of(n: int, plural: str) -> str:
+    """A number of units: "1 phenomenon", "12 phenomena"."""
+    return counted(n, _SINGULAR.get(plural, plural[:-1]), plural)
 
 
 def _these(n: int, plural: str) -> str:

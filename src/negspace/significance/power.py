@@ -12,7 +12,7 @@ from scipy import optimize, stats
 
 from negspace.significance.contrast import Scale
 from negspace.significance.estimate import Estimate, grouped
-from negspace.significance.nesting import ENOUGH, Level, Nesting, Shortfall
+from negspace.significance.nesting import ENOUGH, Level, Nesting, Shortfall, number_of
 from negspace.significance.sets import fewest_sets
 
 POWER = 0.8
@@ -122,7 +122,7 @@ def planned(about: Components, sizes: Sizes) -> Estimate | Shortfall:
         return Estimate(0.0, variance, sizes.clusters - 1, clusters, sizes.clusters, "", items)
     if sizes.groups < ENOUGH[groups] or (clusters and clusters != "documents" and sizes.clusters == 1):
         need = f"{ENOUGH[groups]} {groups}" + (f" of 2 {clusters}, better {ENOUGH[clusters]}" if clusters else "")
-        return Shortfall(f"only {sizes.groups} {groups}", f"plan at least {need}")
+        return Shortfall(f"only {number_of(sizes.groups, groups)}", f"plan at least {need}")
     # Clusters that are too few to be units are taken as they are: their effects are part of what is estimated.
     scope = f"these {sizes.clusters} {clusters}" if clusters and sizes.clusters else ""
     variance = (about.clusters + about.groups) / sizes.groups + items
@@ -148,7 +148,9 @@ def planned_with_sets(
     share = sets_variance * factor / variance if variance else 0.0
     needed = fewest_sets(scale, alpha, share)
     if sets < needed:
-        return Shortfall(f"only {sets} random sets, whose differing makes {share:.0%} of the error", f"plan {needed}")
+        return Shortfall(
+            f"only {number_of(sets, 'random sets')}, whose differing makes {share:.0%} of the error", f"plan {needed}"
+        )
     return Estimate(0.0, variance, sets - 1, error.units, error.count, error.scope, error.items_variance)
 
 

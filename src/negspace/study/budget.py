@@ -30,7 +30,7 @@ from negspace.score.pairs import prepare
 from negspace.significance import detectable, planned, planned_with_sets
 from negspace.significance.contrast import Scale
 from negspace.significance.estimate import Estimate
-from negspace.significance.nesting import Shortfall
+from negspace.significance.nesting import Shortfall, number_of
 from negspace.significance.power import TYPICAL, Sizes
 from negspace.significance.sets import FEWEST
 from negspace.study.bench import workbench
@@ -245,7 +245,7 @@ class _Costs:
                 if isinstance(error, Estimate):
                     with_sets = planned_with_sets(error, about.sets, sets, scale, alpha=self.study.alpha)
                     if random < FEWEST:
-                        with_sets = Shortfall(f"only {random} random sets", f"plan {FEWEST}")
+                        with_sets = Shortfall(f"only {number_of(random, 'random sets')}", f"plan {FEWEST}")
                 others["random sets"] = with_sets, sets
             for other, (expected, conditions) in others.items():
                 least = detectable(expected, alpha=self.study.alpha, tests=tests)
