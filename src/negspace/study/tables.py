@@ -17,7 +17,8 @@ from negspace.study.registry import analysis
 
 _PAGE = """# Columns of these tables
 
-Intervals have the study's level, 1 - alpha. p-values are two-sided.
+Intervals have the study's level, 1 - alpha. p-values are two-sided, but for those of equivalence and of being above
+chance, which are one-sided.
 """
 
 
