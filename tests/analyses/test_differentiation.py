@@ -14,8 +14,8 @@ from scipy.spatial.distance import cdist
 from negspace.analyses.differentiation.analysis import DifferentiationAnalysis
 from negspace.analyses.differentiation.columns import TABLES
 from negspace.analyses.differentiation.pairs import PAIRS, differentiate
-from negspace.analyses.differentiation.tables import _against_random, _permuted, _summary
-from negspace.analyses.differentiation.words import sentences
+from negspace.analyses.differentiation.tables import _against_neurons, _against_random, _permuted, _summary
+from negspace.analyses.differentiation.words import _said, sentences
 from negspace.experiment.book import Book
 from negspace.experiment.config import configure
 from negspace.experiment.passages import Passages, make_passages
@@ -181,7 +181,7 @@ def test_tables(run: tuple[Path, Tables]) -> None:
     for against in ("random", "random over matched"):
         row = rows.loc[("nn", against)]
         assert np.isnan(row["p"]) == bool(row["reason"])
-    assert tables.sentences("differentiation")[0].startswith("Differentiation: 8 neurons")
+    assert tables.sentences("differentiation")[0].startswith("Differentiation, 8 neurons from ")
 
 
 def _differs(pairs: pd.DataFrame) -> float:
@@ -316,6 +316,26 @@ def test_few_layers_cannot_be_judged_over(run: tuple[Path, Tables]) -> None:
     lines = run[1].sentences("differentiation")[1:]  # two layers
     assert lines
     assert all("against matched pairs cannot be judged (2 layers; " in line for line in lines)
+
+
+def test_a_difference_of_shares_is_said_in_points() -> None:
+    row = pd.Series({"value": -0.328, "reference": -0.231, "difference": -0.097, "low": -0.2, "high": 0.01})
+    row = pd.concat([row, pd.Series({"reason": "", "p_holm": 0.3})])
+    assert _said(row, "random over matched", 0.05) == (
+        "against random sets (selected minus matched pairs) undecided, -32.8 points beside -23.1 (-9.7 points [-20.0, "
+        "+1.0], corrected p = 0.300)"
+    )
+
+
+def test_a_single_neuron_cannot_be_compared_with_others() -> None:
+    options = {"level": 0.95, "draws": 100, "seed": 0}
+    chosen = pd.DataFrame({"layer": 0, "name": ["a", "a"], "x": [0.0, 1.0]})
+    controls = pd.DataFrame({"layer": 0, "name": ["b", "c"], "x": [1.0, 1.0]})
+    row = _against_neurons(chosen, controls, "x", "nn", "bottom", options)
+    assert row is not None
+    assert row["reason"] == "a set has a single neuron with such pairs; take more neurons or pairs"
+    assert np.isnan([row["p"], row["low"], row["high"]]).all()
+    assert "nan" not in _said(pd.Series({**row, "p_holm": np.nan}), "bottom", 0.05)
 
 
 def test_pairs_without_a_match_are_not_said_to_be_none() -> None:

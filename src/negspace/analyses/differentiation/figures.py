@@ -48,7 +48,8 @@ def figures(run: Run) -> list[Figure]:
     )
     caption = (
         "Among pairs of near inputs, those that a neuron drives furthest apart, and controls matched in token "
-        f"frequency, position and subword overlap; {run.level} intervals."
+        f"frequency, position and subword overlap. {run.level} intervals take neurons as independent, which those of a "
+        "layer are not: they describe these neurons alone."
     )
     return [Figure("differentiation", "What is told apart", caption, panels, columns=2, wide=True)]
 

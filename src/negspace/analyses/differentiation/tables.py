@@ -23,6 +23,7 @@ CONTEXT = 12
 """Tokens shown on either side of a token."""
 FLIPS = 9999
 """Random permutations of a test."""
+_SINGLE = Shortfall("a set has a single neuron with such pairs", "take more neurons or pairs")
 
 
 def make(book: Book) -> dict[str, pd.DataFrame]:
@@ -179,7 +180,8 @@ def _against_neurons(
     one, two = (part.groupby(["layer", "name"])[column].mean() for part in (chosen, controls))
     a, b = one.to_numpy(np.float64), two.to_numpy(np.float64)
     layers = np.concatenate([part.index.get_level_values("layer").to_numpy() for part in (one, two)])
-    low, high = _two_samples(a, b, options)
+    few = _SINGLE if min(len(a), len(b)) < 2 else None
+    low, high = (np.nan, np.nan) if few else _two_samples(a, b, options)
     return {
         "measure": measure,
         "against": against,
@@ -190,7 +192,8 @@ def _against_neurons(
         "difference": float(a.mean() - b.mean()),
         "low": low,
         "high": high,
-        "p": _permuted(a, b, layers, options["seed"]),
+        "p": np.nan if few else _permuted(a, b, layers, options["seed"]),
+        "reason": str(few or ""),
     }
 
 
@@ -217,7 +220,7 @@ def _against_random(
     alpha = round(1 - level, 12)  # 0.1, of which ten draws are enough, is not 1 - 0.9
     few = too_few(count, FEWEST)
     if few is None and min(len(own), int(sets["size"].min())) < 2:
-        few = Shortfall("a set has a single neuron with such pairs", "take more neurons or pairs")
+        few = _SINGLE
     if few is None:
         noise = float((sets["var"] / sets["size"]).mean())
         variance = float(own.var(ddof=1)) / len(own) + noise / count
@@ -257,8 +260,6 @@ def _interval(
 
 def _two_samples(a: NDArray[np.float64], b: NDArray[np.float64], options: Mapping[str, Any]) -> tuple[float, float]:
     """Percentile interval of the difference of two means, neurons of each drawn with replacement."""
-    if len(a) < 2 or len(b) < 2:
-        return float("nan"), float("nan")
     rng = np.random.default_rng(options["seed"])
     draws = options["draws"]
     means = [part[rng.integers(len(part), size=(draws, len(part)))].mean(axis=1) for part in (a, b)]

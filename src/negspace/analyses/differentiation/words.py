@@ -9,7 +9,8 @@ import pandas as pd
 
 from negspace.analyses.differentiation.columns import BOTTOM, RANDOM
 from negspace.experiment.analysis import Book
-from negspace.experiment.words import percent, unjudgeable
+from negspace.experiment.words import between, percent, points, unjudgeable
+from negspace.wording import counted
 
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -24,9 +25,10 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
         return ["Differentiation: no chosen neuron separates any near pair."]
     matched = f"matched pairs {top['apart_matched'].mean():.1f} (" if top["matched"].sum() else "("
     made = [
-        f"Differentiation: {len(top):,} neurons from the top {percent(book.part['share'])} by {book.part['by']} "
-        f"drive the near inputs of their selected pairs {top['apart'].mean():.1f} standard deviations apart on "
-        f"average, {matched}{int(top['matched'].sum()):,} of {int(top['selected'].sum()):,} pairs have a match)."
+        f"Differentiation, {counted(len(top), 'neuron')} from the top {percent(book.part['share'])} by "
+        f"{book.part['by']}: the near inputs of selected pairs are driven {top['apart'].mean():.1f} standard "
+        f"deviations apart on average, {matched}{int(top['matched'].sum()):,} of {int(top['selected'].sum()):,} pairs "
+        "have a match)."
     ]
     for measure, words in (
         ("nn", "with both pre-activations below zero"),
@@ -45,10 +47,14 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
 
 def _said(row: pd.Series, against: str, alpha: float) -> str:
     matched = against == "matched pairs"
-    against = {RANDOM: "random sets", BOTTOM: "bottom neurons"}.get(against, against)
     low, high = row["low"], row["high"]
-    change = f"{row['difference'] * 100:+.1f} points [{low * 100:+.1f}, {high * 100:+.1f}]"
+    change = f"{points(row['difference'])} points {between(low, high)}"
     shares = f"{row['value'] * 100:.1f}% beside {row['reference'] * 100:.1f}%"
+    whom, over, _ = against.partition(" over matched")
+    against = {RANDOM: "random sets", BOTTOM: "bottom neurons"}.get(whom, whom)
+    if over:  # differences of shares, which may be below zero
+        against += " (selected minus matched pairs)"
+        shares = f"{points(row['value'])} points beside {points(row['reference'])}"
     if isinstance(row["reason"], str) and row["reason"]:
         said = f"against {against} {unjudgeable(row['reason'])}"
         return f"{said}; in these layers' neurons alone {shares} ({change})" if matched else said
