@@ -176,7 +176,7 @@ def ablation_part(groups: tuple[str, ...] = ("agreement", "islands"), name: str 
             if column in frame.columns:
                 frame[column] = frame[column].astype("Int64")
         tables[table] = frame
-    said = ("Top 1%, BLiMP: harm, -8.0 points [-10.0, -6.0] of 80.0% right.",)
+    said = ("Top 1%, BLiMP (plain model: 80.0% right): harm, -8.0 points [-10.0, -6.0].",)
     return Part("ablation", "Ablation", tables, TABLES, said)
 
 
@@ -185,7 +185,7 @@ def dissociated(part: Part, verdict: str, carried_by: str = "") -> Part:
     where = {"share": 0.01, "suite": "blimp"}
     row = {**where, "control": "bottom 30%, matched to top 1%", "top_ratio": 1.4, "control_ratio": 1.41}
     row |= {"verdict": verdict, "direction": "as claimed", "carried_by": carried_by, "interaction": 0.06, "low": 0.01}
-    row |= {"high": 0.11, "p": 0.01, "p_holm": 0.02, "detectable": 0.05, "reason": "", "changed": ""}
+    row |= {"high": 0.11, "p": 0.01, "p_holm": 0.02, "detectable": 0.05, "reason": "", "changed": "", "scope": ""}
     for name, baseline, top, control in (("grammar", 0.8, 0.72, 0.77), ("other", 0.6, 0.59, 0.58)):
         row |= {f"{name}_baseline": baseline, f"{name}_top": top, f"{name}_control": control, name: top - control}
         row |= {f"{name}_low": top - control - 0.02, f"{name}_high": top - control + 0.02, f"{name}_p": 0.01}

@@ -46,10 +46,10 @@ def test_the_finding_comes_first_with_its_numbers(tiny_run: Run) -> None:
     numbers = {"difference": -0.01, "low": -0.03, "high": 0.02, "reference": 0.75}
     margins = {"difference_nats": -0.2, "difference_nats_low": -0.3, "difference_nats_high": -0.1}
     line = said(tiny_run, finding="undecided", nats_finding="harm", **numbers, **margins)[1]
-    assert line.startswith("Top 10%, BLiMP: undecided, -1.0 points [-3.0, +2.0], margins -0.200 nats [-0.300, -0.100] ")
-    assert "(harm) of 75.0% right" in line
+    begin = "Top 10%, BLiMP (plain model: 75.0% right): "
+    assert line.startswith(f"{begin}undecided, -1.0 points [-3.0, +2.0], margins -0.200 nats [-0.300, -0.100] (harm); ")
     harm = said(tiny_run, finding="harm", nats_finding=None, **{**numbers, "high": -0.005, "difference_nats": np.nan})
-    assert harm[1].startswith("Top 10%, BLiMP: harm, -1.0 points [-3.0, -0.5] of 75.0% right; against 5 random sets")
+    assert harm[1].startswith(f"{begin}harm, -1.0 points [-3.0, -0.5]; against 5 random sets")
 
 
 def test_what_cannot_be_judged_has_no_number(tiny_run: Run) -> None:

@@ -245,7 +245,7 @@ def test_without_a_control_it_is_not_testable(made: Run, study: Study) -> None:
     assert set(none["dissociation"]["verdict"]) == {"not testable: no control"}
     assert none["dissociation"]["interaction"].isna().all()
     for said in sentences(none.books["ablation"], none.all):
-        assert "not testable: no control; there is no matched control; let one be searched" in said
+        assert "not testable: no control; there is no matched control; ask for one (`matched`), or see table" in said
 
 
 def test_an_unmatched_control_is_not_testable(made: Run, study: Study) -> None:
@@ -262,18 +262,53 @@ def test_an_unmatched_control_is_not_testable(made: Run, study: Study) -> None:
         ({"verdict": "established"}, "against tasks: established. Interaction +"),
         (
             {"verdict": "interaction only", "carried_by": "grammar", "direction": "as claimed"},
-            "interaction only (as claimed; carried by grammar alone), no crossover",
+            "interaction only (as claimed; shown on grammar only), no crossover",
+        ),
+        (
+            {"verdict": "interaction only", "carried_by": "", "p_cross_holm": 0.01, "scope": "these 3 families"},
+            "neither side by itself), no crossover in these 3 families. Interaction +10.0 points",
+        ),
+        ({"verdict": "interaction only", "p_cross_holm": 0.01}, ". No crossover: the sign on grammar or on the tasks"),
+        (
+            {"verdict": "not established", "p_holm": 0.01},
+            ". No verdict: the interaction's sign differs between points, chance-corrected and log-odds.",
         ),
         ({"verdict": "not established", "changed": "copa"}, "The verdict changes without copa"),
+        ({"verdict": "established"}, "Perplexity x 1.2000 under the top set, x 1.1900 under the control."),
+        ({"verdict": "established"}, "control: grammar +10.0 points [no interval], tasks +10.0 points [no interval]"),
         ({"verdict": "not testable: too few units", "reason": "add tasks"}, "too few units; add tasks."),
     ],
 )
-def test_a_verdict_in_words(made: Run, found: dict[str, str], words: str) -> None:
-    numbers = dict.fromkeys(("interaction", "grammar", "other", "p_holm", "detectable", "top_ratio"), 0.1)
-    table = made[1].all["dissociation"].assign(**{"reason": "", "changed": "", **numbers, **found})
-    said = sentences(made[1].books["ablation"], {**made[1].all, "dissociation": table})
+def test_a_verdict_in_words(made: Run, found: dict[str, Any], words: str) -> None:
+    said = _said(made, **found)
     assert said
     assert all(words in sentence for sentence in said)
+
+
+def test_p_values_above_alpha_need_no_other_reason(made: Run) -> None:
+    said = _said(made, verdict="not established") + _said(made, verdict="interaction only")
+    assert not any("No verdict" in sentence or "No crossover" in sentence for sentence in said)
+
+
+def test_tasks_that_cannot_be_spared_are_named(made: Run) -> None:
+    left = [{"left_out": name, "verdict": "not testable: too few units"} for name in NAMES]
+    left.append({"left_out": "agreement", "verdict": "established"})
+    without = pd.DataFrame([{"share": 0.3, "suite": "blimp", **row} for row in left])
+    said = _said(made, without, verdict="established")
+    assert said[0].endswith("Without any one of piqa, copa, winogrande it is not testable.")
+    assert "Without" not in said[1]
+    assert _said(made, without.iloc[:1], verdict="established")[0].endswith("Without piqa it is not testable.")
+
+
+def _said(made: Run, without: pd.DataFrame | None = None, **found: Any) -> list[str]:
+    """The sentences where the dissociations have other values."""
+    numbers = dict.fromkeys(("interaction", "grammar", "other", "p_holm", "p_cross_holm", "detectable"), 0.1)
+    numbers |= {"top_ratio": 1.2, "control_ratio": 1.19}
+    table = made[1].all["dissociation"].assign(**{"reason": "", "changed": "", **numbers, **found})
+    tables = {**made[1].all, "dissociation": table}
+    if without is not None:
+        tables["dissociation_without"] = without
+    return sentences(made[1].books["ablation"], tables)
 
 
 def test_the_command_line_runs_and_reports_it(made: Run, fields: dict[str, Any], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 import negspace as ns
 import zoo
+from negspace.analyses.dose import axis
 from negspace.analyses.dose.analysis import Dose, DoseSettings
 from negspace.analyses.dose.columns import QUESTIONS
 from negspace.analyses.dose.tables import answer, doubling
@@ -174,21 +175,21 @@ def test_tables_are_as_documented(run: Run) -> None:
 
 
 def test_the_damage_axis_passes_through_the_doses(run: Run) -> None:
-    axis, dose = run[1]["damage_axis"], where(run[1]["dose"], intervention="zero_negative")
+    drawn, dose = run[1]["damage_axis"], where(run[1]["dose"], intervention="zero_negative")
     for family in ("top", "bottom"):
         own = where(dose, set=family)
         own = own[own["share"] == own["first_share"]]
         text, blimp = (where(own, score=score).sort_values("share") for score in ("perplexity", "blimp"))
-        measured = axis[(axis["set"] == family) & axis["dose"] & (axis["score"] == "blimp")]
+        measured = drawn[(drawn["set"] == family) & drawn["dose"] & (drawn["score"] == "blimp")]
         expected = sorted(zip(text["change"], blimp["change"], strict=True))
         found = where(measured, scale="points").sort_values("ratio")[["ratio", "change"]].to_numpy()
         assert found == pytest.approx(np.array(expected))
         nats = where(measured, scale="nats").set_index("ratio")["change"].sort_index()
         by_ratio = dict(zip(text["change"], blimp["change_nats"], strict=True))
         assert list(nats) == pytest.approx([by_ratio[ratio] for ratio in sorted(by_ratio)])
-    start = axis[~axis["dose"] & (axis["ratio"] == 1)]
+    start = drawn[~drawn["dose"] & (drawn["ratio"] == 1)]
     assert (start[["change", "low", "high"]] == 0).all(axis=None)
-    few = axis[~axis["dose"] & (axis["ratio"] > 1) & (axis["set"] == "random")]
+    few = drawn[~drawn["dose"] & (drawn["ratio"] > 1) & (drawn["set"] == "random")]
     assert few[["low", "high"]].isna().all(axis=None), "too few random sets for a band"
     contrasts = run[1]["damage_axis_contrasts"]
     assert len(contrasts) == 2 * 2 * 2
@@ -251,6 +252,29 @@ def test_pairs_are_told_by_accuracy_and_by_margins(run: Run) -> None:
     lost = {"nats_finding": lambda table: np.where(table["first"] == "sign_flip", "harm", "undecided")}
     said = _said(run, begin, sign_or_magnitude=lost)
     assert said.startswith(f"{begin}cannot be judged; by margins sign more than magnitude (sign lost ")
+
+
+def test_a_mean_over_a_range_is_no_change_at_a_point(run: Run) -> None:
+    row = {"score": "tse", "scale": "points", "against": "bottom", "reach": 2.1, "finding": "harm", "reason": ""}
+    row |= {"difference": -0.032, "low": -0.05, "high": -0.014, "units": "8 constructions, these 3 families"}
+    margins = {**row, "scale": "nats", "finding": "gain", "difference": 0.2, "low": 0.1, "high": 0.3}
+    table = {"damage_axis_contrasts": pd.DataFrame([row, margins])}
+    begin = "at equal perplexity, top against bottom sets"
+    assert axis.sentences(table) == [
+        f"TSE {begin}: more harm in these 3 families, -3.2 points [-5.0, -1.4] on average from x 1 to x 2.1 in "
+        "perplexity.",
+        f"TSE, margins {begin}: less harm in these 3 families, +0.200 nats per token [+0.100, +0.300] on average from "
+        "x 1 to x 2.1 in perplexity.",
+    ]
+    on_accuracy, on_margins = axis.claims(table)
+    assert (on_accuracy.finding, on_accuracy.scope) == ("more harm", "these 3 families")
+    assert (on_margins.of, on_margins.scale) == ("TSE, margins, against bottom sets", "nats per token")
+    doubling = {"doubling": 0.0231, "doubling_low": 0.02, "doubling_high": 0.025}
+    tables = {**run[1].by_analysis["dose"]}
+    tables["dose_thresholds"] = tables["dose_thresholds"].assign(**doubling)
+    tables["dose"] = tables["dose"].assign(finding="harm", neurons=1)
+    (line,) = [one for one in sentences(run[1].books["dose"], tables) if "doubles" in one and ", top, " in one]
+    assert "(1 neuron); perplexity doubles at 2.31% [2%, 2.5%], interpolated between shares." in line
 
 
 def test_curves_alone(fields: dict[str, Any], run: Run) -> None:

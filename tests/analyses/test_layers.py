@@ -289,14 +289,14 @@ def judged(fields: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> 
 def test_margins_are_said_beside_accuracy(judged: Run) -> None:
     said = judged[1].sentences("layers")
     for start in (", each group of layers alone:", ": the first group (layer 0)", ", cumulatively:"):
-        assert sum(line.startswith(f"BLiMP, margins{start}") for line in said) == 1
+        assert sum(line.startswith(f"BLiMP in these 2 phenomena, margins{start}") for line in said) == 1
     alone = where(judged[1]["layers"], set="top", family="alone", score="blimp")
     harmed = where(alone, nats_finding="harm")
     worst = harmed.loc[harmed["change_nats"].idxmin()]
     lost = f"{worst['change_nats']:+.3f} nats [{worst['change_nats_low']:+.3f}, {worst['change_nats_high']:+.3f}]"
     # No test compares the harmed groups with one another.
     words = f"harm in {len(harmed)} of 4, largest estimate in layer {worst['layers']} ({lost})"
-    assert any(line.startswith(f"BLiMP, margins, each group of layers alone: {words}") for line in said)
+    assert any(line.endswith(f"phenomena, margins, each group of layers alone: {words}.") for line in said)
     groups = where(judged[1]["layers_by_group"], set="top", family="alone", score="blimp", nats_finding="harm")
     worst = groups.loc[groups["change_nats"].idxmin()]
     words = f"harm for {groups['group'].nunique()} of 2 phenomena, largest estimate for {worst['group']} in layer "
@@ -312,7 +312,8 @@ def test_a_ranking_other_than_the_papers_is_named(judged: Run, monkeypatch: pyte
     said = tables.sentences("layers")
     assert all(", top 90% by md" in line for line in said)
     assert [line.replace(", top 90% by md", "") for line in said] == own
-    assert any(line.startswith("BLiMP, top 90% by md, margins, each group of layers alone: ") for line in said)
+    begin = "BLiMP in these 2 phenomena, top 90% by md, margins, each group of layers alone: "
+    assert any(line.startswith(begin) for line in said)
     assert [claim.of for claim in tables.claims_of("layers")] == [f"{claim.of}, by md" for claim in claims]
     # The study's own ranking does not matter where the analysis has one.
     monkeypatch.setitem(tables.books, "layers", replace(book, study={**book.study, "by": "md"}))
@@ -351,7 +352,8 @@ def test_the_papers_number_on_npi_licensing_stands_beside_no_other_quantity(judg
 def test_npi_licensing_has_intervals_and_margins(judged: Run, tmp_path: Path) -> None:
     run = _as_if(judged[0], 0.01, "wd")
     (figure,) = (figure for figure in figures(run) if figure.name.startswith("layers_npi"))
-    assert [panel.y.label for panel in figure.panels] == ["change in % right (points)", "change of the margin (nats)"]
+    labels = ["change in % right (points)", "change of the margin (nats per token)"]
+    assert [panel.y.label for panel in figure.panels] == labels
     assert [any(line.paper for line in panel.references) for panel in figure.panels] == [True, False]
     rows = where(judged[1]["layers_by_group"], score="tse", family="alone", set="top")
     columns = (("change", "low", "high"), ("change_nats", "change_nats_low", "change_nats_high"))

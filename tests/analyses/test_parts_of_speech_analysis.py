@@ -241,7 +241,7 @@ def test_sentences(made):
     assert said[0].startswith("Parts of speech, top 30%: ")
     assert sum(sentence.startswith("Against ") for sentence in said) == 2
     assert sum(sentence.startswith("Scaffolding ") for sentence in said) == 3
-    words = ("undecided", "differ", "on scaffolding", "cannot be judged")
+    words = ("undecided", "surprisal changes", "surprisal differs", "on scaffolding", "cannot be judged")
     assert all(any(word in sentence for word in words) for sentence in said)
 
 
@@ -250,7 +250,10 @@ def test_tags_that_no_test_could_find_are_not_undecided():
     rows = pd.DataFrame(tags).assign(p_holm=16 * 2**-7, role="top")
     few = "cannot be judged (8 windows; sign flips over windows need 10 for 16 parts of speech)"
     assert _tags(rows, "excess", 0.05) == few
-    assert "differ: T0 +0.1500" in _tags(rows.assign(windows=12, p=2**-11, p_holm=16 * 2**-11), "excess", 0.05)
+    sure = rows.assign(windows=12, p=2**-11, p_holm=16 * 2**-11)
+    assert _tags(sure, "excess", 0.05).startswith("surprisal changes (nats): T0 +0.1500, T1 +0.1500, ")
+    against = sure.rename(columns={"excess": "contrast"})
+    assert _tags(against, "contrast", 0.05).startswith("surprisal differs (nats): T0 +0.1500, ")
     assert "cannot be judged (4 windows" in _tags(rows.assign(windows=4, p=np.nan, p_holm=np.nan), "excess", 0.05)
     # Random sets are judged by t, and each tag by itself.
     some = rows.assign(role="random", p_holm=0.3, reason=["few sets"] * 11 + [""] * 5)

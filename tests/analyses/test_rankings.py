@@ -170,6 +170,7 @@ def test_tables_are_as_documented(run: Run, fields: dict[str, Any]) -> None:
     said = run[1].sentences("rankings")
     assert said[0].startswith("Rank correlation with WD, mean over sites: MD ")
     assert sum("against the set by WD" in sentence for sentence in said) == 2 * 3
+    assert any("the plain model: WD " in one and "; random sets " in one for one in said), "as figures name them"
 
 
 def test_a_scan_that_no_longer_gives_the_ablated_sets_is_refused(run: Run) -> None:

@@ -20,7 +20,7 @@ from negspace.study.tables import Tables
 
 Run = tuple[Path, Tables]
 ROW: dict[str, Any] = {
-    "score": "blimp", "finding": "harm", "difference": -0.03, "low": -0.05, "high": -0.01, "reason": "",
+    "score": "blimp", "finding": "harm", "difference": -0.03, "low": -0.05, "high": -0.01, "reason": "", "margin": 0.01,
     "nats_finding": "undecided", "difference_nats": -0.1, "difference_nats_low": -0.3, "difference_nats_high": 0.1,
 }  # fmt: skip
 
@@ -33,7 +33,7 @@ ROW: dict[str, Any] = {
         ("equivalent", False, "does not hold"),
         ("undecided", False, "undecided"),
         ("cannot be judged", False, "cannot be judged"),
-        ("equivalent", True, "holds"),
+        ("equivalent", True, "undecided"),
         ("harm", True, "does not hold"),
         ("undecided", True, "undecided"),
     ],
@@ -42,6 +42,40 @@ def test_an_answer_is_what_the_finding_bears(finding: str, intact: bool, expecte
     found = harmed("key", "words", "BLiMP", 0.01, {**ROW, "finding": finding}, intact=intact)
     assert found[0].answer == expected
     assert (found[1].of, found[1].answer) == ("BLiMP, margins", "undecided")
+
+
+@pytest.mark.parametrize(
+    ("finding", "on_margins", "expected"),
+    [
+        ("equivalent", "equivalent", ["holds", "holds"]),
+        ("equivalent", None, ["holds"]),
+        ("equivalent", "harm", ["does not hold", "does not hold"]),
+        ("equivalent", "cannot be judged", ["undecided", "cannot be judged"]),
+        ("undecided", "equivalent", ["undecided", "undecided"]),
+        ("harm", "equivalent", ["does not hold", "does not hold"]),
+    ],
+)
+def test_grammar_is_intact_if_neither_scale_loses(finding: str, on_margins: str | None, expected: list[str]) -> None:
+    row = {**ROW, "finding": finding, "nats_finding": on_margins, "nats_reason": "few sets"}
+    found = harmed("intact", "words", "BLiMP", 0.01, row, intact=True)
+    assert [claim.answer for claim in found] == expected
+    assert finding != "equivalent" or "equivalent within 1.00 points, -3.0 points" in answer(found[0])
+
+
+def test_a_claim_says_for_what_it_holds_and_what_its_numbers_are_in() -> None:
+    row = {**ROW, "score": "tse", "units": "8 constructions, these 3 families"}
+    on_accuracy, on_margins = harmed("ablate", "words", "TSE", 0.01, row)
+    assert answer(on_accuracy) == "holds in these 3 families: harm, -3.0 points [-5.0, -1.0]"
+    assert answer(on_margins) == "undecided in these 3 families: -0.100 nats per token [-0.300, +0.100]"
+    (unjudged, _) = harmed("ablate", "words", "TSE", 0.01, {**row, "finding": "cannot be judged", "reason": "a floor"})
+    assert answer(unjudged) == "cannot be judged (a floor)"
+
+
+def test_of_two_ablations_one_does_more_harm_or_less() -> None:
+    row = {**ROW, "finding": "gain", "nats_finding": "harm", "against": "random"}
+    assert [one.finding for one in harmed("random", "words", "BLiMP", 0.01, row)] == ["less harm", "more harm"]
+    assert [one.answer for one in harmed("random", "words", "BLiMP", 0.01, row)] == ["does not hold", "holds"]
+    assert harmed("ablate", "words", "BLiMP", 0.01, {**row, "against": "plain"})[0].finding == "gain"
 
 
 def test_what_cannot_be_judged_has_no_number() -> None:

@@ -99,7 +99,7 @@ def test_the_budget_is_kept_and_named() -> None:
     found, asked = _search(CURVES["sigmoid"], BASELINE * 2, max_evaluations=2)
     assert len(asked) == 2
     assert not found.matched
-    assert "after 2 evaluations" in found.reason
+    assert found.reason == "not within the tolerance and a tenth of the rise after 2 evaluations"
     assert found.share in asked
 
 

@@ -16,9 +16,11 @@ from negspace.experiment.condition import Condition
 from negspace.experiment.effects import Effects, Entry, equivalence_margins
 from negspace.experiment.floors import at_floor, floored
 from negspace.experiment.scored import scored
-from negspace.experiment.words import amount, claim
+from negspace.experiment.words import amount, claim, contrast, unit
 from negspace.runs.cell import Record
+from negspace.score.pairs import _SCORE
 from negspace.significance import Nesting, compare, compare_sets, compare_with_sets
+from negspace.text.suites import SUITES
 
 STUDY: dict[str, Any] = {"alpha": 0.05, "draws": 300, "seed": 0}
 PARADIGMS = 12
@@ -326,6 +328,44 @@ def test_margins_are_said_where_accuracy_is_at_a_floor() -> None:
         "cannot be judged (a floor), margins -0.200 nats [-0.300, -0.100] (harm)"
     )
     assert claim({**row, "nats_finding": "cannot be judged"}) == "cannot be judged (a floor)"
+
+
+TSE = {
+    "score": "tse", "difference": -0.1, "low": -0.2, "high": -0.05, "finding": "harm", "reason": "", "margin": 0.01,
+    "difference_nats": -0.2, "difference_nats_low": -0.3, "difference_nats_high": -0.1, "nats_finding": "gain",
+    "units": "8 constructions, these 3 families",
+}  # fmt: skip
+
+
+def test_a_finding_says_for_what_it_holds_and_what_margins_are_in() -> None:
+    margins = "margins -0.200 nats per token [-0.300, -0.100]"
+    assert claim(TSE) == f"harm in these 3 families, -10.0 points [-20.0, -5.0], {margins} (gain)"
+    said = claim({**TSE, "finding": "equivalent", "units": "12 phenomena"})
+    assert said == f"equivalent within 1.00 points, -10.0 points [-20.0, -5.0], {margins} (gain)"
+    floor = {**TSE, "finding": "cannot be judged", "reason": "a floor"}
+    assert claim(floor) == f"cannot be judged (a floor), {margins} (gain in these 3 families)"
+
+
+def test_of_two_ablations_one_does_more_harm_or_less() -> None:
+    said = contrast(TSE)
+    assert said.startswith("more harm in these 3 families, -10.0 points")
+    assert said.endswith("(less harm)")
+    assert contrast(pd.Series({**TSE, "finding": "undecided"})).startswith("undecided in these 3 families, ")
+
+
+def test_the_unit_of_margins_is_that_of_scores() -> None:
+    assert [unit(suite) for suite in SUITES] == [
+        "nats per token" if _SCORE[suite] == "mean" else "nats" for suite in SUITES
+    ]
+
+
+def test_where_accuracy_is_at_a_floor_margins_have_units(rng: np.random.Generator) -> None:
+    made = Made()
+    margins = np.tile([1.0, -1.0], 120)
+    plain, top = made.effects.read([made.condition("plain", margins), made.condition("top", margins - rng.random(240))])
+    row = made.effects.change(plain, top, "blimp")
+    assert row["reason"]
+    assert row["units"] == "6 phenomena"
 
 
 def test_identical_pairs_are_left_out(rng: np.random.Generator) -> None:

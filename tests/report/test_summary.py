@@ -13,7 +13,7 @@ from negspace.experiment.run import Part, Run
 from negspace.report.sections import figures_of
 from negspace.report.summary import headline, main_share
 
-TEXT = "At the top 1%: perplexity harm against the plain model and random sets"
+TEXT = "At the top 1%: perplexity harm against the plain model, more harm than random sets"
 
 
 def _with(findings: dict[str, str] | None = None, margins: dict[str, str] | None = None, **manifest: Any) -> Run:
@@ -30,15 +30,17 @@ def _with(findings: dict[str, str] | None = None, margins: dict[str, str] | None
 
 def test_findings_are_said_against_what_they_are() -> None:
     assert headline(_with()) == (
-        f"{TEXT}; BLiMP harm against the plain model, random sets and the matched set (margins: the same)."
-    )
-    assert headline(_with({"matched": "undecided"}, {"matched": "undecided"})) == (
-        f"{TEXT}; BLiMP harm against the plain model and random sets, undecided against the matched set (margins: the "
+        f"{TEXT}; BLiMP harm against the plain model, more harm than random sets and the matched set (margins: the "
         "same)."
     )
+    assert headline(_with({"matched": "undecided"}, {"matched": "undecided"})) == (
+        f"{TEXT}; BLiMP harm against the plain model, more harm than random sets, undecided against the matched set "
+        "(margins: the same)."
+    )
     assert headline(_with({"random": "cannot be judged", "plain": "gain"}, {"matched": "gain"})) == (
-        f"{TEXT}; BLiMP gain against the plain model, cannot be judged against random sets, harm against the "
-        "matched set (margins: harm against the plain model and random sets, gain against the matched set)."
+        f"{TEXT}; BLiMP gain against the plain model, cannot be judged against random sets, more harm than the "
+        "matched set (margins: harm against the plain model, more harm than random sets, less harm than the matched "
+        "set)."
     )
 
 
@@ -65,14 +67,23 @@ def test_a_rectifying_model_is_called_a_no_op_and_a_difference_in_it_is_not_hidd
     run = _with(rectifies=True)
     assert headline(run).endswith("must change nothing; yet the scores differ.")
     run.parts["ablation"].tables["summary"]["perplexity"] = 20.0
-    assert headline(run).endswith("must change nothing, and does not.")
+    assert headline(run).endswith("must change nothing; yet the scores differ."), "accuracy is a score, too"
+    run.parts["ablation"].tables["summary"]["blimp_accuracy"] = 0.8
+    assert headline(run).endswith("must change nothing, and changes nothing.")
+
+
+def test_a_finding_on_few_phenomena_says_which_it_holds_for() -> None:
+    run = _with({"random": "cannot be judged"})
+    contrasts = run.parts["ablation"].tables["contrasts"]
+    contrasts["units"] = contrasts["units"].where(contrasts["score"] == "perplexity", "8 paradigms, these 3 phenomena")
+    assert "; BLiMP harm in these 3 phenomena against the plain model, cannot be judged against random" in headline(run)
 
 
 @pytest.mark.parametrize(
     ("verdict", "carried_by", "said"),
     [
         ("established", "", "established"),
-        ("interaction only", "grammar", "interaction only (as claimed; carried by grammar alone), no crossover"),
+        ("interaction only", "grammar", "interaction only (as claimed; shown on grammar only), no crossover"),
         ("not established", "", "not established"),
     ],
 )

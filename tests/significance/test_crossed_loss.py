@@ -94,9 +94,12 @@ def test_unequal_doses_and_no_control_are_not_testable() -> None:
     grammar, other = _suites()
     differ = dissociate(grammar, other, Doses(0.7, 0.75, 0.01))
     assert differ.verdict == "not testable: the doses differ"
-    assert "perplexity by 2.117, the top set by 2.014" in differ.reason
+    assert "perplexity by 2.117, the top set by 2.0138 (equal means within 1% of each other); search" in differ.reason
+    rises = dissociate(grammar, other, Doses(0.002, 0.0023, 0.01, matched=False)).reason
+    assert "by 1.0023, the top set by 1.002 (equal means within 1% of each other and within a tenth of the" in rises
     none = dissociate(replace(grammar, control=None), other, EQUAL)
     assert none.verdict == dissociate(grammar, other, None).verdict == "not testable: no control"
+    assert "ask for one (`matched`), or see table `matching`" in none.reason
     for made in (differ, none):
         assert np.isnan([made.interaction.estimate, made.p, made.p_cross, made.grammar.p, made.other.low]).all()
         assert made.without == ()
@@ -177,7 +180,9 @@ def test_of_three_tasks_none_can_be_spared() -> None:
     small = Suite(
         Nesting.tasks(TASK[three]), 0.25, *(np.asarray(v)[three] for v in (other.plain, other.top, other.control))
     )
-    assert [w.verdict for w in dissociate(grammar, small, EQUAL).without[-3:]] == ["not testable: too few units"] * 3
+    made = dissociate(grammar, small, EQUAL)
+    assert [w.verdict for w in made.without[-3:]] == ["not testable: too few units"] * 3
+    assert not set(made.changed) & {"task 0", "task 1", "task 2"}, "that is no other verdict"
 
 
 def test_among_random_sets() -> None:

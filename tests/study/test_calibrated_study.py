@@ -45,7 +45,7 @@ def test_the_planted_mechanism_is_found_once_and_for_all(tmp_path: Path) -> None
     assert said[0] == "negative model, zeroing negative pre-activations"
     right, wrong = made.iloc[0], made.iloc[1]
     assert right["ok"]
-    assert right["verdict"] == "interaction only (as claimed; carried by grammar alone), no crossover"
+    assert right["verdict"] == "interaction only (as claimed; shown on grammar only), no crossover"
     assert (right["planted"], right["worst_rank"], right["first"]) == (12, 6, True)
     assert right["grammar_change"] == pytest.approx(-0.5, abs=0.06)
     assert right["grammar"] == pytest.approx(-0.5, abs=0.1)

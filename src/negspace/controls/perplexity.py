@@ -12,6 +12,7 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 from negspace.errors import SelectionError
+from negspace.wording import counted
 
 if TYPE_CHECKING:
     from negspace.models.model import Model
@@ -44,7 +45,7 @@ class Match:
     """The result of a search for a set of equal damage; "cannot be matched" is a valid result."""
 
     matched: bool
-    """True if the set found does the damage of the target within the tolerance."""
+    """True if the set found does the damage of the target within the tolerance and a tenth of the rise."""
     reason: str
     """Why it is (not) matched, one sentence."""
     share: float
@@ -58,7 +59,7 @@ class Match:
     residual: float
     """perplexity / target - 1."""
     tolerance: float
-    """Largest |residual| that counts as matched."""
+    """Largest |residual| that counts as matched, if the rise is within a tenth of the target's as well."""
     evaluations: int
     """Perplexity evaluations that the search took."""
     trail: tuple[Trial, ...]
@@ -229,7 +230,8 @@ class _Search:
             if self.high is not None and self.high - self.low <= 1:
                 return self._result(False, "one neuron a layer more or less is too large a step to come any closer")
             if self.spent >= self.budget:
-                return self._result(False, f"not within the tolerance after {self.spent} evaluations")
+                effort = counted(self.spent, "evaluation")
+                return self._result(False, f"not within the tolerance and a tenth of the rise after {effort}")
             if self.high is not None:
                 self.widths.append(self.high - self.low)
             k = self._next()

@@ -111,7 +111,8 @@ class Changes:
             Column(
                 f"{self.name}_nats",
                 float,
-                "the same difference in the pairs' margin, log p(good) - log p(bad), mean over paradigms, in nats",
+                "the same difference in the pairs' margin, log p(good) - log p(bad), mean over paradigms, in nats "
+                "(TSE: nats per token)",
             ),
             Column(f"{self.name}_nats_low", float, "lower end of its interval"),
             Column(f"{self.name}_nats_high", float, "upper end of its interval"),

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 
-from negspace.experiment.words import amount, between, nats, points, within
+from negspace.experiment.words import amount, between, compared, found, nats, points, scope, unit, within
 
 Answer = Literal["holds", "does not hold", "undecided", "cannot be judged"]
-Scale = Literal["points", "nats", "ratio", ""]
+Scale = Literal["points", "nats", "nats per token", "ratio", ""]
 UNJUDGED: Answer = "cannot be judged"
 NAN = float("nan")
 
@@ -31,9 +32,10 @@ class Claim:
     answer: Answer
     """The run's answer."""
     finding: str
-    """The finding that says so: harm, equivalent, established, ..."""
+    """The finding that says so: harm, less harm, equivalent within 1.00 points, established, ..."""
     scale: Scale = ""
-    """Scale of the numbers: accuracy (0.01 is one point), nats, a ratio; empty if the finding contains them."""
+    """Scale of the numbers: accuracy (0.01 is one point), nats, nats per token, a ratio; empty if the finding contains
+    them."""
     estimate: float = NAN
     """The estimate."""
     low: float = NAN
@@ -42,6 +44,9 @@ class Claim:
     """Upper end."""
     reason: str = ""
     """Why it cannot be judged, and what to add."""
+    scope: str = ""
+    """The phenomena or families for which alone the answer holds, "these 3 families"; empty where it holds for others
+    like these."""
 
     @property
     def numbers(self) -> str:
@@ -50,9 +55,8 @@ class Claim:
             return ""
         if self.scale == "ratio":
             return amount("perplexity", self.estimate, self.low, self.high)
-        if self.scale == "nats":
-            return f"{nats(self.estimate)} nats {between(self.low, self.high, nats)}"
-        return f"{points(self.estimate)} points {between(self.low, self.high)}"
+        form = points if self.scale == "points" else nats
+        return f"{form(self.estimate)} {self.scale} {between(self.low, self.high, form)}"
 
 
 PAPERS = "zero_negative"
@@ -93,29 +97,44 @@ def answered(finding: str, *, intact: bool = False) -> Answer:
     return (_INTACT if intact else _HARM).get(finding, "undecided")
 
 
+def whole(row: Mapping[str, Any] | pd.Series) -> bool:
+    """True if grammar is intact: accuracy hides what margins tell, so that neither scale may lose."""
+    on_margins = row.get("nats_finding")
+    return row["finding"] == "equivalent" and (on_margins == "equivalent" or not isinstance(on_margins, str))
+
+
 def harmed(
     key: str, claim: str, of: str, share: float | None, row: Mapping[str, Any], *, intact: bool = False
 ) -> list[Claim]:
     """The claim that a contrast is harm (or that it is none), on accuracy and on margins.
 
     Args:
-        row: of a table, in the columns of `changes.DIFFERENCE`.
-        intact: whether the claim is that nothing changes.
+        row: of a table, in the columns of `changes.DIFFERENCE`; of a contrast with another ablation, "against" says so.
+        intact: whether the claim is that nothing changes. It holds on neither scale where the other is not intact.
     """
     main: Scale = "ratio" if row["score"] == "perplexity" else "points"
-    scales: tuple[tuple[Scale, str, str, tuple[str, str, str]], ...] = (
+    on_margins = tuple(f"difference_nats{end}" for end in ("", "_low", "_high"))
+    scales: tuple[tuple[Scale, str, str, tuple[str, ...]], ...] = (
         (main, of, "", ("difference", "low", "high")),
-        ("nats", f"{of}, margins", "nats_", ("difference_nats", "difference_nats_low", "difference_nats_high")),
+        (unit(row["score"]), f"{of}, margins", "nats_", on_margins),
     )
+    findings = {prefix: row.get(f"{prefix}finding") for _, _, prefix, _ in scales}
+    answers: dict[str, Answer] = {
+        prefix: answered(one, intact=intact) for prefix, one in findings.items() if isinstance(one, str) and one
+    }
     claims = []
     for scale, called, prefix, names in scales:
-        finding = row.get(f"{prefix}finding")
-        if not isinstance(finding, str) or not finding:
+        if prefix not in answers:
             continue
-        answer = answered(finding, intact=intact)
+        answer = answers[prefix]
+        finding = str(row["nats_finding"]) if prefix else found(row)
         if answer == "cannot be judged":
             claims.append(Claim(key, claim, called, share, answer, finding, scale, reason=str(row[f"{prefix}reason"])))
             continue
+        if intact and answer == "holds" and not whole(row):
+            answer = "does not hold" if "does not hold" in answers.values() else "undecided"
+        if row.get("against", "plain") != "plain":
+            finding = compared(finding)
         value, low, high = (float(row[name]) for name in names)
-        claims.append(Claim(key, claim, called, share, answer, finding, scale, value, low, high))
+        claims.append(Claim(key, claim, called, share, answer, finding, scale, value, low, high, scope=scope(row)))
     return claims

@@ -216,7 +216,8 @@ class Study(_Fields):
     matched: bool = True
     """Search for the perplexity-matched control: the low-ranked set that raises perplexity as much."""
     tolerance: float = Field(0.01, gt=0, lt=1)
-    """Largest relative mismatch of perplexity at which the control counts as matched."""
+    """Largest relative mismatch of perplexity at which the control counts as matched, if what it adds to the logarithm
+    of perplexity is within a tenth of the top set's as well."""
     margin: float = Field(0.01, gt=0, lt=1)
     """Equivalence margin in accuracy, fixed before anything is scored: 0.01 is one point."""
     margin_share: float = Field(0.25, gt=0, lt=1)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from negspace.experiment.book import Book
-from negspace.experiment.changes import CHANGE, GROUP, Changes, Row
+from negspace.experiment.changes import CHANGE, GROUP, Changes, Row, rests_on
 from negspace.experiment.condition import Condition
 from negspace.experiment.floors import floored
 from negspace.experiment.scored import Scored, scored
@@ -220,6 +220,8 @@ class Effects:
                 f"{columns.prefix}nats_se": nats.se,
                 f"{columns.prefix}nats_p": nats.p,
                 f"{columns.prefix}nats_reason": nats.reason,
+                # Where accuracy is at a floor, margins are what rests on units.
+                f"{columns.prefix}units": rests_on(main) or rests_on(nats),
             }
         if (sets := before.sets(score)) and not after.members:
             value, levels = self.level(after, score), [self.level(member, score) for member in sets]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from negspace.neurons.layout import in_ranges
-from negspace.text.suites import TITLES
+from negspace.text.suites import SUITES, TITLES, Unit
 
 
 def amount(score: str, estimate: float, low: float, high: float) -> str:
@@ -26,15 +26,16 @@ def claim(
     prefix: str = "",
 ) -> str:
     """A change or contrast of a table in words, the finding first: "harm, -3.1 points [-5.0, -1.2], margins -0.210 nats
-    [-0.300, -0.120] (harm)"; or that it cannot be judged, and why.
+    [-0.300, -0.120] (harm)"; or that it cannot be judged, and why. A finding that holds for some phenomena or families
+    alone says so: "harm in these 3 families".
 
     Args:
         row: a row of a table with the columns of `effects.Changes`.
         name, ends, prefix: names of these columns.
     """
     finding, on_margins = row[f"{prefix}finding"], row.get(f"{prefix}nats_finding")
-    within = f" within {row[f'{prefix}margin'] * 100:.2f} points" if finding == "equivalent" else ""
-    said = f"{finding}{within}, {amount(row['score'], row[name], *(row[end] for end in ends))}"
+    where = inside(scope(row, prefix))
+    said = f"{found(row, prefix)}{where}, {amount(row['score'], row[name], *(row[end] for end in ends))}"
     reason, on_margins_reason = str(row[f"{prefix}reason"]), row.get(f"{prefix}nats_reason")
     if finding == "cannot be judged":
         said = unjudgeable(reason)
@@ -43,9 +44,51 @@ def claim(
         return said if same else f"{said}, margins {unjudgeable(str(on_margins_reason))}"
     margin = row.get(f"{name}_nats")
     if margin is not None and np.isfinite(margin):
-        around = between(row[f"{name}_nats_low"], row[f"{name}_nats_high"], nats)
-        said += f", margins {nats(margin)} nats {around} ({on_margins})"
+        moved = on_margin(row["score"], margin, row[f"{name}_nats_low"], row[f"{name}_nats_high"])
+        said += f", margins {moved} ({on_margins}{where if finding == 'cannot be judged' else ''})"
     return said
+
+
+def contrast(
+    row: Mapping[str, Any] | pd.Series,
+    name: str = "difference",
+    ends: tuple[str, str] = ("low", "high"),
+    prefix: str = "",
+) -> str:
+    """The same of one ablation against another: "more harm, -3.1 points [-5.0, -1.2]"; arguments as of `claim`."""
+    columns = (f"{prefix}finding", f"{prefix}nats_finding")
+    return claim({**row, **{column: compared(row.get(column)) for column in columns}}, name, ends, prefix)
+
+
+def compared(finding: Any) -> Any:
+    """A finding on one ablation against another, where a gain is less harm: neither need raise a score."""
+    return {"harm": "more harm", "gain": "less harm"}.get(finding, finding)
+
+
+def found(row: Mapping[str, Any] | pd.Series, prefix: str = "") -> str:
+    """The finding of a row, of equivalence with its margin: "equivalent within 1.00 points"."""
+    finding = str(row[f"{prefix}finding"])
+    return f"{finding} within {row[f'{prefix}margin'] * 100:.2f} points" if finding == "equivalent" else finding
+
+
+def scope(row: Mapping[str, Any] | pd.Series, prefix: str = "") -> str:
+    """The phenomena or families for which alone the findings of a row hold, "these 3 families"; empty where they hold
+    for others like these.
+
+    Args:
+        row: its units are as `changes.rests_on` writes them.
+    """
+    return str(row.get(f"{prefix}units", "")).partition(", ")[2]
+
+
+def scopes(rows: pd.DataFrame, prefix: str = "") -> str:
+    """The same of several rows on the same items, some of which may not be judged."""
+    return next(filter(None, (scope(row, prefix) for _, row in rows.iterrows())), "")
+
+
+def inside(these: str) -> str:
+    """A scope after a finding: " in these 3 families"."""
+    return f" in {these}" if these else ""
 
 
 def change(row: Mapping[str, Any] | pd.Series) -> str:
@@ -112,6 +155,16 @@ def points(change: float) -> str:
 def nats(change: float) -> str:
     """A change of a margin in nats, with its sign."""
     return f"{change:+.3f}"
+
+
+def unit(score: str) -> Unit:
+    """The unit of a suite's margins: "nats", or "nats per token"."""
+    return SUITES[score].unit if score in SUITES else "nats"
+
+
+def on_margin(score: str, estimate: float, low: float, high: float) -> str:
+    """A change of a suite's margins with its interval in words: "-0.210 nats [-0.300, -0.120]"."""
+    return f"{nats(estimate)} {unit(score)} {between(low, high, nats)}"
 
 
 def between(low: float, high: float, form=points) -> str:  # type: ignore[no-untyped-def]

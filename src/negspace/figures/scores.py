@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from negspace.figures.figure import Axis, Numbers, Series, numbers
-from negspace.text.suites import TITLES
+from negspace.text.suites import SUITES, TITLES
 
 SCORES = {"perplexity": "Perplexity", **TITLES}
 """Score -> what to call it."""
@@ -27,14 +27,12 @@ INTERVENTIONS = {
 
 PLAIN = "the plain model's"
 """Against what changes of perplexity are, unless told otherwise."""
-LOST = (("change", 100.0, 1.0, "accuracy lost (points)"), ("change_nats", 1.0, 0.01, "margin lost (nats)"))
-"""Column of changes by group, its unit, the least range of colours, and a label: pairs on both scales."""
 
 
 @dataclass(frozen=True)
 class Measure:
     """The scale on which a panel shows changes of a score: ratios of perplexity; of pairs, points of accuracy or the
-    margin log p(good) - log p(bad) in nats."""
+    margin log p(good) - log p(bad) in nats, of TSE per token."""
 
     score: str
     """Key of `SCORES`."""
@@ -66,7 +64,7 @@ class Measure:
         if self.score == "perplexity":
             return f"perplexity / {against or PLAIN}"
         what = "difference" if against else "change"
-        return f"{what} of the margin (nats)" if self.nats else f"{what} in % right (points)"
+        return f"{what} of the margin ({SUITES[self.score].unit})" if self.nats else f"{what} in % right (points)"
 
     def columns(self, name: str = "change", ends: tuple[str, str] | None = None) -> tuple[str, str, str]:
         """The columns of a change, `experiment.changes.Changes` by name, and of its interval's ends.
@@ -82,6 +80,12 @@ class Measure:
     def of(self, table: pd.DataFrame) -> pd.DataFrame:
         """The rows of the score."""
         return table[table["score"] == self.score]
+
+
+def lost(suite: str) -> tuple[tuple[str, float, float, str], ...]:
+    """Column of a suite's changes by group, its unit, the least range of colours, and a label: pairs on both scales."""
+    on_margins = f"margin lost ({SUITES[suite].unit})"
+    return ("change", 100.0, 1.0, "accuracy lost (points)"), ("change_nats", 1.0, 0.01, on_margins)
 
 
 def scores_of(table: pd.DataFrame) -> list[str]:

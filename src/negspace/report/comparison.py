@@ -16,7 +16,7 @@ from negspace.figures.figure import Axis, Figure, Panel, Series, numbers
 from negspace.figures.forest import Dots, forest
 from negspace.figures.scores import measures_of
 from negspace.figures.style import nth
-from negspace.text.suites import TITLES
+from negspace.text.suites import SUITES, TITLES
 
 SUMMARY = {
     "run": "the run",
@@ -26,11 +26,11 @@ SUMMARY = {
     "perplexity": "perplexity under the ablation",
     "ratio": "perplexity divided by the plain model's",
 }
-for _suite, _title in TITLES.items():
+for _name, _suite in SUITES.items():
     SUMMARY |= {
-        f"{_suite}_accuracy": f"{_title}: pairs right",
-        f"{_suite}_change": f"{_title}: change against the plain model on the same pairs",
-        f"{_suite}_nats": f"{_title}: the same in the pairs' margin, log p(good) - log p(bad), in nats",
+        f"{_name}_accuracy": f"{_suite.title}: pairs right",
+        f"{_name}_change": f"{_suite.title}: change against the plain model on the same pairs",
+        f"{_name}_nats": f"{_suite.title}: the same in the pairs' margin, log p(good) - log p(bad), in {_suite.unit}",
     }
 _ENDS = ("_low", "_high")
 

@@ -11,14 +11,14 @@ import pandas as pd
 
 from negspace.errors import JudgementError
 from negspace.experiment.run import Run
-from negspace.experiment.words import nats, percent, points, ratio, title, unjudgeable
+from negspace.experiment.words import nats, percent, points, ratio, title, unit, unjudgeable
 from negspace.significance import Contrast, ModelEffect, Pooled, Scale, pool
 
 COLUMNS: Mapping[str, str] = {
     "contrast": "what is compared with what",
     "score": "perplexity, or a suite of minimal pairs",
     "share": "share p of the top set",
-    "scale": "points of accuracy, nats of the margin, or log ratio of perplexities",
+    "scale": "points of accuracy, nats of the margin (TSE: per token), or log ratio of perplexities",
     "models": "models pooled",
     "estimate": "mean effect over models like these; perplexity: the ratio",
     "low": "lower end of its interval (Hartung and Knapp)",
@@ -102,7 +102,7 @@ def words(row: Mapping[str, object] | pd.Series) -> list[str]:
     """A row in cells of text: contrast, score, share, models, effect, prediction, heterogeneity, signs."""
     score, scale = str(row["score"]), str(row["scale"])
     form = {"points": points, "nats": nats}.get(scale, ratio)
-    unit = {"points": " points", "nats": " nats"}.get(scale, "")
+    scaled = {"points": " points", "nats": f" {unit(score)}"}.get(scale, "")
     name = title(score)
     where = percent(row["share"])
     if row["reason"]:
@@ -120,7 +120,7 @@ def words(row: Mapping[str, object] | pd.Series) -> list[str]:
     further = f"[{form(row['predicted_low'])}, {form(row['predicted_high'])}]"  # type: ignore[arg-type]
     i2, q = f"{row['i2']:.0%}", f"p = {row['q_p']:.3f}"
     signs = f"{row['negative']} below, {row['positive']} above"
-    effect = f"{form(row['estimate'])}{unit} {ends}"  # type: ignore[arg-type]
+    effect = f"{form(row['estimate'])}{scaled} {ends}"  # type: ignore[arg-type]
     return [str(row["contrast"]), name, where, str(row["models"]), effect, further, f"{i2}, {q}", signs]
 
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import pandas as pd
 
 from negspace.analyses.ablation.dissociation_words import verdict
-from negspace.analyses.ablation.words import AGAINST
+from negspace.analyses.ablation.words import AGAINST, unchanged
 from negspace.experiment.claim import RANKING
 from negspace.experiment.run import Run
-from negspace.experiment.words import claim, percent, within
+from negspace.experiment.words import claim, compared, inside, percent, scope, within
 from negspace.text.suites import TITLES
 
 _CLAIM = 0.01
@@ -22,11 +22,10 @@ def headline(run: Run) -> str:
     if contrasts is None or summary is None or share is None:
         return ""
     if run.manifest.get("rectifies") and run.manifest["analyses"]["ablation"].get("intervention") == "zero_negative":
-        values = summary.loc[summary["role"] != "random mean", "perplexity"]
-        same = ", and does not" if values.nunique() == 1 else "; yet the scores differ"
+        found = ", and changes nothing" if unchanged(summary) else "; yet the scores differ"
         return (
             "A no-op: every activation of this model is flat below zero, so zeroing negatives must change nothing"
-            f"{same}."
+            f"{found}."
         )
     here = contrasts[(contrasts["share"] == share) & (contrasts["set"] == "top")]
     suites = [suite for suite in TITLES if (here["score"] == suite).any()]
@@ -42,7 +41,8 @@ def headline(run: Run) -> str:
     said = f"{where}: " + "; ".join(f"{name} {_findings(rows)}" for name, rows in parts if len(rows))
     table = run.table("dissociation")
     if table is not None and len(rows := table[table["share"] == share]):
-        said += f". Double dissociation: {_several(list(dict.fromkeys(verdict(row) for _, row in rows.iterrows())))}"
+        verdicts = dict.fromkeys(verdict(row) + inside(row["scope"]) for _, row in rows.iterrows())
+        said += f". Double dissociation: {_several(list(verdicts))}"
     return f"{said}."
 
 
@@ -63,11 +63,15 @@ def _findings(rows: pd.DataFrame) -> str:
 
 
 def _by_finding(rows: pd.DataFrame, column: str) -> str:
-    """Findings of a column in words: "harm against the plain model and random sets"; empty without any."""
+    """Findings of a column in words: "harm against the plain model, more harm than random sets"; empty without any."""
     by_finding: dict[str, list[str]] = {}
     for _, row in rows[rows[column].notna()].iterrows():
-        by_finding.setdefault(str(row[column]), []).append(AGAINST[row["against"]])
-    return ", ".join(f"{finding} against {_several(against)}" for finding, against in by_finding.items())
+        finding = str(row[column])
+        said = finding if row["against"] == "plain" else compared(finding)
+        where = "" if finding == "cannot be judged" else inside(scope(row))
+        said += f"{where} {'against' if said == finding else 'than'}"
+        by_finding.setdefault(said, []).append(AGAINST[row["against"]])
+    return ", ".join(f"{said} {_several(against)}" for said, against in by_finding.items())
 
 
 def _several(words: Sequence[str]) -> str:

@@ -163,7 +163,7 @@ def _accuracy(summary: pd.DataFrame, kind: str, title: str) -> Table:
         for _, row in summary.iterrows()
         if math.isfinite(row[f"{kind}_accuracy"])
     ]
-    headings = ["condition", "% right", "interval", "change", "interval", "nats", "interval", "ties"]
+    headings = ["condition", "% right", "interval", "change", "interval", SUITES[kind].unit, "interval", "ties"]
     return rows(title, _right(headings), body)
 
 
@@ -184,7 +184,8 @@ def _contrasts(contrasts: pd.DataFrame) -> Table:
                 _margins(row, "difference"),
             )
         )
-    headings = ["set", "score", "against", "difference", "interval", "p", "finding", "margins (nats)"]
+    margins = "margins (nats; TSE: per token)" if (contrasts["score"] == "tse").any() else "margins (nats)"
+    headings = ["set", "score", "against", "difference", "interval", "p", "finding", margins]
     return rows("Contrasts on the same items, judged together", _right(headings, left=3), body)
 
 
@@ -254,7 +255,7 @@ def _groups(table: pd.DataFrame, kind: str) -> Table:
         for _, row in shown.iterrows()
     ]
     headings = ["condition", column, "pairs", "baseline", "% right", "change", "interval", "p", "finding"]
-    headings.append("margins (nats)")
+    headings.append(f"margins ({SUITES[kind].unit})")
     return rows(f"{TITLES[kind]} by {column}", _right(headings, left=2), body)
 
 
@@ -271,12 +272,12 @@ def _right(headings: Sequence[str], left: int = 1) -> list[tuple[str, str]]:
     return [(heading, "left" if number < left else "right") for number, heading in enumerate(headings)]
 
 
-def _range(low: float, high: float, form: str) -> str:
 def _judged(change: str, low: float) -> str:
     """A change; empty where it cannot be judged, which leaves it without an interval: it could pass for a result."""
     return change if math.isfinite(low) else ""
 
 
+def _range(low: float, high: float, form: str) -> str:
     return f"[{low:{form}}, {high:{form}}]" if math.isfinite(low) and math.isfinite(high) else ""
 
 

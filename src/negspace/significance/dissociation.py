@@ -39,7 +39,7 @@ class Doses:
     tolerance: float
     """Largest mismatch of the two perplexities that counts as equal, as a share of the top set's."""
     matched: bool = True
-    """False where the search for the control says that it found none of equal dose."""
+    """False where the search for the control, which also compares the rises, says that it found none of equal dose."""
 
     @property
     def equal(self) -> bool:
@@ -71,7 +71,7 @@ class Dissociation:
     direction: Literal["as claimed", "against the claim", ""]
     """Sign of the interaction where there is one."""
     carried_by: Side
-    """Origin of an interaction without crossover: one significant side, both (same direction), or neither."""
+    """Side on which an interaction without crossover is shown by itself: one, both (same direction), or neither."""
     interaction: Contrast
     """(other - grammar) of top minus control, in accuracy: what grammar loses more than the others, compared with the
     control. Positive as claimed. Scale "interaction"; its finding is harm where grammar is harmed beyond the others."""
@@ -109,8 +109,9 @@ class Dissociation:
 
     @property
     def changed(self) -> tuple[str, ...]:
-        """Names of the phenomena and tasks without which the verdict is another."""
-        return tuple(left.left_out for left in self.without if left.verdict != self.verdict)
+        """Names of the phenomena and tasks without which the verdict is another, where there still is one."""
+        testable = (left for left in self.without if not left.verdict.startswith("not testable"))
+        return tuple(left.left_out for left in testable if left.verdict != self.verdict)
 
     @property
     def p(self) -> float:
@@ -137,12 +138,14 @@ def dissociate(grammar: Suite, other: Suite, doses: Doses | None, *, alpha: floa
     """
     suites = (grammar, other)
     if doses is None or any(suite.control is None for suite in suites):
-        reason = "there is no matched control; let one be searched with a larger share of low-ranked neurons"
+        reason = "there is no matched control; ask for one (`matched`), or see table `matching` for why none was found"
         return _untestable("not testable: no control", reason, alpha, doses)
     if not doses.equal:
+        rises = "" if doses.matched else " and within a tenth of the rise"
         reason = (
-            f"the control multiplies perplexity by {np.exp(doses.control):.4g}, the top set by {np.exp(doses.top):.4g} "
-            f"(tolerance {doses.tolerance:.3g}); search with more evaluations or a wider tolerance stated before"
+            f"the control multiplies perplexity by {np.exp(doses.control):.5g}, the top set by {np.exp(doses.top):.5g} "
+            f"(equal means within {doses.tolerance * 100:.3g}% of each other{rises}); search with more evaluations, if "
+            "table `matching` says that they ran out"
         )
         return _untestable("not testable: the doses differ", reason, alpha, doses)
     parts = [Part(suite, alpha) for suite in suites]

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
+
+Unit = Literal["nats", "nats per token"]
+"""What margins of pairs are in."""
 
 
 @dataclass(frozen=True)
@@ -16,11 +20,13 @@ class SuiteKind:
     """The grouping of its pairs, in the singular: "phenomenon"."""
     column: str
     """Column of a record's items that holds the group."""
+    unit: Unit = "nats"
+    """Unit of its margins: the sentences of TSE are scored by means per token, all others by sums."""
 
 
 SUITES: Mapping[str, SuiteKind] = {
     "blimp": SuiteKind("BLiMP", "phenomenon", "phenomenon"),
-    "tse": SuiteKind("TSE", "construction", "paradigm"),
+    "tse": SuiteKind("TSE", "construction", "paradigm", "nats per token"),
     "pairs": SuiteKind("Pairs", "phenomenon", "phenomenon"),
 }
 """Name in studies, records and tables -> suite, in the order in which they are scored and shown."""

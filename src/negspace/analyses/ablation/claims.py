@@ -70,7 +70,8 @@ def _dissociations(tables: Mapping[str, pd.DataFrame]) -> Iterator[Claim]:
         value, low, high = (float(row[name]) for name in ("interaction", "low", "high"))
         of = f"{TITLES[row['suite']]} and tasks"
         reason = str(row["reason"]) if untestable else ""
-        yield Claim("tasks", words, of, float(row["share"]), answer, verdict(row), "points", value, low, high, reason)
+        share, scope = float(row["share"]), str(row["scope"])
+        yield Claim("tasks", words, of, share, answer, verdict(row), "points", value, low, high, reason, scope)
 
 
 def _stable(book: Book) -> Iterator[Claim]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from negspace.experiment.changes import CHANGE, DIFFERENCE, SCORE, Row
 from negspace.experiment.condition import Condition
 from negspace.experiment.schema import Column, Table, schema
+from negspace.text.suites import SUITES
 
 CONDITION = (
     Column("condition", str, "ablated set, in words"),
@@ -31,23 +32,6 @@ _GROUP = (
     Column("accuracy_high", float, "upper end of its interval"),
     *CHANGE.columns("accuracy minus the baseline's on the same pairs; applies to this group alone"),
 )
-_SUITE = (
-    Column(
-        "accuracy",
-        float,
-        "mean over paradigms of the share of pairs that are right; identical pairs left out, ties not right",
-    ),
-    Column("accuracy_low", float, "lower end of its interval"),
-    Column("accuracy_high", float, "upper end of its interval"),
-    Column("accuracy_sd", float, "standard deviation of accuracy over the sets of a random mean"),
-    Column("change", float, "accuracy minus the baseline's on the same pairs"),
-    Column("change_low", float, "lower end of its interval"),
-    Column("change_high", float, "upper end of its interval"),
-    Column("nats", float, "the same in the pairs' margin, log p(good) - log p(bad), mean over paradigms, in nats"),
-    Column("nats_low", float, "lower end of its interval"),
-    Column("nats_high", float, "upper end of its interval"),
-    Column("ties", int, "pairs with tied scores, counted as not right"),
-)
 _CONTRAST = (
     Column("share", float, "share p of the top set"),
     SCORE,
@@ -62,7 +46,28 @@ def condition_columns(about: Condition) -> Row:
 
 
 def _suite(name: str) -> tuple[Column, ...]:
-    return tuple(Column(f"{name}_{c.name}", c.type, f"{name}: {c.meaning}") for c in _SUITE)
+    columns = (
+        Column(
+            "accuracy",
+            float,
+            "mean over paradigms of the share of pairs that are right; identical pairs left out, ties not right",
+        ),
+        Column("accuracy_low", float, "lower end of its interval"),
+        Column("accuracy_high", float, "upper end of its interval"),
+        Column("accuracy_sd", float, "standard deviation of accuracy over the sets of a random mean"),
+        Column("change", float, "accuracy minus the baseline's on the same pairs"),
+        Column("change_low", float, "lower end of its interval"),
+        Column("change_high", float, "upper end of its interval"),
+        Column(
+            "nats",
+            float,
+            f"the same in the pairs' margin, log p(good) - log p(bad), mean over paradigms, in {SUITES[name].unit}",
+        ),
+        Column("nats_low", float, "lower end of its interval"),
+        Column("nats_high", float, "upper end of its interval"),
+        Column("ties", int, "pairs with tied scores, counted as not right"),
+    )
+    return tuple(Column(f"{name}_{c.name}", c.type, f"{name}: {c.meaning}") for c in columns)
 
 
 TABLES = schema(
@@ -115,8 +120,8 @@ TABLES = schema(
                 "scale",
                 str,
                 "points (mean over paradigms); pooled (equal weight per pair); above chance (paradigms on which the "
-                "plain model is above chance, selected on one half of the pairs and scored on the other); nats; sd "
-                "(margins in standard deviations of the plain model's margins)",
+                "plain model is above chance, selected on one half of the pairs and scored on the other); nats (TSE: "
+                "per token); sd (margins in standard deviations of the plain model's margins)",
             ),
             Column("plain", float, "the plain model's accuracy, for scales of accuracy"),
             Column("change", float, "change from the plain model"),
@@ -159,7 +164,9 @@ TABLES = schema(
             Column("residual", float, "perplexity / target - 1"),
             Column("chosen", bool, "true for the trial with which the search ended"),
             Column("matched", bool, "true if the search succeeded"),
-            Column("tolerance", float, "largest |residual| that counts as matched"),
+            Column(
+                "tolerance", float, "largest |residual| that counts as matched, if the rise is within a tenth as well"
+            ),
             Column("reason", str, "why the search ended"),
         ),
     ),

@@ -60,10 +60,11 @@ class DissociationTables:
         self._conditions = scored
         plain = self._items[scored[0].name]
         self._nesting = Nesting.tasks(plain["task"].to_numpy(object))
-        choices = plain["choices"].to_numpy(np.float64)
+        # Earlier records do not say how many choices are right: one.
+        chance = (plain["chance"] if "chance" in plain else 1 / plain["choices"]).to_numpy(np.float64)
         # Nothing is right by guessing where an answer is written out; what guessing gets of a graded score is unknown.
         graded = plain["task"].isin(set(plain.loc[plain["outcome"] == "graded", "task"])).to_numpy()
-        self._chance = np.where(choices > 0, 1 / np.where(choices > 0, choices, 1), np.where(graded, np.nan, 0.0))
+        self._chance = np.where(plain["choices"] > 0, chance, np.where(graded, np.nan, 0.0))
 
     def make(self, dissociations: Dissociations) -> dict[str, pd.DataFrame]:
         """Name -> table, columns as in `TABLES`; without minimal pairs there is nothing to contrast tasks with."""
@@ -193,6 +194,7 @@ def _figures(found: Dissociation) -> Row:
         "p_cross_holm": found.p_cross_adjusted,
         "paradigms": found.groups[0],
         "tasks": found.groups[1],
+        "scope": found.grammar.scope,
         "left_out": len(found.left_out),
         "without": len(found.without),
         "changed": ", ".join(found.changed),

@@ -40,7 +40,9 @@ TABLES = schema(
                 "not testable, and why",
             ),
             Column("direction", str, "as claimed or against the claim, where there is an interaction; else empty"),
-            Column("carried_by", str, "side that carries the interaction: grammar, other, both or neither"),
+            Column(
+                "carried_by", str, "side on which the interaction is shown by itself: grammar, other, both or neither"
+            ),
             Column(
                 "interaction",
                 float,
@@ -67,10 +69,13 @@ TABLES = schema(
             Column("paradigms", int, "paradigms or constructions included"),
             Column("tasks", int, "tasks included"),
             Column(
+                "scope", str, "the phenomena or families for which alone it holds, where they are too few; else empty"
+            ),
+            Column(
                 "left_out", int, "paradigms and tasks left out because the plain model is not shown to be above chance"
             ),
             Column("without", int, "number of phenomena and tasks left out in turn"),
-            Column("changed", str, "those without which the verdict changes"),
+            Column("changed", str, "those without which the verdict changes and can still be given"),
             Column("random", float, "interaction of the top set against random sets, in place of the control"),
             Column("random_low", float, "lower end of its prediction interval"),
             Column("random_high", float, "upper end"),

@@ -14,6 +14,7 @@ from negspace.figures.figure import Axis, Figure, Panel, Reference, Series, numb
 from negspace.figures.forest import Dots, forest
 from negspace.figures.scores import Measure, estimates, measures_of
 from negspace.text.suites import SUITES, TITLES, by_group
+from negspace.wording import counted
 
 
 def figures(run: Run) -> list[Figure]:
@@ -25,10 +26,10 @@ def figures(run: Run) -> list[Figure]:
     contrasts = run.table("contrasts")
     if contrasts is not None:
         made.append(_contrasts(run, contrasts))
-    for name, suite in SUITES.items():
+    for name in SUITES:
         table = run.table(by_group(name))
         if table is not None:
-            made += _groups(run, table, by_group(name), suite.group, f"{suite.title} by {suite.group}")
+            made += _groups(run, table, name)
     matching = run.table("matching")
     if matching is not None and matching["m"].notna().any():
         made.append(_search(run, matching))
@@ -46,10 +47,13 @@ def summarised(summary: pd.DataFrame) -> list[tuple[Measure, str]]:
 def _main(run: Run, summary: pd.DataFrame) -> Figure:
     """Rows are shares; series are what was ablated."""
     shares = list(dict.fromkeys(summary["share"].dropna()))
-    panels = [_effects(summary, shares, measure, column) for measure, column in summarised(summary)]
+    measures = summarised(summary)
+    panels = [_effects(summary, shares, measure, column) for measure, column in measures]
+    tokens = " (of TSE, means per token)" if any(measure.score == "tse" for measure, _ in measures) else ""
     caption = (
         f"Each share p of every layer's neurons. Bars: {run.level} intervals, paired with the plain model on the same "
-        "items. Small squares: single random sets, large ones their mean. Margins: log p(good) - log p(bad) of a pair."
+        "items. Small squares: single random sets, large ones their mean. Margins: log p(good) - log p(bad) of a pair"
+        f"{tokens}."
     )
     title = "What the ablation does, against the plain model"
     return Figure("main_result", title, caption, tuple(panels), columns=min(3, len(panels)), wide=True)
@@ -118,9 +122,9 @@ def _contrasts(run: Run, table: pd.DataFrame) -> Figure:
     return Figure("contrasts", title, caption, tuple(panels), columns=min(3, len(panels)), wide=True)
 
 
-def _groups(run: Run, table: pd.DataFrame, name: str, column: str, title: str) -> list[Figure]:
-    """One figure per share: accuracy in every group under every condition, and its change."""
-    made = []
+def _groups(run: Run, table: pd.DataFrame, suite: str) -> list[Figure]:
+    """One figure per share: accuracy in every group of a suite under every condition, and its change."""
+    column, made = SUITES[suite].group, []
     baseline = table[table["role"] == "baseline"]
     groups = list(baseline.sort_values(column)[column])
     for share in dict.fromkeys(table["share"].dropna()):
@@ -129,7 +133,7 @@ def _groups(run: Run, table: pd.DataFrame, name: str, column: str, title: str) -
         for value, label, zero, scale in (
             ("accuracy", "% right", 50.0, 100.0),
             ("change", "change (points)", 0.0, 100.0),
-            ("change_nats", "change of the margin (nats)", 0.0, 1.0),
+            ("change_nats", Measure(suite, nats=True).label(), 0.0, 1.0),
         ):
             if value not in here.columns or here[value].isna().all():
                 continue
@@ -144,8 +148,9 @@ def _groups(run: Run, table: pd.DataFrame, name: str, column: str, title: str) -
             "Pairs right, chance at 50; the change on the same pairs; and the change of their margin, log p(good) - "
             f"log p(bad). Bars: {run.level} intervals; for random sets, their mean and their range."
         )
-        figure = f"{name}_{in_names(share)}"
-        made.append(Figure(figure, f"{title}, p = {percent(share)}", caption, tuple(panels), columns=2, wide=True))
+        name = f"{by_group(suite)}_{in_names(share)}"
+        title = f"{TITLES[suite]} by {column}, p = {percent(share)}"
+        made.append(Figure(name, title, caption, tuple(panels), columns=2, wide=True))
     return made
 
 
@@ -174,7 +179,7 @@ def grouped(rows: pd.DataFrame, column: str, value: str, scale: float) -> dict[s
 
 def _pairs(baseline: pd.DataFrame, column: str, group: str) -> str:
     row = baseline[baseline[column] == group].iloc[0]
-    return f"{row['pairs']:,} pairs, {row['paradigms']} paradigm{'s' if row['paradigms'] != 1 else ''}"
+    return f"{counted(row['pairs'], 'pair')}, {counted(row['paradigms'], 'paradigm')}"
 
 
 def _search(run: Run, table: pd.DataFrame) -> Figure:

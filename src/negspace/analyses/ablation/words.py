@@ -9,8 +9,10 @@ import pandas as pd
 
 from negspace.analyses.ablation import dissociation_words
 from negspace.experiment.book import Book
-from negspace.experiment.words import capital, claim, percent, title, within
+from negspace.experiment.claim import whole
+from negspace.experiment.words import capital, claim, contrast, percent, title, within
 from negspace.text.suites import TITLES
+from negspace.wording import counted
 
 _WHAT = {
     "zero_negative": "zeroing the negative pre-activations of",
@@ -33,15 +35,15 @@ def verdicts(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     for share in study["shares"]:
         here = contrasts[contrasts["share"] == share]
         top = summary[(summary["role"] == "top") & (summary["share"] == share)].iloc[0]
-        size = f"{int(top['neurons']):,} neuron{'s' if top['neurons'] != 1 else ''}"
         ranked = " ".join(filter(None, (study["by"], within(study.get("layers")))))
-        done = f"{capital(_WHAT[book.part['intervention']])} the top {percent(share)} by {ranked} ({size})"
+        done = f"{capital(_WHAT[book.part['intervention']])} the top {percent(share)} by {ranked} "
+        done += f"({counted(int(top['neurons']), 'neuron')})"
         for score in dict.fromkeys(here["score"]):
             name = title(score)
             rows = here[(here["score"] == score) & (here["set"] == "top")]
             plain, *others = [row for _, row in rows.iterrows()]
-            said = f"{done}, {name}: {claim(plain)}{_level(plain)}"
-            said += "".join(f"; against {_control(row)}: {claim(row)}" for row in others)
+            said = f"{done}, {name}{_level(plain)}: {claim(plain)}"
+            said += "".join(f"; against {_control(row)}: {contrast(row)}" for row in others)
             sentences.append(f"{said}.")
             done = f"Top {percent(share)}"
         sentences += _intact(here)
@@ -56,7 +58,7 @@ def _level(plain: pd.Series) -> str:
     """What the plain model gets right of a suite's pairs, where its change can be judged."""
     if plain["score"] == "perplexity" or plain["finding"] == "cannot be judged":
         return ""
-    return f" of {plain['reference'] * 100:.1f}% right"
+    return f" (plain model: {plain['reference'] * 100:.1f}% right)"
 
 
 def _control(row: pd.Series) -> str:
@@ -70,37 +72,35 @@ def _intact(contrasts: pd.DataFrame) -> list[str]:
         contrasts["set"].isin(["matched", "random"]) & (contrasts["score"] != "perplexity")
     ].iterrows():
         who = f"Under {'the matched set' if row['set'] == 'matched' else 'random sets'}, {TITLES[row['score']]}"
-        on_margins = row.get("nats_finding")
-        # Accuracy hides what margins tell: grammar is intact if neither scale loses.
-        whole = row["finding"] == "equivalent" and (on_margins == "equivalent" or not isinstance(on_margins, str))
-        said.append(f"{who}: {'intact, ' if whole else ''}{claim(row)}.")
+        said.append(f"{who}: {'intact, ' if whole(row) else ''}{claim(row)}.")
     return said
 
 
 def _noop(summary: pd.DataFrame) -> str:
     """On a ReLU model the ablation must change nothing; the scores show whether it did."""
-    values = summary.loc[summary["role"] != "random mean", ["perplexity", *_accuracies(summary)]]
-    same = bool((values.nunique(dropna=True) <= 1).all())
     text = "Every activation of this model is flat below zero, so zeroing negatives must change nothing: "
     return text + (
         "all scores are exactly the plain model's."
-        if same
+        if unchanged(summary)
         else "but scores differ from the plain model's; the ablation is not exact here, please report it."
     )
 
 
-def _accuracies(summary: pd.DataFrame) -> list[str]:
-    return [f"{kind}_accuracy" for kind in TITLES if f"{kind}_accuracy" in summary.columns]
+def unchanged(summary: pd.DataFrame) -> bool:
+    """True if every set leaves all scores exactly as they are."""
+    scores = ["perplexity", *(f"{suite}_accuracy" for suite in TITLES if f"{suite}_accuracy" in summary.columns)]
+    values = summary.loc[summary["role"] != "random mean", scores]
+    return bool((values.nunique(dropna=True) <= 1).all())
 
 
 def matching(part: Mapping[str, Any], share: float) -> str:
     """The search for the matched set of a share in a sentence: what it found, or that and why it found none."""
     match = next(match for match in part["matches"] if match["share"] == share)
     label = f"Perplexity-matched control for the top {percent(share)}"
-    effort = f"{match['evaluations']} evaluation{'s' if match['evaluations'] != 1 else ''}"
+    effort = counted(match["evaluations"], "evaluation")
     if match["matched"]:
         return (
-            f"{label}: the bottom {percent(match['m'])} ({match['neurons']:,} neurons), residual mismatch "
+            f"{label}: the bottom {percent(match['m'])} ({counted(match['neurons'], 'neuron')}), residual mismatch "
             f"{match['residual'] * 100:+.2f}% (tolerance {match['tolerance'] * 100:.3g}%), {effort}."
         )
     nearest = (

@@ -31,7 +31,8 @@ TABLES = schema(
             Column(
                 "matched",
                 bool,
-                "whether the set is matched within its tolerance; missing for sets that were not searched",
+                "whether the set is matched within its tolerance, one of equal perplexity within a tenth of the rise "
+                "as well; missing for sets that were not searched",
             ),
             Column("neurons", int, "neurons changed in one set (mean over random ones)"),
             Column("of_sets", int, "sets of which the row is the mean"),
@@ -93,7 +94,8 @@ TABLES = schema(
             Column(
                 "matched",
                 bool,
-                "whether the set is matched within its tolerance; missing for sets that were not searched",
+                "whether the set is matched within its tolerance, one of equal perplexity within a tenth of the rise "
+                "as well; missing for sets that were not searched",
             ),
             Column("evaluations", int, "measurements that the search took, or all of its sets' searches"),
             Column("reason", str, "how the search ended"),

@@ -9,7 +9,8 @@ import pandas as pd
 from negspace.experiment.analysis import Book
 from negspace.experiment.claim import Claim
 from negspace.experiment.condition import MATCHED_RANDOM
-from negspace.experiment.words import capital, claim, title
+from negspace.experiment.words import capital, claim, contrast, title
+from negspace.wording import counted
 
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -22,12 +23,10 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
         found = claim(top, "change", ("change_low", "change_high"), "change_")
         said.append(f"Controls, {title(score)}: {top['control']} against the plain model: {found}.")
         for _, row in rows[rows["role"] != "top"].iterrows():
-            outcome = {"harm": "the top set does more harm", "gain": "the top set does less harm"}
             if pd.isna(row["finding"]):
                 continue  # it is what the two were made equal in
-            told = {**row, "finding": outcome.get(row["finding"], row["finding"])}
-            found = claim(told, "contrast", ("contrast_low", "contrast_high"))
-            said.append(f"Against {row['control']} ({row['neurons']:,} neurons): {found}.")
+            found = contrast(row, "contrast", ("contrast_low", "contrast_high"))
+            said.append(f"Against {row['control']} ({counted(row['neurons'], 'neuron')}): {found}.")
     for _, row in tables["controls_residual"].iterrows():
         if row["matched"] is pd.NA:
             continue

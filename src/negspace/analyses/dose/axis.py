@@ -15,7 +15,7 @@ from negspace.experiment.condition import MATCHED_RANDOM, RANDOM
 from negspace.experiment.effects import Effects, Entry
 from negspace.experiment.floors import floored
 from negspace.experiment.schema import Column, Table, schema
-from negspace.experiment.words import between, nats, points, unjudgeable
+from negspace.experiment.words import amount, compared, inside, on_margin, scope, unit, unjudgeable
 from negspace.significance import (
     Contrast,
     Curve,
@@ -34,7 +34,7 @@ EQUAL = "random, equal perplexity"
 """Random sets that the run has matched on the top set's perplexity: points without a curve."""
 _WHERE = (
     Column("score", str, "blimp, tse or pairs"),
-    Column("scale", str, "points (accuracy; 0.01 is one point) or nats (margins)"),
+    Column("scale", str, "points (accuracy; 0.01 is one point) or nats (margins; TSE: nats per token)"),
 )
 TABLES = schema(
     Table(
@@ -137,13 +137,14 @@ def sentences(tables: Mapping[str, pd.DataFrame]) -> list[str]:
     """Return the top sets' loss beyond the other families at the same perplexity."""
     said = []
     for _, row in tables["damage_axis_contrasts"].iterrows():
-        who = f"{TITLES[row['score']]} ({row['scale']}) at equal perplexity, top against {row['against']} sets"
+        who = f"{_of(row)} at equal perplexity, top against {row['against']} sets"
         if row["finding"] == "cannot be judged":
             said.append(f"{who}: {unjudgeable(row['reason'])}.")
             continue
-        form = points if row["scale"] == "points" else nats
-        amount = f"{form(row['difference'])} {between(row['low'], row['high'], form)}"
-        said.append(f"{who}: {row['finding']}, {amount}, up to x {row['reach']:.3g} in perplexity.")
+        say = on_margin if row["scale"] == "nats" else amount
+        found = f"{compared(row['finding'])}{inside(scope(row))}"
+        mean = say(row["score"], row["difference"], row["low"], row["high"])
+        said.append(f"{who}: {found}, {mean} on average from x 1 to x {row['reach']:.3g} in perplexity.")
     return said
 
 
@@ -151,11 +152,16 @@ def claims(tables: Mapping[str, pd.DataFrame]) -> Iterator[Claim]:
     """Yield the claim that the top sets lose more grammar than either family at equal perplexity."""
     words = "At equal damage to perplexity the top sets lose more grammar"
     for _, row in tables["damage_axis_contrasts"].iterrows():
-        of = TITLES[row["score"]] + (", margins" if row["scale"] == "nats" else "")
         value, low, high = (float(row[name]) for name in ("difference", "low", "high"))
-        answer = answered(row["finding"])
-        who = f"{of}, against {row['against']} sets"
-        yield Claim("damage", words, who, None, answer, row["finding"], row["scale"], value, low, high, row["reason"])
+        answer, finding = answered(row["finding"]), compared(row["finding"])
+        scale = unit(row["score"]) if row["scale"] == "nats" else "points"
+        who = f"{_of(row)}, against {row['against']} sets"
+        reason, where = row["reason"], scope(row)
+        yield Claim("damage", words, who, None, answer, finding, scale, value, low, high, reason, where)
+
+
+def _of(row: pd.Series) -> str:
+    return TITLES[row["score"]] + (", margins" if row["scale"] == "nats" else "")
 
 
 def _moved(plain: Entry, entry: Entry, score: str, scale: Scale) -> float:

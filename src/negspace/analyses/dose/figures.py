@@ -13,11 +13,11 @@ from negspace.figures.figure import Axis, Figure, Grid, Panel, Reference, Series
 from negspace.figures.forest import Dots, forest
 from negspace.figures.scores import (
     INTERVENTIONS,
-    LOST,
     SCORES,
     Measure,
     beside,
     estimates,
+    lost,
     measures_of,
     scaled,
     scores_of,
@@ -72,7 +72,7 @@ def _axis(run: Run, table: pd.DataFrame) -> Figure:
                 x, y, low, high = (numbers(curve[column]) for column in ("ratio", "change", "low", "high"))
                 series.append(Series(name, role, x, y * factor, low * factor, high * factor, mark="curve"))
             series.append(Series(name, role, numbers(doses["ratio"]), numbers(doses["change"]) * factor))
-        label = "change in % right (points)" if scale == "points" else "change of the margin (nats)"
+        label = Measure(score, nats=scale == "nats").label()
         panels.append(
             Panel(
                 Axis("perplexity / the plain model's", log=True),
@@ -143,7 +143,7 @@ def _by_group(table: pd.DataFrame) -> list[Figure]:
     for score in scores_of(table):
         here = table[table["score"] == score]
         panels = []
-        for column, scale, floor, label in LOST:
+        for column, scale, floor, label in lost(score):
             wide = here.pivot_table(index="group", columns="share", values=column, aggfunc="first", sort=True)
             values = wide.to_numpy(np.float64) * scale
             if not np.isfinite(values).any():

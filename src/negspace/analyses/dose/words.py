@@ -8,10 +8,21 @@ import numpy as np
 import pandas as pd
 
 from negspace.analyses.dose import axis
-from negspace.analyses.dose.columns import SIGN_OR_MAGNITUDE
+from negspace.analyses.dose.columns import PLAIN, SIGN_OR_MAGNITUDE
 from negspace.analyses.dose.tables import answer
 from negspace.experiment.analysis import Book
-from negspace.experiment.words import capital, claim, not_judged, percent, title, unjudged
+from negspace.experiment.words import (
+    capital,
+    claim,
+    contrast,
+    inside,
+    not_judged,
+    percent,
+    scopes,
+    title,
+    unjudged,
+)
+from negspace.wording import counted
 
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -26,7 +37,8 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
         if len(rows) > 1 or unjudged(rows):
             which = f" at {len(rows)} different shares" if len(rows) > 1 else ""
             outcome = _on_both(rows, _more_and_less)
-            said.append(f"{capital(title(score))}, {name}: the top set against random sets{which}: {outcome}.")
+            where = inside(scopes(rows))
+            said.append(f"{capital(title(score))}{where}, {name}: the top set against random sets{which}: {outcome}.")
     contrasts = tables["sign_or_magnitude"]
     for _, row in tables["sign_or_magnitude_answer"].iterrows():
         here = (contrasts[["share", "set", "score"]] == row[["share", "set", "score"]]).all(axis=1)
@@ -71,12 +83,13 @@ def _by_margins(contrasts: pd.DataFrame) -> str:
 def _threshold_sentence(row: pd.Series, dose: pd.DataFrame) -> str:
     place = ["score", "set", "intervention"]
     here = dose[(dose[place] == row[place]).all(axis=1)].sort_values("share")
-    text = f"{capital(title(row['score']))}, {row['set']}, {row['intervention']}: {_on_both(here, _first_harm)}"
+    name = f"{capital(title(row['score']))}{inside(scopes(here))}"
+    text = f"{name}, {row['set']}, {row['intervention']}: {_on_both(here, _first_harm)}"
     if row["score"] != "perplexity" or unjudged(here):
         return f"{text}."
     if not np.isfinite(row["doubling"]):
         return f"{text}; perplexity does not double at any tested share{_limits(row)}."
-    return f"{text}; perplexity doubles at {percent(row['doubling'])}{_limits(row)}."
+    return f"{text}; perplexity doubles at {percent(row['doubling'])}{_limits(row)}, interpolated between shares."
 
 
 def _first_harm(rows: pd.DataFrame, prefix: str) -> str:
@@ -91,7 +104,7 @@ def _first_harm(rows: pd.DataFrame, prefix: str) -> str:
     if harmed.empty:
         return f"no harm is shown at any tested share{not_judged(rows, prefix)}"
     first = harmed.iloc[0]
-    return f"harm is first shown at {percent(first['share'])} ({first['neurons']:,} neurons)"
+    return f"harm is first shown at {percent(first['share'])} ({counted(first['neurons'], 'neuron')})"
 
 
 def _limits(row: pd.Series) -> str:
@@ -104,7 +117,7 @@ def _limits(row: pd.Series) -> str:
 
 def _described(rows: pd.DataFrame, first: str, second: str) -> str:
     row = rows[(rows["first"] == first) & (rows["second"] == second)].iloc[0]
-    return claim(row)
+    return (claim if second == PLAIN else contrast)(row)
 
 
 def _shares(shares: pd.Series) -> str:

@@ -76,7 +76,7 @@ TABLES = schema(
         "layers_additivity",
         (
             SCORE,
-            Column("scale", str, "log ratio (of perplexities), points (accuracy), or nats (margins)"),
+            Column("scale", str, "log ratio (of perplexities), points (accuracy), or nats (margins; TSE: per token)"),
             Column("groups", int, "groups of layers"),
             Column("joint", float, "change with the top set in all groups, against the plain model"),
             Column("sum", float, "sum of the changes with the top set in each group alone"),

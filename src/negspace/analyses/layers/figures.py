@@ -12,7 +12,7 @@ from negspace.experiment.changes import GROUP
 from negspace.experiment.run import Run
 from negspace.experiment.words import in_names, percent
 from negspace.figures.figure import Axis, Figure, Grid, Panel, Reference, Series, numbers
-from negspace.figures.scores import LOST, SCORES, beside, measures_of, scaled, scores_of
+from negspace.figures.scores import SCORES, beside, lost, measures_of, scaled, scores_of
 from negspace.figures.style import nth
 from negspace.text.suites import SUITES
 
@@ -67,7 +67,7 @@ def _effects(run: Run, table: pd.DataFrame, share: float) -> Figure:
 
 def _by_group(table: pd.DataFrame, score: str, share: float) -> Figure:
     panels = []
-    scales = [scale for scale in LOST if table[scale[0]].notna().any()]
+    scales = [scale for scale in lost(score) if table[scale[0]].notna().any()]
     for (family, words), (column, scale, floor, label) in product(_FAMILIES.items(), scales):
         most = max(floor, float(np.nanmax(np.abs(numbers(table[column])))) * scale)
         here = table[table["family"] == family]

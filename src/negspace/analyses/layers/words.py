@@ -11,7 +11,20 @@ from negspace.experiment.analysis import Book
 from negspace.experiment.changes import CHANGE, DIFFERENCE, GROUP, Changes
 from negspace.experiment.claim import RANKING, Answer, Claim, Scale
 from negspace.experiment.effects import MEAN
-from negspace.experiment.words import amount, between, capital, nats, not_judged, percent, title, unjudgeable, unjudged
+from negspace.experiment.words import (
+    amount,
+    capital,
+    inside,
+    not_judged,
+    on_margin,
+    percent,
+    scope,
+    scopes,
+    title,
+    unit,
+    unjudgeable,
+    unjudged,
+)
 from negspace.text.suites import SUITES
 
 
@@ -22,8 +35,8 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     contrasts, parts = tables["layers_contrasts"], tables["layers_by_group"]
     said = []
     for score in book.part["scores"]:
-        name = capital(title(score)) + sets
         here, against = top[top["score"] == score], contrasts[contrasts["score"] == score]
+        name = capital(title(score)) + inside(scopes(here)) + sets
         said += _said(name, here, against)
         said += _said(f"{name}, margins", _margins(here, CHANGE), _margins(against, DIFFERENCE))
     for _, row in tables["layers_additivity"].iterrows():
@@ -76,7 +89,8 @@ def _margins(rows: pd.DataFrame, columns: Changes) -> pd.DataFrame:
 
 def _added(row: pd.Series, sets: str) -> str:
     """Return the sentence on additivity over groups of layers, on one scale; `sets` as of `_sets`."""
-    name = f"{capital(title(row['score']))} ({row['scale']}){sets}"
+    scale = unit(row["score"]) if row["scale"] == "nats" else row["scale"]
+    name = f"{capital(title(row['score']))}{inside(scope(row))} ({scale}){sets}"
     head = f"{name}, all {row['groups']} groups together against the sum of each alone"
     if row["finding"] == "cannot be judged":
         return f"{head}: {unjudgeable(row['reason'])}."
@@ -136,7 +150,7 @@ def _gains(rows: pd.DataFrame) -> str:
 def _amount(row: pd.Series, columns: Changes = CHANGE) -> str:
     value, low, high = (row[name] for name in (columns.name, *columns.interval))
     if "on_margins" in row:
-        return f"{nats(value)} nats {between(low, high, nats)}"
+        return on_margin(row["score"], value, low, high)
     return amount(row["score"], value, low, high)
 
 
@@ -168,7 +182,7 @@ def claims(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
         of, main = ("text", "ratio") if score == "perplexity" else (title(score), "points")
         said += _first_most(of, main, book.part["share"], first, rows)
         margins = _margins(first, CHANGE), _margins(rows, DIFFERENCE)
-        said += _first_most(f"{of}, margins", "nats", book.part["share"], *margins)
+        said += _first_most(f"{of}, margins", unit(score), book.part["share"], *margins)
     return said
 
 
@@ -184,4 +198,4 @@ def _first_most(of: str, scale: Scale, share: float, alone: pd.DataFrame, rows: 
     if why := unjudged(rows):
         answer, finding = "cannot be judged", why
     value, low, high = (float(alone.iloc[0][name]) for name in (CHANGE.name, *CHANGE.interval))
-    return [Claim("layers", words, of, share, answer, finding, scale, value, low, high)]
+    return [Claim("layers", words, of, share, answer, finding, scale, value, low, high, scope=scopes(alone))]

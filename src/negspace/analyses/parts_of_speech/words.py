@@ -13,6 +13,7 @@ from negspace.experiment.analysis import Book
 from negspace.experiment.claim import Answer, Claim
 from negspace.experiment.condition import NEAREST
 from negspace.experiment.words import unjudgeable
+from negspace.wording import counted
 
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -55,7 +56,9 @@ def _tags(rows: pd.DataFrame, column: str, alpha: float) -> str:
     if sure.empty:
         return f"undecided, no part of speech of {len(judged)} is shown to differ{more}"
     ordered = sure.sort_values(column, ascending=False, kind="stable")
-    return "differ: " + ", ".join(f"{row['tag']} {row[column]:+.4f}" for _, row in ordered.iterrows()) + f" nats{more}"
+    moved = "changes" if column == "excess" else "differs"
+    tags = ", ".join(f"{row['tag']} {row[column]:+.4f}" for _, row in ordered.iterrows())
+    return f"surprisal {moved} (nats): {tags}{more}"
 
 
 def _too_few(rows: pd.DataFrame, alpha: float) -> str:
@@ -67,8 +70,8 @@ def _too_few(rows: pd.DataFrame, alpha: float) -> str:
     needed = 1 + math.ceil(math.log2(tested / alpha))
     if windows >= needed:
         return ""
-    parts = f"{tested} part{'' if tested == 1 else 's'} of speech"
-    return f"{windows} windows; sign flips over windows need {needed} for {parts}"
+    parts = counted(tested, "part of speech", "parts of speech")
+    return f"{counted(windows, 'window')}; sign flips over windows need {needed} for {parts}"
 
 
 _COMPARED = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from negspace.experiment.changes import CHANGE, DIFFERENCE, SCORE, value
 from negspace.experiment.schema import Column, Table, schema
+from negspace.significance.interval import FEWEST
 
 CORRELATED = (
     "wd", "md", "negative_share", "negative_excess", "skewness", "kurtosis", "bimodality", "std", "signed_skewness",
@@ -128,7 +129,11 @@ TABLES = schema(
             ),
             Column("low", float, "lower end of the partial correlation's interval (as in rankings_correlation)"),
             Column("high", float, "upper end of its interval"),
-            Column("p", float, "p-value of the mean over sites (t-test, sites as units); missing for a single site"),
+            Column(
+                "p",
+                float,
+                f"p-value of the mean over sites (t-test, sites as units); missing for fewer than {FEWEST} sites",
+            ),
             Column("p_holm", float, "the same, Holm-corrected over the rows of all layers"),
             Column(
                 "explained",

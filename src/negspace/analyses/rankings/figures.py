@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from negspace.analyses.rankings.sets import NAMES
 from negspace.experiment.run import Run
 from negspace.experiment.words import in_names, percent
 from negspace.figures.figure import Axis, Figure, Grid, Panel, Reference, Series, numbers
@@ -12,22 +13,6 @@ from negspace.figures.forest import Dots, forest
 from negspace.figures.scores import beside, estimates, layer_axis, measures_of
 from negspace.figures.style import nth
 
-NAMES = {
-    "wd": "WD",
-    "md": "MD",
-    "skewness": "|skewness|",
-    "signed_skewness": "skewness",
-    "kurtosis": "kurtosis",
-    "bimodality": "bimodality",
-    "std": "standard deviation",
-    "negative_share": "negative share",
-    "negative_excess": "negative share beyond a Gaussian's",
-    "wd_residual": "WD beyond skewness and kurtosis",
-    "random mean": "random sets",
-    "mean": "mean",
-    "fraction_negative": "tokens below zero",
-    "mean_negative": "mean of negatives",
-}
 _FOLLOWED = ("md", "skewness", "kurtosis", "bimodality", "negative_share", "negative_excess")
 
 

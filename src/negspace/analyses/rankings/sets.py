@@ -18,6 +18,23 @@ RESIDUAL = "wd_residual"
 """Residuals of WD's ranks after a regression on those of |skewness| and excess kurtosis, site by site."""
 HELD = ("skewness", "kurtosis")
 """The competing statistics that the residual holds constant."""
+NAMES = {
+    "wd": "WD",
+    "md": "MD",
+    "skewness": "|skewness|",
+    "signed_skewness": "signed skewness",
+    "kurtosis": "kurtosis",
+    "bimodality": "bimodality",
+    "std": "standard deviation",
+    "negative_share": "negative share",
+    "negative_excess": "negative share beyond a Gaussian's",
+    RESIDUAL: "WD beyond |skewness| and kurtosis",
+    "random mean": "random sets",
+    "mean": "mean",
+    "fraction_negative": "tokens below zero",
+    "mean_negative": "mean of negatives",
+}
+"""What ranks the neurons of a set -> what to call it, in the order of figures."""
 
 
 def statistic(table: pd.DataFrame, layout: Layout, name: str) -> NDArray[np.float64]:

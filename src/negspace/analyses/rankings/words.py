@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from negspace.analyses.rankings.sets import RESIDUAL
+from negspace.analyses.rankings.sets import NAMES
 from negspace.experiment.analysis import Book
-from negspace.experiment.words import capital, change, claim, percent, title, unjudged
+from negspace.experiment.words import capital, change, contrast, percent, title, unjudged
 from negspace.significance.interval import FEWEST
 
 
@@ -85,11 +85,7 @@ def _contrast(rows: pd.DataFrame, against: str) -> str:
     kept = rows[rows["against"] == against]
     if why := unjudged(kept):
         return why
-    words = {"harm": "more harm", "gain": "less harm"}
-    return "; ".join(
-        f"{_called(row['by'])} {claim({**row, 'finding': words.get(row['finding'], row['finding'])})}"
-        for _, row in kept.iterrows()
-    )
+    return "; ".join(f"{_called(row['by'])} {contrast(row)}" for _, row in kept.iterrows())
 
 
 def _direction(row: Mapping[Hashable, Any] | pd.Series, alpha: float) -> str:
@@ -102,14 +98,7 @@ def _direction(row: Mapping[Hashable, Any] | pd.Series, alpha: float) -> str:
 
 def _called(name: str) -> str:
     """A statistic as a sentence names it."""
-    return {
-        "wd": "WD",
-        "md": "MD",
-        "skewness": "|skewness|",
-        "std": "standard deviation",
-        "negative_excess": "negative share beyond a Gaussian's",
-        RESIDUAL: "WD beyond |skewness| and kurtosis",
-    }.get(name, name.replace("_", " "))
+    return NAMES.get(name, name.replace("_", " "))
 
 
 def _names(given: str) -> str:

@@ -9,7 +9,8 @@ import pandas as pd
 from negspace.experiment.analysis import Book
 from negspace.experiment.claim import Claim
 from negspace.experiment.ranking import EMPTY, Common, correlation_sentence
-from negspace.experiment.words import change, claim, percent, title, unjudgeable
+from negspace.experiment.words import change, contrast, percent, title, unjudgeable
+from negspace.wording import counted
 
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -58,12 +59,12 @@ def _ablations(table: pd.DataFrame) -> Iterator[str]:
     for (share, role, text), part in table[table["set"].isin(["common", "own"])].groupby(
         ["share", "set", "text"], sort=False
     ):
-        neurons = int(part["neurons"].iloc[0])
+        neurons = counted(int(part["neurons"].iloc[0]), "neuron")
         whose = "every text" if role == "common" else f"{text} and by no other text"
-        head = f"Ablation of the {neurons:,} neuron{'s' * (neurons != 1)} in the top {percent(share)} by {whose}"
+        head = f"Ablation of the {neurons} in the top {percent(share)} by {whose}"
         if part["value"].isna().all():
             yield f"{head}: {unjudgeable(part['reason'].iloc[0])}"
             continue
         for _, row in part.iterrows():
-            against = claim(row, "difference", ("random_low", "random_high"), "random_")
+            against = contrast(row, "difference", ("random_low", "random_high"), "random_")
             yield f"{head}, {title(row['score'])}: {change(row)}; against random sets of equal size: {against}"
