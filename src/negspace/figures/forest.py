@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from negspace.figures.figure import Axis, Numbers, Panel, Reference, Series
+from negspace.figures.figure import Axis, Panel, Reference, Series
 
 _LONGEST = 44
 
@@ -85,8 +85,3 @@ def forest(
 def shorten(text: str) -> str:
     """A name that fits beside an axis: its end is cut off where it is very long."""
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
-
-
-def points(values: Numbers) -> Numbers:
-    """Shares as percentage points."""
-    return values * 100
