@@ -26,6 +26,7 @@ from negspace.experiment.book import Book
 from negspace.experiment.config import Study, configure
 from negspace.intervention import intervene
 from negspace.models.load import load
+from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.scan import Scan, scan
 from negspace.runs.cell import Cell, Record
 from negspace.runs.engine import LocalEngine
@@ -221,6 +222,28 @@ def test_sentences_say_what_the_tables_say(first_run: tuple[Path, Tables, Loads]
     # On a straight way from noise there is no rank correlation that four checkpoints could show.
     assert sum("undecided" in one for one in said) >= 3
     assert all(" nan" not in one for one in said)
+
+
+def test_the_cohort_is_saved_under_an_origin_of_its_own(first_run: tuple[Path, Tables, Loads]) -> None:
+    saved = NeuronSet.load(first_run[0] / "neurons" / "training-cohort.json")
+    assert saved.origin == "training cohort: top 20% by wd at the last checkpoint"
+    assert len(saved) == first_run[1].books["training"].part["cohort"]
+
+
+def test_one_neuron_is_one_and_its_trajectory_names_the_choice(first_run: tuple[Path, Tables, Loads]) -> None:
+    book = first_run[1].books["training"]
+    single = replace(book, part={**book.part, "cohort": 1})
+    assert "at the last (1 neuron)." in _said(first_run, "Training: ", single)
+    assert " at the last checkpoint, by which the cohort was chosen, of all others " in _said(first_run, "Median WD")
+
+
+def test_less_harm_than_random_sets_do_is_no_gain(first_run: tuple[Path, Tables, Loads]) -> None:
+    training = first_run[1]["training"]
+    told = training.assign(
+        against_random_finding=training["against_random_finding"].mask(training["seed"].isna(), "gain")
+    )
+    said = _said(first_run, "Perplexity, ablating the fixed cohort: ", training=told)
+    assert "against random sets less harm, x " in said
 
 
 def _said(run: tuple[Path, Tables, Loads], begin: str, book: Book | None = None, **tables: pd.DataFrame) -> str:

@@ -176,7 +176,9 @@ class Training(Analysis[TrainingSettings]):
         self._enough(len(done))
         done = [*done[1:], done[0]]
         cohort = sets["cohort"]
-        self.lab.save_set("training cohort", cohort)
+        # An origin of its own: the cohort need not be the study's top set, whose origin it has from its own scan.
+        origin = f"training cohort: {cohort.origin} at the last checkpoint"
+        self.lab.save_set("training cohort", NeuronSet(cohort.indices, cohort.layout, origin))
         return {
             "share": self.share,
             "scores": list(self.lab.effect_scores),

@@ -109,7 +109,7 @@ def summarise(
     for row, p in zip(family, correct([row["p"] for row in family]).p, strict=True):
         row["p_holm"] = float(p)
         direction = "positive" if row["estimate"] > 0 else "negative"
-        row["finding"] = "cannot be judged" if np.isnan(p) else direction if p < alpha else "undecided"
+        row["finding"] = "cannot be judged" if np.isnan(p) else direction if p <= alpha else "undecided"
     return rows + made
 
 

@@ -9,7 +9,8 @@ import pandas as pd
 
 from negspace.analyses.training.trends import EMERGED, FIRST, LATE, UNTESTED
 from negspace.experiment.analysis import Book
-from negspace.experiment.words import capital, change, claim, not_judged, percent, title, unjudgeable
+from negspace.experiment.words import capital, change, contrast, not_judged, percent, title, unjudgeable
+from negspace.wording import counted
 
 _DEPENDENT = f"{UNTESTED}: checkpoints of one run are not independent"
 
@@ -30,7 +31,7 @@ def _series(book: Book) -> str:
     return (
         f"Training: {len(points)} checkpoints, steps {points[0]['step']:,} to {points[-1]['step']:,}; the cohort is "
         f"the top {percent(book.part['share'])} by {book.study['by']} at the last "
-        f"({book.part['cohort']:,} neurons).{left}"
+        f"({counted(book.part['cohort'], 'neuron')}).{left}"
     )
 
 
@@ -58,8 +59,8 @@ def _emergence(book: Book, summary: pd.DataFrame) -> str:
     half = summary[summary["measure"] == "half rise"].iloc[0]
     if half["finding"] == EMERGED:
         text += (
-            f"; half of the rise of its mean WD is reached by step {half['estimate']:,.0f} "
-            f"[{half['low']:,.0f}, {half['high']:,.0f}]"
+            "; half of the rise of its mean WD to the last checkpoint, by which it was chosen, is reached by step "
+            f"{half['estimate']:,.0f} [{half['low']:,.0f}, {half['high']:,.0f}]"
         )
     return f"{text} (intervals: bootstrap over neurons)."
 
@@ -68,10 +69,11 @@ def _trajectory(wd: pd.DataFrame) -> str:
     whole = wd[wd["layer"].isna()]
     first, last, before = whole.iloc[0], whole.iloc[-1], whole.iloc[-2]
     return (
-        f"Median WD of the cohort goes from {first['cohort_median']:.3f} to {last['cohort_median']:.3f}, of all others "
-        f"from {first['rest_median']:.3f} to {last['rest_median']:.3f}; {percent(before['in_top'])} of the cohort is "
-        f"in the checkpoint's own top set at step {before['step']:,}, the checkpoint before the last, "
-        f"{percent(first['in_top'])} at step {first['step']:,} (chance {percent(first['in_top_chance'])})."
+        f"Median WD of the cohort goes from {first['cohort_median']:.3f} to {last['cohort_median']:.3f} at the last "
+        f"checkpoint, by which the cohort was chosen, of all others from {first['rest_median']:.3f} to "
+        f"{last['rest_median']:.3f}; {percent(before['in_top'])} of the cohort is in the checkpoint's own top set at "
+        f"step {before['step']:,}, the checkpoint before the last, {percent(first['in_top'])} at step "
+        f"{first['step']:,} (chance {percent(first['in_top_chance'])})."
     )
 
 
@@ -116,7 +118,7 @@ def _harm(score: str, training: pd.DataFrame, summary: pd.DataFrame) -> str:
         text += f"; step {row['step']:,}: {change(row)}"
     if isinstance(last["against_random_finding"], str):
         ends = ("against_random_low", "against_random_high")
-        text += f"; against random sets {claim(last, 'against_random', ends, 'against_random_')}"
+        text += f"; against random sets {contrast(last, 'against_random', ends, 'against_random_')}"
     steps = summary[(summary["measure"] == "harm and step") & summary["of"].str.endswith(f": {score}")]
     trends = [f"{row['of'].split(':')[0]} {_rho(row)}" for _, row in steps.iterrows()]
     return f"{text}. Harm with step ({_DEPENDENT}): {'; '.join(trends)}."
@@ -148,4 +150,5 @@ def _rho(row: pd.Series) -> str:
         return unjudgeable("no correlation can be computed")
     ends = f"[{row['low']:.2f}, {row['high']:.2f}]" if np.isfinite(row["low"]) else "[no interval]"
     p = "< 0.001" if row["p_holm"] < 0.001 else f"= {row['p_holm']:.3f}"
-    return f"rho {row['estimate']:+.2f} {ends}, n = {row['checkpoints']}, permutation p {p}: {row['finding']}"
+    test = f"n = {row['checkpoints']}, Holm-corrected permutation p {p}"
+    return f"rho {row['estimate']:+.2f} {ends}, {test}: {row['finding']}"
