@@ -95,7 +95,7 @@ def test_what_was_asked_and_with_what_is_said() -> None:
         "where a column says bootstrap, 2,000 resamples",
     ):
         assert said in html, said
-    assert "At the top 1%: perplexity harm against the plain model and random sets; BLiMP harm against" in html
+    assert "At the top 1%: perplexity harm against the plain model, more harm than random sets; BLiMP harm" in html
 
 
 def test_several_runs_stand_beside_each_other_with_what_one_must_know() -> None:
