@@ -107,13 +107,13 @@ def test_the_table_has_a_row_a_claim_and_a_column_a_run() -> None:
 
 
 def test_names_are_no_markup_in_markdown() -> None:
-    told = Claim("corpus", "words", "<b>x</b>\x1b[31m", None, "undecided", "5% in [a](b)\nand", reason="")
+    told = Claim("corpus", "words", "<b>x</b>\x1b[31m", None, "undecided", "5% in [a](b)\nand", scope="<i>")
     unjudged = replace(told, key="other", answer="cannot be judged", reason="`few`")
     shown = markdown({"<img src=x onerror=y>|": [told, unjudged]})
     assert "\x1b" not in shown
     assert len(shown.splitlines()) == 4
     page = MarkdownIt("commonmark").enable("table").render(shown)
-    for markup in ("<img", "<b>", "<a ", "<code"):
+    for markup in ("<img", "<b>", "<i>", "<a ", "<code"):
         assert markup not in page
     assert page.count("<td") == 6
 

@@ -14,6 +14,8 @@ HEADINGS = ("claim", "of")
 _UNJUDGED = "cannot be judged ("
 _TESTED = ("undecided", "not established")
 """Findings of one test whose interval stands beside them. Other answers that are undecided want several tests."""
+_WORDS = ("claim", "of", "finding", "reason", "scope")
+"""Fields of a claim that are text."""
 
 
 def table(runs: Mapping[str, Sequence[Claim]]) -> tuple[list[str], list[list[str]]]:
@@ -89,4 +91,4 @@ def markdown(runs: Mapping[str, Sequence[Claim]]) -> str:
 
 def _escaped(claim: Claim) -> Claim:
     """A claim whose words are Markdown; its numbers need no escape."""
-    return replace(claim, **{name: escape(getattr(claim, name)) for name in ("claim", "of", "finding", "reason")})
+    return replace(claim, **{name: escape(getattr(claim, name)) for name in _WORDS})
