@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import CompileConfig
 
 import zoo
 from negspace.errors import ModelError
@@ -43,12 +44,17 @@ def its_forward(module: Any) -> None:
     module.model.layers[0].mlp.forward = compiled(module.model.layers[0].mlp.forward)
 
 
+def by_generating(module: Any) -> None:
+    module.get_compiled_call(CompileConfig(backend="eager"))  # as generate() with a static cache does on a GPU
+
+
 @pytest.mark.parametrize(
     ("change", "undo"),
     [
         (in_place, "module._compiled_call_impl = None"),
         (by_layers, "module.get_submodule('model.layers.1')._orig_mod"),
         (its_forward, "del module.get_submodule('model.layers.0.mlp').forward"),
+        (by_generating, "del module._compiled_call, call torch._dynamo.reset(), and generate with disable_compile"),
     ],
 )
 def test_compiled_parts_are_refused_with_the_way_back(change: Callable[[Any], None], undo: str) -> None:
@@ -60,7 +66,7 @@ def test_compiled_parts_are_refused_with_the_way_back(change: Callable[[Any], No
         assert undo in caught.value.todo
 
 
-@pytest.mark.parametrize("change", [in_place, by_layers, its_forward])
+@pytest.mark.parametrize("change", [in_place, by_layers, its_forward, by_generating])
 def test_parts_compiled_after_wrapping_are_refused_when_activations_are_touched(change: Callable[[Any], None]) -> None:
     model = wrap(zoo.build("llama"), zoo.tokenizer())
     neurons = NeuronSet.from_indices(model, {0: range(40), 1: range(40)})

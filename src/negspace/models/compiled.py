@@ -42,4 +42,6 @@ def _undo(part: nn.Module) -> str:
         return "set {at}._compiled_call_impl = None"
     if hasattr(part.__dict__.get("forward"), "_torchdynamo_orig_callable"):
         return "del {at}.forward"
+    if part.__dict__.get("_compiled_call") is not None:  # what generate() with a static cache leaves
+        return "del {at}._compiled_call, call torch._dynamo.reset(), and generate with disable_compile=True"
     return ""
