@@ -24,6 +24,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from negspace.errors import ModelError
+from negspace.models.kernels import configurations
 from negspace.models.overrides import attributes
 from negspace.models.quiet import quiet
 
@@ -110,7 +111,7 @@ def digest(tensor: torch.Tensor) -> str:
 
 def _build(module: PreTrainedModel) -> PreTrainedModel | None:
     config = copy.deepcopy(module.config)
-    for part in _configs(config).values():
+    for part in configurations(config).values():
         # Left open, transformers fills in what it takes by itself.
         part._attn_implementation_internal = part._experts_implementation_internal = None
     try:
@@ -267,19 +268,9 @@ def _home(what: Any) -> str:
 # -- differences from the twin -----------------------------------------------------------------------------------------
 
 
-def _configs(config: Any, path: str = "") -> dict[str, Any]:
-    """A configuration and the ones inside it, by their path."""
-    found = {path: config}
-    for name in getattr(config, "sub_configs", {}):
-        inner = getattr(config, name, None)
-        if isinstance(inner, PreTrainedConfig):
-            found |= _configs(inner, f"{path}{name}.")
-    return found
-
-
 def _implementations(module: Any, twin: Twin) -> Iterator[str]:
-    plain = _configs(twin.config)
-    for path, config in _configs(module.config).items():
+    plain = configurations(twin.config)
+    for path, config in configurations(module.config).items():
         for name in ("_attn_implementation", "_experts_implementation"):
             # None is taken by parts of a model that were never asked, and by eager code.
             mine, default = getattr(config, name, None), getattr(plain.get(path), name, None)
@@ -288,7 +279,7 @@ def _implementations(module: Any, twin: Twin) -> Iterator[str]:
 
 
 def _parts(module: nn.Module, twin: Twin) -> Iterator[str]:
-    own = {id(config) for config in _configs(getattr(module, "config", None)).values()}
+    own = {id(config) for config in configurations(getattr(module, "config", None)).values()}
     seen = set()
     for path, part in module.named_modules():
         seen.add(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from transformers import PreTrainedConfig
@@ -19,14 +18,15 @@ def takes_masks(module: Any) -> bool:
 
 def unmasked(module: Any) -> str:
     """The attention implementations of a model that are not known to take any mask, apart by commas; "" for none."""
-    names = {getattr(config, "_attn_implementation", None) for config in _configs(module.config)}
+    names = {getattr(config, "_attn_implementation", None) for config in configurations(module.config).values()}
     return ", ".join(sorted(str(name) for name in names - {None, *_MASKED}))
 
 
-def _configs(config: Any) -> Iterator[Any]:
-    """A configuration and those inside it."""
-    yield config
+def configurations(config: Any, path: str = "") -> dict[str, Any]:
+    """A configuration and the ones inside it, by their path."""
+    found = {path: config}
     for name in getattr(config, "sub_configs", {}):
         inner = getattr(config, name, None)
         if isinstance(inner, PreTrainedConfig):
-            yield from _configs(inner)
+            found |= configurations(inner, f"{path}{name}.")
+    return found
