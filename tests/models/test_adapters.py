@@ -188,6 +188,11 @@ def test_a_base_beside_the_adapter(base: Path, folders: tuple[Path, Path], tmp_p
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
+def test_a_folder_below_one_of_snapshots_is_of_no_commit(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    copy = shutil.copytree(folders[0], tmp_path / "snapshots" / "best" / "adapter")
+    assert find(str(copy)).source.commit is None
+
+
 def test_an_adapter_of_the_hub(
     base: Path, folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,7 +24,7 @@ from negspace.errors import ModelError
 from negspace.memory import is_out_of_memory, shortage
 from negspace.models import probe
 from negspace.models.checks import some_of
-from negspace.models.locate import fetch
+from negspace.models.locate import commit_in, fetch
 from negspace.models.quiet import quiet
 
 CONFIG = "adapter_config.json"
@@ -74,9 +74,7 @@ class Adapter:
     @property
     def source(self) -> AdapterSource:
         """The adapter's entry in a record."""
-        parts = self.folder.parts
-        commit = parts[parts.index("snapshots") + 1] if "snapshots" in parts[:-1] else None
-        return AdapterSource(name=self.name, kind=self.kind, commit=commit)
+        return AdapterSource(name=self.name, kind=self.kind, commit=commit_in(str(self.folder / CONFIG)))
 
     @property
     def has_tokenizer(self) -> bool:

@@ -70,11 +70,11 @@ def commit_of(name: str, where: str, revision: str | None) -> str | None:
         file = fetch(lambda: cached_file(where, "config.json", revision=revision), name, revision, "configuration")
     except ModelError as error:
         raise gguf_names.in_repository(where, revision, error) from error
-    return _commit_in(file)
+    return commit_in(file)
 
 
-def _commit_in(file: str) -> str | None:
-    # The hub's client keeps the files of a commit in snapshots/<commit>/.
+def commit_in(file: str) -> str | None:
+    """The commit that a file of the hub's client is of, which keeps it in snapshots/<commit>/; None for another."""
     found = re.search(r"snapshots/([0-9a-f]{40})/", Path(file).as_posix())
     return found.group(1) if found else None
 
@@ -85,7 +85,7 @@ def gguf_file_of(file: Path | gguf_names.HubFile, name: str, revision: str | Non
     if isinstance(file, gguf_names.HubFile):
         get = lambda: cached_file(file.repository, file.file, revision=revision)  # noqa: E731
         held = fetch(get, name, revision, f"file {file.file}")
-        return Path(held), _commit_in(held)
+        return Path(held), commit_in(held)
     if revision is not None:
         raise ModelError(
             asked=f"revision {revision!r} of {name}",
