@@ -53,8 +53,18 @@ GIVEN: dict[str, dict[str, Any]] = {
         "activation_sparsity_pattern": [0.0, 0.0],
     },
     "gemma4_text": {"global_head_dim": 8},
+    "glm5_next": {
+        "text_config": {
+            "qk_rope_head_dim": 0,
+            "mlp_layer_types": ["dense", "sparse"],
+            "layer_types": ["linear_attention", "indexed_attention"],
+            "linear_num_heads": 4,
+            "linear_head_dim": 8,
+        },
+    },
     "glm4v_moe_text": {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 0]}},
     "granitemoehybrid": {"mamba_n_heads": 8, "layer_types": ["mamba", "attention"]},
+    "inkling_text": {"n_shared_experts": 2},  # as it ships; one alone would look like an MLP that every token passes
     "mamba2": {"num_heads": 8, "state_size": 8, "n_groups": 1},
     "reformer": {
         "axial_pos_shape": [8, 8],

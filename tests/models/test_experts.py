@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 
 import zoo
 from negspace.errors import SiteError
 from negspace.models import experts as experts_module
-from negspace.models.experts import Kind, Routing, Rows, experts_ancestor, gate_rows
+from negspace.models.experts import Kind, Routing, Rows, experts_ancestor, gate_rows, kind_of
 from negspace.models.load import wrap
 from negspace.models.model import Model
+from negspace.models.sites import resolve
 from negspace.models.taps import tap
 
 IMPLEMENTATIONS = ("grouped_mm", "batched_mm", "eager")
@@ -173,8 +175,11 @@ def test_implementations_agree(name: str) -> None:
     torch.testing.assert_close(outputs[0], outputs[2], atol=2e-6, rtol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("wrong", ["unsorted", "shifted"])
-def test_a_wrong_order_of_rows_is_noticed(wrong: str, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_order_of_rows_is_noticed(
+    wrong: str, dtype: torch.dtype, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     right = Routing.rows
 
     def rows(self: Routing, a: torch.Tensor) -> Rows:
@@ -183,9 +188,39 @@ def test_a_wrong_order_of_rows_is_noticed(wrong: str, how: str, monkeypatch: pyt
             return replace(given, experts=(given.experts + 1) % zoo.EXPERTS)
         return replace(given, sources=given.sources.roll(1))
 
+    module: Any = zoo.build("mixtral", experts_implementation=how).to(dtype)
+    with torch.no_grad():
+        for layer in module.model.layers:
+            layer.mlp.experts.gate_up_proj[:, 3] *= 20  # one large neuron, whose rounding is as large as all others
+    wrap(module, zoo.tokenizer())
     monkeypatch.setattr(Routing, "rows", rows)
     with pytest.raises(SiteError, match="of its inputs equal x @ gate"):
-        wrap(zoo.build("mixtral", experts_implementation=how), zoo.tokenizer())
+        wrap(module, zoo.tokenizer())
+
+
+@pytest.mark.parametrize("name", ["llama4_text", "gpt_oss"])
+def test_experts_whose_weights_are_parametrised_are_of_their_kind(name: str) -> None:
+    class Scaled(torch.nn.Module):
+        def forward(self, weight: torch.Tensor) -> torch.Tensor:
+            return 1.5 * weight
+
+    module = zoo.build(name)
+    sites = resolve(module)
+    for part in list(module.modules()):
+        if isinstance(getattr(part, "gate_up_proj", None), torch.nn.Parameter):
+            parametrize.register_parametrization(part, "gate_up_proj", Scaled())
+    assert any(type(part).__name__.startswith("Parametrized") for part in module.modules())
+    assert resolve(module) == sites
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers for a name that is going
+def test_adapters_of_experts_parametrise_them_in_each_pass() -> None:
+    peft = pytest.importorskip("peft")
+    config = peft.LoraConfig(
+        target_modules=[], target_parameters=["feed_forward.experts.gate_up_proj"], init_lora_weights=False
+    )
+    model = wrap(peft.get_peft_model(zoo.build("llama4_text"), config).eval(), zoo.tokenizer())
+    assert [site.experts for site in model.sites] == [0, zoo.EXPERTS, 0]
 
 
 def test_an_unknown_implementation_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,6 +260,15 @@ def test_routing_needs_one_integer_tensor() -> None:
     module: Any = zoo.build("mixtral")
     with pytest.raises(SiteError, match="0 integer tensors"):
         Routing("here", Kind()).capture(module.model.layers[0].mlp.experts, (torch.zeros(2, zoo.HIDDEN),), {})
+
+
+@pytest.mark.parametrize(("name", "count"), [("zaya", 3), ("llama4_text", 1), ("jetmoe", 1)])
+def test_experts_that_are_given_something_else_are_refused(name: str, count: int) -> None:
+    module = zoo.build(name)
+    holder: Any = next(part for part in module.modules() if kind_of(part).routing is not Routing)
+    index = torch.zeros(2, 1, dtype=torch.int64)
+    with pytest.raises(SiteError, match=f"2 tensors among its arguments, where {count} w"):
+        kind_of(holder).routing("here", kind_of(holder)).capture(holder, (torch.zeros(2, zoo.HIDDEN), index), {})
 
 
 def test_gate_rows_knows_when_it_does_not_know() -> None:

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from transformers import AutoModelForMultimodalLM
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+import tiny
 import zoo
 from negspace.errors import SiteError
 from negspace.models.load import wrap
@@ -28,7 +31,27 @@ def run(module: Any) -> torch.Tensor:
 def test_every_entry_has_a_reason_and_a_tested_class() -> None:
     used = {type(part).__name__ for name in NAMES for part in zoo.build(name).modules()}
     assert all(entry.reason for entry in OVERRIDES.values())
-    assert set(OVERRIDES) - used <= {"Lfm3MLP"}  # the same three lines as Lfm2MLP; not in every transformers
+    # The first has the same three lines as Lfm2MLP, the other is tried below; neither is in every transformers.
+    assert set(OVERRIDES) - used <= {"Lfm3MLP", "Glm5NextTextExperts"}
+
+
+@pytest.mark.parametrize("how", ["grouped_mm", "batched_mm", "eager"])
+def test_glm_5_next_which_reads_images_as_well(how: str) -> None:
+    if "glm5_next" not in CONFIG_MAPPING:
+        pytest.skip("not in this transformers")
+    kind = CONFIG_MAPPING["glm5_next"]
+    module: Any = AutoModelForMultimodalLM.from_config(kind(**tiny.arguments(kind)), dtype=torch.float32).eval()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0.0, 0.15)
+    module.set_experts_implementation(how)
+    model = wrap(module, zoo.tokenizer())
+    assert [site.activation for site in model.sites] == ["silu", "clamped_silu", "silu"]
+    plain = run(module)
+    with tap(model, before=lambda s, a, e: a.clamp_min(0)):
+        assert not torch.equal(run(module), plain)
+    assert torch.equal(run(module), plain)
 
 
 @pytest.mark.parametrize(

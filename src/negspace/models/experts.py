@@ -23,6 +23,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from negspace.errors import SiteError
+from negspace.models.overrides import class_name
 
 ORDERED = ("grouped_mm", "batched_mm", "eager")
 """Experts implementations whose order of rows is known."""
@@ -78,14 +79,10 @@ class Routing:
 
     def capture(self, experts: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Note the routing of the forward pass that begins: its first tensor and its integer [tokens, top_k] one."""
-        tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
+        tensors = _tensors(args, kwargs)
         routed = [t for t in tensors if not t.is_floating_point() and t.dim() == 2]
         if not tensors or len(routed) != 1:
-            raise SiteError(
-                asked=f"the routing of the experts at {self.path}",
-                found=f"{len(routed)} integer tensors of two dimensions among its arguments, where one was expected",
-                todo="this mixture of experts is not supported; please report the architecture",
-            )
+            raise self._unexpected(f"{len(routed)} integer tensors of two dimensions among its arguments", 1)
         self._hidden, self._index, self._experts = tensors[0], routed[0], experts
         self._calls, self._hits = 0, []
         how, parallel = implementation(experts), getattr(experts, "_is_expert_parallel", False)
@@ -99,11 +96,7 @@ class Routing:
     def rows(self, a: torch.Tensor) -> Rows:
         """Return the meaning of each row of `a` [rows, width], on its device."""
         if self._index is None or self._hidden is None:
-            raise SiteError(
-                asked=f"which expert each row belongs to at {self.path}",
-                found="its activation ran although the experts module was not called",
-                todo="undo the patch that calls the experts' parts directly (Liger, a kernel from the hub)",
-            )
+            raise self._not_called()
         index, top_k, how = self._index, self._index.shape[-1], implementation(self._experts)
         if how == "eager":
             if self._calls == 0:
@@ -133,6 +126,27 @@ class Routing:
         experts, tokens = experts.to(a.device, torch.int64), tokens.to(a.device, torch.int64)
         return Rows(experts, tokens, None, self._hidden, tokens)
 
+    def _given(self, count: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:
+        """The tensors that the experts are called with, which must be so many."""
+        tensors = _tensors(args, kwargs)
+        if len(tensors) != count:
+            raise self._unexpected(f"{len(tensors)} tensors among its arguments", count)
+        return tensors
+
+    def _unexpected(self, found: str, count: int) -> SiteError:
+        return SiteError(
+            asked=f"the routing of the experts at {self.path}",
+            found=f"{found}, where {count} {'was' if count == 1 else 'were'} expected",
+            todo="this mixture of experts is not supported; please report the architecture",
+        )
+
+    def _not_called(self) -> SiteError:
+        return SiteError(
+            asked=f"which expert each row belongs to at {self.path}",
+            found="its activation ran although the experts module was not called",
+            todo="undo the patch that calls the experts' parts directly (Liger, a kernel from the hub)",
+        )
+
 
 class _Weighted(Routing):
     """ZAYA: a token that skips the experts is sent to the first of them with weight zero, and is none of its rows."""
@@ -141,7 +155,7 @@ class _Weighted(Routing):
 
     def capture(self, experts: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         super().capture(experts, args, kwargs)
-        _, index, weights = (value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor))
+        _, index, weights = self._given(3, args, kwargs)
         self._skips = (weights.reshape(index.shape) == 0).any(dim=-1)
 
     def rows(self, a: torch.Tensor) -> Rows:
@@ -156,16 +170,12 @@ class _Repeated(Routing):
     partial = True
 
     def capture(self, experts: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        (self._hidden,) = (value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor))
+        (self._hidden,) = self._given(1, args, kwargs)
         self._experts = experts
 
     def rows(self, a: torch.Tensor) -> Rows:
         if self._hidden is None:
-            raise SiteError(
-                asked=f"which expert each row belongs to at {self.path}",
-                found="its activation ran although the experts module was not called",
-                todo="undo the patch that calls the experts' parts directly (Liger, a kernel from the hub)",
-            )
+            raise self._not_called()
         hidden = self._hidden.reshape(-1, self._hidden.shape[-1])
         each = hidden.shape[0] // self.kind.count(self._experts)
         places = torch.nonzero((hidden != 0).any(dim=-1))[:, 0].to(a.device)
@@ -180,7 +190,7 @@ class _Gathered(Routing):
         keep(experts.router.register_forward_hook(self._route))
 
     def capture(self, experts: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        (self._hidden,) = (value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor))
+        (self._hidden,) = self._given(1, args, kwargs)
 
     def _route(self, _: nn.Module, __: tuple[Any, ...], out: Any) -> None:
         _, self._index, _, self._sizes, _ = out
@@ -231,7 +241,7 @@ KINDS: dict[str, Kind] = {
 
 def kind_of(experts: nn.Module) -> Kind:
     """Return a module's way of storing its experts."""
-    return KINDS.get(type(experts).__name__, _USUAL)
+    return KINDS.get(class_name(experts), _USUAL)
 
 
 def experts_ancestor(root: nn.Module, path: str) -> tuple[str, nn.Module] | None:
@@ -245,6 +255,10 @@ def experts_ancestor(root: nn.Module, path: str) -> tuple[str, nn.Module] | None
         if usual or kind_of(module) is not _USUAL:
             return above, module
     return None
+
+
+def _tensors(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:
+    return [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
 
 
 def implementation(experts: Any) -> str:

@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import type_before_parametrizations
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class ClampedSwish(nn.Module):
 
 
 class ClampedSilu(nn.Module):
-    """silu(min(a, limit)): the gate of HY-V4's experts as one function of the pre-activation a."""
+    """silu(min(a, limit)): the gate of GLM-5-Next's and HY-V4's experts as one function of the pre-activation a."""
 
     def __init__(self, limit: float) -> None:
         super().__init__()
@@ -109,7 +110,7 @@ def _gpt_oss_gate(experts: Any, act: nn.Module) -> Callable[..., torch.Tensor]:
     return apply_gate
 
 
-def _hy_v4_gate(experts: Any, act: nn.Module) -> Callable[..., torch.Tensor]:
+def _clamped_gate(experts: Any, act: nn.Module) -> Callable[..., torch.Tensor]:
     def apply_gate(gate_up: torch.Tensor) -> torch.Tensor:
         gate, up = gate_up.chunk(2, dim=-1)
         return act(gate) * up.clamp(min=-experts.swiglu_limit, max=experts.swiglu_limit)
@@ -148,6 +149,13 @@ def _itself(_: Any, act: nn.Module) -> Callable[..., torch.Tensor]:
 
 
 _LFM2 = Override("forward", "silu", lambda _: nn.SiLU(), _lfm2_forward, "its MLP calls torch.nn.functional.silu")
+_CLAMPED = Override(
+    "_apply_gate",
+    "clamped_silu",
+    lambda experts: ClampedSilu(experts.swiglu_limit),
+    _clamped_gate,
+    "its experts clamp the gate and call torch.nn.functional.silu",
+)
 
 OVERRIDES: dict[str, Override] = {
     "Lfm2MLP": _LFM2,
@@ -163,13 +171,8 @@ OVERRIDES: dict[str, Override] = {
         _gpt_oss_gate,
         "its experts compute a clamped swish in line",
     ),
-    "HYV4Experts": Override(
-        "_apply_gate",
-        "clamped_silu",
-        lambda experts: ClampedSilu(experts.swiglu_limit),
-        _hy_v4_gate,
-        "its experts clamp the gate and call torch.nn.functional.silu",
-    ),
+    "Glm5NextTextExperts": _CLAMPED,
+    "HYV4Experts": _CLAMPED,
     "MiniMaxM3VLExperts": Override(
         "_apply_gate",
         "clamped_swish",
@@ -197,7 +200,12 @@ OVERRIDES: dict[str, Override] = {
 
 def override_of(module: nn.Module) -> Override | None:
     """The table's entry for a module, if any."""
-    return OVERRIDES.get(type(module).__name__)
+    return OVERRIDES.get(class_name(module))
+
+
+def class_name(module: nn.Module) -> str:
+    """Name of a module's class, without what torch calls it where adapters or a caller parametrise its weights."""
+    return type_before_parametrizations(module).__name__
 
 
 def attributes(part: nn.Module) -> dict[str, Any]:
