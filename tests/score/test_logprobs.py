@@ -170,6 +170,54 @@ def test_a_window_that_only_long_sequences_outgrow_is_found_out() -> None:
     np.testing.assert_allclose(scored.total[-2:], expected, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("method", ["buckets", "tree"])
+def test_coarse_numbers_do_not_hide_what_leaks_between_sequences(method: str) -> None:
+    """LFM2's convolutions carry tokens from one sequence of a pack into the next; no layer of the others does."""
+    sequences = [[one % 93 + 3 for one in sequence] for sequence in _sequences()]
+    for name in ("lfm2", "jamba") if method == "buckets" else ("llama", "qwen3"):
+        model = zoo.build(name).to(torch.bfloat16)
+        assert LogProbs(model).score(sequences).method == method
+
+
+def test_a_leak_below_the_tolerance_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logprobs, "_COARSE", 100.0)
+    sequences = [[one % 93 + 3 for one in sequence] for sequence in _sequences()]
+    for name, method in (("lfm2", "buckets"), ("jamba", "buckets"), ("mixtral", "tree")):
+        assert LogProbs(zoo.build(name).to(torch.bfloat16)).score(sequences).method == method
+
+
+def test_a_model_that_refuses_the_mask_in_whatever_way_runs_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    """XLM asserts that its mask has two dimensions."""
+    model, sequences = _build("gpt_neox"), _sequences()
+    forward = model.forward
+
+    def strict(attention_mask: torch.Tensor | None = None, **inputs: object) -> object:
+        assert attention_mask is None
+        return forward(**inputs)
+
+    monkeypatch.setattr(model, "forward", strict)
+    scored = LogProbs(model).score(sequences)
+    assert scored.method == "buckets"
+    np.testing.assert_allclose(scored.total, [_plain(model, one) for one in sequences], atol=1e-4, rtol=0)
+
+
+def test_the_longest_run_first() -> None:
+    lengths: list[int] = []
+    model = _build("bloom")
+    model.register_forward_pre_hook(
+        lambda _, __, inputs: lengths.append(inputs["input_ids"].shape[1]), with_kwargs=True
+    )
+    LogProbs(model, method="buckets").score(_sequences())
+    assert lengths == sorted(lengths, reverse=True)
+    assert lengths[0] > lengths[-1]
+
+
+@pytest.mark.parametrize("method", ["auto", "tree", "buckets"])
+def test_a_token_that_the_model_lacks_is_named(method: logprobs.Method) -> None:
+    with pytest.raises(ScoreError, match="token id 61, but the model knows 61 tokens only\nto do: use the tokenizer"):
+        LogProbs(_build("gpt_neox"), method=method).score([[0, 60], [0, 61, 2]])
+
+
 def _branches(prefix: int, count: int, first: int = 1) -> list[list[int]]:
     """Sequences that share a prefix and go on for three tokens each, of which two are read."""
     generator = np.random.default_rng(first)

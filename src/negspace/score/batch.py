@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+FAULTS = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError)
+"""What a model raises that cannot be run in some special way, and may be in the plain one."""
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:

@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from negspace.errors import ScoreError
+
 _COMPARED = 64
 """Rows that are compared with their largest logit at once: each is copied."""
 _CHUNK = {True: 1 << 20, False: 1 << 28}
@@ -40,8 +42,9 @@ def log_probabilities(logits: torch.Tensor, rows: torch.Tensor, targets: torch.T
 def log_sums(logits: torch.Tensor) -> torch.Tensor:
     """logsumexp of each row of logits [rows, vocabulary]: float64 where they are, otherwise float32."""
     # Bit by bit: a processor's cache holds what is read twice, and float32 copies of coarser logits stay small. Parts
-    # of about one size, since torch adds up a row that comes alone in another order.
-    step = max(2, _CHUNK[logits.device.type == "cpu"] // (4 * logits.shape[-1]))
+    # of about one size, since torch adds up a row that comes alone in another order: no number of rows that is above 1
+    # leaves one alone in parts of 3 or more.
+    step = max(3, _CHUNK[logits.device.type == "cpu"] // (4 * logits.shape[-1]))
     parts = logits.tensor_split(max(1, math.ceil(len(logits) / step)))
     return torch.cat([torch.logsumexp(fine(some), dim=-1) for some in parts])
 
@@ -62,6 +65,21 @@ def standings(logits: torch.Tensor, rows: torch.Tensor, targets: torch.Tensor) -
         tied = torch.where(first[some] == targets[some], Standing.TIED_FIRST, Standing.TIED)
         made[some] = torch.where(alone, Standing.ABOVE, tied).to(torch.int8)
     return made.cpu()
+
+
+def check_known(module: PreTrainedModel, largest: int, asked: str) -> None:
+    """Refuse a token id that the model has no embedding for.
+
+    Raises:
+        ScoreError: it has none.
+    """
+    known = int(module.get_input_embeddings().weight.shape[0])  # type: ignore[arg-type]
+    if largest >= known:
+        raise ScoreError(
+            asked,
+            f"token id {largest}, but the model knows {known} tokens only",
+            "use the tokenizer that belongs to the model",
+        )
 
 
 def input_device(module: PreTrainedModel) -> torch.device:

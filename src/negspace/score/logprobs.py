@@ -23,8 +23,8 @@ from negspace.errors import NonFiniteScore, ScoreError
 from negspace.memory import fitted, is_out_of_memory
 from negspace.models.kernels import takes_masks, unmasked
 from negspace.models.lengths import attention_window, steady_length
-from negspace.score.batch import Batch
-from negspace.score.logits import Standing, input_device, log_probabilities, only_rows, standings
+from negspace.score.batch import FAULTS, Batch
+from negspace.score.logits import Standing, check_known, input_device, log_probabilities, only_rows, standings
 from negspace.score.prefixes import Forest, broadest, cut, forest_of, lay_out
 
 Progress = Callable[[int, int, str], None]
@@ -45,7 +45,9 @@ _LONGEST = 4
 _FEW = 64
 """Tokens of a batch that stand for it where two ways to run the model are compared; whole lines, one at least."""
 _PROOF_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
-"""Largest difference of a sequence's log-probability that the proof allows; coarser numbers get 0.05 nats per token."""
+"""Largest difference of a sequence's log-probability that the proof allows; coarser numbers get `_COARSE`."""
+_COARSE = 0.05
+"""Nats for each token that counts."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class LogProbs:
         self.method: Method = method
         self.context = context
         self.batch_tokens = fitted(batch_tokens or self._default_batch_tokens())
+        self._dtype = next(module.parameters()).dtype
         self._steady = steady_length(module.config)
         self.shareable = min(self._steady, attention_window(module.config))
         """Longest sequences that may share prefixes, as far as the configuration tells: a longer one keeps all of a
@@ -114,7 +117,7 @@ class LogProbs:
             progress: called with (tokens done, tokens in all, "sequences").
 
         Raises:
-            ScoreError: a sequence is empty.
+            ScoreError: a sequence is empty, or has a token id that the model does not have.
             NonFiniteScore: a log-probability is not finite; says which sequence.
         """
         if len(sequences) == 0:
@@ -206,8 +209,11 @@ class LogProbs:
         """Return the way to run the network on these sequences; "auto" is a tree only if that passes its check.
 
         Raises:
-            ScoreError: a tree was asked for, and the model's attention is not known to take its mask.
+            ScoreError: a token id that the model does not have; or a tree was asked for, and the model's attention is
+                not known to take its mask.
         """
+        asked = f"the log-probability of {len(forest.where)} token sequences"
+        check_known(self.module, int(forest.tokens.max()), asked)
         if self.method == "tree" and not takes_masks(self.module):
             raise ScoreError(
                 "sequences that share prefixes (method='tree')",
@@ -241,9 +247,13 @@ class LogProbs:
         if forest.lengths.max() <= self._steady and takes_masks(self.module):
             try:
                 # A sample of all sequences was cut into the very packs that are to be trusted.
-                if same(self._trees(sample)) and (len(rows) == count or self._largest_agree(forest)):
+                if (
+                    same(self._trees(sample))
+                    and (self._dtype in _PROOF_TOLERANCE or self._apart(sample))
+                    and (len(rows) == count or self._largest_agree(forest))
+                ):
                     return Way("tree", to_end=False)
-            except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+            except FAULTS as error:
                 # A model that refuses the mask or the position ids runs in buckets; but too little memory for it would
                 # choose the method, and with it the last bits, by chance.
                 if is_out_of_memory(error):
@@ -269,13 +279,29 @@ class LogProbs:
         return self._agree(sample, totals[rows], self._plain(sample))
 
     def _plain(self, forest: Forest) -> np.ndarray:
-        """Totals of the rows, float64 [distinct], each run by itself to its end."""
+        """Totals of the rows, float64 [distinct], run to their ends in batches of equal length: no mask, no padding."""
         return self._run(forest, self._buckets(forest, to_end=True))[0]
 
     def _agree(self, forest: Forest, totals: np.ndarray, plain: np.ndarray) -> bool:
         """Return True if totals of the rows are those of plain passes, as far as the weights' numbers allow."""
-        allowed = _PROOF_TOLERANCE.get(next(self.module.parameters()).dtype, 0.05 * forest.lengths)
+        coarse = _COARSE * np.maximum(1, forest.lengths - forest.starts)
+        allowed = _PROOF_TOLERANCE.get(self._dtype, coarse)
         return bool(np.all(np.abs(totals - plain) <= allowed))
+
+    def _apart(self, forest: Forest) -> bool:
+        """Return True if other tokens beside the last sequence of each pack leave its total the same, bit for bit.
+
+        What coarse numbers are allowed for rounding also hides what a layer that is no attention carries from one
+        sequence into the next (LFM2's convolutions). Where a pass is not the same twice, this cannot be told.
+        """
+        last = cut(forest, _PACK).stops - 1
+
+        def totals(others: bool) -> np.ndarray:
+            return self._run(forest, self._trees(forest, others))[0]
+
+        first = totals(others=False)
+        same = np.array_equal(first[last], totals(others=True)[last])
+        return same or not np.array_equal(first, totals(others=False))
 
     def _run(
         self,
@@ -303,8 +329,9 @@ class LogProbs:
 
     def _buckets(self, forest: Forest, to_end: bool) -> Iterator[Batch]:
         """Sequences of one length at a time: no padding, hence no mask, hence nothing that could depend on either."""
-        # A single token predicts nothing: its total stays 0.
-        for length in np.unique(forest.lengths[forest.lengths > 1]):
+        # A single token predicts nothing: its total stays 0. The longest come first, so that memory that does not
+        # suffice is found out at once.
+        for length in np.unique(forest.lengths[forest.lengths > 1])[::-1]:
             members = np.flatnonzero(forest.lengths == length)
             whole = (to_end or length > self._steady) and (self.context is None or length <= self.context)
             run = int(length) if whole else int(length) - 1
@@ -338,25 +365,30 @@ class LogProbs:
         lines = max(1, _FEW // run)
         return Batch(forward, lambda: forward(lines), read, rows, ids[:, 1:].numel(), standing)
 
-    def _trees(self, forest: Forest) -> Iterator[Batch]:
+    def _trees(self, forest: Forest, others: bool = False) -> Iterator[Batch]:
         """Packs of shared prefixes, those of about one size side by side."""
         packs = cut(forest, _PACK)
         start = 0
         while start < len(packs.nodes) and packs.nodes[start]:
             stop = start + max(1, self.batch_tokens // int(packs.nodes[start]))
-            yield self._packs(forest, packs.starts[start:stop], packs.stops[start:stop])
+            yield self._packs(forest, packs.starts[start:stop], packs.stops[start:stop], others)
             start = stop
 
-    def _packs(self, forest: Forest, starts: np.ndarray, stops: np.ndarray) -> Batch:
-        device, dtype = input_device(self.module), next(self.module.parameters()).dtype
+    def _packs(self, forest: Forest, starts: np.ndarray, stops: np.ndarray, others: bool = False) -> Batch:
+        """Packs side by side; `others` puts other tokens in place of all that a pack's last row has not before it."""
+        device, dtype = input_device(self.module), self._dtype
         made = lay_out(forest, starts, stops)
+        tokens = made.tokens
+        if others:
+            kept = made.used & (made.end >= made.used.sum(axis=1, keepdims=True))
+            tokens = np.where(kept, tokens, np.roll(tokens, 1, axis=1))
         width = made.used.shape[1]
         slots, ends = torch.arange(width), torch.from_numpy(made.end)
         sees = (slots[None, None, :] <= slots[None, :, None]) & (slots[None, :, None] < ends[:, None, :])
         mask = torch.zeros(sees.shape, dtype=dtype).masked_fill_(~sees, torch.finfo(dtype).min)
         scored = torch.from_numpy(made.scored)
         inputs = {
-            "input_ids": torch.from_numpy(made.tokens).to(device),
+            "input_ids": torch.from_numpy(tokens).to(device),
             "position_ids": torch.from_numpy(made.depth).to(device),
             "attention_mask": mask[:, None].to(device),
         }

@@ -15,7 +15,7 @@ from negspace.given import check_count
 from negspace.memory import fitted
 from negspace.models.model import check_model
 from negspace.score.batch import Batch
-from negspace.score.logits import fine, log_sums
+from negspace.score.logits import check_known, fine, log_sums
 from negspace.text.source import Source, Text, read_text
 from negspace.text.windows import Bos, Windows, check_windows, make_windows
 
@@ -170,13 +170,7 @@ def nll_batches(model: Model, windows: Windows, *, batch: int | None = None) -> 
     """
     check_windows(windows, model.context, "log-likelihoods")
     check_count("batch", batch, ScoreError)
-    known = model.module.get_input_embeddings().weight.shape[0]  # type: ignore[union-attr]
-    if int(windows.tokens.max()) >= known:
-        raise ScoreError(
-            f"log-likelihoods of {windows.text_name}",
-            f"token id {int(windows.tokens.max())}, but the model knows {known} tokens only",
-            "use the tokenizer that belongs to the model",
-        )
+    check_known(model.module, int(windows.tokens.max()), f"log-likelihoods of {windows.text_name}")
     if batch is None:
         vocabulary = int(model.module.config.get_text_config().vocab_size)
         batch = max(1, min(_BATCH_TOKENS // windows.window, _LOGITS // (windows.window * vocabulary)))

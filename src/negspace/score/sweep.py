@@ -20,7 +20,7 @@ import torch
 from negspace.errors import NonFiniteScore, ScoreError
 from negspace.memory import is_out_of_memory
 from negspace.models.resume import Layers
-from negspace.score.batch import Batch
+from negspace.score.batch import FAULTS, Batch
 from negspace.score.logprobs import LogProbs, Progress, Way
 from negspace.score.pairs import PairScores, Prepared
 from negspace.score.perplexity import Perplexity, nll_batches, perplexity_of
@@ -33,7 +33,6 @@ Score = TypeVar("Score")
 
 _TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 """Largest difference from a whole pass, relative to the largest logit, where whole passes differ among themselves."""
-_FAULTS = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError)
 
 
 @dataclass(frozen=True)
@@ -171,7 +170,7 @@ class Sweep:
             resumed: torch.Tensor | Exception
             try:
                 _, resumed = next(passes)
-            except _FAULTS as error:
+            except FAULTS as error:
                 if is_out_of_memory(error):
                     raise  # no sign that the model cannot be resumed
                 resumed = error
