@@ -154,10 +154,25 @@ def test_tokens_belong_to_the_region_of_their_first_character(stories260k):
         assert text == conditions[condition][1]
 
 
+def test_an_unknown_word_with_the_token_of_bos_is_no_bos(make_model):
+    """As in pairs: BOS stands before it."""
+    tokenizer = toys.with_bos()
+    tokenizer.backend_tokenizer.model.unk_token = "<s>"
+    formula = suite("(*;%a%) < (*;%b%)", conditions={"a": ["zebra", "dog"], "b": ["<s> the", "dog"]})
+    (regions,) = prepare(make_model(tokenizer), formula).predicted.regions
+    tokens = {place[0]: tokenizer.convert_ids_to_tokens(some[0].tokens) for place, some in regions.items()}
+    assert tokens == {"a": ["<s>", "<s>", "dog"], "b": ["<s>", "the", "dog"]}
+
+
 @pytest.mark.parametrize(
     ("made", "found", "todo"),
     [
         (suite("(1;%a%) < (1;%b%)", conditions={"a": ["the", "dog"], "b": ["a", "dog"]}), "nothing before", "lm-eval"),
+        (
+            suite("(*;%a%) < (*;%b%)", conditions={"a": ["the"], "b": ["the dog"]}),
+            "nothing is predicted",
+            "the suite out",
+        ),
         (suite("(2;%match%) < (3;%match%)", metric="max"), "has no token of its own", "leave the suite out"),
         (suite("(1;%a%) < (2;%a%)", conditions={"a": ["the dog", "barks " * 70]}), "the model takes 64", "longer"),
     ],

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from negspace.errors import NonFiniteScore, ScoreError
 from negspace.models.model import check_model
 from negspace.score.logprobs import LogProbs, Progress, Scored, Way
-from negspace.score.predictions import Measurable, measurable
+from negspace.score.predictions import Measurable, Prefix, measurable, nothing_predicted
 from negspace.score.prefixes import Forest, forest_of
 from negspace.text.pair_rows import Kind
 from negspace.text.pair_sources import PairSource
@@ -289,7 +289,7 @@ def prepare(
     sentences = (*good, *bad)
     leads = tuple(sorted({sentence.tokens[: sentence.lead] for sentence in sentences if sentence.lead > 1}))
     probe = next((sentence.text for prediction in made.predictions for sentence in prediction.sentences.values()), None)
-    prefix = () if probe is None else _prefix(model.tokenizer, protocol, probe)
+    prefix = Prefix() if probe is None else _prefix(model.tokenizer, protocol, probe)
     predicted = measurable(made.predictions, model.tokenizer, prefix, context=model.context)
     prepared = Prepared(made, protocol, score or _SCORE[made.kind], sentences, leads, predicted)
     _check_measurable(made, prepared.same)
@@ -312,12 +312,10 @@ def encode_pairs(
     if not sentences:
         return [], []
     prefix = _prefix(tokenizer, protocol, sentences[0])
-    encoded, lead = {}, len(prefix)
-    # Where BOS stands for unknown words too, one of these at the beginning is no BOS; the harness takes it for one.
-    spelt = str(tokenizer.convert_ids_to_tokens(prefix[0])) if prefix and protocol == "paper" else ""
-    for sentence, ids in zip(sentences, encode(tokenizer, sentences), strict=True):
-        has_prefix = tuple(ids[:lead]) == prefix and sentence.lstrip().startswith(spelt)
-        encoded[sentence] = Encoded(tuple(ids) if has_prefix else (*prefix, *ids), lead)
+    encoded = {
+        sentence: Encoded(prefix.before(sentence, ids)[0], len(prefix.tokens))
+        for sentence, ids in zip(sentences, encode(tokenizer, sentences), strict=True)
+    }
     if not all(_fits(sequence, context) for sequence in encoded.values()):
         for pair in pairs.pairs:
             for which, sentence in (("good", pair.good), ("bad", pair.bad)):
@@ -325,17 +323,28 @@ def encode_pairs(
     return [encoded[pair.good] for pair in pairs.pairs], [encoded[pair.bad] for pair in pairs.pairs]
 
 
-def _prefix(tokenizer: PreTrainedTokenizerBase, protocol: Protocol, probe: str) -> tuple[int, ...]:
+def _prefix(tokenizer: PreTrainedTokenizerBase, protocol: Protocol, probe: str) -> Prefix:
     if protocol == "paper":
-        return surround(tokenizer, probe).before
+        before = surround(tokenizer, probe).before
+        # Where BOS stands for unknown words too, one of these at the beginning is no BOS; the harness takes it for one.
+        return Prefix(before, str(tokenizer.convert_ids_to_tokens(before[0])) if before else "")
+    check_prefix(
+        tokenizer,
+        "protocol='lm-eval', which prepends BOS or else EOS to each sentence",
+        "use protocol='paper', or set the tokenizer's bos_token",
+    )
     token = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    if token is None:
-        raise ScoreError(
-            "protocol='lm-eval', which prepends BOS or else EOS to each sentence",
-            f"the tokenizer {type(tokenizer).__name__} has neither BOS nor EOS",
-            "use protocol='paper', or set the tokenizer's bos_token",
-        )
-    return (int(token),)  # type: ignore[arg-type]
+    return Prefix((int(token),))  # type: ignore[arg-type]
+
+
+def check_prefix(tokenizer: PreTrainedTokenizerBase, asked: str, todo: str) -> None:
+    """Refuse a tokenizer without a token to begin with.
+
+    Raises:
+        ScoreError: it has neither BOS nor EOS.
+    """
+    if tokenizer.bos_token_id is None and tokenizer.eos_token_id is None:
+        raise ScoreError(asked, f"the tokenizer {type(tokenizer).__name__} has neither BOS nor EOS", todo)
 
 
 def _fits(encoded: Encoded, context: int | None) -> bool:
@@ -346,11 +355,7 @@ def _fits(encoded: Encoded, context: int | None) -> bool:
 def _check_length(encoded: Encoded, pair: Pair, which: str, sentence: str, context: int | None) -> None:
     asked = f"the score of the {which} sentence of {pair}: {sentence[:80]!r}"
     if len(encoded.tokens) <= max(1, encoded.lead):
-        raise ScoreError(
-            asked,
-            f"{len(encoded.tokens) - encoded.lead} token(s) with {encoded.lead} before them: nothing is predicted",
-            "use protocol='lm-eval', which scores a sentence's first token too, or leave the pair out",
-        )
+        raise nothing_predicted(asked, len(encoded.tokens) - encoded.lead, encoded.lead, "pair")
     if context is not None and len(encoded.tokens) > context:
         raise ScoreError(
             asked,

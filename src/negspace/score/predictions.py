@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 
@@ -19,6 +19,22 @@ _BIT = log(2.0)
 """Nats of a bit: formulae are in bits."""
 _METRICS = {"mean": np.mean, "median": np.median, "range": np.ptp, "max": np.max, "min": np.min}
 Tokens = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Tokens before each sentence."""
+
+    tokens: Tokens = ()
+    """The tokens; may be none."""
+    spelt: str = ""
+    """How a sentence begins that spells them out, where its tokens alone do not tell."""
+
+    def before(self, text: str, own: Iterable[int]) -> tuple[Tokens, bool]:
+        """A sentence's tokens with the prefix, never twice; and whether the sentence spells the prefix out itself."""
+        ids = tuple(int(token) for token in own)
+        written = ids[: len(self.tokens)] == self.tokens and text.lstrip().startswith(self.spelt)
+        return (ids if written else (*self.tokens, *ids)), written
 
 
 @dataclass(frozen=True)
@@ -101,7 +117,7 @@ def _alike(regions: Mapping[Place, tuple[Region, ...]]) -> bool:
 def measurable(
     predictions: Sequence[Prediction],
     tokenizer: PreTrainedTokenizerBase,
-    prefix: Tokens,
+    prefix: Prefix,
     *,
     context: int | None,
 ) -> Measurable:
@@ -132,7 +148,7 @@ def measurable(
                 raise ScoreError(
                     asked, f"{len(tokens)} tokens, but the model takes {context}", "use a model of longer context"
                 )
-            mine[place] = _regions(sentence, place[1], tokens, start, len(prefix), prediction.metric, asked)
+            mine[place] = _regions(sentence, place[1], tokens, start, len(prefix.tokens), prediction.metric, asked)
         found.append(mine)
     wanted = dict.fromkeys(
         sequence for one in found for some in one.values() for region in some for sequence in region.prefixes
@@ -140,16 +156,14 @@ def measurable(
     return Measurable(tuple(predictions), tuple(found), tuple(wanted))
 
 
-def _encode(text: str, tokenizer: PreTrainedTokenizerBase, prefix: Tokens) -> tuple[Tokens, np.ndarray]:
+def _encode(text: str, tokenizer: PreTrainedTokenizerBase, prefix: Prefix) -> tuple[Tokens, np.ndarray]:
     """Tokens of a sentence after the prefix, and the offset of each of its own tokens' first character."""
     try:
         ids, start, _ = token_offsets(text, tokenizer)
     except TextError as error:
         raise ScoreError("the surprisals of regions", error.found, error.todo) from error
-    own = tuple(int(token) for token in ids)
-    if prefix and own[: len(prefix)] == prefix:  # written out in the sentence: never two
-        return own, start[len(prefix) :]
-    return (*prefix, *own), start
+    tokens, written = prefix.before(text, ids)
+    return tokens, start[len(prefix.tokens) if written else 0 :]
 
 
 def _regions(
@@ -179,6 +193,18 @@ def _regions(
                 else "use a tokenizer that keeps the regions apart, or leave the suite out",
             )
         made.append(measured)
-    if number == ALL and metric != "sum":
-        made = [region for region in made if region.scored]
+    if number == ALL:
+        if not any(region.scored for region in made):
+            raise nothing_predicted(asked, len(tokens) - lead, lead, "suite")
+        if metric != "sum":
+            made = [region for region in made if region.scored]
     return tuple(made)
+
+
+def nothing_predicted(asked: str, own: int, lead: int, what: str) -> ScoreError:
+    """The error for a sentence of so many tokens of its own without one that something precedes."""
+    return ScoreError(
+        asked,
+        f"{own} token(s) with {lead} before them: nothing is predicted",
+        f"use protocol='lm-eval', which scores a sentence's first token too, or leave the {what} out",
+    )
