@@ -235,6 +235,13 @@ def test_a_request_beyond_the_context_is_cut_to_what_the_model_can_read(kind: st
     assert (places == Standing.ABOVE).tolist() == [best for _, best in expected]
 
 
+@pytest.mark.parametrize(("request_", "part"), [(([1, 2], []), "answer"), (([], [3]), "context")])
+def test_an_answer_without_tokens_is_refused(model: PreTrainedModel, request_: Request, part: str) -> None:
+    """A sum of nothing is 0, which is above every log-likelihood."""
+    with pytest.raises(ScoreError, match=f"answer of request 1\nfound: no token of its own in the {part}: the token"):
+        answers(LogProbs(model), [([1], [2]), request_])
+
+
 def test_an_answer_beyond_the_context_is_refused(model: PreTrainedModel) -> None:
     requests: list[Request] = [([1, 2], [3] * 60), ([1, 2], [3] * 61)]
     assert np.isfinite(answers(LogProbs(model, context=60), requests[:1])[0]).all()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from negspace.errors import TasksError
+import toy_tokenizers as toys
+from negspace.errors import ScoreError, TasksError
 from negspace.models.load import load
 from negspace.models.model import Model
 from negspace.reference import model_path, tasks_path
+from negspace.score.harness import Harness
 from negspace.score.taskdefinitions import read_definition
 from negspace.score.taskfiles import known_tasks
 from negspace.score.tasks import read_tasks, tasks
@@ -98,6 +101,100 @@ def test_text_that_looks_like_a_template_stays_text(model: Model, mine: Path) ->
     assert loaded.instances[0].args == ("The {{ 7 * 7 }} cat sat on the", " mat")
     assert loaded.instances[1].args == ("The {{ 7 * 7 }} cat sat on the", " {{ 1 }}")
     assert tasks(model, "mine", folder=mine).by_task["chance"].tolist() == [0.5]
+
+
+@pytest.mark.parametrize("make", [toys.with_bos, toys.with_both])
+def test_what_a_tokenizer_puts_after_a_text_is_no_answer(
+    mine: Path, make_model: Any, plain_log_probs: Any, make: Any
+) -> None:
+    rows = [
+        {"prompt": "the dog", "choices": ["barks today", "sleeps </s>"], "gold": 0},
+        {"prompt": "", "choices": ["the", "a"], "gold": 0},
+    ]
+    (mine / "mine.validation.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    model = make_model(make())
+
+    def likelihood(context: str, answer: str) -> float:
+        ids = model.tokenizer(f"<s> {context} {answer}", add_special_tokens=False).input_ids
+        return float(plain_log_probs(model, ids)[len(context.split()) :].sum())
+
+    both = [[likelihood(row["prompt"], choice) for choice in row["choices"]] for row in rows]
+    expected = [right - wrong for right, wrong in both]
+    assert tasks(model, "mine", folder=mine).items["margin"].tolist() == pytest.approx(expected, abs=1e-4)
+    assert read_tasks("mine", folder=mine).appended(model.tokenizer) == tuple(
+        model.tokenizer.convert_tokens_to_ids(["</s>"] if make is toys.with_both else [])
+    )
+
+
+def test_an_answer_that_the_tokenizer_joins_to_its_context_is_refused(model: Model, mine: Path) -> None:
+    (mine / "mine.validation.jsonl").write_text(
+        json.dumps({"prompt": "The cat walk", "choices": ["ed", " x"], "gold": 0})
+    )
+    _define(mine, target_delimiter="")
+    whole, context = (model.tokenizer(text).input_ids for text in ("The cat walked", "The cat walk"))
+    assert len(whole) == len(context)
+    with pytest.raises(ScoreError, match="an answer of item 0 of mine\nfound: no token of its own in the answer"):
+        tasks(model, "mine", folder=mine)
+
+
+def test_an_answer_of_nothing_after_nothing_is_refused(make_model: Any, mine: Path) -> None:
+    (mine / "mine.validation.jsonl").write_text(json.dumps({"prompt": "", "choices": ["the", " "], "gold": 0}))
+    with pytest.raises(ScoreError, match="an answer of item 0 of mine\nfound: no token of its own in the answer"):
+        tasks(make_model(toys.with_bos()), "mine", folder=mine)
+
+
+def test_a_tokenizer_without_bos_and_eos_is_refused(make_model: Any, mine: Path) -> None:
+    with pytest.raises(ScoreError, match="has neither BOS nor EOS\nto do: set the tokenizer's bos_token"):
+        tasks(make_model(toys.bare()), "mine", folder=mine)
+
+
+def test_a_tokenizer_of_another_model_is_refused(make_model: Any, mine: Path) -> None:
+    model = make_model(toys.with_bos())
+    model.tokenizer.add_tokens(["mat"])
+    with pytest.raises(ScoreError, match=r"token id \d+, but the model knows \d+ tokens only"):
+        tasks(model, "mine", folder=mine)
+
+
+@pytest.mark.parametrize("make", [toys.with_bos, toys.with_both])
+def test_texts_are_generated_one_by_one(make_model: Any, make: Any) -> None:
+    from lm_eval.api.instance import Instance
+
+    model, texts = make_model(make()), ["the dog", "a happy cat that sees", "no bird"]
+    after = (model.tokenizer.eos_token_id,) if make is toys.with_both else ()
+    seen: list[list[list[int]]] = []
+    hook = model.module.register_forward_pre_hook(
+        lambda _, __, inputs: seen.append(inputs["input_ids"].tolist()), with_kwargs=True
+    )
+    made = []
+    try:
+        for batch in (None, 3):
+            lm = Harness().model(model, batch, None, after=after)
+            options = {"until": [], "max_gen_toks": 1, "do_sample": False}
+            requests = [Instance("generate_until", {}, (text, options), 0) for text in texts]
+            made.append(lm.generate_until(requests))
+    finally:
+        hook.remove()
+    assert made[0] == made[1]
+    assert [len(ids) for ids in seen] == [1] * 6
+    bos = model.tokenizer.bos_token_id
+    prompts = [[bos, *model.tokenizer(text, add_special_tokens=False).input_ids] for text in texts]
+    assert sorted(ids for (ids,) in seen) == sorted(prompts * 2)
+
+
+@pytest.mark.parametrize("choices", ["mat", ["mat"], [1, 2], ["mat", 3], {"a": 1, "b": 2}, None])
+def test_choices_are_a_list_of_texts(mine: Path, choices: object) -> None:
+    rows = [{"prompt": "a", "choices": ["b", "c"], "gold": 0}, {"prompt": "a", "choices": choices, "gold": 0}]
+    (mine / "mine.validation.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(TasksError, match=r"choices of item 2 is .*\nto do: give a list of two or more texts"):
+        read_tasks("mine", folder=mine)
+
+
+def test_chance_counts_every_right_answer(model: Model, mine: Path) -> None:
+    rows = [{"prompt": "The cat", "choices": ["sat", "ran", "lay"], "gold": gold} for gold in ([0, 2], [0, 1])]
+    (mine / "mine.validation.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    scores = tasks(model, "mine", folder=mine)
+    assert scores.items["chance"].tolist() == [2 / 3, 2 / 3]
+    assert scores.by_task["chance"].tolist() == [2 / 3]
 
 
 def test_a_folder_without_a_definition(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ def test_a_right_answer_beats_every_wrong_one(
 ) -> None:
     made = judge(_task(gold, ["a", "bb", "cccc"]), "acc", _sample(*likelihoods, acc=0.5))
     assert (made.outcome, made.margin, made.choices) == (outcome, margin, 3)
+    assert made.chance == (2 / 3 if isinstance(gold, list) else 1 / 3)
     assert made.value == (outcome == "right")
 
 

@@ -22,6 +22,8 @@ class TaskFacts:
     """Items of all tasks."""
     harness: str
     """Version of lm-evaluation-harness."""
+    appended: tuple[int, ...] = ()
+    """Tokens that the tokenizer puts after a text by itself, which are cut off."""
 
 
 @dataclass(frozen=True)

@@ -170,6 +170,8 @@ class Lab:
         elif what == "tasks":
             assert f.tasks is not None
             kind, options = "tasks", {"tasks": f.tasks.hash, "harness": f.tasks.harness}
+            if f.tasks.appended:  # they were taken for answers once
+                options["cut"] = list(f.tasks.appended)
         else:
             kind, options = "pairs", {"kind": what, "pairs": f.pairs[what][1], "protocol": self.study.protocol}
             if f.pairs[what][2] > f.paired[what]:

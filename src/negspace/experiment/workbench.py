@@ -235,7 +235,9 @@ class Workbench:
             read=(windows.text_hash, windows.window),
             tokens=self._tokens(),
             pairs=pairs,
-            tasks=None if chosen is None else TaskFacts(chosen.source, chosen.hash, len(chosen), chosen.harness),
+            tasks=None
+            if chosen is None
+            else TaskFacts(chosen.source, chosen.hash, len(chosen), chosen.harness, chosen.appended(model.tokenizer)),
             notes=(
                 *(f"perplexity: {note}" for note in windows.notes),
                 *(f"{TITLES[name]}: {note}" for name, made in self.pairs.items() for note in made.notes),

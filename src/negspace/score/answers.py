@@ -40,10 +40,13 @@ def answers(
         name: what an error calls the answer of a request, by its place.
 
     Raises:
-        ScoreError: an answer that is longer than the model's context.
+        ScoreError: a context or an answer without tokens, an answer that is longer than the model's context, or a token
+            id that the model does not have.
     """
     most = scorer.context
-    for place, (_, answer) in enumerate(requests):
+    for place, (context, answer) in enumerate(requests):
+        if not context or not answer:
+            raise without_tokens(name(place), "answer" if context else "context")
         if most is not None and len(answer) > most:
             raise ScoreError(
                 f"the log-likelihood of {name(place)}",
@@ -79,6 +82,15 @@ def answers(
             totals[asking], places[asking] = values[row], found[row]
         before += len(taken)
     return totals, places
+
+
+def without_tokens(name: str, part: str) -> ScoreError:
+    """The error for an answer that cannot be scored: nothing would be summed, and 0 is above every log-likelihood."""
+    return ScoreError(
+        f"the log-likelihood of {name}",
+        f"no token of its own in the {part}: the tokenizer joins it with its neighbour or drops it",
+        "leave the item out, or set a target_delimiter that keeps them apart",
+    )
 
 
 def _part(progress: Callable[[float], None], begin: float, share: float) -> Progress:

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from negspace.errors import TasksError
-from negspace.memory import fitted
-from negspace.score.answers import answers
+from negspace.score.answers import answers, without_tokens
 from negspace.score.logits import Standing
 from negspace.score.logprobs import LogProbs, Progress, Way
+from negspace.score.pairs import check_prefix
 from negspace.score.taskdefinitions import read_definition
 from negspace.score.taskfiles import read_rows
 
@@ -83,16 +83,26 @@ class Harness:
         progress: Progress | None,
         change: Callable[[], AbstractContextManager[object]] = nullcontext,
         ways: dict[bytes, Way] | None = None,
+        after: tuple[int, ...] = (),
     ) -> Any:
         """The harness's wrapper of a live model: answers scored by our kernel, `progress` for its bars, cuts noted.
 
         Args:
             model: the model.
-            batch: most requests in one forward pass, by the longest of them.
+            batch: most requests in one forward pass, by the longest of them; texts are generated one by one.
             progress: called with (requests done, requests in all, "tasks").
             change: opens the condition under which the model is run.
             ways: see `LogProbs`.
+            after: tokens that the tokenizer puts after a text by itself, which are no part of a context or an answer.
+
+        Raises:
+            ScoreError: the tokenizer has neither BOS nor EOS.
         """
+        check_prefix(
+            model.tokenizer,
+            "scores on benchmark tasks, where BOS or else EOS stands for an empty context",
+            "set the tokenizer's bos_token",
+        )
 
         class Live(self._hflm):
             def __init__(self) -> None:
@@ -101,7 +111,7 @@ class Harness:
                         pretrained=model.module,
                         tokenizer=deepcopy(model.tokenizer),  # the harness sets a padding token on it
                         max_length=model.context,
-                        batch_size=fitted(batch or 1),
+                        batch_size=1,  # texts generated in a batch would be padded, and depend on each other
                     )
                 self._asked: Sequence[Any] = ()
                 self.cut: set[tuple[str, str]] = set()
@@ -117,9 +127,29 @@ class Harness:
                 if progress and news:
                     progress(done, max(done, self._whole), "tasks")
 
+            def _cut(self, text: str, tokens: list[int]) -> int:
+                """How many tokens stand for a text, less those put after it."""
+                own = self.tokenizer.encode(text, add_special_tokens=False)
+                last = min(len(own), len(tokens))  # a context may have lost its beginning
+                added = not own or tokens[len(tokens) - last :] != own[len(own) - last :]
+                return max(0, len(tokens) - added * len(after))
+
+            def tok_encode(self, string: str, *args: Any, **options: Any) -> list[int]:
+                tokens = super().tok_encode(string, *args, **options)
+                return tokens[: self._cut(string, tokens)] if after else tokens
+
+            def tok_batch_encode(self, strings: list[str], *args: Any, **options: Any) -> tuple[Any, Any]:
+                ids, mask = super().tok_batch_encode(strings, *args, **options)
+                size = self._cut(strings[0], ids[0].tolist()) if after else ids.shape[1]
+                return ids[:, :size], mask[:, :size]
+
             def loglikelihood(self, requests: Any, disable_tqdm: bool = True) -> Any:
                 self._whole += len(requests)
                 self._asked = requests
+                for place, request in enumerate(requests):
+                    # The harness takes the first token of what follows an empty context.
+                    if not request.args[0] and not self.tok_encode(request.args[1], add_special_tokens=False):
+                        raise without_tokens(self._name(place), "answer")
                 return super().loglikelihood(requests, disable_tqdm=True)
 
             def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = True) -> Any:

@@ -36,6 +36,11 @@ class Definition:
         """The fields that every row must have: prompt, choices, and the place of the right choice."""
         return tuple(self.config[key] for key in _FIELDS)
 
+    @property
+    def choices(self) -> str:
+        """The field of its rows that holds the choices."""
+        return self.config["doc_to_choice"]
+
 
 def read_definition(task: str, folder: str | os.PathLike[str]) -> Definition | None:
     """The definition of a task in NAME.yaml of a folder; None if there is none.

@@ -100,9 +100,23 @@ def read_rows(task: str, folder: str | os.PathLike[str], split: str | None = Non
     definition = read_definition(task, place)
     fields = _TASKS.get(task, _Known()).fields if definition is None else definition.fields
     rows = [_row(task, path, fields, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    if definition is not None:
+        _check_choices(task, path, definition.choices, rows)
     if not rows:
         raise TasksError(f"the task {task} from {path}", "no items in it", "give a file with one JSON object per line")
     return rows
+
+
+def _check_choices(task: str, path: Path, field: str, rows: list[Row]) -> None:
+    """The harness takes whatever can be gone through for choices, a text letter by letter."""
+    for number, row in enumerate(rows, start=1):
+        choices = row[field]
+        if not isinstance(choices, list) or len(choices) < 2 or not all(isinstance(one, str) for one in choices):
+            raise TasksError(
+                f"the task {task} from {path}",
+                f"{field} of item {number} is {json.dumps(choices)[:80]}",
+                "give a list of two or more texts, numbers in quotes",
+            )
 
 
 def _row(task: str, path: Path, fields: tuple[str, ...], number: int, line: str) -> Row:

@@ -35,6 +35,8 @@ class ItemOutcome:
     under acc_bytes); NaN without choices."""
     choices: int
     """Choices to pick from; 0 without."""
+    chance: float
+    """How often guessing is right: right choices divided by all; NaN without choices."""
 
 
 def judge(task: Any, metric: str, sample: Mapping[str, Any], tied: Container[tuple[str, str]] = ()) -> ItemOutcome:
@@ -61,11 +63,12 @@ def judge(task: Any, metric: str, sample: Mapping[str, Any], tied: Container[tup
         return _pick(task, metric, sample)
     greedy = _GREEDY.get(task.OUTPUT_TYPE) == metric and not callable(task.config.process_results)
     if greedy and _is_tie(task, sample, tied):
-        return ItemOutcome(0.0, "tie", float("nan"), 0)
+        return ItemOutcome(0.0, "tie", float("nan"), 0, float("nan"))
     value = float(sample[metric])
     if not np.isfinite(value):
         raise _not_finite(task, sample, value)
-    return ItemOutcome(value, {1.0: "right", 0.0: "wrong"}.get(value, "graded"), float("nan"), 0)  # type: ignore[arg-type]
+    outcome: Outcome = "right" if value == 1 else "wrong" if value == 0 else "graded"
+    return ItemOutcome(value, outcome, float("nan"), 0, float("nan"))
 
 
 def _pick(task: Any, metric: str, sample: Mapping[str, Any]) -> ItemOutcome:
@@ -83,10 +86,10 @@ def _pick(task: Any, metric: str, sample: Mapping[str, Any]) -> ItemOutcome:
     right = _right(task, doc, choices, sample)
     scores = likelihoods / lengths
     if right.all():
-        return ItemOutcome(1.0, "right", float("nan"), len(choices))
+        return ItemOutcome(1.0, "right", float("nan"), len(choices), 1.0)
     margin = float(scores[right].max() - scores[~right].max())
     outcome: Outcome = "right" if margin > 0 else "wrong" if margin < 0 else "tie"
-    return ItemOutcome(float(outcome == "right"), outcome, margin, len(choices))
+    return ItemOutcome(float(outcome == "right"), outcome, margin, len(choices), float(right.mean()))
 
 
 def _is_tie(task: Any, sample: Mapping[str, Any], tied: Container[tuple[str, str]]) -> bool:

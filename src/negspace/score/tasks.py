@@ -29,7 +29,7 @@ from negspace.models.model import check_model
 from negspace.score.harness import Harness, check_task, choose_metric, load_tasks, quiet, request_lines
 from negspace.score.logprobs import Progress, Way
 from negspace.score.taskoutcomes import judge
-from negspace.text.specials import encode
+from negspace.text.specials import encode, surround
 
 if TYPE_CHECKING:
     from negspace.models.model import Model
@@ -40,6 +40,8 @@ SEED = 1234
 """The harness's own seed for drawing few-shot examples."""
 _SOME = 200
 """Requests from which the tokens of all are estimated."""
+_PROBE = 200
+"""Characters of a request in which the tokenizer's own special tokens are found."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +89,16 @@ class TaskSet:
         texts = ["".join(part for part in request.args if isinstance(part, str)) for request in some]
         return sum(map(len, encode(tokenizer, texts))) / len(some) * len(requests)
 
+    def appended(self, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+        """Tokens that a tokenizer puts after each text by itself; they are cut off.
+
+        Raises:
+            TextError: they cannot be told from a text's own.
+        """
+        texts = (part for task in self.loaded.values() for request in task.instances for part in request.args)
+        probe = next((text.strip()[:_PROBE] for text in texts if isinstance(text, str) and text.strip()), None)
+        return () if probe is None else surround(tokenizer, probe).after
+
 
 @dataclass(frozen=True, eq=False)
 class TaskScores:
@@ -104,20 +116,20 @@ class TaskScores:
     """One row per item: task, item (its place in the data and a hash of it: the same under every condition), index,
     metric, value (float64: 1 right, 0 not; or the metric's own value), outcome ("right", "wrong", "tie", "graded"),
     margin (float64, nats, or nats a character under acc_norm: best right choice minus best wrong one; NaN without
-    choices), choices (0 without), cut (the prompt exceeded the model's context and lost its beginning), harness
-    (float64: the value by the harness's own rule)."""
+    choices), choices (0 without), chance (of guessing right: right choices divided by all; NaN without), cut (the
+    prompt exceeded the model's context and lost its beginning), harness (float64: the value by the harness's own
+    rule)."""
     notes: tuple[str, ...] = ()
-    """Notes on possible surprises: cut prompts, tasks of one item."""
+    """Notes on possible surprises: cut prompts."""
 
     @cached_property
     def by_task(self) -> pd.DataFrame:
         """One row per task: task, n, metric, value (mean over its items), stderr (standard deviation of the items
-        divided by sqrt(n)), chance (mean of 1 / choices; NaN without choices), ties, cut, harness (mean of the
+        divided by sqrt(n)), chance (mean over its items; NaN without choices), ties, cut, harness (mean of the
         harness's own values: differs from `value` by ties only)."""
         rows = []
         for task, part in self.items.groupby("task", sort=False):
             n = len(part)
-            choices = part["choices"].to_numpy(np.float64)
             rows.append(
                 {
                     "task": task,
@@ -125,7 +137,7 @@ class TaskScores:
                     "metric": part["metric"].iloc[0],
                     "value": float(part["value"].mean()),
                     "stderr": float(part["value"].std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan"),
-                    "chance": float(np.mean(1 / choices)) if choices.min() > 0 else float("nan"),
+                    "chance": float(np.mean(part["chance"].to_numpy())),
                     "ties": int((part["outcome"] == "tie").sum()),
                     "cut": int(part["cut"].sum()),
                     "harness": float(part["harness"].mean()),
@@ -166,13 +178,16 @@ def tasks(
         tasks: harness tasks by name; or a set read before, with which the arguments up to `metrics` and the seed are
             fixed.
         folder, limit, fewshot, metrics, seed: see `read_tasks`.
-        batch: most requests in one forward pass, by the longest of them; by default as many as memory allows.
+        batch: most requests in one forward pass, by the longest of them; by default as many as memory allows. Texts are
+            generated one by one.
         progress: called with (requests done, requests in all, "tasks").
 
     Raises:
         ModelError: not a model.
         TasksError: see `read_tasks`.
-        ScoreError: a log-likelihood that is not finite, or a batch below 1.
+        TextError: what the tokenizer puts around a text cannot be told from the text.
+        ScoreError: a log-likelihood that is not finite, an answer without a token of its own, a tokenizer that has
+            neither BOS nor EOS or does not belong to the model, or a batch below 1.
     """
     check_model(model, "tasks")
     check_count("batch", batch, ScoreError)
@@ -205,7 +220,7 @@ def score_tasks(
     """
     harness = Harness()
     with quiet():
-        lm = harness.model(model, batch, progress, change, ways)
+        lm = harness.model(model, batch, progress, change, ways, chosen.appended(model.tokenizer))
         for task in chosen.loaded.values():
             task.set_fewshot_seed(seed=chosen.seed)  # building the prompts draws from it: the same ones every time
         result = harness.evaluate(
@@ -336,6 +351,7 @@ def _items(
                     "outcome": verdict.outcome,
                     "margin": verdict.margin,
                     "choices": verdict.choices,
+                    "chance": verdict.chance,
                     "cut": any(tuple(arguments[:2]) in cut for arguments in sample["arguments"]),
                     "harness": float(sample[metric]),
                 }
