@@ -31,7 +31,7 @@ class _Attempt:
     """The largest batch that came of it."""
 
 
-_ATTEMPT: ContextVar[_Attempt] = ContextVar("attempt", default=_Attempt())
+_ATTEMPT: ContextVar[_Attempt | None] = ContextVar("attempt", default=None)
 _APART = 1 << 12
 """Bytes from which on an array gets memory of its own: a page."""
 _MMAP_THRESHOLD = -3
@@ -58,7 +58,7 @@ _SMALLER = (
 
 def fitted(batch: int) -> int:
     """A batch size as the memory found so far allows: halved as often as `frugally` had to; at least 1."""
-    attempt = _ATTEMPT.get()
+    attempt = _ATTEMPT.get() or _Attempt()
     size = max(1, batch // attempt.divisor)
     attempt.largest = max(attempt.largest, size)
     return size
