@@ -66,10 +66,12 @@ def test_weights_are_copies() -> None:
     assert np.abs(again[path]).min() > 0
 
 
-def test_a_projection_that_does_more_than_multiply_is_left_out_with_the_reason() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_projection_that_does_more_than_multiply_is_left_out_with_the_reason(dtype: torch.dtype) -> None:
     class Doubled(torch.nn.Linear):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return 2 * super().forward(x)
+            out = super().forward(x)
+            return torch.cat([out[..., :1], 2 * out[..., 1:]], dim=-1)
 
     module = zoo.build("llama")
     for number, layer in enumerate(module.model.layers):
@@ -78,7 +80,9 @@ def test_a_projection_that_does_more_than_multiply_is_left_out_with_the_reason()
             new = Doubled(old.in_features, old.out_features, bias=False)
             new.weight = old.weight
             layer.mlp.gate_proj = new.eval()
-    model = wrap(module, zoo.tokenizer())
+        with torch.no_grad():
+            layer.mlp.gate_proj.weight[0] *= 20  # a large neuron that is right excuses no other
+    model = wrap(module.to(dtype), zoo.tokenizer())
     neurons = {site.path: np.arange(4) for site in model.sites}
     found, left = input_weights(model, neurons)
     assert list(found) == [model.sites[0].path]

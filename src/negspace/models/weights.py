@@ -73,22 +73,17 @@ def _of_projection(
         return f"its projection ({name}) takes no tensor"
     outputs, width = call.out.shape[-1], a.shape[-1]
     flat, inputs, target = call.out.reshape(-1, outputs), x.reshape(-1, x.shape[-1]), a.reshape(-1, width)
-    times = outputs // width
-    every = torch.arange(outputs, device=flat.device)
-    rows = [every[k * width : (k + 1) * width] for k in range(times)] + [every[k::times] for k in range(times)]
-    of_site = next((chosen for chosen in rows if torch.equal(flat[:, chosen], target)), None)
-    if of_site is None:
+    part = next((part for part in probe.parts(outputs, width) if torch.equal(flat[:, part], target)), None)
+    if part is None:
         return f"no slice of its projection ({name}) is the pre-activation"
     chosen_rows = torch.tensor(neurons)  # a copy: sets of neurons are read-only, which torch has no notion of
-    at = of_site[chosen_rows.to(flat.device)].to(weight.device)
+    at = torch.arange(outputs)[part][chosen_rows].to(weight.device)
     hidden = inputs.shape[-1]
     for shape, take in (((outputs, hidden), lambda: weight[at]), ((hidden, outputs), lambda: weight[:, at].T)):
         if tuple(weight.shape) == shape:
             chosen = take()
             by_hand = inputs.double() @ chosen.double().T + (0.0 if bias is None else bias[at].double())
-            scale = by_hand.abs().max().clamp_min(torch.finfo(torch.float32).tiny)
-            off = (by_hand - target[:, chosen_rows.to(target.device)].double()).abs().max() / scale
-            if off <= 10 * probe.tolerance(weight.dtype):
+            if probe.agreement(target[:, chosen_rows.to(target.device)], by_hand, weight.dtype) >= probe.AGREED:
                 return chosen
     return f"its projection ({name}) does more than multiply by its weights"
 
