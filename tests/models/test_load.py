@@ -383,6 +383,36 @@ def test_weights_without_values_are_named() -> None:
     module.model.layers[1].mlp.up_proj.to("meta")
     with pytest.raises(ModelError, match=r"in model\.layers\.1\.mlp\.up_proj\.weight\n"):
         wrap(module, zoo.tokenizer())
+    # A buffer that is not saved is not among the weights that are put in.
+    empty.load_state_dict(zoo.build("llama").state_dict(), assign=True)
+    with pytest.raises(ModelError, match=r"in model\.rotary_emb\.inv_freq"):
+        wrap(empty, zoo.tokenizer())
+
+
+def test_weights_on_other_processes_are_named() -> None:
+    distributed = pytest.importorskip("torch.distributed")
+    if not distributed.is_available():
+        pytest.skip("this torch has no torch.distributed")
+    from torch.distributed.fsdp import fully_shard
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
+    try:
+        module = zoo.build("llama")
+        fully_shard(module, mesh=distributed.init_device_mesh("cpu", (2,)))
+        with pytest.raises(ModelError, match=r"shared out among processes .* model\.embed_tokens\.weight") as caught:
+            wrap(module, zoo.tokenizer())
+        assert "in one process" in caught.value.todo
+    finally:
+        distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("auto", ["AutoModel", "AutoModelForTokenClassification", "AutoModelForSequenceClassification"])
+def test_a_model_without_an_output_layer_over_its_vocabulary(auto: str) -> None:
+    module = getattr(transformers, auto).from_config(zoo.build("llama").config).eval()
+    with pytest.raises(ModelError, match=f"a {type(module).__name__}, which has no output layer") as caught:
+        wrap(module, zoo.tokenizer())
+    assert caught.value.todo == "load it with AutoModelForCausalLM"
 
 
 def test_missing_weights_are_not_made_up(folder: Path) -> None:

@@ -12,10 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import zoo
 from negspace.errors import ModelError
 from negspace.intervention import intervene
+from negspace.models import probe
 from negspace.models.fingerprint import fingerprint
 from negspace.models.load import load, wrap
 from negspace.models.model import Model
@@ -102,6 +105,40 @@ def test_a_threshold_of_outliers_is_refused_as_what_it_is(tokenizer: Any) -> Non
         wrap(module, tokenizer)
     assert "llm_int8_threshold=0.0" in caught.value.todo
     assert "left-to-right" not in caught.value.todo
+
+
+@pytest.mark.parametrize("steps", [2, 8, 100])
+def test_inputs_rounded_for_a_whole_batch_are_refused_as_what_they_are(steps: int) -> None:
+    class Rounded(torch.nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            step = x.abs().max() / steps
+            return super().forward((x / step).round() * step)
+
+    Rounded.__module__ = "torchao.made_up"
+    module: Any = zoo.build("llama")
+    for layer in module.model.layers:
+        layer.mlp.down_proj.__class__ = Rounded
+    assert probe.is_causal(module)
+    with pytest.raises(ModelError, match="round their inputs in steps that are chosen for a whole batch"):
+        wrap(module, zoo.tokenizer())
+
+
+@pytest.mark.parametrize("how", ["MXFP4", "FP8"])
+def test_experts_that_are_codes_are_refused_with_what_helps(how: str) -> None:
+    if how == "MXFP4":
+        kind = pytest.importorskip("transformers.integrations.mxfp4").Mxfp4GptOssExperts
+        module: Any = zoo.build("gpt_oss")
+        module.model.layers[1].mlp.experts = kind(module.config)
+        remedy, codes = "Mxfp4Config", "uint8"
+    else:
+        kind = pytest.importorskip("transformers.integrations.finegrained_fp8").FP8Experts
+        module = zoo.build("mixtral")
+        module.model.layers[1].mlp.experts = kind(module.config, block_size=(16, 16))
+        remedy, codes = "FineGrainedFP8Config", "float8_e4m3fn"
+    assert hasattr(transformers, remedy)
+    with pytest.raises(ModelError, match=rf"codes \(torch\.{codes}\) at model\.layers\.1\.mlp\.experts") as caught:
+        wrap(module.eval(), zoo.tokenizer())
+    assert f"quantization_config={remedy}(dequantize=True)" in caught.value.todo
 
 
 def test_a_threshold_that_is_changed_later_is_another_model() -> None:

@@ -74,15 +74,30 @@ def check_tokenizer(name: str, module: Any, tokenizer: Any) -> None:
         )
 
 
+def check_whole(asked: str, module: torch.nn.Module) -> None:
+    """Refuse weights of which this process holds only a part.
+
+    Raises:
+        ModelError: names them.
+    """
+    # By name, since torch need not have been built with torch.distributed.
+    if shared := [key for key, parameter in module.named_parameters() if type(parameter).__name__ == "DTensor"]:
+        raise ModelError(
+            asked=asked,
+            found=f"weights shared out among processes (tensor parallelism, FSDP): {some_of(shared)}",
+            todo="load it in one process; device_map='auto' spreads its layers over several GPUs",
+        )
+
+
 def check_present(name: str, module: torch.nn.Module) -> None:
-    """Refuse weights without values, on the meta device, which nothing will put there before a forward pass.
+    """Refuse weights and buffers without values, on the meta device, which nothing will fill before a forward pass.
 
     Raises:
         ModelError: names them.
     """
     if any(hasattr(part, "_hf_hook") for part in module.modules()):
         return  # accelerate fetches weights from memory or disk when they are needed
-    if absent := [key for key, parameter in module.named_parameters() if parameter.is_meta]:
+    if absent := [key for key, held in (*module.named_parameters(), *module.named_buffers()) if held.is_meta]:
         raise ModelError(
             asked=f"the weights of {name}",
             found=f"no values (device 'meta') in {some_of(absent)}",

@@ -17,7 +17,15 @@ from negspace.errors import ModelError
 from negspace.given import named
 from negspace.memory import give_back, is_out_of_memory, shortage
 from negspace.models import adapters
-from negspace.models.checks import check_causal, check_finite, check_present, check_report, check_tokenizer, some_of
+from negspace.models.checks import (
+    check_causal,
+    check_finite,
+    check_present,
+    check_report,
+    check_tokenizer,
+    check_whole,
+    some_of,
+)
 from negspace.models.compiled import uncompiled
 from negspace.models.gguf import names as gguf_names
 from negspace.models.gguf.cache import cache_folder, converted
@@ -27,7 +35,7 @@ from negspace.models.language import embeddings, language_class
 from negspace.models.locate import commit_of, fetch, folder_of, gguf_file_of
 from negspace.models.model import Model, ModelSource
 from negspace.models.probe import dropping_parts
-from negspace.models.quantised import check_apart, leaves, unread
+from negspace.models.quantised import check_apart, check_experts, leaves, unread
 from negspace.models.quiet import quiet
 from negspace.models.sites import resolve
 from negspace.models.tokenizers import load_tokenizer
@@ -231,7 +239,8 @@ def _load(
 
 
 def wrap(module: Any, tokenizer: Any = None, name: str | None = None) -> Model:
-    """Take a live module and its tokenizer as they are. Both are used, never changed, and stay the caller's.
+    """Take a live module and its tokenizer as they are. Both are used, never changed, and stay the caller's; but layers
+    of bitsandbytes in 4 bits are set to compute with their weights as stored, whatever the processor, for good.
 
     Args:
         module: a `PreTrainedModel`, or a `PeftModel` around one, whose adapters act as they are set; of what
@@ -245,8 +254,9 @@ def wrap(module: Any, tokenizer: Any = None, name: str | None = None) -> Model:
 
     Raises:
         ModelError: not a transformers model, in training mode or with a part that drops values, an adapter that acts
-            outside of the layers, compiled parts, a processor, a tokenizer that does not fit, weights not finite; a
-            bridge whose weights were processed; an nnsight model with stored edits, or not loaded yet.
+            outside of the layers, compiled parts, a processor, a tokenizer that does not fit, weights that are not
+            finite, shared out among processes, or codes of experts, no output layer over the vocabulary; a bridge whose
+            weights were processed; an nnsight model with stored edits, or not loaded yet.
         SiteError: the places where its MLPs apply their activation cannot be resolved.
     """
     asked = f"to wrap {name or type(module).__name__}"
@@ -262,6 +272,7 @@ def wrap(module: Any, tokenizer: Any = None, name: str | None = None) -> Model:
             todo="pass the PreTrainedModel itself",
         )
     place = embeddings(asked, module).weight.device
+    check_whole(asked, module)
     if module.training:
         raise ModelError(asked=asked, found="a module in training mode, with dropout", todo="call module.eval() first")
     if dropping := dropping_parts(module):
@@ -285,6 +296,7 @@ def _finish(module: Any, tokenizer: Any, source: ModelSource) -> Model:
     check_tokenizer(source.name, module, tokenizer)
     check_present(source.name, module)
     check_finite(source.name, module)
+    check_experts(source.name, module)
     check_apart(source.name, module)
     check_causal(source.name, module)
     return Model(module=module, tokenizer=tokenizer, sites=resolve(module), source=source)

@@ -18,8 +18,13 @@ _REPEATED = "MatMul8bitLt: inputs will be cast"
 _ROWS, _TOKENS = 4, 24
 """Size of the batch in which a text's company is changed."""
 _ROUNDING = 0.15
-"""Relative change of logits up to which rounding explains it; a model that is not causal makes far more."""
+"""Relative change of logits up to which rounding explains it; above, one that is not causal is refused as such."""
 
+_DEQUANTISED = {
+    "Mxfp4GptOssExperts": "Mxfp4Config(dequantize=True)",
+    "FP8Experts": "FineGrainedFP8Config(dequantize=True)",
+}
+"""Class of experts -> the configuration with which transformers loads their weights as plain numbers."""
 _INSTALL = {
     "gptq": "optimum gptqmodel",
     "awq": "gptqmodel accelerate",
@@ -70,6 +75,23 @@ def unread(name: str, config: Any, error: ModelError) -> ModelError:
     )
 
 
+def check_experts(name: str, module: torch.nn.Module) -> None:
+    """Refuse experts whose weights are codes, of which no pre-activation can be had by hand.
+
+    Raises:
+        ModelError: names them, and how to load them dequantised.
+    """
+    for path, part in module.named_modules():
+        codes = [p for p in part.parameters(recurse=False) if p.dim() == 3 and p.element_size() == 1]
+        if codes and hasattr(part, "num_experts"):
+            how = _DEQUANTISED.get(type(part).__name__, "a configuration with dequantize=True")
+            raise ModelError(
+                asked=f"the pre-activations of {name}",
+                found=f"experts' weights that are codes ({codes[0].dtype}) at {path}, which a fused kernel multiplies",
+                todo=f"from_pretrained(..., quantization_config={how}) of transformers, and pass it to negspace.wrap",
+            )
+
+
 def check_apart(name: str, module: Any) -> None:
     """Refuse quantised weights with which the logits at a token follow other texts of the batch or later tokens.
 
@@ -96,7 +118,8 @@ def check_apart(name: str, module: Any) -> None:
                 '"llm_int8_threshold": 0.0 in the config.json of a checkpoint saved in 8 bits; or use 4 bits',
             )
     moved = crosstalk(module)
-    if probe.tolerance(module.get_input_embeddings().weight.dtype) < moved < _ROUNDING:
+    tolerance = probe.tolerance(module.get_input_embeddings().weight.dtype)
+    if moved > tolerance and (moved < _ROUNDING or probe.is_causal(module)):
         raise ModelError(
             asked=asked,
             found=f"logits that move by {moved:.2g} of their size with the other texts of their batch and with later "
