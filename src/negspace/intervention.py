@@ -268,8 +268,8 @@ def in_place_is_exact(model: Model) -> bool:
             def clamp(_: Site, a: torch.Tensor, __: torch.Tensor | None, out: bool = overwrite) -> torch.Tensor:
                 return torch.clamp(a, min=0.0, out=a if out else None)
 
-            with torch.no_grad(), tap(model, before=clamp):
-                logits.append(model.module(input_ids=ids, use_cache=False).logits)
+            with tap(model, before=clamp):
+                logits.append(probe.forward(model.module, ids))
         known = bool(torch.equal(logits[0], logits[1]))
         _IN_PLACE[model.module] = known
     return known
