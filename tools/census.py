@@ -53,7 +53,7 @@ def outcome(name: str) -> dict[str, Any]:
     try:
         model = wrap(module, zoo.tokenizer(), name=name)
     except NegspaceError as error:
-        kind = NO_MLP if "has no MLP" in error.found else NOT_CAUSAL if "later tokens" in error.found else REFUSED
+        kind = NO_MLP if "no MLP that" in error.found else NOT_CAUSAL if "later tokens" in error.found else REFUSED
         kind = REFUSED if name in MIXED else kind
         return {"outcome": kind, **made, "found": error.found}
 

@@ -175,7 +175,9 @@ def test_silent_taps_change_no_bit(model: tuple[str, Model]) -> None:
             assert routed < tokens * 2 if found.source.name in IDLE else routed == tokens * 2
 
 
-@pytest.mark.parametrize(("name", "why"), [("mamba", "has no MLP"), ("prophetnet", "18 rows for 6 tokens")])
+@pytest.mark.parametrize(
+    ("name", "why"), [("mamba", "no MLP that treats each token alone"), ("prophetnet", "18 rows for 6 tokens")]
+)
 def test_refusals_say_why(name: str, why: str) -> None:
     module = zoo.build(name)
     before = state(module)

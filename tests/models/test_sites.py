@@ -115,6 +115,15 @@ def test_an_mlp_with_a_way_around_the_activation_is_refused() -> None:
         resolve(patch(zoo.build("llama"), forward))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_small_way_around_is_seen_in_every_dtype(dtype: torch.dtype) -> None:
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        return self.down_proj(self.act_fn(self.gate_proj(x)) * self.up_proj(x)) + 0.01 * x
+
+    with pytest.raises(SiteError, match="does not pass through it alone"):
+        resolve(patch(zoo.build("llama").to(dtype), forward))
+
+
 def test_an_activation_whose_output_is_not_used_is_refused() -> None:
     def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
         self.act_fn(self.gate_proj(x))
@@ -129,7 +138,7 @@ def test_a_block_that_mixes_tokens_is_no_mlp() -> None:
         x = x + x.roll(1, dims=-2)
         return self.down_proj(self.act_fn(self.gate_proj(x)) * self.up_proj(x))
 
-    with pytest.raises(SiteError, match="only mix tokens"):
+    with pytest.raises(SiteError, match="no MLP that treats each token alone"):
         resolve(patch(zoo.build("llama"), forward))
 
 

@@ -88,7 +88,7 @@ def resolve(module: Any) -> tuple[Site, ...]:
             ran = sum(at in seen.calls for at, _ in layers)
             raise SiteError(
                 asked=f"the sites of {type(module).__name__}",
-                found=f"{ran} layers that only mix tokens: the model has no MLP"
+                found=f"{ran} layers that only mix tokens: no MLP that treats each token alone"
                 if ran
                 else f"{len(layers)} layers, {layers[0][0]} the first, none of which runs on text",
                 todo="use a model with MLPs (a transformer, or a hybrid of one)" if ran else UNSUPPORTED,
