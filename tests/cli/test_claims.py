@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from markdown_it import MarkdownIt  # rich brings it along
 
+from made_up_run import made_up
 from negspace.experiment.claim import Claim, harmed, under
 from negspace.neurons import select
 from negspace.neurons.overlap import overlap
@@ -207,6 +208,18 @@ def test_warnings_stand_under_markdown_too(tiny_run: Run, call: Any, tmp_path: P
     assert "answers are corrected for the number of tests" in as_markdown
     assert "text for perplexity: not the same in all runs" in as_markdown
     assert "<b>" not in as_markdown
+
+
+def test_compare_says_what_is_not_corrected(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    below = Claim("ablate", "it costs grammar", "BLiMP", 0.01, "undecided", "undecided", "points", -0.03, -0.05, -0.01)
+    runs = [
+        replace(run, claims=(below,), manifest={**run.manifest, "identity": {"fingerprint": run.label}})
+        for run in map(made_up, "abc")
+    ]
+    monkeypatch.setattr("negspace.study.reading.read_runs", lambda _: runs)
+    shown = " ".join(call("compare", "a", "b", "c").out.split())
+    assert "answers are corrected for the number of tests" in shown
+    assert "Neither the intervals nor the p-values of pooled effects are corrected" in shown
 
 
 @pytest.mark.parametrize(
