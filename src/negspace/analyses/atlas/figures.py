@@ -9,6 +9,7 @@ from negspace.experiment.claim import RANKING
 from negspace.experiment.run import Run
 from negspace.figures.figure import Axis, Figure, Panel, Reference, Series, numbers
 from negspace.figures.forest import Dots, forest
+from negspace.figures.scores import Measure
 from negspace.text.suites import TITLES
 from negspace.wording import counted
 
@@ -87,7 +88,7 @@ def _alone(run: Run, table: pd.DataFrame) -> Figure:
         labels = {r["row"]: f"Holm-corrected p = {r['margin_p_holm']:.2g}" for _, r in shown.iterrows()}
         title = TITLES[str(suite)] if len(suites) > 1 else ""
         dots = [Dots("margin", "top", values, labels)]
-        panels.append(forest(list(values), dots, "change of the margin (nats)", title=title))
+        panels.append(forest(list(values), dots, Measure(str(suite), nats=True).label(), title=title))
         counts.append(f"{len(values)} largest of {len(own):,} judged changes{f' on {title}' if title else ''}")
     caption = (
         f"The {' and the '.join(counts)} of good minus bad sentence when one neuron alone is "

@@ -164,8 +164,8 @@ def _alone(mine: Mapping[str, pd.DataFrame], book: Book, alpha: float) -> list[s
     lines = [
         f"## Ablated alone ({book.part['alone']['intervention']})",
         "",
-        "Change of the margin of good over bad sentences, in nats, and of accuracy; each suite's worst first. \\*: p "
-        "at most the level, and the interval off zero. n/a: cannot be judged.",
+        "Change of the margin of good over bad sentences, in nats (TSE: per token), and of accuracy; each suite's "
+        "worst first. \\*: p at most the level, and the interval off zero. n/a: cannot be judged.",
         "",
         "| suite | group | pairs | margin | interval | p (Holm) | accuracy, points | p (Holm) |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",

@@ -9,7 +9,7 @@ import pandas as pd
 
 from negspace.analyses.atlas.tables import over_represented, said, worst_of
 from negspace.experiment.analysis import Book
-from negspace.experiment.words import amount, between, nats, not_judged, percent, unjudgeable
+from negspace.experiment.words import amount, not_judged, on_margin, percent, unjudgeable
 from negspace.significance import correct
 from negspace.text.suites import TITLES
 from negspace.wording import counted
@@ -87,7 +87,7 @@ def _of_suite(rows: pd.DataFrame) -> str:
         words = f"on {margin} {unjudgeable(worst['margin_reason'])}"
     else:
         falls = f"{margin} falls" if worst["margin_finding"] == "harm" else f"the judged change of {margin} is lowest"
-        change = f"{nats(worst['margin'])} nats {between(worst['margin_low'], worst['margin_high'], nats)}"
+        change = on_margin(worst["suite"], worst["margin"], worst["margin_low"], worst["margin_high"])
         p = "< 0.001" if worst["margin_p_holm"] < 0.001 else f"= {worst['margin_p_holm']:.3f}"
         harmed = int((rows["margin_finding"] == "harm").sum())
         words = (
