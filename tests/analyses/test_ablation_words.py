@@ -12,7 +12,7 @@ import pytest
 
 from negspace.analyses.ablation.claims import claims
 from negspace.analyses.ablation.tables import AblationTables
-from negspace.analyses.ablation.words import verdicts
+from negspace.analyses.ablation.words import matching, verdicts
 from negspace.experiment.claim import Claim, harmed, under
 from negspace.experiment.words import claim
 from negspace.study.tables import Tables
@@ -113,6 +113,14 @@ def test_margins_that_cannot_be_judged_say_why(tiny_run: Run) -> None:
     assert claim(row).endswith(", margins cannot be judged (with 5 random sets)")
     of_margins = harmed("key", "claim", "BLiMP", 0.05, row)[1]
     assert (of_margins.answer, of_margins.reason) == ("cannot be judged", "with 5 random sets")
+
+
+def test_one_neuron_is_no_plural() -> None:
+    match = {"share": 0.1, "matched": True, "m": 0.01, "neurons": 1, "residual": 0.005, "tolerance": 0.01}
+    assert matching({"matches": [{**match, "evaluations": 1}]}, 0.1) == (
+        "Perplexity-matched control for the top 10%: the bottom 1% (1 neuron), residual mismatch +0.50% (tolerance "
+        "1%), 1 evaluation."
+    )
 
 
 def test_what_cannot_be_matched_is_said(tiny_run: Run) -> None:

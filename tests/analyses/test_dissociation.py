@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 import negspace as ns
 from negspace.analyses.ablation.dissociation import DissociationTables
+from negspace.analyses.ablation.dissociation import _figures as figures_of
 from negspace.analyses.ablation.dissociation_columns import ALL, TABLES
 from negspace.analyses.ablation.dissociation_words import sentences, verdict
 from negspace.analyses.ablation.tables import AblationTables
@@ -25,6 +26,7 @@ from negspace.errors import StudyError, TasksError
 from negspace.experiment.book import Book
 from negspace.experiment.condition import Condition
 from negspace.experiment.config import Study, configure
+from negspace.experiment.lab import Lab
 from negspace.experiment.workbench import Workbench, split_tasks
 from negspace.runs.cell import Record
 from negspace.runs.engine import LocalEngine
@@ -131,6 +133,31 @@ def test_a_task_at_chance_has_nothing_to_lose() -> None:
     assert found.loc["open", "finding"] == "undecided"
     assert found["chance"].loc[["open", "guessed"]].tolist() == [0, 0.25]
     assert np.isnan(found.loc["scored", "chance"])
+
+
+def test_chance_is_that_of_the_record_where_it_says_so() -> None:
+    """Two of three choices are right; a record without the column is one of a single right choice."""
+    columns = {"task": ["one"] * 30, "choices": 3, "value": 1.0, "metric": "acc", "cut": False, "outcome": "right"}
+    for more, expected in (({"chance": 2 / 3}, 2 / 3), ({}, 1 / 3)):
+        record = Record("key", "kind", {}, {}, pd.DataFrame({**columns, **more}), {})
+        baseline = Condition(name="baseline", cells={"tasks": "plain"})
+        part = {"conditions": [baseline.model_dump(mode="json")]}
+        tables = DissociationTables(Book({"alpha": 0.05}, part, {"data": {"tasks": {}}}, {"plain": record}.__getitem__))
+        assert (tables.make({})["tasks_by_task"]["chance"] == expected).all()
+
+
+def test_what_a_tokenizer_puts_after_a_text_is_in_the_key(study: Study, tmp_path: Path) -> None:
+    """Only there: other records keep their keys."""
+    facts = Workbench(study).describe()
+    assert facts.tasks is not None
+    assert facts.tasks.appended == ()
+    other = replace(facts, tasks=replace(facts.tasks, appended=(2,)))
+    plain, cut = (
+        Lab(study, some, Store(tmp_path), None).score("tasks", Condition(name="baseline"))  # type: ignore[arg-type]
+        for some in (facts, other)
+    )
+    assert "cut" not in plain.spec
+    assert cut.spec == {**plain.spec, "cut": [2]}
 
 
 def test_the_dissociation_is_that_of_the_records(made: Run, study: Study) -> None:
@@ -283,6 +310,21 @@ def test_a_verdict_in_words(made: Run, found: dict[str, Any], words: str) -> Non
     said = _said(made, **found)
     assert said
     assert all(words in sentence for sentence in said)
+
+
+def test_a_dissociation_says_for_which_families_it_holds() -> None:
+    rng = np.random.default_rng(0)
+    construction, task = np.repeat(np.arange(12), 40), np.repeat(np.arange(6), 40)
+    nestings = Nesting.constructions(construction, construction // 4), Nesting.tasks(task)
+    levels = (0.9, 0.6, 0.9), (0.9, 0.9, 0.6)
+    grammar, other = (
+        Suite(nesting, 0.5, *((rng.random(nesting.group.size) < level) * 1.0 for level in three))
+        for nesting, three in zip(nestings, levels, strict=True)
+    )
+    row = figures_of(dissociate(grammar, other, Doses(0.7, 0.7, 0.01)))
+    assert (row["verdict"], row["scope"]) == ("established", "these 3 families")
+    phenomena = Suite(Nesting.pairs(construction, construction), 0.5, grammar.plain, grammar.top, grammar.control)
+    assert figures_of(dissociate(phenomena, other, Doses(0.7, 0.7, 0.01)))["scope"] == ""
 
 
 def test_p_values_above_alpha_need_no_other_reason(made: Run) -> None:
