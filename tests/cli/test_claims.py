@@ -229,7 +229,7 @@ def test_compare_says_what_is_not_corrected(call: Any, monkeypatch: pytest.Monke
         ("not established", True),
         # Of several contrasts, and of a crossing: their answer does not hang on the interval printed.
         ("more harm than 2 of the 7 others, less than none", False),
-        ("interaction only (as claimed; carried by grammar alone), no crossover", False),
+        ("interaction only (as claimed; shown on grammar only), no crossover", False),
     ],
 )
 def test_an_interval_beside_undecided_is_explained_where_one_test_decides(finding: str, explained: bool) -> None:
