@@ -29,6 +29,7 @@ from negspace.models.model import check_model
 from negspace.score.harness import Harness, check_task, choose_metric, load_tasks, quiet, request_lines
 from negspace.score.logprobs import Progress, Way
 from negspace.score.taskoutcomes import judge
+from negspace.text.pairs import evenly
 from negspace.text.specials import encode, surround
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class TaskSet:
     def tokens(self, tokenizer: PreTrainedTokenizerBase) -> float:
         """Tokens of all requests, estimated from some that are spread over them."""
         requests = [request for task in self.loaded.values() for request in task.instances]
-        some = [requests[place] for place in _spread(len(requests), _SOME)]
+        some = [requests[place] for place in evenly(len(requests), _SOME)]
         # What a request consists of, a context and an answer for example; whatever else it holds is no text.
         texts = ["".join(part for part in request.args if isinstance(part, str)) for request in some]
         return sum(map(len, encode(tokenizer, texts))) / len(some) * len(requests)
@@ -292,7 +293,8 @@ def read_tasks(
                     f"{task.get_config('num_fewshot')} of them, from a training split that a folder may not have",
                     "give that number as `fewshot`, or 0",
                 )
-        indices = {name: _spread(len(task.eval_docs), limit) for name, task in loaded.items()}
+        # Files are often sorted by source.
+        indices = {name: tuple(evenly(len(task.eval_docs), limit)) for name, task in loaded.items()}
         chosen = {name: choose_metric(name, task, (metrics or {}).get(name)) for name, task in loaded.items()}
         if unknown := sorted(set(metrics or {}) - set(chosen)):
             raise TasksError(
@@ -318,13 +320,6 @@ def read_tasks(
         harness=harness.version,
         loaded=loaded,
     )
-
-
-def _spread(count: int, limit: int | None) -> tuple[int, ...]:
-    """`limit` of `count` places, spread evenly from the first on: files are often sorted by source."""
-    if limit is None or limit >= count:
-        return tuple(range(count))
-    return tuple(k * count // limit for k in range(limit))
 
 
 def _items(

@@ -101,7 +101,7 @@ def _limit(limit: int | None) -> int | None:
     return None if limit is None else int(limit)  # one of numpy's has no place in JSON
 
 
-def _places(count: int, limit: int | None) -> Sequence[int]:
+def evenly(count: int, limit: int | None) -> Sequence[int]:
     """`limit` of `count` places, spread evenly from the first on; all for None, or where there are no more."""
     return range(count) if limit is None or limit >= count else [k * count // limit for k in range(limit)]
 
@@ -110,7 +110,7 @@ def _spread(items: tuple[_Item, ...], limit: int | None) -> tuple[_Item, ...]:
     groups: dict[str, list[_Item]] = {}
     for item in items:
         groups.setdefault(item.paradigm, []).append(item)
-    return tuple(group[k] for group in groups.values() for k in _places(len(group), limit))
+    return tuple(group[k] for group in groups.values() for k in evenly(len(group), limit))
 
 
 def read_pairs(
@@ -273,7 +273,7 @@ class _Gathered:
                 mine = [row for row in rows if row.phenomenon == phenomenon]
                 pairs += [
                     Pair(mine[at].good, mine[at].bad, called, phenomenon, at, mine[at].language)
-                    for at in _places(len(mine), limit)
+                    for at in evenly(len(mine), limit)
                 ]
         predictions = sorted(self.predictions, key=lambda prediction: (prediction.paradigm, prediction.index))
         return PairSet(self.name, kind, tuple(pairs), _spread(tuple(predictions), limit), tuple(self._notes()))
