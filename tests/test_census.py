@@ -1,4 +1,5 @@
-"""The census of model types: its record is of the pinned transformers, is in the docs, and what resolved still does."""
+"""The census of model types: its record is of the pinned transformers, is in the docs, and what resolved still does,
+and can be scored."""
 
 from __future__ import annotations
 
@@ -8,10 +9,13 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 import transformers
 
 import zoo
+from negspace.score.logprobs import LogProbs
 
 ROOT = Path(__file__).parents[1]
 RECORD = json.loads((ROOT / "docs" / "records" / "census.json").read_text(encoding="utf-8"))
@@ -69,3 +73,27 @@ def test_what_resolved_still_does(census: Any, name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert census.outcome(name) == RECORD["types"][name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in RESOLVED if name not in LONG])
+def test_what_resolved_is_scored_as_by_plain_passes(census: Any, name: str) -> None:
+    if transformers.__version__ != RECORD["transformers"]:
+        pytest.skip(f"the record is of transformers {RECORD['transformers']}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module = census.build(name)
+    generator = np.random.default_rng(0)
+    stems = generator.integers(3, 90, (4, 9)).tolist()
+    sequences = [[*stem, *generator.integers(3, 90, 1 + k).tolist()] for k, stem in enumerate(stems * 3)]
+    with torch.no_grad():
+        expected = [
+            module(input_ids=torch.tensor([one]), use_cache=False)
+            .logits[0, :-1]
+            .log_softmax(-1)
+            .gather(1, torch.tensor(one[1:])[:, None])
+            .sum()
+            .item()
+            for one in sequences
+        ]
+    np.testing.assert_allclose(LogProbs(module).score(sequences).total, expected, atol=2e-3, rtol=0)
