@@ -68,7 +68,7 @@ def test_simulations_are_shown_and_count(
     monkeypatch.setattr("negspace.study.simulation.calibrate", lambda case, *_, **__: made.get(case, []))
     shown = call("calibrate", "--out", tmp_path, "--simulations", 500)
     assert shown.status == 0
-    assert "rates of false sentences above their level: 0 of 1" in shown.out
+    assert "worlds with more false sentences than the level allows: 0 of 1" in shown.out
     assert "4.0" in shown.out
     made["nothing differs"] = [Rate(*said, 60, 500, 0.05)]
     shown = call("calibrate", "--out", tmp_path, "--simulations", 500, "--json")

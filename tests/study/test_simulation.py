@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from negspace.significance import Contrast, Dissociation
-from negspace.study.simulation import ANY, CASES, Rate, calibrate, false_sentences, said, study
+from negspace.study.simulation import ANY, CASES, Rate, calibrate, false_sentences, said, study, too_often
 from negspace.study.worlds import World, draw
 
 STUDIES = 60
@@ -139,8 +139,18 @@ def test_worlds_are_what_they_say() -> None:
 
 
 def test_rates_have_intervals_and_repeat() -> None:
-    fine, high = Rate("c", "x", "false", 30, 500, 0.05), Rate("c", "x", "false", 50, 500, 0.05)
-    assert (fine.rate, fine.too_often, high.too_often) == (0.06, False, True)
-    assert not Rate("c", "x", "power", 500, 500, 0.05).too_often
+    fine = Rate("c", "x", "false", 30, 500, 0.05)
+    assert fine.rate == 0.06
     assert fine.interval[0] < 0.06 < fine.interval[1]
     assert calibrate("nothing differs", 3) == calibrate("nothing differs", 3)
+
+
+def test_worlds_are_said_to_exceed_the_level_after_correction_over_all_of_them() -> None:
+    # 36 of 500 have p = 0.019.
+    once = Rate("a", ANY, "false", 36, 500, 0.05)
+    assert too_often([once]) == [once]
+    others = [Rate(name, ANY, "false", 25, 500, 0.05) for name in "bcd"]
+    assert too_often([once, *others]) == []
+    high = Rate("e", ANY, "false", 50, 500, 0.05)
+    assert too_often([once, *others, high]) == [high]
+    assert too_often([Rate("a", "x", "power", 500, 500, 0.05)]) == []

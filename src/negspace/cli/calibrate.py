@@ -38,28 +38,29 @@ def calibrate(
 ) -> None:
     """Run the whole study on models with a known answer. They carry agreement below zero, above zero, or everywhere."""
     from negspace.study.calibration import run_calibration
+    from negspace.study.simulation import ANY, too_often
 
     with resumable(), Bar() as bar:
         made = run_calibration(out, seed=seed, progress=bar.run, note=bar.note)
         rates = _simulate(simulations, seed, bar) if simulations else []
     wrong = int((~made["ok"]).sum())
-    false = [rate for rate in rates if rate.kind == "false"]
-    often = [rate for rate in false if rate.too_often]
+    often = too_often(rates)
     if as_json:
         cases = json.loads(made.to_json(orient="records"))
         print_rates = [
-            {**vars(rate), "rate": rate.rate, "interval": rate.interval, "too_often": rate.too_often} for rate in rates
+            {**vars(rate), "rate": rate.rate, "interval": rate.interval, "too_often": rate in often} for rate in rates
         ]
         typer.echo(json.dumps({"cases": cases, "simulations": print_rates, "ok": not wrong and not often}, indent=1))
     else:
-        _show(made, rates)
+        _show(made, rates, often)
         says = (
             f"all {len(made)} cases are right"
             if not wrong
             else f"{wrong} of {len(made)} cases are wrong (see the table)"
         )
         if rates:
-            says += f"; rates of false sentences above their level: {len(often)} of {len(false)}"
+            worlds = sum(rate.claim == ANY for rate in rates)
+            says += f"; worlds with more false sentences than the level allows: {len(often)} of {worlds}"
         output().print(f"{says}; runs: {out}", markup=False, soft_wrap=True)
     if wrong or often:
         raise typer.Exit(WRONG)
@@ -75,8 +76,9 @@ def _simulate(studies: int, seed: int, bar: Bar) -> list[Rate]:
     return found
 
 
-def _show(made: pd.DataFrame, rates: list[Rate]) -> None:
+def _show(made: pd.DataFrame, rates: list[Rate], often: list[Rate]) -> None:
     from negspace.report.tables import rows
+    from negspace.study.simulation import ANY
 
     console = output()
     headings = ["model", "zeroed", "first?", "perpl.", "grammar", "tasks", "interaction", "p", "verdict", "ok"]
@@ -94,10 +96,10 @@ def _show(made: pd.DataFrame, rates: list[Rate]) -> None:
                 f"{rate.studies:,}",
                 f"{rate.rate * 100:.1f}",
                 "[{:.1f}, {:.1f}]".format(*(end * 100 for end in rate.interval)),
-                "too often" if rate.too_often else "",
+                "too often" if rate in often else "",
             )
             for rate in rates
-            if rate.claim == "any false sentence" or rate.kind == "power" or rate.too_often
+            if rate.claim == ANY or rate.kind == "power"
         ]
         columns = [("world", "left"), ("claim", "left"), ("counted", "left"), ("studies", "right"), ("%", "right")]
         columns += [("interval", "right"), ("", "left")]
