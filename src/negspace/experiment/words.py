@@ -170,3 +170,17 @@ def on_margin(score: str, estimate: float, low: float, high: float) -> str:
 def between(low: float, high: float, form=points) -> str:  # type: ignore[no-untyped-def]
     """An interval, each end as `form` says it."""
     return f"[{form(low)}, {form(high)}]" if np.isfinite(low) and np.isfinite(high) else "[no interval]"
+
+
+_ON_NEGATIVES = ("negative", "sign_flip", "negative_mean")
+"""What a study sets to zero, or its mode, where positive pre-activations stay as they are."""
+
+
+def line_at_zero(study: Mapping[str, Any]) -> str:
+    """What a caption says of the line at zero in a distribution of pre-activations.
+
+    Args:
+        study: the study's fields.
+    """
+    acts = ", left of which the intervention acts" if (study["mode"] or study["zero"]) in _ON_NEGATIVES else ""
+    return f"The vertical line is zero{acts}."

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from negspace.experiment.chosen import neuron_name
-from negspace.experiment.claim import PAPERS
 from negspace.experiment.run import Run
+from negspace.experiment.words import line_at_zero
 from negspace.figures.figure import Axis, Figure, Grid, Numbers, Panel, Reference, Series, numbers
 from negspace.figures.scores import beside, layer_axis
 from negspace.neurons.neuronset import NeuronSet
@@ -20,8 +20,6 @@ from negspace.stats.wasserstein import negative_excess
 _MOST_POINTS = 6000
 _BINS = (90, 70)
 _TOPS, _MEDIANS = 6, 3
-_ON_NEGATIVES = (PAPERS, "sign_flip", "negative_mean")
-"""Interventions that leave the positive values as they are."""
 
 
 def figures(run: Run) -> list[Figure]:
@@ -81,11 +79,9 @@ def _distributions(run: Run) -> list[Figure]:
         found = kept.of(int(row))
         assert found is not None
         panels.append(_distribution(scan.table.loc[row], found, "" if row in tops else " (median)"))
-    acting = run.study["mode"] or f"zero_{run.study['zero']}"
-    acts = ", left of which the intervention acts" if acting in _ON_NEGATIVES else ""
     caption = (
         "Pre-activations of single neurons over the tokens of the text: those of largest WD, the layers taking turns, "
-        f"and for contrast some at the median of their layer. The vertical line is zero{acts}; what lies beyond a "
+        f"and for contrast some at the median of their layer. {line_at_zero(run.study)} What lies beyond a "
         "histogram's 64 bins, as a rule four standard deviations either side, is not drawn."
     )
     title = "The top neurons' distributions"

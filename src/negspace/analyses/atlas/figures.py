@@ -7,6 +7,7 @@ import pandas as pd
 
 from negspace.experiment.claim import RANKING
 from negspace.experiment.run import Run
+from negspace.experiment.words import line_at_zero
 from negspace.figures.figure import Axis, Figure, Panel, Reference, Series, numbers
 from negspace.figures.forest import Dots, forest
 from negspace.figures.scores import Measure
@@ -14,8 +15,6 @@ from negspace.text.suites import TITLES
 from negspace.wording import counted
 
 _MOST, _MOST_ROWS = 9, 24
-_ON_NEGATIVES = ("negative", "sign_flip", "negative_mean")
-"""What a study sets to zero, or its mode, where positive pre-activations stay as they are."""
 
 
 def figures(run: Run) -> list[Figure]:
@@ -60,11 +59,9 @@ def _distributions(run: Run, histograms: pd.DataFrame, atlas: pd.DataFrame) -> F
         panels.append(Panel(Axis("pre-activation"), Axis("density"), series, f"{about['name']}: {counts}", zero))
     by = run.study["by"]
     which = "neurons furthest from Gaussian" if by == RANKING else f"top neurons by {by}"
-    negatives_only = (run.study["mode"] or run.study["zero"]) in _ON_NEGATIVES
-    acts = ", left of which the intervention acts" if negatives_only else ""
     caption = (
         f"Pre-activations of the {which}, on the passages of the atlas, and the mixture of "
-        f"Gaussians fitted to them. The vertical line is zero{acts}."
+        f"Gaussians fitted to them. {line_at_zero(run.study)}"
     )
     columns = min(3, len(panels))
     title = "The top neurons' modes"
