@@ -32,7 +32,7 @@ _SHORT = 16
 _CLEAR = 1.3
 """All threads that are faster than fewer by this factor, although theirs was the first pass of its length, need no
 second look."""
-_LONG = 0.75
+_LONG = 0.5
 """Seconds of a pass by which speed is judged: one that takes so long is large enough for its tokens to share the
 reading of the weights, as those of real passes do."""
 _WORTH = 1.05
