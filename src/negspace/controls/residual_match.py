@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from negspace.controls.residual import FINAL, Where, residual_change
 from negspace.controls.sets import growth
 from negspace.errors import SelectionError
+from negspace.wording import counted
 
 if TYPE_CHECKING:
     from negspace.intervention import Mode, Zero
@@ -262,7 +263,7 @@ class _Search:
 
     def result(self, spent: int) -> LayerMatch:
         count, change = self.best() if self.trail and self.target else (0, 0.0)
-        reason = self.why() or f"not within the tolerance after {spent} evaluation{'s' if spent != 1 else ''}"
+        reason = self.why() or f"not within the tolerance after {counted(spent, 'evaluation')}"
         matched = reason == "within the tolerance"
         return LayerMatch(self.layer, matched, reason, count, self.available, change, self.target, tuple(self.trail))
 

@@ -22,6 +22,7 @@ from negspace.experiment.words import percent
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.scan import Scan, check_scan
 from negspace.neurons.shares import Share
+from negspace.wording import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +68,7 @@ def agreement(scans: Sequence[Scan], share: Share = 0.01) -> Agreement:
             out of range.
     """
     scans = [check_scan(scan, "agreement") for scan in (scans if isinstance(scans, Iterable) else [scans])]
-    asked = f"what {len(scans)} scan{'s' if len(scans) != 1 else ''} agree on"
+    asked = f"what {counted(len(scans), 'scan')} agree on"
     if len(scans) < 2:
         raise SelectionError(asked, "fewer than two", "give scans of two texts or more")
     infos = [scan.info for scan in scans]

@@ -10,6 +10,7 @@ from scipy import optimize, stats
 
 from negspace.errors import JudgementError
 from negspace.significance.contrast import Contrast, Scale
+from negspace.wording import counted
 
 FEWEST = 3
 """Models that a pooled effect needs."""
@@ -99,9 +100,7 @@ def pool(effects: Mapping[str, ModelEffect], *, alpha: float = 0.05) -> Pooled:
     sign_p = float(stats.binomtest(min(negative, positive), signs, 0.5).pvalue) if signs else float("nan")
     reason = ""
     if k < FEWEST:
-        reason = (
-            f"only {k} model{'s' if k != 1 else ''} to pool; add models: {FEWEST} are needed, 6 for a useful interval"
-        )
+        reason = f"only {counted(k, 'model')} to pool; add models: {FEWEST} are needed, 6 for a useful interval"
     elif (v <= 0).any():
         reason = "a model's contrast has no error; pool models on which the ablation does something"
     if reason:

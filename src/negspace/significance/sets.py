@@ -24,6 +24,7 @@ from scipy import stats
 from negspace.significance.contrast import Contrast, Margin, Scale, Sets, adjusted, conclude, equivalence, subtract
 from negspace.significance.estimate import Estimate, grouped, mean
 from negspace.significance.nesting import Nesting, Shortfall
+from negspace.wording import counted
 
 FEWEST = 5
 """Random sets that any judgement needs: with 3 or 4, up to 6.3% of true nulls are rejected at 5%, and a difference must
@@ -203,7 +204,7 @@ def too_few(count: int, needed: int, conditions: int = 1) -> Shortfall | None:
     """
     if count >= needed:
         return None
-    sets = f"{count} random set{'s' if count != 1 else ''}"
+    sets = counted(count, "random set")
     several = f", with which {conditions} sets are compared" if conditions > 1 and needed > FEWEST else ""
     return Shortfall(f"cannot be judged with {sets}{several}", f"draw {needed} or more")
 

@@ -10,6 +10,7 @@ from negspace.experiment.condition import BASELINE, RANDOM
 from negspace.experiment.effects import Effects, Entry, equivalence_margins, together
 from negspace.experiment.words import percent
 from negspace.significance import Contrast, Dissociation, Scale
+from negspace.wording import counted
 
 PLAIN = "plain"
 """Name of the reference in a contrast with the plain model."""
@@ -79,5 +80,4 @@ def _rows(effects: Effects, entries: Sequence[Entry]) -> Iterator[Row]:
 def _called(control: Entry, score: str) -> str:
     if not control.members:
         return "the plain model" if control.about.role == BASELINE else control.about.name
-    count = len(control.sets(score))
-    return f"{count} random set{'s' if count != 1 else ''}"
+    return counted(len(control.sets(score)), "random set")

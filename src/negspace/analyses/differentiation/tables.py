@@ -18,6 +18,7 @@ from negspace.significance.contrast import conclude
 from negspace.significance.estimate import Estimate
 from negspace.significance.nesting import Shortfall
 from negspace.significance.sets import FEWEST, conclude_with_sets, too_few
+from negspace.wording import counted
 
 CONTEXT = 12
 """Tokens shown on either side of a token."""
@@ -131,7 +132,7 @@ def _over_layers(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
     table.loc[here, "p_layers_holm"] = correct(table.loc[here, "p_layers"].to_numpy(np.float64)).p
     few = here & (table["layers"] < needed)
     table.loc[few, "reason"] = [
-        f"{layers} layer{'s' if layers != 1 else ''}; sign flips over layers need {needed}"
+        f"{counted(layers, 'layer')}; sign flips over layers need {needed}"
         for layers in table.loc[few, "layers"].astype(int)
     ]
     return table
