@@ -22,9 +22,9 @@ from negspace.errors import TasksError
 from negspace.score.answers import answers, without_tokens
 from negspace.score.logits import Standing
 from negspace.score.logprobs import LogProbs, Progress, Way
-from negspace.score.pairs import check_prefix
 from negspace.score.taskdefinitions import read_definition
 from negspace.score.taskfiles import read_rows
+from negspace.text.specials import check_prefix
 
 if TYPE_CHECKING:
     from negspace.models.model import Model

@@ -20,7 +20,7 @@ from negspace.score.prefixes import Forest, forest_of
 from negspace.text.pair_rows import Kind
 from negspace.text.pair_sources import PairSource
 from negspace.text.pairs import Pair, PairSet, read_pairs
-from negspace.text.specials import encode, surround
+from negspace.text.specials import check_prefix, encode, surround
 
 if TYPE_CHECKING:
     from negspace.models.model import Model
@@ -335,16 +335,6 @@ def _prefix(tokenizer: PreTrainedTokenizerBase, protocol: Protocol, probe: str) 
     )
     token = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     return Prefix((int(token),))  # type: ignore[arg-type]
-
-
-def check_prefix(tokenizer: PreTrainedTokenizerBase, asked: str, todo: str) -> None:
-    """Refuse a tokenizer without a token to begin with.
-
-    Raises:
-        ScoreError: it has neither BOS nor EOS.
-    """
-    if tokenizer.bos_token_id is None and tokenizer.eos_token_id is None:
-        raise ScoreError(asked, f"the tokenizer {type(tokenizer).__name__} has neither BOS nor EOS", todo)
 
 
 def _fits(encoded: Encoded, context: int | None) -> bool:

@@ -1,4 +1,4 @@
-"""The special tokens that a tokenizer puts around a text by itself, told apart from the text's own tokens."""
+"""A tokenizer's special tokens: those that it puts around a text by itself, and whether it has one to begin with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from negspace.errors import TextError
+from negspace.errors import ScoreError, TextError
 
 
 @dataclass(frozen=True)
@@ -79,3 +79,13 @@ def _encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], special: b
         verbose=False,
     )
     return encoding["input_ids"]  # type: ignore[return-value]
+
+
+def check_prefix(tokenizer: PreTrainedTokenizerBase, asked: str, todo: str) -> None:
+    """Refuse a tokenizer without a token to begin with.
+
+    Raises:
+        ScoreError: it has neither BOS nor EOS.
+    """
+    if tokenizer.bos_token_id is None and tokenizer.eos_token_id is None:
+        raise ScoreError(asked, f"the tokenizer {type(tokenizer).__name__} has neither BOS nor EOS", todo)
