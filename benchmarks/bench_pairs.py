@@ -24,8 +24,9 @@ from benchmarks.timing import seconds_of
 from negspace.models.load import wrap
 from negspace.models.model import Model
 from negspace.reference import model_path, pairs_path
-from negspace.score.logprobs import LogProbs, tokens_of
+from negspace.score.logprobs import LogProbs
 from negspace.score.pairs import minimal_pairs
+from negspace.score.passes import tokens_of
 from negspace.score.prefixes import build_forest
 from negspace.text.pairs import PairSet, read_pairs
 
@@ -244,7 +245,7 @@ def forward(place: Place, model: Model, sentences: Sequence[str]) -> float:
     prefix = _prefix(model)
     for ids in model.tokenizer(list(sentences))["input_ids"]:
         by_length.setdefault(len(ids) + 1, []).append([prefix, *ids])
-    budget = LogProbs(model.module).batch_tokens
+    budget = LogProbs(model.module).passes.batch_tokens
     batches = [
         alike[start : start + max(1, budget // length)]
         for length, alike in by_length.items()

@@ -200,15 +200,16 @@ def test_layers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_whole_evaluations_of_layers_are_spared_what_the_sweep_does_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sentences are encoded once for both sides, and every whole evaluation runs exactly the passes of a plain one."""
-    from negspace.score import logprobs, pairs
+    from negspace.score import pairs
+    from negspace.score.passes import Passes
 
     encoded: list[int] = []
     encode = pairs.encode_pairs
     monkeypatch.setattr(pairs, "encode_pairs", lambda *given, **more: (encoded.append(1), encode(*given, **more))[1])
     monkeypatch.setattr(bench_layers, "SHAPES", {"tiny": (64, 64, 8, 1, 2)})
     passes: list[int] = []
-    own = logprobs.LogProbs._logits
-    monkeypatch.setattr(logprobs.LogProbs, "_logits", lambda *given, **more: (passes.append(1), own(*given, **more))[1])
+    own = Passes._logits
+    monkeypatch.setattr(Passes, "_logits", lambda *given, **more: (passes.append(1), own(*given, **more))[1])
     whole: list[int] = []
     each = bench_layers._each
 

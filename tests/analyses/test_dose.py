@@ -197,7 +197,8 @@ def test_the_damage_axis_passes_through_the_doses(run: Run) -> None:
     assert set(random["finding"]) == {"cannot be judged"}
     assert random["difference"].isna().all()
     assert any("at equal perplexity, top against bottom sets" in line for line in run[1].sentences("dose"))
-    assert {claim.key for claim in run[1].claims()} >= {"damage"}
+    claims = {claim.of: claim for claim in run[1].claims() if claim.key == "damage"}
+    assert claims["BLiMP, against random sets"].scope == "", "no range where nothing can be judged"
 
 
 def test_a_family_keeps_its_curve_where_the_study_has_a_share_that_it_lacks(
@@ -248,10 +249,10 @@ def test_pairs_are_told_by_accuracy_and_by_margins(run: Run) -> None:
         "less at no share."
     )
     begin = "Sign or magnitude, top 30%, BLiMP: "
-    assert _said(run, begin).startswith(f"{begin}cannot be judged; by margins cannot be judged (sign lost ")
+    assert _said(run, begin).startswith(f"{begin}cannot be judged; by margins cannot be judged (sign lost: ")
     lost = {"nats_finding": lambda table: np.where(table["first"] == "sign_flip", "harm", "undecided")}
     said = _said(run, begin, sign_or_magnitude=lost)
-    assert said.startswith(f"{begin}cannot be judged; by margins sign more than magnitude (sign lost ")
+    assert said.startswith(f"{begin}cannot be judged; by margins sign more than magnitude (sign lost: ")
 
 
 def test_a_mean_over_a_range_is_no_change_at_a_point(run: Run) -> None:
@@ -267,7 +268,12 @@ def test_a_mean_over_a_range_is_no_change_at_a_point(run: Run) -> None:
         "x 1 to x 2.1 in perplexity.",
     ]
     on_accuracy, on_margins = axis.claims(table)
-    assert (on_accuracy.finding, on_accuracy.scope) == ("more harm", "these 3 families")
+    assert (on_accuracy.finding, on_accuracy.scope) == (
+        "more harm",
+        "these 3 families, in the mean from x 1 to x 2.1 in perplexity",
+    )
+    whole, _ = axis.claims({"damage_axis_contrasts": pd.DataFrame([{**row, "units": "12 phenomena"}, margins])})
+    assert whole.scope == "the mean from x 1 to x 2.1 in perplexity"
     assert (on_margins.of, on_margins.scale) == ("TSE, margins, against bottom sets", "nats per token")
     doubling = {"doubling": 0.0231, "doubling_low": 0.02, "doubling_high": 0.025}
     tables = {**run[1].by_analysis["dose"]}

@@ -22,7 +22,7 @@ from negspace.models import probe
 from negspace.models.fingerprint import fingerprint
 from negspace.models.load import load, wrap
 from negspace.models.model import Model
-from negspace.models.quantised import crosstalk
+from negspace.models.quantised import crosstalk, is_quantised
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.scan import scan
 from negspace.reference import model_path
@@ -189,3 +189,9 @@ def test_a_missing_package_is_named(method: str, package: str, tmp_path: Path) -
     assert "transformers cannot read them here" in caught.value.found
     assert "pip install" in caught.value.todo
     assert package in caught.value.todo
+
+
+@pytest.mark.parametrize(("dtype", "quantised"), [(torch.float8_e4m3fn, True), (torch.bfloat16, False)])
+def test_weights_of_one_byte_are_quantised(dtype: torch.dtype, quantised: bool) -> None:
+    layer = torch.nn.Linear(4, 4, bias=False).to(dtype)
+    assert is_quantised(layer) == quantised

@@ -24,6 +24,7 @@ from negspace.score import logprobs
 from negspace.score.answers import Request, answers
 from negspace.score.logits import Standing, standings
 from negspace.score.logprobs import LogProbs
+from negspace.score.ways import Way
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +176,7 @@ def test_the_way_is_settled_outside_the_condition(model: PreTrainedModel) -> Non
             with torch.no_grad():
                 weight.copy_(before)
 
-    ways: dict[bytes, logprobs.Way] = {}
+    ways: dict[bytes, Way] = {}
     requests = _requests(5)
     totals, places = answers(LogProbs(model, ways=ways), requests, broken)
     assert opened == [True]

@@ -33,7 +33,7 @@ from transformers import (
 
 import zoo
 from negspace.errors import NonFiniteScore, ScoreError
-from negspace.score import logprobs
+from negspace.score import logprobs, ways
 from negspace.score.logprobs import LogProbs
 
 _SHAPE = {
@@ -180,7 +180,7 @@ def test_coarse_numbers_do_not_hide_what_leaks_between_sequences(method: str) ->
 
 
 def test_a_leak_below_the_tolerance_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logprobs, "_COARSE", 100.0)
+    monkeypatch.setattr(ways, "_COARSE", 100.0)
     sequences = [[one % 93 + 3 for one in sequence] for sequence in _sequences()]
     for name, method in (("lfm2", "buckets"), ("jamba", "buckets"), ("mixtral", "tree")):
         assert LogProbs(zoo.build(name).to(torch.bfloat16)).score(sequences).method == method
@@ -216,6 +216,14 @@ def test_the_longest_run_first() -> None:
 def test_a_token_that_the_model_lacks_is_named(method: logprobs.Method) -> None:
     with pytest.raises(ScoreError, match="token id 61, but the model knows 61 tokens only\nto do: use the tokenizer"):
         LogProbs(_build("gpt_neox"), method=method).score([[0, 60], [0, 61, 2]])
+
+
+@pytest.mark.parametrize("method", ["auto", "tree", "buckets"])
+def test_a_token_that_the_model_reads_but_does_not_predict_is_named(method: logprobs.Method) -> None:
+    model = _build("gpt_neox")
+    model.set_input_embeddings(torch.nn.Embedding(64, model.get_input_embeddings().weight.shape[1]))
+    with pytest.raises(ScoreError, match="token id 63, but the model knows 61 tokens only"):
+        LogProbs(model, method=method).score([[0, 60], [0, 63, 2]])
 
 
 def _branches(prefix: int, count: int, first: int = 1) -> list[list[int]]:

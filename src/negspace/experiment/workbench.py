@@ -32,11 +32,12 @@ from negspace.models.multiplications import multiplications
 from negspace.neurons.layout import Layout
 from negspace.runs.cell import Cell
 from negspace.runs.engine import Step
-from negspace.score.logprobs import Way, tokens_of
 from negspace.score.pairs import Prepared, prepare
+from negspace.score.passes import tokens_of
 from negspace.score.perplexity import token_nll
 from negspace.score.taskfiles import known_tasks
 from negspace.score.tasks import TaskSet, read_tasks
+from negspace.score.ways import Way
 from negspace.significance.nesting import Nesting, Shortfall
 from negspace.text.pairs import PairSet, read_pairs
 from negspace.text.source import Text, read_text

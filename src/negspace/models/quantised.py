@@ -55,7 +55,10 @@ def is_quantised(module: torch.nn.Module) -> bool:
     """Return True if some of a model's weights are quantised and have stayed so."""
     if any(_package(part) in _PACKAGES for part in module.modules()):
         return True
-    return any(hasattr(p, "__tensor_flatten__") or not p.is_floating_point() for p in module.parameters())
+    return any(
+        hasattr(p, "__tensor_flatten__") or not p.is_floating_point() or p.dtype.itemsize == 1  # FP8
+        for p in module.parameters()
+    )
 
 
 def unread(name: str, config: Any, error: ModelError) -> ModelError:

@@ -20,13 +20,16 @@ import numpy as np
 
 from negspace.errors import TasksError
 from negspace.score.answers import answers, without_tokens
-from negspace.score.logits import Standing
-from negspace.score.logprobs import LogProbs, Progress, Way
+from negspace.score.logits import Standing, check_known
+from negspace.score.logprobs import LogProbs, Progress
 from negspace.score.taskdefinitions import read_definition
 from negspace.score.taskfiles import read_rows
+from negspace.score.ways import Way
 from negspace.text.specials import check_prefix
 
 if TYPE_CHECKING:
+    import torch
+
     from negspace.models.model import Model
 
 _PREFERRED = ("acc_norm", "acc", "exact_match")
@@ -160,6 +163,10 @@ class Harness:
                 self._whole += len(requests)
                 with change():
                     return super().generate_until(requests, disable_tqdm=True)
+
+            def _model_generate(self, context: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
+                check_known(model.module, int(context.max()), "texts that tasks have a model generate")
+                return super()._model_generate(context, *args, **options)
 
             def _loglikelihood_tokens(self, requests: Any, disable_tqdm: bool = True, override_bs: Any = None) -> Any:
                 most, before = self.max_length, self._done

@@ -68,12 +68,16 @@ def standings(logits: torch.Tensor, rows: torch.Tensor, targets: torch.Tensor) -
 
 
 def check_known(module: PreTrainedModel, largest: int, asked: str) -> None:
-    """Refuse a token id that the model has no embedding for.
+    """Refuse a token id that the model has no embedding or no logit for.
+
+    Some models embed more tokens than they predict: images' in Mllama, prompts' in CPM-Ant.
 
     Raises:
         ScoreError: it has none.
     """
     known = int(module.get_input_embeddings().weight.shape[0])  # type: ignore[arg-type]
+    predicted = getattr(module.get_output_embeddings(), "out_features", None)
+    known = min(known, predicted) if isinstance(predicted, int) else known
     if largest >= known:
         raise ScoreError(
             asked,

@@ -14,9 +14,10 @@ from transformers import PreTrainedTokenizerBase
 
 from negspace.errors import NonFiniteScore, ScoreError
 from negspace.models.model import check_model
-from negspace.score.logprobs import LogProbs, Progress, Scored, Way
+from negspace.score.logprobs import LogProbs, Progress, Scored
 from negspace.score.predictions import Measurable, Prefix, measurable, nothing_predicted
 from negspace.score.prefixes import Forest, forest_of
+from negspace.score.ways import Way
 from negspace.text.pair_rows import Kind
 from negspace.text.pair_sources import PairSource
 from negspace.text.pairs import Pair, PairSet, read_pairs

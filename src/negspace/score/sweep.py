@@ -21,9 +21,10 @@ from negspace.errors import NonFiniteScore, ScoreError
 from negspace.memory import is_out_of_memory
 from negspace.models.resume import Layers
 from negspace.score.batch import FAULTS, Batch
-from negspace.score.logprobs import LogProbs, Progress, Way
+from negspace.score.logprobs import LogProbs, Progress
 from negspace.score.pairs import PairScores, Prepared
 from negspace.score.perplexity import Perplexity, nll_batches, perplexity_of
+from negspace.score.ways import Way
 from negspace.text.windows import Windows
 
 if TYPE_CHECKING:

@@ -27,8 +27,9 @@ from negspace.errors import ScoreError, TasksError
 from negspace.given import check_count, named
 from negspace.models.model import check_model
 from negspace.score.harness import Harness, check_task, choose_metric, load_tasks, quiet, request_lines
-from negspace.score.logprobs import Progress, Way
+from negspace.score.logprobs import Progress
 from negspace.score.taskoutcomes import judge
+from negspace.score.ways import Way
 from negspace.text.pairs import evenly
 from negspace.text.specials import encode, surround
 

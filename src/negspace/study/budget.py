@@ -16,6 +16,7 @@ from pathlib import Path
 
 import yaml
 
+from negspace.analyses.ablation.contrasts import number_of_tests
 from negspace.errors import NegspaceError, StudyError
 from negspace.experiment.config import SIZES, Study
 from negspace.experiment.facts import Survey
@@ -25,8 +26,8 @@ from negspace.experiment.workbench import Workbench
 from negspace.models.model import Model
 from negspace.runs.engine import LocalEngine
 from negspace.runs.store import Store
-from negspace.score.logprobs import tokens_of
 from negspace.score.pairs import prepare
+from negspace.score.passes import tokens_of
 from negspace.significance import detectable, planned, planned_with_sets
 from negspace.significance.contrast import Scale
 from negspace.significance.estimate import Estimate
@@ -255,14 +256,14 @@ class _Costs:
         return made
 
     def tests(self, sizes: Mapping[str, int]) -> int:
-        """The contrasts and dissociations that the main study corrects together (`AblationTables`).
-
-        At each share the top set is compared with the plain model, and both controls are compared with either, in
-        perplexity (except for what is matched on it) and on both scales of each suite.
-        """
-        each = 1 + 2 * bool(self._size(sizes, "random")) + 2 * self.study.matched
-        dissociations = len(self.pairs) if self.tasks else 0
-        return len(self.study.shares) * (each * (1 + 2 * len(self.pairs)) - self.study.matched + dissociations)
+        """The contrasts and dissociations that the main study corrects together."""
+        return number_of_tests(
+            len(self.study.shares),
+            len(self.pairs),
+            random=bool(self._size(sizes, "random")),
+            matched=self.study.matched,
+            tasks=bool(self.tasks),
+        )
 
     def _nests(self, sizes: Mapping[str, int]) -> Iterator[tuple[str, str, Scale, Sizes]]:
         """Title, score, scale and sizes of everything that is scored."""

@@ -14,6 +14,35 @@ from negspace.wording import counted
 
 PLAIN = "plain"
 """Name of the reference in a contrast with the plain model."""
+_COMPARED = (
+    ("top", PLAIN),
+    ("top", RANDOM),
+    ("top", "matched"),
+    ("matched", PLAIN),
+    (RANDOM, PLAIN),
+)
+"""The set, and what it is compared with."""
+
+
+def number_of_tests(shares: int, suites: int, *, random: bool, matched: bool, tasks: bool) -> int:
+    """The size of the family that `judged` corrects together, dissociations among it.
+
+    Args:
+        shares: number of shares.
+        suites: number of suites of minimal pairs; each is compared by accuracy and by margins.
+        random: whether random sets are drawn.
+        matched: whether there is a matched control.
+        tasks: whether there are tasks, so that each suite has a dissociation.
+    """
+    there = {"top", PLAIN, *((RANDOM,) if random else ()), *(("matched",) if matched else ())}
+    compared = [against for name, against in _COMPARED if {name, against} <= there]
+    of_perplexity = sum(not _matched_on("perplexity", against) for against in compared)
+    return shares * (of_perplexity + suites * (2 * len(compared) + tasks))
+
+
+def _matched_on(score: str, against: str) -> bool:
+    """Return True for the score on which a set and its control were made alike: it does not tell them apart."""
+    return score == "perplexity" and against == "matched"
 
 
 def judged(
@@ -50,21 +79,15 @@ def _rows(effects: Effects, entries: Sequence[Entry]) -> Iterator[Row]:
         top = of_role(entries, share, "top")[0]
         random = random_mean(effects, entries, share) if of_role(entries, share, RANDOM) else None
         matched = next(iter(of_role(entries, share, "matched")), None)
+        there = {PLAIN: plain, "top": top, RANDOM: random, "matched": matched}
         for score in effects.scores:
             intact = None
             if score != "perplexity":
                 intact = equivalence_margins(plain, top, score, size=study["margin"], share=study["margin_share"])
-            for name, entry, against, other in (
-                ("top", top, PLAIN, plain),
-                ("top", top, RANDOM, random),
-                ("top", top, "matched", matched),
-                ("matched", matched, PLAIN, plain),
-                (RANDOM, random, PLAIN, plain),
-            ):
-                if entry is None or other is None:
+            for name, against in _COMPARED:
+                entry, other = there[name], there[against]
+                if entry is None or other is None or _matched_on(score, against):
                     continue
-                if score == "perplexity" and against == "matched":
-                    continue  # it is what the two were matched on
                 yield {
                     "share": share,
                     "score": score,

@@ -144,7 +144,7 @@ def sentences(tables: Mapping[str, pd.DataFrame]) -> list[str]:
         say = on_margin if row["scale"] == "nats" else amount
         found = f"{compared(row['finding'])}{inside(scope(row))}"
         mean = say(row["score"], row["difference"], row["low"], row["high"])
-        said.append(f"{who}: {found}, {mean} on average from x 1 to x {row['reach']:.3g} in perplexity.")
+        said.append(f"{who}: {found}, {mean} on average from {_reached(row)}.")
     return said
 
 
@@ -156,8 +156,15 @@ def claims(tables: Mapping[str, pd.DataFrame]) -> Iterator[Claim]:
         answer, finding = answered(row["finding"]), compared(row["finding"])
         scale = unit(row["score"]) if row["scale"] == "nats" else "points"
         who = f"{_of(row)}, against {row['against']} sets"
-        reason, where = row["reason"], scope(row)
-        yield Claim("damage", words, who, None, answer, finding, scale, value, low, high, reason, where)
+        # Without its range, a mean over models that are hardly harmed and models that are broken would say too much.
+        mean = "" if answer == "cannot be judged" else f"the mean from {_reached(row)}"
+        where = ", in ".join(filter(None, (scope(row), mean)))
+        yield Claim("damage", words, who, None, answer, finding, scale, value, low, high, row["reason"], where)
+
+
+def _reached(row: pd.Series) -> str:
+    """The common range of perplexity ratios in words."""
+    return f"x 1 to x {row['reach']:.3g} in perplexity"
 
 
 def _of(row: pd.Series) -> str:

@@ -42,8 +42,8 @@ def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     contrasts = tables["sign_or_magnitude"]
     for _, row in tables["sign_or_magnitude_answer"].iterrows():
         here = (contrasts[["share", "set", "score"]] == row[["share", "set", "score"]]).all(axis=1)
-        asked = zip(("sign lost", "magnitude lost", "the first against the second"), SIGN_OR_MAGNITUDE, strict=True)
-        parts = [f"{words} {_described(contrasts[here], *pair)}" for words, pair in asked]
+        asked = zip(("sign lost", "magnitude lost", "sign against magnitude"), SIGN_OR_MAGNITUDE, strict=True)
+        parts = [f"{words}: {_described(contrasts[here], *pair)}" for words, pair in asked]
         said.append(
             f"Sign or magnitude, {row['set']} {percent(row['share'])}, {title(row['score'])}: {row['answer']}"
             f"{_by_margins(contrasts[here])} ({'; '.join(parts)})."
