@@ -45,8 +45,8 @@ class Claim:
     reason: str = ""
     """Why it cannot be judged, and what to add."""
     scope: str = ""
-    """What alone the answer holds for: phenomena or families, "these 3 families", or the range of a mean; empty where it
-    holds for others like these."""
+    """What alone the answer holds for: phenomena or families, "these 3 families", or the range of a mean; empty where
+    it holds for others like these."""
 
     @property
     def numbers(self) -> str:
