@@ -43,7 +43,7 @@ def answers(
         ScoreError: a context or an answer without tokens, an answer that is longer than the model's context, or a token
             id that the model does not have.
     """
-    most = scorer.context
+    most = scorer.passes.context
     for place, (context, answer) in enumerate(requests):
         if not context or not answer:
             raise without_tokens(name(place), "answer" if context else "context")

@@ -69,7 +69,6 @@ class LogProbs:
     ) -> None:
         self.module = module
         self.method: Method = method
-        self.context = context
         self.passes = Passes(module, batch_tokens, context)
         self.shareable = min(self.passes.steady, attention_window(module.config))
         """Longest sequences that may share prefixes, as far as the configuration tells: a longer one keeps all of a
