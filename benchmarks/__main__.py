@@ -6,7 +6,7 @@ be named: bench_real.scan.
 Every time is a ratio of two measured in turn in one run, so that a machine's speed and its drift cancel. Each module
 runs in a process of its own, and one that fails leaves a row that says so. All modules together write
 benchmarks/results.json on the CPU and results-DEVICE-SHAPE.json elsewhere, and the tables of README.md and docs/; some
-modules write nothing, or with --update their own rows, which must come from the same machine.
+modules write nothing, or with --update their own rows, under the machine they were measured on (`results`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import inspect
-import json
 import os
 import platform
 import runpy
@@ -29,6 +28,7 @@ from rich.table import Table
 
 from benchmarks.child import ROOT, call, function
 from benchmarks.place import HERE, Place
+from benchmarks.results import read_runs, results_path, updated, write_runs
 from benchmarks.row import Row, failed
 from benchmarks.shapes import SHAPES, shape_of
 from negspace.models.load import DTYPES
@@ -46,7 +46,6 @@ MODULES = (
 )
 REAL = ("bench_real", "bench_study", "bench_scaling")
 """Modules that run on a pretrained model (`--model`)."""
-FOLDER = Path(__file__).parent
 PEERS = ("lm-eval", "minicons", "nnsight", "transformer-lens", "transformers", "scipy")
 
 
@@ -84,14 +83,6 @@ def rows_of(name: str, place: dict[str, Any]) -> list[dict[str, Any]]:
     return [found.as_json() if isinstance(found, Row) else found for found in made]
 
 
-def results_path(place: Place) -> Path:
-    """Where the results of a place are kept."""
-    if place == HERE:
-        return FOLDER / "results.json"
-    which = Path(place.model).stem if place.model else place.shape
-    return FOLDER / f"results-{place.device.replace(':', '')}-{which}.json"
-
-
 def run(names: list[str], place: Place, console: Console) -> tuple[list[dict[str, Any]], bool]:
     """The rows of some modules, and whether all of them ended well."""
     rows: list[dict[str, Any]] = []
@@ -106,20 +97,6 @@ def run(names: list[str], place: Place, console: Console) -> tuple[list[dict[str
             made = [failed(name, error).as_json()]
         rows += [{**row, "module": _module(name)} for row in made]
     return rows, whole
-
-
-def updated(path: Path, names: list[str], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of a file of results, with these in place of what they measure anew; in the suite's order.
-
-    Args:
-        path: the file.
-        names: modules, all rows of which are replaced, and parts of modules, which replace rows of the same name.
-        rows: of these.
-    """
-    anew = {(row["module"], row["name"]) for row in rows}
-    before = json.loads(path.read_text(encoding="utf-8"))["targets"]
-    kept = [row for row in before if row["module"] not in names and (row["module"], row["name"]) not in anew]
-    return sorted([*kept, *rows], key=lambda row: (*MODULES, *REAL).index(row["module"]))
 
 
 def table(rows: list[dict[str, Any]]) -> Table:
@@ -155,10 +132,10 @@ def main(arguments: list[str]) -> int:
     rows, whole = run(asked.names or list(modules), place, console)
     # Some of the modules, or a run that shows only that the code works, must not replace a whole table.
     path = asked.out or (None if (asked.names and not asked.update) or place.tiny else results_path(place))
-    if asked.update and path is not None and path.exists():
-        rows = updated(path, asked.names or list(modules), rows)
     if path is not None:
-        path.write_text(json.dumps({"machine": machine(place), "targets": rows}, indent=2) + "\n", encoding="utf-8")
+        new = {"machine": machine(place), "targets": rows}
+        before = read_runs(path) if asked.update else []
+        write_runs(path, updated(before, asked.names or modules, new, (*MODULES, *REAL)))
     console.print(table(rows))
     if path is not None and asked.out is None:
         runpy.run_path(str(ROOT / "tools" / "readme.py"))["main"]([])

@@ -35,6 +35,9 @@ Score = Callable[[Sequence[str]], np.ndarray]
 
 BATCHES = (16, 64, 256)
 """Batch sizes that the other libraries may choose from: each runs at its fastest."""
+WIDE, FEWER = 100_000, (4, 16, 64)
+"""Words of a vocabulary from which they choose from these: they hold the logits of whole batches and copies of them, 16
+GB and more for 256 sentences at 262,144 words."""
 TRIED = 512
 """Sentences on which they choose."""
 PART = 16
@@ -117,7 +120,8 @@ def _timed(place: Place, what: str, model: Model, sentences: list[str], expected
     if what != "lm-eval":  # both sentences of a pair
         every = every[every // 2 % PART == 0]
     part = [sentences[place] for place in every]
-    batches, make = (BATCHES, MAKERS[what]) if what in MAKERS else ((1,), lambda model, _: loop(model))
+    choice = FEWER if vocabulary(model) > WIDE else BATCHES
+    batches, make = (choice, MAKERS[what]) if what in MAKERS else ((1,), lambda model, _: loop(model))
     some = part[:: max(1, len(part) // TRIED) | 1]  # an odd step, which meets good and bad sentences
     runs = {batch: make(model, batch) for batch in batches}
     tried = {batch: seconds_of(lambda run=run: run(some), place.device) for batch, run in runs.items()}
@@ -262,6 +266,11 @@ def forward(place: Place, model: Model, sentences: Sequence[str]) -> float:
         return sum(len(batch) * len(batch[0]) for batch in some)
 
     return seconds_of(run, place.device) * tokens(batches) / tokens(chosen)
+
+
+def vocabulary(model: Model) -> int:
+    """Words that the model predicts."""
+    return int(model.module.config.get_text_config(decoder=True).vocab_size)
 
 
 def _prefix(model: Model) -> int:

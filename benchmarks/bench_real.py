@@ -23,6 +23,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import negspace as ns
 from benchmarks import bench_intervene, bench_layers, bench_matching, bench_pairs
 from benchmarks.bench_intervene import SETTINGS as KEPT
+from benchmarks.bench_pairs import WIDE, vocabulary
 from benchmarks.bench_scan import forward
 from benchmarks.child import call
 from benchmarks.place import Place
@@ -62,8 +63,6 @@ LOADS = 20
 """Loads, as many in either order: what comes second finds the files' pages in the caches, and memory to take again."""
 ITEMS = 20
 """Items of each task."""
-WIDE = 100_000
-"""Words of a vocabulary from which the output layer is the larger part of a small model's forward pass."""
 TARGETS: dict[str, dict[str, tuple[Relation, float]]] = {
     "blimp": {"lm-eval": (">=", 2), "minicons": (">=", 2.5), "loop": (">=", 8)},
     "tse": {"lm-eval": (">=", 5)},
@@ -122,7 +121,7 @@ def scan(place: Place, model: Model) -> list[Row]:
 
     before = plain()
     spent = seconds_of(lambda: measure_neurons(model, cut, batch=batch, md_pairs=1024), place.device)
-    after, words = plain(), _vocabulary(model)
+    after, words = plain(), vocabulary(model)
     share = f" (an {part}th of them, times {part})" if part > 1 else ""
     return [
         row(
@@ -246,7 +245,7 @@ def tasks(place: Place, model: Model) -> list[Row]:
 
     works: dict[str, Callable[[], object]] = {"ours": ours}
     # The harness holds logits and log-probabilities of whole batches: of a wide vocabulary, 32 prompts take over 20 GB.
-    sizes = (2, 8) if _vocabulary(model) > WIDE else (8, 32)
+    sizes = (2, 8) if vocabulary(model) > WIDE else (8, 32)
     works |= {f"batches of {batch}": lambda batch=batch: theirs(batch) for batch in sizes}
     times = in_turn(works, 1, warm=0, device=place.device)
     best = min((name for name in works if name != "ours"), key=times.median)
@@ -363,7 +362,3 @@ def _tasks(limit: int) -> TaskSet:
     beside = Path(os.environ.get("NEGSPACE_SHARED", Path(__file__).parents[2] / "shared")) / "data" / "tasks"
     folder = beside if beside.is_dir() else tasks_path()
     return read_tasks(known_tasks(folder), folder=folder, limit=limit)
-
-
-def _vocabulary(model: Model) -> int:
-    return int(model.module.config.get_text_config(decoder=True).vocab_size)

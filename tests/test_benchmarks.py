@@ -23,6 +23,7 @@ from benchmarks import (
     bench_scan,
     bench_study,
     bench_wasserstein,
+    results,
 )
 from benchmarks.child import call
 from benchmarks.memory import measured
@@ -295,15 +296,27 @@ def test_a_part_is_measured_alone() -> None:
         bench_real.measure(Place(shape="tiny", model=str(model_path())), only=["nothing"])
 
 
-def test_new_rows_replace_what_they_measure_anew(tmp_path: Path) -> None:
+def test_new_rows_replace_what_they_measure_anew() -> None:
     def made(module: str, name: str, value: float) -> dict[str, Any]:
         return {"module": module, "name": name, "value": value}
 
+    order = ("bench_real", "bench_study")
     before = [made("bench_real", "scan", 1), made("bench_real", "load", 1), made("bench_study", "old", 1)]
-    (tmp_path / "results.json").write_text(json.dumps({"targets": before}))
-    new = [made("bench_real", "scan", 2), made("bench_study", "new", 2)]
-    rows = suite.updated(tmp_path / "results.json", ["bench_real.scan", "bench_study"], new)
-    assert rows == [made("bench_real", "load", 1), *new]
+    new = [made("bench_study", "new", 2), made("bench_real", "scan", 2)]
+
+    def update(machine: str) -> list[dict[str, Any]]:
+        runs = [{"machine": {"cpu": "one"}, "targets": list(before)}]
+        return results.updated(
+            runs, ["bench_real.scan", "bench_study"], {"machine": {"cpu": machine}, "targets": list(new)}, order
+        )
+
+    assert update("one") == [{"machine": {"cpu": "one"}, "targets": [before[1], new[1], new[0]]}]
+    assert update("two") == [
+        {"machine": {"cpu": "one"}, "targets": [before[1]]},
+        {"machine": {"cpu": "two"}, "targets": [new[1], new[0]]},
+    ]
+    before = before[:1]  # a machine of which nothing is left goes
+    assert [run["machine"]["cpu"] for run in update("two")] == ["two"]
 
 
 def test_every_module_is_in_the_suite() -> None:
@@ -322,7 +335,7 @@ def test_the_suite_keeps_what_could_be_measured(
     monkeypatch.setattr(suite, "call", one)
     out = tmp_path / "results.json"
     assert suite.main(["bench_scan", "bench_pairs", "bench_matching", "--out", str(out)]) == 1
-    made = json.loads(out.read_text())
+    (made,) = results.read_runs(out)
     assert [found.pop("module") for found in made["targets"]] == ["bench_scan", "bench_pairs", "bench_matching"]
     check(made["targets"][:1] + made["targets"][2:])
     assert [found["value"] for found in made["targets"]] == [2.0, None, 2.0]
@@ -342,7 +355,7 @@ def test_some_modules_replace_their_own_rows_only(monkeypatch: pytest.MonkeyPatc
     suite.main(["bench_pairs", "bench_scan", "bench_layers", "--out", str(out)])
     value = 2.0
     suite.main(["bench_pairs", "--update", "--out", str(out)])
-    made = json.loads(out.read_text())["targets"]
+    made = results.read_runs(out)[0]["targets"]
     assert [(found["module"], found["value"]) for found in made] == [
         ("bench_scan", 1.0),
         ("bench_pairs", 2.0),
@@ -351,9 +364,9 @@ def test_some_modules_replace_their_own_rows_only(monkeypatch: pytest.MonkeyPatc
 
 
 def test_results_of_a_gpu_have_a_file_of_their_own() -> None:
-    assert suite.results_path(HERE).name == "results.json"
-    assert suite.results_path(Place("cuda", "llama-3.1-8b")).name == "results-cuda-llama-3.1-8b.json"
-    assert suite.results_path(Place(model="models/gemma-3.gguf")).name == "results-cpu-gemma-3.json"
+    assert results.results_path(HERE).name == "results.json"
+    assert results.results_path(Place("cuda", "llama-3.1-8b")).name == "results-cuda-llama-3.1-8b.json"
+    assert results.results_path(Place(model="models/gemma-3.gguf")).name == "results-cpu-gemma-3.json"
 
 
 def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,17 +40,21 @@ def _change(row: dict[str, Any], column: str, form: str, scale: int = 1) -> str:
 
 def benchmarks(which: str = "") -> str:
     """The rows of the README with the machine they were measured on; of `all`, every row of every machine and how."""
-    folder = ROOT / "benchmarks"
-    if not which:
-        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-        shown = [_measured(row) for row in results["targets"] if row.get("readme", True)]
-        return _table(["work", "measured", "target", "met"], shown) + "\n\n" + _machine(results["machine"])
-    parts = []
-    for path in [folder / "results.json", *sorted(folder.glob("results-*.json"))]:
-        results = json.loads(path.read_text(encoding="utf-8"))
-        rows = [[*_measured(row), row.get("detail", "").replace("|", "\\|")] for row in results["targets"]]
-        parts += [_machine(results["machine"]), _table(["work", "measured", "target", "met", "how"], rows)]
+    head, parts = ["work", "measured", "target", "met"], []
+    for run in _benchmark_runs("results-*.json" if which else None):
+        if which:
+            rows = [[*_measured(row), row.get("detail", "").replace("|", "\\|")] for row in run["targets"]]
+            parts += [_machine(run["machine"]), _table([*head, "how"], rows)]
+        elif shown := [_measured(row) for row in run["targets"] if row.get("readme", True)]:
+            parts += [_table(head, shown), _machine(run["machine"])]
     return "\n\n".join(parts)
+
+
+def _benchmark_runs(others: str | None) -> list[dict[str, Any]]:
+    """The runs of benchmarks/results.json, and of other files of results whose names match."""
+    folder = ROOT / "benchmarks"
+    paths = [folder / "results.json", *(sorted(folder.glob(others)) if others else ())]
+    return [run for path in paths for run in json.loads(path.read_text(encoding="utf-8"))["runs"]]
 
 
 def _measured(row: dict[str, Any]) -> list[str]:
@@ -281,15 +285,13 @@ def scaling(part: str) -> str:
 
 def _second_worker() -> str:
     """The gain of a second worker as the benchmarks have it, in a sentence; empty where they do not."""
-    folder = ROOT / "benchmarks"
     gains = []
-    for path in [folder / "results.json", *sorted(folder.glob("results-cpu-*.json"))]:
-        results = json.loads(path.read_text(encoding="utf-8"))
-        model = results["machine"].get("model", "").removesuffix(".gguf")
+    for run in _benchmark_runs("results-cpu-*.json"):
+        model = (run["machine"].get("model") or "").removesuffix(".gguf")
         study = f"a smaller study of {model}" if model else "the same study"
         gains += [
             f"{row['value']:.2f} times for {study}"
-            for row in results["targets"]
+            for row in run["targets"]
             if row["name"].startswith("study on Ray, time") and row["value"] is not None
         ]
     return f" The [benchmarks](../benchmarks.md) give {' and '.join(gains)}." if gains else ""
