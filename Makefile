@@ -29,7 +29,7 @@ $(VENV)/.bench: $(VENV)/.dev
 	$(PIP) -e ".[bench]"
 	@touch $@
 
-demo: $(VENV)/.demo  ## the main study on SmolLM2-135M, in five to eight minutes
+demo: $(VENV)/.demo  ## the main study on SmolLM2-135M, in four to eight minutes
 	$(BIN)/negspace demo
 
 test: $(VENV)/.dev  ## all tests that need no network and no GPU

@@ -112,8 +112,21 @@ def study(analysis: str) -> str:
 
 
 def calibration(part: str) -> str:
-    """What the study said of models whose answer is known, or how often simulated studies said what."""
+    """What the study said of models whose answer is known, how often simulated studies said what, or the main study's
+    power at BLiMP's size, in a sentence."""
     record = _record("calibration")
+    if part == "power":
+        found = {
+            rate["claim"]: f"{rate['rate']:.0%}"
+            for rate in record["simulations"]
+            if rate["case"] == "effect of the paper's size, real model" and rate["kind"] == "power"
+        }
+        return (
+            "In [simulations](docs/analyses/calibration.md) with 100 pairs per paradigm, the main study finds an effect of "
+            f"about the paper's size against the matched set in {found['blimp top vs matched']} of studies (accuracy) "
+            f"and against five random sets in {found['blimp top vs random']}, and establishes the dissociation in "
+            f"{found['blimp dissociation']}."
+        )
     if part == "models":
         rows = [
             [

@@ -216,7 +216,7 @@ class _Search:
             return self._result(False, "the target is not above the plain model's perplexity: no damage to match")
         if self.target <= self.baseline * (1 + self.tolerance):
             return self._result(
-                False, "the target is the plain model's perplexity within the tolerance: no damage to match"
+                False, "the target is within the tolerance of the plain model's perplexity: no damage to match"
             )
         for trial in sorted(known, key=lambda trial: trial.share):
             k = round(trial.share * self.steps + 0.499)

@@ -29,6 +29,7 @@ def asked(run: Run) -> Rows:
         ("dequantised from", str(GGUFSource.model_validate(model["gguf"])) if model.get("gguf") else ""),
         ("neurons", f"{m['neurons']:,}" if m.get("neurons") else ""),
         ("ranked by", " ".join(filter(None, (str(study.get("by", "")), within(study.get("layers")))))),
+        ("intervention", str(study["mode"] or f"zero_{study['zero']}")),
         ("shares", ", ".join(map(percent, study.get("shares", ())))),
         ("statistics on", data["statistics"][0] + _tokens(run)),
         ("perplexity on", data["perplexity"][0]),

@@ -111,8 +111,8 @@ def _dissociation(runs: Sequence[Run]) -> list[Figure]:
     if not panels:
         return []
     caption = (
-        "What grammar loses more than the tasks, under the top set beyond the matched control. Right of the line: "
-        "grammar suffers more from the top set than other tasks do."
+        "The interaction: the change of accuracy on tasks minus that on minimal pairs, each of the top set minus the "
+        "matched control. Right of zero, the top set costs more on pairs, relative to the control, than on tasks."
     )
     title, columns = "Double dissociation, run by run", min(2, len(panels))
     return [Figure("comparison_dissociation", title, caption, tuple(panels), columns, wide=True)]

@@ -8,9 +8,9 @@ import pandas as pd
 
 from negspace.analyses.ablation.dissociation_words import verdict
 from negspace.analyses.ablation.words import AGAINST, unchanged
-from negspace.experiment.claim import RANKING
+from negspace.experiment.claim import PAPERS, RANKING
 from negspace.experiment.run import Run
-from negspace.experiment.words import claim, compared, inside, percent, scope, within
+from negspace.experiment.words import capital, claim, compared, inside, percent, scope, within
 from negspace.text.suites import TITLES
 
 _CLAIM = 0.01
@@ -21,7 +21,8 @@ def headline(run: Run) -> str:
     contrasts, summary, share = run.table("contrasts"), run.table("summary"), main_share(run)
     if contrasts is None or summary is None or share is None:
         return ""
-    if run.manifest.get("rectifies") and run.manifest["analyses"]["ablation"].get("intervention") == "zero_negative":
+    intervention = run.manifest["analyses"]["ablation"].get("intervention", PAPERS)
+    if run.manifest.get("rectifies") and intervention == PAPERS:
         found = ", and changes nothing" if unchanged(summary) else "; yet the scores differ"
         return (
             "A no-op: every activation of this model is flat below zero, so zeroing negatives must change nothing"
@@ -32,17 +33,17 @@ def headline(run: Run) -> str:
     by = run.study["by"]
     chosen = filter(None, ("" if by == RANKING else f"by {by}", within(run.study.get("layers"))))
     where = " ".join((f"At the top {percent(share)}", *chosen))
+    where += "" if intervention == PAPERS else f" ({intervention})"
     if not suites:
         row = here[here["against"] == "plain"].iloc[0]
-        return f"{where}: perplexity {claim(row)}; no grammar was measured."
+        return f"{where}. Perplexity: {claim(row)}. No grammar was measured."
     # Perplexity against the matched set is left out: the two are chosen to be equal.
     text = here[(here["score"] == "perplexity") & (here["against"] != "matched")]
     parts = [("perplexity", text), *((TITLES[suite], here[here["score"] == suite]) for suite in suites)]
-    said = f"{where}: " + "; ".join(f"{name} {_findings(rows)}" for name, rows in parts if len(rows))
+    said = f"{where}. " + ". ".join(f"{capital(name)}: {_findings(rows)}" for name, rows in parts if len(rows))
     table = run.table("dissociation")
     if table is not None and len(rows := table[table["share"] == share]):
-        verdicts = dict.fromkeys(verdict(row) + inside(row["scope"]) for _, row in rows.iterrows())
-        said += f". Double dissociation: {_several(list(verdicts))}"
+        said += f". Double dissociation: {_verdicts(rows)}"
     return f"{said}."
 
 
@@ -53,6 +54,16 @@ def main_share(run: Run) -> float | None:
         return None
     shares = sorted(set(summary.loc[summary["role"] == "top", "share"]))
     return None if not shares else _CLAIM if _CLAIM in shares else shares[0]
+
+
+def _verdicts(rows: pd.DataFrame) -> str:
+    """The verdicts with the suites they are on, those that agree together: "not established (BLiMP; TSE, in these 3
+    families)"."""
+    suites: dict[str, list[str]] = {}
+    for _, row in rows.iterrows():
+        where = inside(row["scope"])
+        suites.setdefault(verdict(row), []).append(f"{TITLES[row['suite']]}{where and f',{where}'}")
+    return ", ".join(f"{found} ({'; '.join(on)})" for found, on in suites.items())
 
 
 def _findings(rows: pd.DataFrame) -> str:

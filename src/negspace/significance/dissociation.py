@@ -152,7 +152,7 @@ def dissociate(grammar: Suite, other: Suite, doses: Doses | None, *, alpha: floa
     left_out = tuple(floor for part in parts for floor in part.left_out)
     sides = sides_of(*parts)
     if isinstance(sides, Shortfall):
-        reason = str(sides) + (f" ({len(left_out)} at their floor are left out)" if left_out else "")
+        reason = str(sides) + (f" ({len(left_out)} not shown to be above chance are left out)" if left_out else "")
         return _untestable("not testable: too few units", reason, alpha, doses, left_out)
     scales = {name: part.scales() for name, part in zip(("grammar", "other"), parts, strict=True)}
     scales["interaction"] = difference(scales["other"], scales["grammar"])

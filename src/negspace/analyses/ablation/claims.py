@@ -16,18 +16,24 @@ from negspace.significance import correct
 from negspace.text.suites import TITLES
 
 _AGAINST = {
-    ("top", "plain"): ("ablate", "The top set's negatives carry grammar: zeroing them costs it"),
-    ("top", "random"): ("random", "The top set costs more grammar than random sets of equal size"),
-    ("top", "matched"): ("matched", "The top set costs more grammar than low-ranked neurons of equal perplexity"),
+    ("top", "plain"): ("ablate", "Zeroing the top set's negatives harms grammar"),
+    ("top", "random"): ("random", "Ablating the top set harms grammar more than ablating random sets of equal size"),
+    ("top", "matched"): (
+        "matched",
+        "Ablating the top set harms grammar more than ablating low-ranked neurons that raise perplexity as much",
+    ),
     ("matched", "plain"): ("intact", "Under the perplexity-matched control grammar is intact"),
 }
 _TEXT = {
     ("top", "plain"): ("perplexity", "Zeroing the top set's negatives raises perplexity"),
-    ("top", "random"): ("perplexity random", "It raises perplexity more than random sets of equal size do"),
+    ("top", "random"): (
+        "perplexity random",
+        "Ablating the top set raises perplexity more than ablating random sets of equal size",
+    ),
 }
 _OTHER = {
-    "ablate": "The ablation of the top set costs grammar",
-    "perplexity": "The ablation of the top set raises perplexity",
+    "ablate": "Ablating the top set harms grammar",
+    "perplexity": "Ablating the top set raises perplexity",
 }
 """Key -> the claim in words, where the ablation is another than the paper's."""
 _VERDICTS: Mapping[str, Answer] = {"established": "holds", "reversed": "does not hold"}
@@ -63,7 +69,10 @@ def _unmatched(book: Book, contrasts: pd.DataFrame) -> Iterator[Claim]:
 
 
 def _dissociations(tables: Mapping[str, pd.DataFrame]) -> Iterator[Claim]:
-    words = "Grammar and other abilities dissociate: grammar loses more under the top set, they under the control"
+    words = (
+        "Grammar and other abilities dissociate: grammar suffers more under the top set, other abilities under the "
+        "matched control"
+    )
     for _, row in tables.get("dissociation", pd.DataFrame()).iterrows():
         untestable = str(row["verdict"]).startswith("not testable")
         answer: Answer = UNJUDGED if untestable else _VERDICTS.get(row["verdict"], "undecided")

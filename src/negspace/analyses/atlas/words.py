@@ -86,14 +86,17 @@ def _of_suite(rows: pd.DataFrame) -> str:
     elif worst["margin_finding"] == "cannot be judged":
         words = f"on {margin} {unjudgeable(worst['margin_reason'])}"
     else:
-        falls = f"{margin} falls" if worst["margin_finding"] == "harm" else f"the judged change of {margin} is lowest"
         change = on_margin(worst["suite"], worst["margin"], worst["margin_low"], worst["margin_high"])
         p = "< 0.001" if worst["margin_p_holm"] < 0.001 else f"= {worst['margin_p_holm']:.3f}"
-        harmed = int((rows["margin_finding"] == "harm").sum())
+        harmed, finding = int((rows["margin_finding"] == "harm").sum()), worst["margin_finding"]
+        groups = f"{counted(len(rows), 'group')}{not_judged(rows, 'margin_')}"
         words = (
-            f"{worst['margin_finding']} in {worst['group']}, where {falls}: {change}, Holm-corrected p {p}; harm in "
-            f"{harmed} of {len(rows)} groups{not_judged(rows, 'margin_')}"
+            f"harm to {margin} in {harmed} of {groups}, the largest shown in {worst['group']}: {change}"
+            if harmed
+            else f"no harm to {margin} is shown in {groups}, the lowest judged change in {worst['group']}: {finding}, "
+            f"{change}"
         )
+        words += f", Holm-corrected p {p}"
     words += f"; accuracy in {worst['group']}: "
     if worst["finding"] == "cannot be judged":
         return words + unjudgeable(worst["reason"])

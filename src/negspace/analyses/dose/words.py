@@ -68,8 +68,11 @@ def _more_and_less(rows: pd.DataFrame, prefix: str) -> str:
     """Return in words the shares at which the top set does more harm than random sets, and less."""
     if why := unjudged(rows, prefix):
         return why
-    more, less = (rows[rows[f"{prefix}finding"] == what]["share"] for what in ("harm", "gain"))
-    return f"more harm at {_shares(more)} and less at {_shares(less)}{not_judged(rows, prefix)}"
+    shares = {
+        words: rows[rows[f"{prefix}finding"] == what]["share"] for words, what in (("more", "harm"), ("less", "gain"))
+    }
+    shown = [f"{words} harm at {_shares(where)}" for words, where in shares.items() if len(where)]
+    return (" and ".join(shown) or "no difference is shown at any share") + not_judged(rows, prefix)
 
 
 def _by_margins(contrasts: pd.DataFrame) -> str:
@@ -121,4 +124,4 @@ def _described(rows: pd.DataFrame, first: str, second: str) -> str:
 
 
 def _shares(shares: pd.Series) -> str:
-    return ", ".join(percent(share) for share in shares) or "no share"
+    return ", ".join(percent(share) for share in shares)

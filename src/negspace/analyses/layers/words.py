@@ -26,6 +26,7 @@ from negspace.experiment.words import (
     unjudged,
 )
 from negspace.text.suites import SUITES
+from negspace.wording import counted
 
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -63,7 +64,7 @@ def _said(name: str, here: pd.DataFrame, against: pd.DataFrame) -> list[str]:
     if len(alone):
         said.append(f"{name}, each group of layers alone: {_alone(alone)}.")
     if len(rows := against[against["against"] == FIRST]):
-        outcome = f"against the others {why}" if (why := unjudged(rows)) else f"does {_beside_others(rows)}"
+        outcome = f"against the others {why}" if (why := unjudged(rows)) else _beside_others(rows, "is ", "does ")
         said.append(f"{name}: the first group ({_layers(alone.iloc[0])}) {outcome}.")
     if len(cumulative):
         said.append(f"{name}, cumulatively: {_cumulative(cumulative, against[against['against'] == BEFORE])}.")
@@ -72,8 +73,8 @@ def _said(name: str, here: pd.DataFrame, against: pd.DataFrame) -> list[str]:
             said.append(f"{name}, {family}: the top set against random sets {why}.")
             continue
         said.append(
-            f"{name}, {family}: the top set does more harm than random sets in {_count(rows, 'harm')} of "
-            f"{len(rows)} groups and less in {_count(rows, 'gain')}{not_judged(rows)}."
+            f"{name}, {family}: the top set is shown to do more harm than random sets in {_count(rows, 'harm')} of "
+            f"{counted(len(rows), 'group')} and less in {_count(rows, 'gain')}{not_judged(rows)}."
         )
     return said
 
@@ -122,8 +123,8 @@ def _cumulative(rows: pd.DataFrame, steps: pd.DataFrame) -> str:
     if not len(steps):
         return text
     return (
-        f"{text}; {_count(steps, 'harm')} of {len(steps)} further groups add harm and {_count(steps, 'gain')} reduce it"
-        f"{not_judged(steps)}"
+        f"{text}; harm is shown to grow with {_count(steps, 'harm')} of {counted(len(steps), 'further group')} and to "
+        f"shrink with {_count(steps, 'gain')}{not_judged(steps)}"
     )
 
 
@@ -162,11 +163,18 @@ def _count(rows: pd.DataFrame, finding: str) -> int:
     return int((rows["finding"] == finding).sum())
 
 
-def _beside_others(rows: pd.DataFrame) -> str:
-    """Return how many of the other groups do less harm than the first, and how many more: a bare 0 as the second would
-    read as a negative effect."""
-    less, more = (_count(rows, finding) or "none" for finding in ("gain", "harm"))
-    return f"more harm than {less} of the {len(rows)} others, less than {more}{not_judged(rows)}"
+def _beside_others(rows: pd.DataFrame, none: str = "", some: str = "") -> str:
+    """Return of how many other groups the first is shown to differ: "more harm than 3 and less than 1 of the 5 others".
+
+    Args:
+        none, some: what stands before, where no difference is shown and where one is.
+    """
+    others = f"of the {len(rows)} others{not_judged(rows)}" if len(rows) > 1 else f"other group{not_judged(rows)}"
+    counts = {"more harm than": _count(rows, "gain"), "less harm than": _count(rows, "harm")}
+    shown = [f"{words} {count}" for words, count in counts.items() if count]
+    if not shown:
+        return f"{none}not shown to differ from {'any' if len(rows) > 1 else 'the one'} {others}"
+    return f"{some}{' and '.join(shown).replace('and less harm', 'and less')} {others}"
 
 
 def claims(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
