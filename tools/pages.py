@@ -110,8 +110,8 @@ def contributing() -> str:
 
 
 def changes() -> str:
-    """CHANGELOG.md."""
-    return (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    """CHANGELOG.md, its links as they are from here."""
+    return (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").replace("(docs/", "(")
 
 
 PAGES: Mapping[str, Callable[[], str]] = {

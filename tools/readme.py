@@ -122,10 +122,10 @@ def calibration(part: str) -> str:
             if rate["case"] == "effect of the paper's size, real model" and rate["kind"] == "power"
         }
         return (
-            "In [simulations](docs/analyses/calibration.md) with 100 pairs per paradigm, the main study finds an effect of "
-            f"about the paper's size against the matched set in {found['blimp top vs matched']} of studies (accuracy) "
-            f"and against five random sets in {found['blimp top vs random']}, and establishes the dissociation in "
-            f"{found['blimp dissociation']}."
+            "In [simulations](docs/analyses/calibration.md) with 100 pairs per paradigm, the main study finds an effect "
+            f"of about the paper's size against the matched set in {found['blimp top vs matched']} of studies "
+            f"(accuracy) and against five random sets in {found['blimp top vs random']}, and establishes the "
+            f"dissociation in {found['blimp dissociation']}."
         )
     if part == "models":
         rows = [

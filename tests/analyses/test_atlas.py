@@ -232,13 +232,15 @@ def test_what_ablation_alone_does_is_said_as_far_as_it_is_shown(run: tuple[Path,
     shown = rows.assign(margin_finding="undecided", **ends)
     first = shown.iloc[0]
     line = alone_in_words(shown)
-    assert line.startswith(f"undecided in {first['group']}, where the judged change of the margin")
-    assert f"is lowest: {first['margin']:+.3f} nats [{first['margin_low']:+.3f}, " in line
-    assert f"Holm-corrected p = 0.600; harm in 0 of {len(rows)} groups; accuracy in {first['group']}: " in line
+    margin = "the margin of good over bad sentences"
+    assert line.startswith(f"no harm to {margin} is shown in {len(rows)} groups, the lowest judged change in ")
+    assert f" in {first['group']}: undecided, {first['margin']:+.3f} nats [{first['margin_low']:+.3f}, " in line
+    assert f"Holm-corrected p = 0.600; accuracy in {first['group']}: " in line
     # Harm is said of the group where it is shown, not of that of the lowest estimate.
     last = [*["undecided"] * (len(rows) - 1), "harm"]
     harmed = alone_in_words(shown.assign(margin_finding=last, margin=-0.2, margin_p_holm=1e-4))
-    assert harmed.startswith(f"harm in {rows.iloc[-1]['group']}, where the margin of good over bad sentences falls: ")
+    assert harmed.startswith(f"harm to {margin} in 1 of {len(rows)} groups, the largest shown in ")
+    assert f" in {rows.iloc[-1]['group']}: -0.200 nats" in harmed
     assert f"-0.200 nats [{shown.iloc[-1]['margin_low']:+.3f}, " in harmed
     assert "p < 0.001" in harmed
     nothing = {"margin_low": np.nan, "margin_high": np.nan, "margin_p_holm": np.nan}
@@ -246,9 +248,9 @@ def test_what_ablation_alone_does_is_said_as_far_as_it_is_shown(run: tuple[Path,
     said_of = alone_in_words(unjudged)
     assert said_of.startswith("on the margin of good over bad sentences cannot be judged (only 3 pairs; add pairs); ")
     gained = alone_in_words(shown.assign(margin_finding="gain", margin=0.2))
-    assert gained.startswith("gain in ")
+    assert f" in {first['group']}: gain, +0.200 nats" in gained
     assert not any("nan" in text for text in (*lines, line, harmed, said_of, gained))
-    assert not any("falls" in text for text in (line, said_of, gained))
+    assert not any("harm to" in text and "no harm to" not in text for text in (line, said_of, gained))
 
 
 def test_suites_are_told_apart_where_a_neuron_is_ablated_alone(run: tuple[Path, Tables]) -> None:

@@ -327,8 +327,8 @@ def test_that_the_first_layers_matter_most_is_asked_of_margins_too(judged: Run) 
     others = where(judged[1]["layers_contrasts"], score="blimp", against="first group")
     less, more = (int((others["nats_finding"] == finding).sum()) for finding in ("gain", "harm"))
     claim = claims["BLiMP, margins"]
-    assert claim.finding == f"more harm than {less} of the 3 others, less than {more or 'none'}"
-    assert (claim.scale, claim.answer, less) == ("nats", "holds", 3)
+    assert claim.finding == "more harm than each of the 3 others"
+    assert (claim.scale, claim.answer, less, more) == ("nats", "holds", 3, 0)
     ends = ("change_nats", "change_nats_low", "change_nats_high")
     assert (claim.estimate, claim.low, claim.high) == tuple(first[name] for name in ends)
     assert claims["TSE, margins"].answer == "cannot be judged"
@@ -474,3 +474,22 @@ def test_what_does_no_harm_does_not_matter_most(finding: str, answer: str) -> No
     others = pd.DataFrame({"finding": ["gain"] * 3, "reason": [""] * 3})
     (claim,) = _first_most("text", "ratio", 0.01, alone, others)
     assert claim.answer == answer
+
+
+@pytest.mark.parametrize(
+    ("findings", "said"),
+    [
+        (["gain", "gain"], "more harm than each of the 2 others"),
+        (["harm"], "less harm than the other group"),
+        (["gain", "undecided", "harm"], "more harm than 1 and less than 1 of the 3 others"),
+        (["harm", "undecided", "harm"], "less harm than 2 of the 3 others"),
+        (["gain", "undecided", "cannot be judged"], "more harm than 1 of the 3 others (1 cannot be judged)"),
+        (["undecided", "undecided"], "not shown to differ from any of the 2 others"),
+    ],
+)
+def test_differences_that_are_not_shown_are_not_counted(findings: list[str], said: str) -> None:
+    """ "More harm than none" would read as a finding."""
+    alone = pd.DataFrame([{"finding": "harm", "change": 0.01, "change_low": 0.002, "change_high": 0.02, "reason": ""}])
+    others = pd.DataFrame({"finding": findings, "reason": ""})
+    (claim,) = _first_most("text", "ratio", 0.01, alone, others)
+    assert claim.finding == said

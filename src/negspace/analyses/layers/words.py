@@ -164,17 +164,23 @@ def _count(rows: pd.DataFrame, finding: str) -> int:
 
 
 def _beside_others(rows: pd.DataFrame, none: str = "", some: str = "") -> str:
-    """Return of how many other groups the first is shown to differ: "more harm than 3 and less than 1 of the 5 others".
+    """Return from how many other groups the first is shown to differ: "more harm than 3 and less than 1 of the 5 others".
 
     Args:
         none, some: what stands before, where no difference is shown and where one is.
     """
-    others = f"of the {len(rows)} others{not_judged(rows)}" if len(rows) > 1 else f"other group{not_judged(rows)}"
-    counts = {"more harm than": _count(rows, "gain"), "less harm than": _count(rows, "harm")}
-    shown = [f"{words} {count}" for words, count in counts.items() if count]
-    if not shown:
-        return f"{none}not shown to differ from {'any' if len(rows) > 1 else 'the one'} {others}"
-    return f"{some}{' and '.join(shown).replace('and less harm', 'and less')} {others}"
+    less, more = _count(rows, "gain"), _count(rows, "harm")
+    if len(rows) == 1:
+        others, each, any_ = "other group", "the", "the"
+    else:
+        others, each, any_ = f"{len(rows)} others", "each of the", "any of the"
+    if not less and not more:
+        return f"{none}not shown to differ from {any_} {others}{not_judged(rows)}"
+    if len(rows) in (less, more):
+        return f"{some}{'more' if less else 'less'} harm than {each} {others}"
+    shown = " and ".join(f"{words} than {count}" for words, count in (("more harm", less), ("less", more)) if count)
+    shown = shown if less else shown.replace("less", "less harm")
+    return f"{some}{shown} of the {others}{not_judged(rows)}"
 
 
 def claims(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
