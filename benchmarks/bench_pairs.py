@@ -29,6 +29,7 @@ from negspace.score.pairs import minimal_pairs
 from negspace.score.passes import tokens_of
 from negspace.score.prefixes import build_forest
 from negspace.text.pairs import PairSet, read_pairs
+from negspace.text.specials import encode, surround
 
 Score = Callable[[Sequence[str]], np.ndarray]
 """Sums of the log-probabilities of sentences, float64 [sentences], in nats."""
@@ -141,7 +142,7 @@ def tokens_run(model: Model, sentences: Sequence[str]) -> tuple[int, int]:
     Where a token costs both the same, the ratio is what can be had.
     """
     prefix = _prefix(model)
-    tokens = [(prefix, *ids) for ids in model.tokenizer(list(sentences))["input_ids"]]
+    tokens = [(prefix, *ids) for ids in encode(model.tokenizer, sentences)]
     return sum(len(most) for most in {sequence[:-1] for sequence in tokens}), tokens_of(build_forest(tokens))
 
 
@@ -212,12 +213,13 @@ def minicons(model: Model, batch: int) -> Score:
         from minicons.scorer import IncrementalLMScorer
 
         scorer = IncrementalLMScorer(model.module, str(model.device), tokenizer=model.tokenizer)
+    begun = bool(surround(model.tokenizer).before)  # by the tokenizer itself, as Gemma's does
 
     def run(sentences: Sequence[str]) -> np.ndarray:
         values: list[float] = []
         for start in range(0, len(sentences), batch):
             some = list(sentences[start : start + batch])
-            values += scorer.sequence_score(some, reduction=lambda x: x.sum().item(), bos_token=True)
+            values += scorer.sequence_score(some, reduction=lambda x: x.sum().item(), bos_token=not begun)
         return np.array(values)
 
     return run
@@ -231,7 +233,8 @@ def loop(model: Model) -> Score:
         values = []
         with torch.no_grad():
             for sentence in sentences:
-                ids = torch.tensor([[prefix, *model.tokenizer(sentence)["input_ids"]]], device=model.device)
+                own = model.tokenizer(sentence, add_special_tokens=False)["input_ids"]
+                ids = torch.tensor([[prefix, *own]], device=model.device)
                 logp = torch.log_softmax(model.module(input_ids=ids).logits[0, :-1].float(), dim=-1)
                 values.append(logp.gather(1, ids[0, 1:, None]).sum().item())
         return np.array(values)
@@ -247,7 +250,7 @@ def forward(place: Place, model: Model, sentences: Sequence[str]) -> float:
     """Seconds of the plain forward over all tokens of the sentences, in batches of equal length, as large as ours."""
     by_length: dict[int, list[list[int]]] = {}
     prefix = _prefix(model)
-    for ids in model.tokenizer(list(sentences))["input_ids"]:
+    for ids in encode(model.tokenizer, sentences):
         by_length.setdefault(len(ids) + 1, []).append([prefix, *ids])
     budget = LogProbs(model.module).passes.batch_tokens
     batches = [
