@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -9,11 +11,12 @@ from torch import nn
 
 from negspace.controls.residual import FINAL, residual_change
 from negspace.errors import ScoreError, SiteError
-from negspace.intervention import intervene
+from negspace.intervention import Mode, intervene
 from negspace.models.load import wrap
 from negspace.models.model import Model
 from negspace.neurons.layout import Layout
 from negspace.neurons.neuronset import NeuronSet
+from negspace.neurons.scan import scan
 from negspace.text.source import read_text
 from negspace.text.windows import Windows, make_windows
 from zoo import DENSE, MIXTURES, RELU, build, tokenizer
@@ -70,6 +73,22 @@ def test_each_layer_changes_as_if_it_alone_were_ablated(name: str) -> None:
     assert end == {FINAL: pytest.approx(_relative(plain[-1], changed[-1], ~windows.special), rel=2e-4, abs=1e-7)}
     for before, after in zip(plain, _streams(model, windows), strict=True):
         assert torch.equal(before, after)
+
+
+@pytest.mark.parametrize("mode", get_args(Mode))
+@pytest.mark.parametrize("name", ["llama", "gpt_neox", "mixtral"])
+def test_every_mode_changes_layers_as_if_each_alone_were_ablated(name: str, mode: Mode) -> None:
+    """Those that use means prove their scan by a forward pass, for which there is no place within another."""
+    model, windows, neurons = _made(name)
+    means = scan(model, [TEXT], window=24)
+    plain = _streams(model, windows)
+    found = residual_change(model, neurons, windows, mode=mode, scan=means).by_layer
+    for layer in neurons.layers:
+        with intervene(model, neurons.restrict([layer]), mode=mode, scan=means):
+            changed = _streams(model, windows)
+        wanted = _relative(plain[layer], changed[layer], ~windows.special)
+        assert found[layer] == pytest.approx(wanted, rel=2e-4, abs=1e-7), layer
+    assert max(found.values()) > 0
 
 
 @pytest.mark.parametrize("name", RELU)

@@ -152,3 +152,12 @@ def test_on_relu_there_is_nothing_to_match() -> None:
     found = match_residual(model, made, made.top(0.1), text=WORDS, window=32, windows=2)
     assert (found.neurons, found.evaluations, found.matched) == (None, 0, False)
     assert {layer.reason for layer in found.layers} == {"no change to match"}
+
+
+@pytest.mark.parametrize("where", ["layers", "end"])
+def test_for_an_empty_set_there_is_nothing_to_match(where) -> None:
+    model = wrap(build("gpt_neox", scale=3.0), tokenizer())
+    made = scan(model, WORDS, window=32, windows=4, md_pairs=0)
+    found = match_residual(model, made, made.top(0), text=WORDS, where=where, window=32, windows=2)
+    assert (found.neurons, found.evaluations, found.matched) == (None, 0, False)
+    assert {layer.reason for layer in found.layers} == ({"no change to match"} if where == "end" else set())

@@ -132,6 +132,16 @@ def test_layers_that_a_layout_lacks_are_named():
         LAYOUT.check(1)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("layers", [["0"], "01", [0, "1"], [0.0], [True, False], [None], [[0]]])
+def test_what_is_no_number_of_a_layer_is_named(layers):
+    with pytest.raises(SelectionError, match=r"not the number of a layer\nto do: give numbers: layers=\[0, 1\]"):
+        LAYOUT.check(layers)
+
+
+def test_numbers_of_layers_may_be_numpys():
+    assert LAYOUT.check(np.array([1, 0])) == LAYOUT.check(iter([0, 1])) == {0, 1}  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [

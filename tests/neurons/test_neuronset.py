@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -151,3 +152,25 @@ def test_files_that_are_no_sets_are_refused(dense, tmp_path):
 def test_a_folder_that_is_missing_is_one_clear_error(dense, tmp_path):
     with pytest.raises(RecordError, match="existing folder"):
         NeuronSet.from_indices(dense, {}).save(tmp_path / "missing" / "set.json")
+
+
+@pytest.mark.parametrize(
+    "given", [np.array([True, False, True]), [True, False], np.array([0.0, 2.0]), np.array([1, 2], object)]
+)
+def test_masks_and_floats_are_not_taken_for_numbers(dense, given):
+    layout = Layout.of(dense.sites)
+    with pytest.raises(SelectionError, match=r"give row numbers: np\.flatnonzero\(mask\)"):
+        NeuronSet.from_rows(given, layout)
+    with pytest.raises(SelectionError, match=r"give neuron numbers: np\.flatnonzero\(mask\)"):
+        NeuronSet({dense.sites[0].path: given}, layout)
+
+
+def test_whole_numbers_of_any_type_are_taken_and_nothing_is_a_set(dense):
+    layout, path = Layout.of(dense.sites), dense.sites[0].path
+    several: list[Any] = [[3, 1], range(1, 4, 2), np.array([1, 3], np.uint8), np.array([3, 1], np.int32)]
+    for given in several:
+        assert NeuronSet({path: given}, layout).at(path).tolist() == [1, 3]
+        assert NeuronSet.from_rows(given, layout).at(path).tolist() == [1, 3]
+    none: list[Any] = [(), [], np.zeros(0), np.zeros(0, bool)]
+    for empty in none:
+        assert len(NeuronSet({path: empty}, layout)) == len(NeuronSet.from_rows(empty, layout)) == 0

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from negspace.errors import StatisticsError
-from negspace.stats.accumulate import Accumulator
+from negspace.stats.accumulate import Accumulator, counting_device
 from negspace.stats.sketch import SUMS, Grid, Sketch
 from negspace.stats.torch_kernel import TorchState
 
@@ -177,3 +177,29 @@ def test_values_too_large_to_sum_are_named():
     a[3, 2] = 1e30
     with pytest.raises(StatisticsError, match="too far from those of the first windows to be summed: neuron 2"):
         accumulator.update(a)
+
+
+def test_the_limit_of_tokens_is_each_experts(monkeypatch):
+    monkeypatch.setattr("negspace.stats.sketch.MOST_TOKENS", 1000)
+    a = data(tokens=3600)
+    accumulator = Accumulator(grid_of(a, repeat=4), 4)
+    accumulator.update(a, None, np.arange(3600) % 4)
+    assert (accumulator.sketch().tally("tokens") == 900).all()
+    with pytest.raises(StatisticsError, match="sketch 1,000 tokens of one neuron"):
+        accumulator.update(a[:100], None, np.full(100, 2))
+    alone = Accumulator(grid_of(a))
+    with pytest.raises(StatisticsError, match="sketch 3,600 tokens of one neuron"):
+        alone.update(a)
+
+
+@pytest.mark.parametrize(("device", "counts_on"), [("cpu", "cpu"), ("cuda:1", "cuda:1"), ("mps", "cpu")])
+def test_what_a_device_without_float64_gives_is_counted_on_the_cpu(device, counts_on):
+    assert counting_device(torch.device(device)) == torch.device(counts_on)
+
+
+def test_the_accumulator_of_a_device_without_float64_is_the_compiled_one():
+    a = data()
+    here, there = Accumulator(grid_of(a)), Accumulator(grid_of(a), device="mps")
+    for accumulator in (here, there):
+        accumulator.update(a)
+    assert there.sketch().same(here.sketch())

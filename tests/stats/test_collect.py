@@ -10,7 +10,7 @@ import zoo
 from negspace.errors import StatisticsError
 from negspace.models.load import wrap
 from negspace.models.model import Model
-from negspace.stats.collect import base_forward, gather, pilot_windows
+from negspace.stats.collect import base_forward, experts_per_token, gather, pilot_windows
 from negspace.stats.difficulty import difference, difficulty, distance
 from negspace.stats.moments import moments_of, moments_of_sketch
 from negspace.stats.pair_rows import PairSample
@@ -161,3 +161,32 @@ def test_progress_is_told():
     gather(model_of("llama"), windows_of(count=70), batch=20, progress=lambda *args: told.append(args))
     assert told[-1] == (70, 70, "scan")
     assert [done for done, _, _ in told] == sorted(done for done, _, _ in told)
+
+
+@pytest.mark.parametrize(
+    ("name", "three"),
+    [
+        ("mixtral", {"num_experts_per_tok": 3}),
+        ("ernie4_5_moe", {"num_experts_per_tok": 3}),
+        ("hunyuan_v1_moe", {"moe_topk": 3}),
+        ("hunyuan_v1_moe", {"moe_topk": [3, 3]}),
+        ("longcat_flash", {"moe_topk": 3, "zero_expert_num": 0}),
+        ("dbrx", {"ffn_config": {**zoo.MIXTURES["dbrx"]["ffn_config"], "moe_top_k": 3}}),
+    ],
+)
+def test_a_token_reaches_as_many_experts_as_the_configuration_says(name, three):
+    model, windows = model_of(name, **three), windows_of(count=2)
+    found = gather(model, windows)
+    for site, sketch in zip(found.sites, found.sketches, strict=True):
+        assert sketch is not None
+        reached = sketch.tally("tokens").reshape(max(1, site.experts), -1)[:, 0].sum() / windows.tokens.size
+        assert reached == experts_per_token(model, site) == (3 if site.experts else 1)
+
+
+def test_a_configuration_that_does_not_say_is_taken_to_mean_two():
+    model = model_of("mixtral")
+    said = vars(model.module.config)
+    said["num_experts_per_tok"] = None
+    assert {experts_per_token(model, site) for site in model.sites} == {2}
+    said["num_experts_per_tok"] = 99
+    assert {experts_per_token(model, site) for site in model.sites} == {zoo.EXPERTS}

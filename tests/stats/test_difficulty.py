@@ -61,7 +61,8 @@ def test_a_neuron_with_a_median_of_zero_has_none_and_is_named():
 def test_without_different_inputs_there_is_none():
     found = difficulty(np.ones((2, 5, 4)), np.random.default_rng(0).normal(size=(2, 5, 3)))
     assert np.isnan(found.md).all()
-    assert found.pairs == 0
+    assert (found.pairs, found.equal) == (0, 5)
+    assert len(found.flat) == 0  # the inputs are to blame, not the neurons
 
 
 def test_each_token_is_drawn_once_and_the_seed_decides():

@@ -11,7 +11,8 @@ from test_collect import model_of, windows_of
 
 import zoo
 from negspace.errors import StatisticsError
-from negspace.stats.measure import measure
+from negspace.stats.collect import gather
+from negspace.stats.measure import _check_memory, _warnings, measure
 from negspace.stats.scores import SCORES
 from negspace.text.windows import Windows
 
@@ -55,8 +56,10 @@ def test_neurons_that_never_vary_are_named(exactly):
     row = found.table[(found.table["layer"] == 1) & (found.table["neuron"] == 5)].iloc[0]
     assert row["std"] == 0
     assert np.isnan([row["wd"], row["skewness"], row["md"]]).all()
-    assert any("never vary" in warning and "layer 1 neuron 5" in warning for warning in found.warnings)
-    assert any("have no MD" in warning and "layer 1 neuron 5" in warning for warning in found.warnings)
+    assert any(
+        warning.startswith("1 neuron never varies (standard deviation 0) and has no WD, ") for warning in found.warnings
+    )
+    assert "1 neuron gives most token pairs one value and has no MD: layer 1 neuron 5" in found.warnings
 
 
 def test_a_neuron_that_wakes_after_the_pilot_is_sketched_again():
@@ -143,3 +146,42 @@ def test_a_single_window_is_not_halved():
     found = measure(model_of("llama"), windows_of(1), md_pairs=0)
     assert found.halves is None
     assert found.table[["wd_first", "wd_second"]].isna().all().all()
+
+
+def test_inputs_that_are_all_equal_are_said_of_the_layer_not_of_its_neurons():
+    model, windows = model_of("gpt_neox"), windows_of()
+    windows.tokens[:] = 7
+    found = measure(model, windows)  # the first MLP sees the embedding alone, beside the attention
+    assert found.table[found.table["layer"] == 0]["md"].isna().all()
+    assert any(
+        warning.startswith("all token pairs have equal inputs, hence no MD, in layer 0") for warning in found.warnings
+    )
+    assert not any("have no MD" in warning and "layer 0" in warning for warning in found.warnings)
+
+
+def test_warnings_agree_with_their_numbers():
+    assert any(
+        "whose tokens differ: 1 site without it" in warning
+        for warning in measure(model_of("jamba"), windows_of()).warnings
+    )
+    table = measure(model_of("mixtral"), windows_of()).table
+    first = (table["layer"] == 0) & (table["expert"] == 0)
+    one = table.assign(tokens=table["tokens"].where(~first, 0), wd_error=table["wd_error"].where(table.index != 3, 0.1))
+    said = _warnings(one, windows_of(), 1)
+    assert "1 expert was reached by no token and has no statistics: layer 0 expert 0" in said
+    assert "1 neuron was sketched on a second pass: on the first windows it behaved unlike the rest" in said
+    assert "1 neuron has a WD known to no better than 0.02: layer 0 expert 0 neuron 3" in said
+    said = _warnings(one.assign(tokens=0, wd_error=0.1), windows_of(), 2)
+    assert said[0].startswith("8 experts were reached by no token and have no statistics: layer 0 expert 0, ")
+    assert said[1] == "2 neurons were sketched on a second pass: on the first windows they behaved unlike the rest"
+    assert said[2].startswith(f"{len(table)} neurons have a WD known to no better than 0.02: ")
+
+
+@pytest.mark.parametrize("name", ["gpt_neox", "mixtral", "qwen2_moe"])
+def test_what_exact_statistics_need_is_twice_what_they_hold(name, monkeypatch):
+    model, windows = model_of(name), windows_of()
+    held = sum(part.nbytes for parts in gather(model, windows, exact=True).samples if parts for part in parts)
+    monkeypatch.setattr("os.sysconf", lambda _: 100)
+    with pytest.raises(StatisticsError) as caught:
+        _check_memory(model, windows.tokens.size * 10_000_000)
+    assert f"they need about {2 * held / 100:,.1f} GB" in caught.value.found

@@ -70,6 +70,23 @@ def test_a_small_budget_reads_site_by_site_to_the_same_bytes(dense: Model, windo
         assert a.inputs.tobytes() == b.inputs.tobytes()
 
 
+@pytest.mark.parametrize("inputs", [False, True])
+def test_passes_over_experts_hold_no_more_than_the_budget(inputs: bool) -> None:
+    """Three experts hold an input each."""
+    model = wrap(build("mixtral", num_experts_per_tok=3), tokenizer())
+    ids = np.random.default_rng(0).integers(3, 90, size=(3, 20))
+    batch = Batch(ids, np.ones(ids.shape, bool), np.arange(60).reshape(3, 20))
+    chosen = {site.path: np.arange(0, site.size, site.width) for site in model.sites}  # one neuron of each expert
+    whole = list(readings(model, [batch], chosen, inputs=inputs))
+    held = sum(r.values.nbytes + (0 if r.inputs is None else r.inputs.nbytes) for r in whole)
+    steps: list[int] = []
+    for budget in (held - 1, 2 * held):
+        list(
+            readings(model, [batch], chosen, inputs=inputs, budget=budget, progress=lambda _, of, __: steps.append(of))
+        )
+    assert steps == [2, 2, 1]  # two passes, then one
+
+
 @pytest.mark.parametrize("name", ["mixtral", "deepseek_v3"])
 def test_experts_against_a_tap_of_our_own(name: str) -> None:
     model = wrap(build(name), tokenizer())

@@ -14,6 +14,7 @@ from negspace.errors import StatisticsError
 from negspace.stats.accumulate import Accumulator
 from negspace.stats.moments import moments_of, moments_of_sketch
 from negspace.stats.sketch import MOST_TOKENS, Grid, Sketch, check_room, merge_all
+from negspace.stats.wasserstein import exact, from_sketch
 
 
 def sketch(values: np.ndarray, grid: Grid) -> Sketch:
@@ -115,3 +116,11 @@ def test_a_part_taken_out_of_a_sketch_leaves_the_other_to_the_bit():
     first, second = parts
     assert first.merge(second).without(first).same(second)
     assert first.merge(second).without(second).same(first)
+
+
+def test_a_deviation_that_is_small_beside_the_others_is_measured_as_it_is():
+    """Only its own grid shows its shape; on the others' it would be one bin."""
+    rng = np.random.default_rng(4)
+    a = (rng.exponential(size=(4000, 3)) * [1.0, 1.0, 1e-12]).astype(np.float32)
+    made = sketch(a, Grid.around(a.mean(axis=0, dtype=np.float64), a.std(axis=0, dtype=np.float64)))
+    np.testing.assert_allclose(from_sketch(made).wd, exact(a).wd, atol=1e-3)

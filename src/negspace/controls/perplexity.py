@@ -65,7 +65,7 @@ class Match:
     trail: tuple[Trial, ...]
     """Every share considered, in order."""
     neurons: NeuronSet | None = None
-    """The set itself; None where the share is 0, or for a search that knows of shares only."""
+    """The set itself; None where the share is 0, where the set is empty, or for a search that knows of shares only."""
 
 
 def match_perplexity(
@@ -93,7 +93,8 @@ def match_perplexity(
         text: a text, or windows made before; with `window`, `windows`, `bos` and `batch` as for `perplexity`.
         zero, mode: the intervention, as for `intervene`; without either, the negatives are set to zero.
         by: the score of the scan that says which neurons are low.
-        largest: largest share to try; 1 - p keeps the control disjoint from the top share p.
+        largest: largest share to try; 1 - p keeps the control disjoint from the top share p if every neuron of a site
+            has a score of its own. Where some have none, or equal ones, check `len(match.neurons & top) == 0`.
         baseline: the plain model's perplexity, where known; measured otherwise.
 
     See `find_share` for the search and for what counts as matched.

@@ -67,8 +67,8 @@ class ResidualMatch:
 
     @property
     def matched(self) -> bool:
-        """True if every layer is matched."""
-        return all(layer.matched for layer in self.layers)
+        """True if there is a layer and every one is matched."""
+        return bool(self.layers) and all(layer.matched for layer in self.layers)
 
     @property
     def counts(self) -> dict[int, int]:
@@ -97,7 +97,7 @@ def match_residual(
     """Find low-scoring neurons whose ablation changes the residual stream by as much as that of another set does.
 
     Args:
-        top: the set to be matched; the control holds none of its neurons.
+        top: the set to be matched; the control holds none of its neurons. For an empty one there is nothing to match.
         text: a text, or windows made before; with `window`, `windows` and `bos` as for `perplexity`.
         where: "layers": each layer matched on its own, by its own number of neurons; "end": one share of all layers,
             matched on the change after the last layer.
@@ -169,7 +169,7 @@ def find_counts(
     Args:
         evaluate: changes of layers for numbers of neurons; only layers still searched are asked for.
         targets: layer -> change to reach.
-        available: layer -> most neurons to take.
+        available: layer -> most neurons to take; none of a layer that is not in it.
         first: layer -> number to try first.
 
     Raises:
@@ -183,7 +183,8 @@ def find_counts(
             "give tolerance > 0 and at least one evaluation",
         )
     searches = {
-        layer: _Search(layer, target, available[layer], first[layer], tolerance) for layer, target in targets.items()
+        layer: _Search(layer, target, available.get(layer, 0), first[layer], tolerance)
+        for layer, target in targets.items()
     }
     spent = 0
     while spent < max_evaluations and (asked := {n: s.next() for n, s in searches.items() if not s.why()}):

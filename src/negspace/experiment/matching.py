@@ -13,20 +13,27 @@ from negspace.experiment.words import percent
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.shares import share as exact_share
 
+_Known = dict[tuple[float, str], Trial]
+"""Share m and key of a set -> its trial: without another top set, the same m can be another set."""
+
 
 def matched_set(lab: Lab, share: float) -> Match:
     """The low-ranked set that does the damage to perplexity which the top set of a share does; see `find_share`.
 
+    It is the bottom share m of each site without the neurons of the top set. Bottom and top meet where neurons have no
+    score (those that never vary, those of starved experts) or equal ones, and for a top share of 1: the set is then
+    smaller than m says, and None if it is empty.
+
     A study of several shares searches one after the other, each helped by the trials before it. The same is done here
     up to the share asked for, so that both find the same set, from the same records.
     """
-    known: list[Trial] = []
+    known: _Known = {}
     order = list(lab.study.shares)
     for earlier in order[: order.index(share)] if share in order else ():
         trail = _search(lab, earlier, known).trail
-        known = list({trial.share: trial for trial in [*known, *trail]}.values())
+        known |= {(trial.share, _low(lab, earlier, trial.share).key): trial for trial in trail}
     found = _search(lab, share, known)
-    return replace(found, neurons=_bottom(lab, found.share) if found.share else None)
+    return replace(found, neurons=_low(lab, share, found.share) or None)
 
 
 def matched_random(lab: Lab, share: float, seed: int, first: float | None = None) -> Match:
@@ -50,11 +57,12 @@ def matched_random(lab: Lab, share: float, seed: int, first: float | None = None
     return replace(found, neurons=drawn(found.share) if found.share else None)
 
 
-def _search(lab: Lab, share: float, known: list[Trial]) -> Match:
+def _search(lab: Lab, share: float, known: _Known) -> Match:
     # Sets that reach into the top share would be no control.
     largest = float(1 - exact_share(share)) if share < 1 else 1.0
     sizes = list(lab.facts.layout.sizes.values())
-    return _find(lab, share, lambda m: _bottom(lab, m), "bottom", sizes=sizes, largest=largest, known=known)
+    same = [trial for (m, key), trial in known.items() if _low(lab, share, m).key == key]
+    return _find(lab, share, lambda m: _low(lab, share, m), "bottom", sizes=sizes, largest=largest, known=same)
 
 
 def _find(lab: Lab, share: float, sets: Callable[[float], NeuronSet], kind: str, **options: Any) -> Match:
@@ -78,5 +86,8 @@ def _find(lab: Lab, share: float, sets: Callable[[float], NeuronSet], kind: str,
     )
 
 
-def _bottom(lab: Lab, m: float) -> NeuronSet:
-    return lab.scan.bottom(m, by=lab.study.by, layers=lab.study.layers)
+def _low(lab: Lab, share: float, m: float) -> NeuronSet:
+    """The bottom share m of each site, without the neurons of the top share."""
+    by, layers = lab.study.by, lab.study.layers
+    top, low = lab.scan.top(share, by=by, layers=layers), lab.scan.bottom(m, by=by, layers=layers)
+    return low - top if len(low & top) else low

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from functools import cached_property
+from numbers import Integral
 from typing import Any
 
 from pydantic import GetCoreSchemaHandler
@@ -123,11 +124,16 @@ class Layout:
         """The layers as a set.
 
         Raises:
-            SelectionError: the layout has no such layer, or a number was given instead of several.
+            SelectionError: no such layer, a layer that is no number, or a number was given instead of several.
         """
         if not isinstance(layers, Iterable):
             raise SelectionError(f"layers={layers!r}", "no list of layers", f"give them in a list: layers=[{layers!r}]")
-        wanted = frozenset(layers)
+        asked = list(layers)
+        for layer in asked:
+            if isinstance(layer, bool) or not isinstance(layer, Integral):
+                found = f"{layer!r}, not the number of a layer"
+                raise SelectionError(f"layers={asked}", found, "give numbers: layers=[0, 1]")
+        wanted = frozenset(asked)
         unknown = sorted(wanted - set(self.layers))
         if unknown:
             raise SelectionError(

@@ -51,7 +51,7 @@ class NeuronSet(Shareable):
                 f"neurons of {unknown[0]}", f"no such site in {self.layout}", "take the path of a site"
             )
         for path, size in sizes.items():  # in the order of the layout
-            chosen = np.unique(np.asarray(self.indices.get(path, ()), dtype=np.int64))
+            chosen = _numbers(self.indices.get(path, ()), f"neurons of {path}", "neuron")
             if len(chosen) and (chosen[0] < 0 or chosen[-1] >= size):
                 wrong = int(chosen[0] if chosen[0] < 0 else chosen[-1])
                 raise SelectionError(
@@ -101,9 +101,9 @@ class NeuronSet(Shareable):
         """Set of the neurons in some rows of a scan's table.
 
         Raises:
-            SelectionError: there is no such row.
+            SelectionError: there is no such row, or the rows are no whole numbers (a mask, say).
         """
-        wanted = np.unique(np.asarray(rows, dtype=np.int64))
+        wanted = _numbers(rows, "rows of a scan", "row")
         if len(wanted) and (wanted[0] < 0 or wanted[-1] >= layout.neurons):
             wrong = int(wanted[0] if wanted[0] < 0 else wanted[-1])
             found = f"a scan of {layout.neurons:,} neurons"
@@ -308,6 +308,14 @@ def _resolve(sites: Sequence[Site], layer: int, neuron: Any) -> tuple[Site, int]
     if not 0 <= index < site.width:
         raise SelectionError(asked, f"neurons 0 to {site.width - 1}", "give an index of this layer")
     return site, base + int(index)
+
+
+def _numbers(given: Any, asked: str, what: str) -> NDArray[np.int64]:
+    """Whole numbers, sorted and once each. A mask is refused: cast to integers, it would name neurons 0 and 1."""
+    array = np.asarray(given)
+    if array.size and array.dtype.kind not in "iu":
+        raise SelectionError(asked, f"an array of {array.dtype}", f"give {what} numbers: np.flatnonzero(mask)")
+    return np.unique(array.astype(np.int64, copy=False))
 
 
 def _whole(values: Any) -> NDArray[np.int64]:

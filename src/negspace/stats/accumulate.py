@@ -1,7 +1,8 @@
 """Filling a sketch: activations in, counts and sums added in place.
 
-On a CPU by compiled code (`kernel`), on a CUDA device by a Triton kernel where there is Triton (`triton_kernel`),
-anywhere else by torch operations (`torch_kernel`). The three agree: bins and tallies to the bit, sums to rounding.
+On a CPU by compiled code (`kernel`), which also counts what comes from a device without float64; on a CUDA device by a
+Triton kernel where there is Triton (`triton_kernel`); anywhere else by torch operations (`torch_kernel`). The three
+agree: bins and tallies to the bit, sums to rounding.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Accumulator:
     Args:
         grid: of the site's neurons, experts one after the other (neuron = expert * width + index).
         experts: 1 for a dense site.
-        device: where the activations come from; the update runs there.
+        device: where the activations come from; the update runs there, or on the CPU (`counting_device`).
         name: what the site is called in errors, and how its neurons are.
     """
 
@@ -40,9 +41,10 @@ class Accumulator:
         self.grid = grid
         self.experts = experts
         self.width = grid.size // experts
-        self.device = torch.device(device)
+        self.device = counting_device(torch.device(device))
         self.name = name
-        self._tokens = self._updates = 0
+        self._updates = 0
+        self._tokens = np.zeros(experts, np.int64)
         self._state = None if self.device.type == "cpu" else state_on(self.device, grid)
         self._per_unit = moved(1.0 / grid.unit)
         self._sketch = Sketch.empty(grid)
@@ -80,8 +82,8 @@ class Accumulator:
             starts = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=self.experts))]).astype(np.int64)
         if len(order) == 0:
             return
-        self._tokens += len(order)
-        check_room(self._tokens)
+        self._tokens += np.diff(starts)
+        check_room(int(self._tokens.max()))
         if self._state is None:
             if self._compiled(flat, order, starts, pool, threads):
                 self._refuse(self._marks)
@@ -122,7 +124,7 @@ class Accumulator:
         from negspace.stats.kernel import COLUMNS, accumulate  # numba loads slowly and is needed on the CPU only
 
         wide = flat if flat.dtype in (torch.float32, torch.float64) else flat.float()
-        activations = wide.contiguous().numpy()
+        activations = wide.contiguous().cpu().numpy()
         grid, made, marks = self.grid, self._sketch, self._marks
         tasks = self.experts * -(-self.width // COLUMNS)
 
@@ -165,6 +167,11 @@ class Accumulator:
         if self.experts == 1:
             return f"neuron {neuron}"
         return f"expert {neuron // self.width} neuron {neuron % self.width}"
+
+
+def counting_device(device: torch.device) -> torch.device:
+    """Device on which the activations of a device are counted: the CPU for Apple's MPS, which has no float64."""
+    return torch.device("cpu") if device.type == "mps" else device
 
 
 def state_on(device: torch.device, grid: Grid) -> TorchState | TritonState:

@@ -19,7 +19,7 @@ from negspace.models.model import Model
 from negspace.models.site import Site
 from negspace.models.taps import tap
 from negspace.shelf import Shelf
-from negspace.stats.accumulate import Accumulator
+from negspace.stats.accumulate import Accumulator, counting_device
 from negspace.stats.pair_rows import PairRows, PairSample, RowKeeper
 from negspace.stats.sketch import Grid, Sketch
 from negspace.text.windows import Windows
@@ -31,6 +31,7 @@ PILOT_TOKENS = 2048
 BATCH_TOKENS = 4096
 """Tokens of a forward pass unless told otherwise."""
 _ENOUGH = 32  # tokens of the pilot below which an expert's own spread is not to be trusted
+_PER_TOKEN = ("num_experts_per_tok", "num_experts_per_token", "moe_k", "moe_topk", "moe_top_k", "top_k_experts")
 
 
 _Call = tuple[torch.Tensor, NDArray[np.int64] | None, NDArray[np.int64] | None, NDArray[np.bool_] | None]
@@ -318,7 +319,7 @@ def pilot_grid(site: Site, calls: Sequence[_Call]) -> Grid:
     """
     parts: list[list[torch.Tensor]] = [[] for _ in range(max(1, site.experts))]
     for a, rows, experts, _ in calls:
-        flat = a.detach().reshape(-1, site.width)
+        flat = a.detach().reshape(-1, site.width).to(counting_device(a.device))
         order = np.arange(len(flat)) if rows is None else rows
         for expert, part in enumerate(parts):
             mine = order if experts is None else order[experts[order] == expert]
@@ -336,6 +337,17 @@ def pilot_grid(site: Site, calls: Sequence[_Call]) -> Grid:
             stds[expert] = np.nan
     stds = np.where(np.isnan(stds), np.sqrt(square / max(1, total)), stds)
     return Grid.around(np.nan_to_num(means, posinf=0, neginf=0).reshape(-1), np.nan_to_num(stds, posinf=0).reshape(-1))
+
+
+def experts_per_token(model: Model, site: Site) -> int:
+    """Most experts of a site that a token reaches: 1 for a dense site, 2 where the configuration does not say."""
+    if not site.experts:
+        return 1
+    # Not by getattr, which a configuration refuses for what may differ between layers. DBRX has it one level down.
+    fields = vars(model.module.config.get_text_config(decoder=True))
+    fields = {**getattr(fields.get("ffn_config"), "__dict__", {}), **fields}
+    found = next((fields[name] for name in _PER_TOKEN if fields.get(name)), 2)
+    return min(max(found) if isinstance(found, list) else found, site.experts)
 
 
 def base_forward(model: Model) -> Callable[[torch.Tensor], Any]:

@@ -23,7 +23,8 @@ class Difficulty:
     equal: int
     """Pairs left out because their inputs are the same vector, so that dy / dx is 0 / 0."""
     flat: NDArray[np.int64]
-    """Neurons whose median dy is zero (they give most pairs the same value): their MD is NaN."""
+    """Neurons whose median dy is zero (they give most pairs the same value): their MD is NaN. None where no pair
+    entered."""
 
 
 def draw_pairs(tokens: int, pairs: int, seed: int) -> NDArray[np.int64]:
@@ -67,7 +68,7 @@ def difficulty(dx: NDArray[np.float64], dy: NDArray[np.floating]) -> Difficulty:
     equal = len(dx) - len(different)
     md = np.full(neurons, np.nan)
     if len(different) == 0:
-        return Difficulty(md, 0, equal, np.arange(neurons))
+        return Difficulty(md, 0, equal, np.empty(0, np.int64))
     weight = dx.max() / dx[different] / len(different)
     medians = np.empty(neurons)
     for begin in range(0, neurons, _CHUNK):

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+_UNITS = 5  # fewest units of an interval, as of a mean (`significance.interval.FEWEST`)
 PERMUTATIONS = 9999
 """Permutations of passages; no p-value is below one over one more than these."""
 BLOCKS = 64
@@ -190,7 +191,8 @@ def driven_by_group(
     """Test which groups of units have larger shares: phenomena, whose units are paradigms of minimal pairs.
 
     A group's share is the mean over its units, the base the mean over all units. Groups of units are permuted; the
-    interval is a bootstrap over the units of the group and over all, a group of one unit has none.
+    interval is a bootstrap over the units of the group and over all; groups of fewer than 5 units have none, since a
+    bootstrap of so few reaches no further than the least and the largest.
 
     Args:
         shares: [units, modes] share of each unit's tokens that fall in each mode.
@@ -210,7 +212,7 @@ def driven_by_group(
     rng = np.random.default_rng(seed)
     low, high = np.full((size, modes), np.nan), np.full((size, modes), np.nan)
     bases = shares[rng.integers(len(shares), size=(draws, len(shares)))].mean(axis=1)
-    for one in np.flatnonzero(counts > 1):
+    for one in np.flatnonzero(counts >= _UNITS):
         mine = shares[group == one]
         drawn = mine[rng.integers(len(mine), size=(draws, len(mine)))].mean(axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):

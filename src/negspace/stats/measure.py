@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
 import numpy as np
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from negspace.errors import StatisticsError
 from negspace.models.model import Model
 from negspace.models.site import Site
-from negspace.stats.collect import Gathered, Progress, gather
+from negspace.shelf import Shelf
+from negspace.stats.collect import Gathered, Progress, experts_per_token, gather
 from negspace.stats.difficulty import Difficulty
 from negspace.stats.histogram import Histograms, joined, kept, of_sample, of_sketch
 from negspace.stats.moments import Moments, moments_of, moments_of_sketch
@@ -24,6 +25,7 @@ from negspace.stats.shape import bimodality, kurtosis, skewness
 from negspace.stats.sketch import Grid, Sketch
 from negspace.stats.wasserstein import Distances, exact, from_sketch
 from negspace.text.windows import Windows
+from negspace.wording import counted
 
 T = TypeVar("T", Moments, Distances)
 
@@ -56,6 +58,8 @@ class _SiteResult:
     distances: Distances
     halves: tuple[NDArray[np.float64], NDArray[np.float64]]
     """WD [size] over the first and over the second half of the text; NaN where it was not halved."""
+    sketch: Callable[[], Sketch] | None = None
+    """What gives the site's sketch; None where samples were kept, or the site was never called."""
     again: NDArray[np.bool_] | None = None
     """[size] neurons that were sketched again; None: no neuron of the site."""
     second: Sketch | None = None
@@ -113,6 +117,7 @@ def measure(
         first = int((~windows.special[: gathered.middle]).sum())
         halves = (first, counted - first) if 0 < first < counted else None
     results = [_site_result(gathered, position, halves) for position in range(len(gathered.sites))]
+    gathered = replace(gathered, sketches=())  # the results hold them, until a second pass needs the room
     regridded = 0
     if not exactly:
         results, regridded = _regrid(model, windows, gathered.sites, results, batch, progress)
@@ -176,7 +181,7 @@ def _site_result(gathered: Gathered, position: int, halves: tuple[int, int] | No
         nothing = np.empty((0, site.size), np.float32)
         return _SiteResult(moments_of(nothing), exact(nothing), _unknown(site.size))
     moments = moments_of_sketch(sketch)
-    return _SiteResult(moments, from_sketch(sketch, moments), _halves(gathered, position))
+    return _SiteResult(moments, from_sketch(sketch, moments), _halves(gathered, position), lambda: sketch)
 
 
 def _halves(gathered: Gathered, position: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -212,7 +217,7 @@ def _regrid(
     batch: int | None,
     progress: Progress | None,
 ) -> tuple[list[_SiteResult], int]:
-    """Second pass for the sites of neurons whose error bound is too large."""
+    """Second pass for the sites of neurons whose error bound is too large; their first sketches wait on disk."""
     coarse = [result.distances.error > REGRID_ERROR for result in results]
     again = [position for position, flags in enumerate(coarse) if flags.any()]
     if not again:
@@ -223,6 +228,12 @@ def _regrid(
         )
         for position in again
     ]
+    shelf = Shelf()
+    for position in again:
+        held = results[position].sketch
+        assert held is not None
+        results[position] = replace(results[position], sketch=held().lay(shelf, sites[position].path))
+    del held
     second = gather(
         model, windows, batch=batch, sites=[sites[position] for position in again], grids=grids, progress=progress,
         what="scan again",
@@ -239,6 +250,7 @@ def _regrid(
             _chosen(Moments, flags, moments, old.moments),
             _chosen(Distances, flags, found, old.distances),
             (one, two),
+            old.sketch,
             flags,
             sketch,
         )
@@ -251,16 +263,16 @@ def _histograms(gathered: Gathered, results: Sequence[_SiteResult]) -> Histogram
     first = 0
     chosen = kept([result.distances.wd for result in results])
     for position, (site, result, neurons) in enumerate(zip(gathered.sites, results, chosen, strict=True)):
-        samples, sketch = gathered.samples[position], gathered.sketches[position]
+        samples = gathered.samples[position]
         if samples is not None:
             width = site.width
             for expert, sample in enumerate(samples):
                 mine = neurons[neurons // width == expert] % width
                 moments = _part(result.moments, slice(expert * width, (expert + 1) * width))
                 parts.append(of_sample(sample, moments, mine, first + expert * width))
-        elif sketch is not None:
+        elif result.sketch is not None:
             again = np.zeros(site.size, bool) if result.again is None else result.again
-            parts.append(of_sketch(sketch, result.moments, neurons[~again[neurons]], first))
+            parts.append(of_sketch(result.sketch(), result.moments, neurons[~again[neurons]], first))
             if result.second is not None:
                 parts.append(of_sketch(result.second, result.moments, neurons[again[neurons]], first))
         first += site.size
@@ -305,22 +317,29 @@ def _warnings(table: pd.DataFrame, windows: Windows, regridded: int) -> tuple[st
     if len(unreached):
         experts = unreached[["layer", "expert"]].drop_duplicates()
         names = [f"layer {row.layer} expert {row.expert}" for row in experts.itertuples()]
-        found.append(f"{len(names):,} experts were reached by no token and have no statistics: {_list(names)}")
+        said = _agreeing(len(names), "expert", "was reached by no token and has", "were reached by no token and have")
+        found.append(f"{said} no statistics: {_list(names)}")
     constant = table[table["std"] == 0]
     if len(constant):
-        found.append(
-            f"{len(constant):,} neurons never vary (standard deviation 0) and have no WD, skewness or kurtosis: "
-            f"{_list(_names(constant))}"
+        said = _agreeing(
+            len(constant),
+            "neuron",
+            "never varies (standard deviation 0) and has",
+            "never vary (standard deviation 0) and have",
         )
+        found.append(f"{said} no WD, skewness or kurtosis: {_list(_names(constant))}")
     if regridded:
-        found.append(
-            f"{regridded:,} neurons were sketched on a second pass: on the first windows they behaved unlike the rest"
+        said = _agreeing(
+            regridded,
+            "neuron",
+            "was sketched on a second pass: on the first windows it",
+            "were sketched on a second pass: on the first windows they",
         )
+        found.append(f"{said} behaved unlike the rest")
     coarse = table[table["wd_error"] > REGRID_ERROR]
     if len(coarse):
-        found.append(
-            f"{len(coarse):,} neurons have a WD known to no better than {REGRID_ERROR}: {_list(_names(coarse))}"
-        )
+        said = _agreeing(len(coarse), "neuron", "has", "have")
+        found.append(f"{said} a WD known to no better than {REGRID_ERROR}: {_list(_names(coarse))}")
     return tuple(found)
 
 
@@ -335,9 +354,11 @@ def _loop_warnings(sites: Sequence[Site]) -> tuple[str, ...]:
 
 
 def _md_warnings(sites: Sequence[Site], hard: Sequence[Difficulty | None], pairs: int) -> tuple[str, ...]:
-    found, flat, equal = [], [], 0
+    found, flat, alike, equal = [], [], [], 0
     for site, result in zip(sites, hard, strict=True):
-        if result is not None:
+        if result is not None and not result.pairs:
+            alike.append(f"layer {site.layer}")
+        elif result is not None:
             flat += [f"layer {site.layer} neuron {neuron}" for neuron in result.flat]
             equal = max(equal, result.equal)
     routed = [site for site in sites if site.experts]
@@ -345,15 +366,26 @@ def _md_warnings(sites: Sequence[Site], hard: Sequence[Difficulty | None], pairs
     if pairs == 0:
         return ("too few tokens for a pair: MD is undefined",)
     if flat:
-        found.append(f"{len(flat):,} neurons give most token pairs one value and have no MD: {_list(flat)}")
+        said = _agreeing(
+            len(flat), "neuron", "gives most token pairs one value and has", "give most token pairs one value and have"
+        )
+        found.append(f"{said} no MD: {_list(flat)}")
+    if alike:
+        found.append(f"all token pairs have equal inputs, hence no MD, in {_list(alike)}")
     if equal:
         drawn = pairs * max(site.passes for site in sites)
         found.append(f"up to {equal:,} of {drawn:,} token pairs had equal inputs in a layer and were left out of MD")
     if routed:
-        found.append(f"MD is not defined for routed experts, whose tokens differ: {len(routed):,} sites without it")
+        without = counted(len(routed), "site")
+        found.append(f"MD is not defined for routed experts, whose tokens differ: {without} without it")
     if blind:
         found.append(f"no projection to read inputs from, hence no MD, at {_list([site.path for site in blind])}")
     return tuple(found)
+
+
+def _agreeing(number: int, noun: str, one: str, several: str) -> str:
+    """A number of things, and a verb that agrees with it."""
+    return f"{counted(number, noun)} {one if number == 1 else several}"
 
 
 def _names(rows: pd.DataFrame) -> list[str]:
@@ -370,7 +402,8 @@ def _list(names: Sequence[str]) -> str:
 
 def _check_memory(model: Model, tokens: int) -> None:
     """Refuse exact statistics that physical memory cannot hold."""
-    needed = 4 * tokens * sum(site.size * site.passes for site in model.sites)
+    values = sum(site.width * site.passes * experts_per_token(model, site) for site in model.sites)
+    needed = 4 * tokens * values
     held = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if 2 * needed > held:
         raise StatisticsError(

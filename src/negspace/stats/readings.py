@@ -13,7 +13,7 @@ from negspace.errors import StatisticsError
 from negspace.models.model import Model
 from negspace.models.site import Site
 from negspace.models.taps import tap
-from negspace.stats.collect import base_forward
+from negspace.stats.collect import base_forward, experts_per_token
 from negspace.text.windows import Windows
 
 Progress = Callable[[int, int, str], None]
@@ -73,8 +73,9 @@ def readings(
 ) -> Iterator[Reading]:
     """Read chosen neurons at all kept tokens, site by site in the order of the model, experts in their order.
 
-    Memory is bounded: a value takes 4 bytes per token and neuron, an input 4 per token and dimension, and sites whose
-    values would exceed the budget together are read in passes of their own (one site is always read at once).
+    Memory is bounded: a value takes 4 bytes per token and neuron, an input 4 per token and dimension for each expert
+    that it enters, and sites whose values would exceed the budget together are read in passes of their own (one site is
+    always read at once).
 
     Args:
         model: the model.
@@ -102,8 +103,8 @@ def readings(
                 f"a layer that each forward pass runs {site.passes} times: its neurons have as many values at a token",
                 "leave out the analyses that look at single tokens; scans, ablations and scores count every pass",
             )
-        # Every routed row is one token's; a token reaches several experts, whose number no site knows: two is usual.
-        size = 4 * tokens * (len(neurons[site.path]) + hidden) * (2 if site.experts else 1)
+        # A token gives a neuron one value at most, whatever experts it reaches, but its input enters each of them.
+        size = 4 * tokens * (len(neurons[site.path]) + hidden * experts_per_token(model, site))
         if not passes or size > room:
             passes.append([])
             room = budget

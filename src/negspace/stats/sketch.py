@@ -77,9 +77,10 @@ class Grid:
     def around(cls, mean: NDArray[np.floating], std: NDArray[np.floating], reach: float = REACH) -> Grid:
         """Grid that covers `reach` standard deviations either side of the mean.
 
-        A neuron whose standard deviation is zero (or lost beside its mean, or beside the other neurons) is given a
-        usable one: the median of the site's others, or a share of its mean, or one. What that grid then misses is
-        counted, summed and shows in the error bound of the distance.
+        A neuron whose standard deviation is zero, or lost beside its mean, is given a usable one: the median of the
+        site's others, or a share of its mean, or one. What that grid then misses is counted, summed and shows in the
+        error bound of the distance. A deviation that is small beside the other neurons' is kept: on their grid the
+        neuron would seem constant. Values some 1e9 such deviations from the mean are refused by the update.
 
         Args:
             mean, std: [size], finite, of a pilot sample.

@@ -59,7 +59,7 @@ def exact(activations: NDArray[np.floating]) -> Distances:
         zero = -moments.mean[neuron] / std[neuron]
         at = ndtr(zero)
         cut = np.where(u <= at, below_q, -_density(zero) + zero * (u - at))
-        share[neuron] = _between(np.minimum(x, zero), u, np.minimum(q, zero), cut, ceiling=(zero, at))
+        share[neuron] = _between(np.minimum(x, zero), u, np.minimum(q, zero), cut)
     with np.errstate(divide="ignore", invalid="ignore"):
         return Distances(wd, np.where(np.isnan(wd), np.nan, 0.0), share / wd)
 
@@ -69,11 +69,10 @@ def _between(
     u: NDArray[np.float64],
     q: NDArray[np.float64],
     below: NDArray[np.float64],
-    ceiling: tuple[float, float] | None = None,
 ) -> float:
     """Integral of |x(u) - q(u)| for a sorted sample x and quantiles q with the antiderivative `below`, at the edges u.
 
-    With a ceiling (t0, Phi(t0)), q is cut off at t0, and x has been.
+    Both may be cut off at one value: q still rises wherever it crosses x, so that they meet at Phi(x).
     """
     n = len(x)
     piece = np.diff(below) - x / n  # integral of q - x
@@ -83,8 +82,6 @@ def _between(
         value = x[mixed]
         turn = np.clip(ndtr(value), u[mixed], u[mixed + 1])
         low = -_density(value)
-        if ceiling is not None:  # where x is at the ceiling, q meets it at Phi(t0) and stays
-            turn = np.where(value >= ceiling[0], np.clip(ceiling[1], u[mixed], u[mixed + 1]), turn)
         part[mixed] = value * (turn - u[mixed]) - (low - below[mixed])
         part[mixed] += (below[mixed + 1] - low) - value * (u[mixed + 1] - turn)
     return float(part.sum())
