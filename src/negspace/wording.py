@@ -1,7 +1,8 @@
-"""Internal: lists and numbers of things in sentences, and text as Markdown."""
+"""Internal: lists, numbers and times in sentences, and text as Markdown."""
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Iterable
 
@@ -18,6 +19,15 @@ def counted(number: int, noun: str, plural: str = "") -> str:
         plural: of nouns that do not take an s.
     """
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """A time in words: "2 h 5 min", "3 min 20 s", "8 s"; NaN: not known yet."""
+    if math.isnan(seconds):
+        return "unknown time"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def listed(names: Iterable[object]) -> str:

@@ -265,11 +265,10 @@ def test_suites_are_told_apart_where_a_neuron_is_ablated_alone(run: tuple[Path, 
     blimp, tse = (rows[rows["suite"] == suite] for suite in ("blimp", "tse"))
     line = alone_in_words(rows)
     assert line == f"BLiMP: {alone_in_words(blimp)}. TSE: {alone_in_words(tse)}"
-    assert line.startswith(
-        f"BLiMP: harm in {blimp.iloc[0]['group']}, where the margin of good over bad sentences falls"
-    )
-    assert f"; harm in {len(blimp)} of {len(blimp)} groups; " in line
-    assert f". TSE: harm in {tse.iloc[0]['group']}, " in line
+    margin = "harm to the margin of good over bad sentences in"
+    assert line.startswith(f"BLiMP: {margin} {len(blimp)} of {len(blimp)} groups, the largest shown in ")
+    assert f" in {blimp.iloc[0]['group']}: -0.100 nats [" in line
+    assert f". TSE: {margin} {len(tse)} of {len(tse)} groups, the largest shown in {tse.iloc[0]['group']}: " in line
     alpha = run[1].books["atlas"].alpha
     scan, names = pd.read_parquet(run[0] / "scan.parquet"), [name]
     scan = scan.assign(name=names_of(scan), negative_excess=0.0).set_index("name")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from negspace.analyses.dose.figures import figures
 from negspace.controls import residual_change
 from negspace.errors import StudyError
 from negspace.experiment.config import Study, configure
+from negspace.experiment.words import file_names
 from negspace.intervention import intervene
 from negspace.models.load import load, wrap
 from negspace.models.model import Model
@@ -64,14 +66,8 @@ def made(tiny_fields, relu_path, tmp_path_factory) -> tuple[Path, Tables]:
 
 def _set(folder: Path, table: pd.DataFrame, role: str) -> NeuronSet:
     name = table[table["role"] == role]["control"].iloc[0]
-    file = next(path for path in (folder / "neurons").glob("controls-*.json") if _slug(name) == path.stem[9:])
-    return NeuronSet.load(file)
-
-
-def _slug(name: str) -> str:
-    return "-".join(
-        part for part in "".join(c if c.isalnum() or c == "." else " " for c in name.replace("%", "pct")).split()
-    )
+    (file,) = file_names([f"controls {name}"])
+    return NeuronSet.load(folder / "neurons" / f"{file}.json")
 
 
 def test_every_control_is_there_with_documented_columns(made):
@@ -235,7 +231,15 @@ def test_on_a_relu_model_nothing_happens_and_it_is_said(tiny_fields, tmp_path):
     assert any("changes 3 of " in line for line in lines)
     assert not any("no signal below zero" in line for line in lines)
     notes = json.loads((tmp_path / "run" / "run.json").read_text())["notes"]
-    assert sum("changes nothing, or too little" in note for note in notes) == 4
+    # Each note says what the search itself found.
+    none = {note.partition(": no set for the control ")[2] for note in notes if "no set for the control" in note}
+    damage = "the target is not above the plain model's perplexity: no damage to match"
+    assert none == {
+        f"'perplexity': {damage}",
+        f"'perplexity_random': {damage}",
+        "'residual': no change to match",
+        "'residual_random': no change to match",
+    }
 
 
 def test_on_a_relu_model_zeroing_positives_is_not_said_to_be_nothing(tiny_fields, tmp_path):
@@ -387,3 +391,24 @@ def test_a_relu_model_in_which_anything_moves_is_one_that_moves():
     assert "0 of 100 log-probabilities" in claim.finding
     assert "7 of 100 scores" in claim.finding
     assert claims(None, {"noop": pd.DataFrame(rows[:1])})[0].answer == "holds"
+
+
+def test_a_control_that_is_missing_says_what_its_search_found(tiny_fields, tmp_path, monkeypatch):
+    """A top set that does much is not said to do too little."""
+    missed = SimpleNamespace(neurons=None, matched=False, reason="not within the tolerance after 8 evaluations")
+    for name in ("matched_set", "matched_random"):
+        monkeypatch.setattr(f"negspace.analyses.controls.analysis.{name}", lambda *_: missed)
+    study = _configure(
+        {**tiny_fields, "random": 0},
+        ablation=False,
+        share=0.3,
+        controls=["random", "perplexity", "perplexity_random"],
+        noop=False,
+    )
+    run_study(study, tmp_path / "run")
+    notes = json.loads((tmp_path / "run" / "run.json").read_text())["notes"]
+    assert [note for note in notes if note.startswith("controls: ")] == [
+        "controls: no set for the control 'random': the study has none (random: 0)",
+        f"controls: no set for the control 'perplexity': {missed.reason}",
+        f"controls: no set for the control 'perplexity_random': {missed.reason}",
+    ]

@@ -214,6 +214,7 @@ def test_where_text_cannot_be_judged_no_doubling_is_said(fields: dict[str, Any],
     given = {**fields, "perplexity_windows": 2, "blimp": [], "tse": [], "analyses": {"dose": settings}}
     tables = run_study(configure(given), tmp_path / "run")
     assert tables["dose_thresholds"]["doubling"].notna().all()
+    assert tables["dose_thresholds"][["doubling_low", "doubling_high"]].isna().all(axis=None), "of two windows"
     assert tables.sentences("dose") == [
         "Perplexity, top, zero_negative: cannot be judged (only 2 windows; add windows: 8 are needed)."
     ]
@@ -245,8 +246,7 @@ def test_pairs_are_told_by_accuracy_and_by_margins(run: Run) -> None:
     begin = "BLiMP, zero_negative: the top set against random sets"
     assert _said(run, begin).startswith(f"{begin} at 2 different shares: cannot be judged")
     assert _said(run, begin, dose_contrasts=unseen) == (
-        f"{begin} at 2 different shares: more harm at no share and less at no share; by margins more harm at 30% and "
-        "less at no share."
+        f"{begin} at 2 different shares: no difference is shown; by margins more harm at 30%."
     )
     begin = "Sign or magnitude, top 30%, BLiMP: "
     assert _said(run, begin).startswith(f"{begin}cannot be judged; by margins cannot be judged (sign lost: ")
@@ -309,6 +309,10 @@ def test_doubling_is_read_off_the_curve():
     sometimes = curve.copy()
     sometimes[2] -= curve[2].mean() - np.log(2) - 0.01
     assert doubling(shares, sometimes, **options)[2] == np.inf
+    for windows in (2, 4, 5):
+        found = doubling(shares, curve[:, :windows], **options)
+        assert np.isfinite(found[0])
+        assert np.isnan(found[1:]).all() == (windows < 5), "resampled means lie between the least and the largest"
 
 
 def test_the_doubling_of_the_random_mean_is_that_of_sets_not_drawn() -> None:
@@ -397,7 +401,7 @@ def test_real_model_on_real_data(stories260k_path: Path, shared_data: Path, tmp_
             "model": str(stories260k_path),
             "text": str(text),
             "windows": 4,
-            "perplexity_windows": 4,
+            "perplexity_windows": 8,
             "blimp": str(shared_data / "blimp"),
             "limit": 1,
             "random": 1,

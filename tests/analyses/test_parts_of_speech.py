@@ -15,7 +15,7 @@ from negspace.analyses.parts_of_speech import cells
 from negspace.analyses.parts_of_speech.columns import EXCESS
 from negspace.analyses.parts_of_speech.excess import parts_of_speech
 from negspace.analyses.parts_of_speech.tables import excess_by_tag
-from negspace.errors import InterventionError, SelectionError, StudyError, TaggerError
+from negspace.errors import InterventionError, RecordError, SelectionError, StudyError, TaggerError
 from negspace.experiment.tagging import tagged_text
 from negspace.intervention import intervene
 from negspace.models.load import load
@@ -24,6 +24,7 @@ from negspace.neurons.layout import Layout
 from negspace.neurons.neuronset import NeuronSet
 from negspace.neurons.scan import scan
 from negspace.runs.store import MANIFEST_FORMAT
+from negspace.study.reading import read_run
 from negspace.text.tagged import Tagged
 
 FAST = {"window": 32, "draws": 200}
@@ -212,6 +213,11 @@ def test_a_run_folder_is_gone_on_with(model, neurons, gold, made, tmp_path, monk
     written = pd.read_parquet(out / "tables" / "parts_of_speech.parquet")
     assert written.equals(made.table)
     assert all(f"`{column}`" in (out / "tables" / "COLUMNS.md").read_text() for column in written.columns)
+
+    with pytest.raises(RecordError) as refused:
+        read_run(out)
+    assert refused.value.found == "a folder that the Python function parts_of_speech made, with one table and no study"
+    assert str(out / "tables" / "parts_of_speech.csv") in refused.value.todo
 
     monkeypatch.setattr(cells, "surprisal", lambda *_, **__: pytest.fail("computed again"))
     again = parts_of_speech(model, neurons, gold, out=out, **FAST)

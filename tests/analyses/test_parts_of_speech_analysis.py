@@ -262,6 +262,18 @@ def test_tags_that_no_test_could_find_are_not_undecided():
     assert _tags(some.assign(reason="few sets"), "excess", 0.05) == "cannot be judged (few sets)"
 
 
+def test_scaffolding_that_no_test_could_find_is_not_undecided(tiny_fields, gold, tmp_path):
+    """Of two tests, each needs half the level: 2 * 2 / 2^6 is above it, and no effect could be shown."""
+    study = _study({**tiny_fields, "random": 2}, text=str(gold), windows=6, matched=False)
+    tables = run_study(study, tmp_path / "run")
+    table = tables["parts_of_speech_scaffold"].set_index("role")
+    few = "6 windows; sign flips over windows need 7 for 2 comparisons"
+    assert table["reason"].to_dict() == {"top": few, "random": few, "top against random": table["reason"].iloc[2]}
+    claim = next(claim for claim in tables.claims() if claim.key == "tags")
+    assert (claim.answer, claim.reason) == ("cannot be judged", few)
+    assert any(f"cannot be judged ({few})" in sentence for sentence in tables.sentences("parts_of_speech"))
+
+
 def _byte_bpe(texts: list[str]) -> Tokenizer:
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

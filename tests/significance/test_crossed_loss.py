@@ -129,7 +129,7 @@ def test_a_harsher_top_set_with_tasks_at_chance_is_not_established() -> None:
     made = dissociate(*_suites((0.85, 0.6, 0.75), (0.25, 0.25, 0.25)), EQUAL)
     assert made.verdict == "not testable: too few units"
     assert "above chance in none of the tasks" in made.reason
-    assert "8 at their floor are left out" in made.reason
+    assert "8 not shown to be above chance are left out" in made.reason
     assert np.isnan(made.interaction.estimate)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from negspace.significance import Nesting
+from negspace.significance import Nesting, compare
 from negspace.significance.curves import Curve, band, compare_curves
 
 WINDOWS = Nesting.windows(40)
@@ -75,6 +75,57 @@ def test_no_damage_no_common_range() -> None:
     assert made.contrast.finding == "cannot be judged"
     assert "share no range" in made.contrast.reason
     assert np.isnan([made.contrast.estimate, made.reach]).all()
+    assert made.contrast.reason.startswith("perplexity is raised at no dose by a family")
+
+
+def test_a_random_set_that_does_no_damage_is_not_its_family() -> None:
+    rng = np.random.default_rng(3)
+    top, sets = _curve(rng, [0.5], 0.3), [_curve(rng, [0.4], 0.1) for _ in range(7)]
+    made = compare_curves(top, [*sets, _curve(rng, [-0.1], 0.1)], ITEMS, WINDOWS, scale="nats").contrast
+    assert made.reason == (
+        "perplexity is raised at no dose by 1 of 8 random sets, so that the curves share no range; add doses"
+    )
+    none = compare_curves(_curve(rng, [-0.5], 0.3), sets, ITEMS, WINDOWS, scale="nats").contrast
+    assert none.reason.startswith("perplexity is raised at no dose by a family")
+
+
+def test_a_dose_that_lowers_perplexity_does_not_move_the_curve() -> None:
+    """The plain model alone is at zero, whatever a set does that helps text along."""
+    rng = np.random.default_rng(6)
+    top, bottom = _curve(rng, [0.2, 0.5, 0.9], 0.3), _curve(rng, [0.1, 0.3, 0.6], 0.1)
+    helps = _curve(rng, [-0.3], 2.0)
+    with_it = Curve(
+        np.vstack([helps.log_ratio, np.zeros((1, 40)), top.log_ratio]),
+        np.vstack([helps.change, np.full((1, 200), -5.0), top.change]),
+    )
+    alone, both = (compare_curves(one, bottom, ITEMS, WINDOWS, scale="nats") for one in (top, with_it))
+    assert both.reach == alone.reach
+    assert both.contrast.estimate == pytest.approx(alone.contrast.estimate, abs=1e-9)
+    assert both.contrast.se == pytest.approx(alone.contrast.se, rel=1e-3)
+    drawn, other = (band(one, ITEMS, WINDOWS) for one in (top, with_it))
+    for name in ("at", "change", "low", "high"):
+        assert getattr(other, name) == pytest.approx(getattr(drawn, name), rel=1e-3, abs=1e-6)
+    assert len(other.doses) == 5
+
+
+def test_a_dose_near_zero_is_no_edge() -> None:
+    """The jump of the curve at zero must not be taken for a slope, which the dose's error over windows multiplies."""
+    rng = np.random.default_rng(7)
+    top, bottom = _curve(rng, [0.2, 0.9], 0.3), _curve(rng, [0.1, 0.6], 0.1)
+    tiny = 0.01 * rng.standard_normal((1, 40))
+    tiny += 1e-6 - tiny.mean()
+    near = Curve(np.vstack([tiny, top.log_ratio]), np.vstack([np.full((1, 200), -0.05), top.change]))
+    made = compare_curves(near, bottom, ITEMS, WINDOWS, scale="nats").contrast
+    assert made.se < 1.5 * compare_curves(top, bottom, ITEMS, WINDOWS, scale="nats").contrast.se
+
+
+def test_outcomes_that_all_stay_do_not_make_their_curves_certain() -> None:
+    rng = np.random.default_rng(8)
+    still = [Curve(_curve(rng, [0.2, dose], 0.1).log_ratio, np.zeros((2, 200))) for dose in (0.5, 0.8)]
+    made = compare_curves(*still, ITEMS, WINDOWS, scale="points").contrast
+    assert (made.estimate, made.p) == (0, 1)
+    assert made.se == pytest.approx(compare(np.zeros(200), np.zeros(200), ITEMS, scale="points").se)
+    assert (band(still[0], ITEMS, WINDOWS, outcomes=True).high[1:] > 0).all()
 
 
 def test_a_band_begins_at_the_plain_model_and_meets_the_doses() -> None:

@@ -115,6 +115,22 @@ def test_outcomes_all_alike_get_wilsons_bound() -> None:
     assert (still.se, still.p(), still.p(0.1), still.p_above(-0.1), still.p_above(0.0)) == (0, 1, 0, 0, 1)
 
 
+def test_outcomes_that_are_alike_in_the_groups_kept_get_wilsons_bound_too() -> None:
+    """Without the one group in which anything moved, and with fewer items."""
+    group = np.repeat(np.arange(6), 25)
+    values, nesting = np.where((group == 5) & (np.arange(150) % 2 == 0), -1.0, 0.0), Nesting.tasks(group)
+    for keep, items in ((np.arange(6) != 5, 125), (np.isin(np.arange(6), [0, 1, 2]), 75)):
+        less = mean(grouped(values, nesting, outcomes=True).keep(keep))
+        assert isinstance(less, Estimate)
+        assert less.se == pytest.approx(wilson(0, items).high / stats.norm.ppf(0.975))
+    few = mean(grouped(np.zeros(150), nesting, outcomes=True).keep(np.arange(6) < 3))
+    assert isinstance(few, Estimate)
+    assert few.se == pytest.approx(wilson(0, 75).high / stats.norm.ppf(0.975))
+    thirds = mean(grouped(np.full(150, 1 / 3), nesting, outcomes=True))
+    assert isinstance(thirds, Estimate)
+    assert thirds.se == pytest.approx(wilson(0, 150).high / stats.norm.ppf(0.975))  # rounding is no difference
+
+
 def test_sums_have_welchs_degrees_of_freedom() -> None:
     rng = np.random.default_rng(5)
     one, two = rng.normal(0, 1, 9), rng.normal(0, 3, 14)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from negspace.significance import Nesting, above, above_chance, floors
+from negspace.significance import Nesting, above, above_chance, compare, floors, wilson
 
 TASK = np.repeat(["easy", "guessed", "worse"], 100)
 RIGHT = np.concatenate([np.arange(100) < 60, np.arange(100) < 27, np.arange(100) < 12]).astype(float)
@@ -114,3 +114,17 @@ def test_no_paradigm_above_chance_cannot_be_judged() -> None:
     assert "add pairs" in above_chance(np.ones(24), np.ones(24), single).contrast.reason
     few = above_chance(*_study(np.random.default_rng(4), np.repeat([0.2, 0.95], [20, 4]), 40))
     assert few.contrast.finding == "cannot be judged"
+
+
+@pytest.mark.parametrize("accuracy", [[0.95] * 12, [0.95] * 11 + [0.8]])
+def test_pairs_that_all_stay_as_they_are_do_not_make_a_loss_of_zero_certain(accuracy: list[float]) -> None:
+    """As for any contrast: Wilson's bound on the share that could change, over the pairs that are scored."""
+    nest = Nesting.pairs(np.repeat(np.arange(12), 20), np.repeat(np.arange(12), 20) // 2)
+    plain = (np.tile(np.arange(20), 12) < 20 * np.repeat(accuracy, 20)).astype(float)
+    made = above_chance(plain, plain, nest, seed=1)
+    scored = 20 * len(made.paradigms) + 10 * len(made.half)
+    assert len(made.half) == (accuracy[-1] < 0.9)
+    assert (made.contrast.estimate, made.contrast.p) == (0, 1)
+    assert made.contrast.se == pytest.approx(wilson(0, scored).high / stats.norm.ppf(0.975))
+    if not made.half:
+        assert made.contrast.se == pytest.approx(compare(plain, plain, nest, scale="points").se)

@@ -49,6 +49,16 @@ def test_estimate_is_the_mean_over_paradigms_of_their_means() -> None:
     assert grouped_interval(values, groups).estimate == pytest.approx((3 / 4 + 1 / 6) / 2)
 
 
+@pytest.mark.parametrize(("groups", "known"), [(1, True), (2, False), (4, False), (5, True)])
+def test_two_to_four_groups_allow_no_interval(groups: int, known: bool) -> None:
+    """Of two groups that differ, the mean of both lies between their means in half of cases."""
+    right = np.random.default_rng(0).random(10 * groups) < 0.5
+    made = grouped_interval(right, np.repeat(np.arange(groups), 10))
+    assert made.estimate == pytest.approx(right.mean())
+    assert np.isfinite([made.low, made.high]).all() == known
+    assert np.isnan([made.low, made.high]).any() != known
+
+
 def test_an_end_that_is_zero_is_zero_without_dust() -> None:
     """Means of thirds and sevenths leave 1e-18 where the end is 0; the interval must still span zero."""
     for seed in range(40):

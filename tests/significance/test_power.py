@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from statsmodels.stats.power import TTestPower
 
-from negspace.significance import Nesting, compare
+from negspace.significance import Nesting, compare, compare_with_sets
 from negspace.significance.estimate import Estimate, grouped, mean, total
 from negspace.significance.nesting import Shortfall
 from negspace.significance.power import (
@@ -121,3 +121,24 @@ def test_random_sets_come_into_the_plan() -> None:
     assert str(short) == "only 5 random sets, whose differing makes 86% of the error; plan 19"
     pairs = _planned(TYPICAL["points", "paradigms"], Sizes(67, 100, 12))
     assert isinstance(planned_with_sets(pairs, 0.0, 5, "points"), Estimate)
+    for scale, needed in (("points", 5), ("log ratio", 19)):
+        assert str(planned_with_sets(error, 0.0, 2, scale)) == f"only 2 random sets; plan {needed}"
+
+
+@pytest.mark.parametrize(("units", "sets", "differ"), [(3, 50, 0.0), (12, 6, 0.3), (12, 40, 0.0), (30, 20, 0.1)])
+def test_the_plan_with_sets_is_what_the_rule_finds(units: int, sets: int, differ: float) -> None:
+    """Error and degrees of freedom: of many sets on few tasks those of the tasks, else those of the sets."""
+    rng, sizes = np.random.default_rng(4), Sizes(units, 40, names=(None, "tasks", "items"))
+    nest, found = Nesting.tasks(np.repeat(np.arange(units), 40)), []
+    for _ in range(120):
+        values = np.repeat(rng.standard_normal((sets + 1, units)), 40, axis=1)
+        values += rng.standard_normal(values.shape)
+        values[1:] += differ * rng.standard_normal((sets, 1))
+        found.append(compare_with_sets(values[0], values[1:], nest, scale="nats", alpha=0.5))
+    about = Components(items=2.0, groups=2.0, clusters=0.0)  # of the difference of two such conditions
+    plan = planned_with_sets(_planned(about, sizes), differ**2, sets, "nats", alpha=0.5)
+    assert isinstance(plan, Estimate)
+    widths = [one.high - one.estimate for one in found]
+    low, high = plan.interval(0.5)
+    assert (high - low) / 2 == pytest.approx(np.mean(widths), rel=0.2)
+    assert plan.degrees == (units - 1 if sets > units else sets - 1)

@@ -6,15 +6,22 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
+from negspace import reference
 from negspace.errors import StudyError
 from negspace.experiment.config import Study, configure
 from negspace.experiment.workbench import Workbench
+from negspace.significance.estimate import Estimate, total
+from negspace.significance.power import TYPICAL, Sizes, detectable, planned
 from negspace.study.budget import Budget, choose, seconds_of, undecided
 from negspace.study.presets import PRESETS, from_preset
 from negspace.study.run import plan_study, run_study, workbench
+from negspace.study.simulation import study as simulated
+from negspace.study.worlds import World, draw
+from negspace.wording import duration
 
 RATE = 800.0
 
@@ -76,8 +83,13 @@ def test_more_time_shows_smaller_effects_and_is_kept_to(open_fields: dict[str, A
     assert all("constructions" in one.reason for one in budgets[0].contrasts if one.name.startswith("TSE"))
 
 
-def test_its_cost_is_that_of_the_plan(open_fields: dict[str, Any]) -> None:
-    made = chosen(open_fields, "1m")
+ATLAS = {"tokens": 600, "window": 48, "neurons": 2, "ablate_alone": 1}
+
+
+@pytest.mark.parametrize("more", [{}, {"stability": {"texts": [str(reference.text_path())]}, "atlas": ATLAS}])
+def test_its_cost_is_that_of_the_plan(open_fields: dict[str, Any], more: dict[str, Any]) -> None:
+    """What leaves out the output layer has its price: scans of other texts, neurons on passages and on pairs."""
+    made = chosen({**open_fields, "analyses": {"ablation": {}, **more}}, "10m")
     plan = plan_study(made.study)
     assert plan.seconds == pytest.approx(made.seconds, rel=1e-6)
     assert plan.times["ablation"] == pytest.approx(plan.loads["ablation"].tokens / RATE)
@@ -93,6 +105,61 @@ def test_sizes_that_were_given_stay(open_fields: dict[str, Any]) -> None:
 def test_too_little_time_says_what_takes_it(open_fields: dict[str, Any]) -> None:
     with pytest.raises(StudyError, match="of which the scan takes"):
         chosen(open_fields, "1s")
+
+
+@pytest.mark.parametrize("more", [{}, {"controls": {"residual_windows": 1, "noop": False}}])
+def test_a_tenth_of_the_time_is_kept_in_reserve_and_said_to_be(
+    open_fields: dict[str, Any], more: dict[str, Any]
+) -> None:
+    """Also where the plan is not proportional to what it reads: the least is refused by its exact cost."""
+    fields = {**open_fields, "analyses": {"ablation": {}, **more}}
+    seconds = plan_study(configure({**fields, "limit": 5, "perplexity_windows": 8, "random": 5})).seconds
+    with pytest.raises(StudyError) as refused:
+        chosen(fields, f"{1.05 * seconds:.3f}s")
+    assert refused.value.found.startswith(f"{duration(seconds)} at 800 tokens per second for the least")
+    assert refused.value.found.endswith(f"so that {duration(0.945 * seconds)} are left to plan for")
+    assert chosen(fields, f"{1.12 * seconds:.3f}s").seconds <= 0.9 * 1.12 * seconds
+
+
+def test_contrasts_are_those_that_the_main_study_judges(open_fields: dict[str, Any]) -> None:
+    """Against simulated studies, which pass through the main study's own functions."""
+    fields = {**open_fields, "tse": [], "tasks": [str(reference.tasks_path())], "limit": 20, "random": 5}
+    made = chosen(fields, "2h")
+    assert [one.name for one in made.contrasts] == [
+        "perplexity: top against the plain model",
+        "perplexity: top against random sets",
+        "BLiMP: top against the plain model or the matched set",
+        "BLiMP: top against random sets",
+        "tasks: top against the plain model (7 tests)",
+        "BLiMP: dissociation from tasks (interaction)",
+    ]
+    assert made.tests == _judged(World(sets=20)) == 15
+    tasks = planned(TYPICAL["points", "tasks"], Sizes(6, 20, names=(None, "tasks", "items")))
+    grammar = planned(TYPICAL["points", "paradigms"], Sizes(6, 20, 2))
+    assert isinstance(tasks, Estimate)
+    assert isinstance(grammar, Estimate)
+    *_, alone, both = made.contrasts
+    assert alone.detectable == pytest.approx(detectable(tasks, tests=7))
+    assert both.detectable == pytest.approx(detectable(total([tasks, grammar], [1, -1]), tests=15))
+    without = chosen({**fields, "matched": False}, "2h")
+    assert not any("matched" in one.name or "dissociation" in one.name for one in without.contrasts)
+    assert without.tests == 3 + 2 * 3
+
+
+def test_random_sets_that_are_too_few_for_pairs_may_be_enough_for_perplexity(open_fields: dict[str, Any]) -> None:
+    fields = {**open_fields, "tse": [], "tasks": [str(reference.tasks_path())], "limit": 20, "random": 2}
+    made = chosen(fields, "2h")
+    by_name = {one.name: one for one in made.contrasts}
+    assert by_name["BLiMP: top against random sets"].reason == "only 2 random sets; plan 5"
+    text = by_name["perplexity: top against random sets"]
+    assert (text.reason, text.detectable > 0) == ("", True)
+    assert made.tests == _judged(World(sets=2)) == 11
+
+
+def _judged(world: World) -> int:
+    """Claims of a simulated study that are judged together."""
+    claims = simulated(draw(world, np.random.default_rng(0))).values()
+    return sum(not np.isnan(claim.p) for claim in claims)
 
 
 def test_a_preset_s_sizes_give_way(open_fields: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import torch
 from tests.zoo import build
 from transformers import AutoTokenizer
 
+from negspace.analyses.controls.cells import noop_model
 from negspace.experiment.config import configure
 from negspace.experiment.plan import Load, union, work
 from negspace.models.multiplications import multiplications
@@ -89,9 +90,14 @@ def test_times_count_what_a_token_of_each_kind_costs(tiny_fields: dict[str, Any]
     scan = plan.loads["scan"]
     assert plan.times["scan"] == pytest.approx(scan.tokens / plan.rate * layers / (layers + output))
     other = sum(multiplications(rectified))
-    # Two passes over 4 windows, and a scan of 8, of 2,048 tokens each at most.
+    # Two passes over 4 windows, and a scan of 8, as long as that model and the text allow.
+    window = noop_model(bench, str(tmp_path), 4)[1].window
     tokens = plan.loads["controls"].planned["noop", ""]
-    assert tokens == pytest.approx(2 * 2048 * (4 + 8) * other / (layers + output))
+    assert tokens == pytest.approx(2 * window * (4 + 8) * other / (layers + output))
+    # Two passes over 16 windows of 64 tokens.
+    (residual,) = {tokens for (kind, _), tokens in plan.loads["controls"].planned.items() if kind == "residual"}
+    assert residual == 2 * 16 * 64
+    assert bench.windows.tokens.size > 16 * 64
 
 
 def test_costs_are_the_tokens_that_the_model_reads(tiny_fields: dict[str, Any]) -> None:

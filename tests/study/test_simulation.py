@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from negspace.analyses.ablation.contrasts import number_of_tests
+from negspace.analyses.ablation.contrasts import PLAIN, compared
 from negspace.significance import Contrast, Dissociation
 from negspace.study.simulation import ANY, CASES, Rate, calibrate, false_sentences, said, study, too_often
 from negspace.study.worlds import World, draw
@@ -51,8 +51,6 @@ def test_a_study_says_all_that_the_main_study_does_and_each_has_its_truth(world:
     drawn = draw(world, np.random.default_rng(0))
     claims = study(drawn)
     assert len(claims) == world.shares * each
-    suites = len(drawn[0].suites)
-    assert len(claims) == number_of_tests(world.shares, suites, random=True, matched=True, tasks=True)
     for share, own in enumerate(drawn):
         assert {name for at, name in claims if at == share} == set(false_sentences(world, own))
     assert all(isinstance(claim, Dissociation) == ("dissociation" in name) for (_, name), claim in claims.items())
@@ -71,10 +69,13 @@ def test_a_study_says_all_that_the_main_study_does_and_each_has_its_truth(world:
 
 
 def test_a_study_without_controls_compares_its_top_sets_with_the_plain_model() -> None:
-    assert number_of_tests(2, 0, random=False, matched=False, tasks=False) == 2  # of perplexity, at each share
-    assert number_of_tests(1, 1, random=False, matched=False, tasks=True) == 1 + 2 + 1
-    assert number_of_tests(1, 1, random=True, matched=False, tasks=False) == 3 * (1 + 2)
-    assert number_of_tests(1, 1, random=False, matched=True, tasks=False) == 3 * (1 + 2) - 1
+    assert compared("perplexity", ["top", PLAIN]) == compared("blimp", ["top", PLAIN]) == [("top", PLAIN)]
+    random = [("top", PLAIN), ("top", "random"), ("random", PLAIN)]
+    assert compared("blimp", ["top", PLAIN, "random"]) == random
+    matched = [("top", PLAIN), ("top", "matched"), ("matched", PLAIN)]
+    assert compared("blimp", ["top", PLAIN, "matched"]) == matched
+    # On perplexity the two were made alike.
+    assert compared("perplexity", ["top", PLAIN, "matched"]) == [matched[0], matched[2]]
 
 
 def test_a_control_of_another_dose_is_no_matched_set() -> None:

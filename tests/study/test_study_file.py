@@ -28,6 +28,15 @@ def test_reading_a_file(tmp_path: Path) -> None:
         (b"!!python/object/apply:os.system ['true']", "invalid YAML"),
         (b"model: m\nlimit: 2\nlimit: 3\n", "invalid YAML in line 3: 'limit' is given twice"),
         (b"model: m\nanalyses:\n  dose: {points: 3, points: 4}\n", "'points' is given twice"),
+        (b"model: {{ NAME }}\n", "invalid YAML in line 1: found unhashable key"),
+        (b"model: {[a]: 1}\n", "invalid YAML in line 1: found unhashable key"),
+        (b"model: m\nrevision: 2024-13-01\n", "invalid YAML: month must be in"),
+        (b"model: !!bool maybe\n", "invalid YAML: 'maybe'"),
+        (b"model: !!timestamp today\n", "invalid YAML"),
+        (b"model: !!map [a]\n", "invalid YAML"),
+        (b"seed: " + b"9" * 5000, "invalid YAML: Exceeds the limit"),
+        (b"model: " + b"[" * 5000, "invalid YAML: maximum recursion depth"),
+        (b"model: m\0", "invalid YAML: unacceptable character"),
     ],
 )
 def test_files_that_are_no_study(tmp_path: Path, content: bytes, message: str) -> None:

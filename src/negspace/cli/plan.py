@@ -7,10 +7,8 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
-from negspace.cli.terminal import duration
-from negspace.wording import counted
+from negspace.cli.terminal import Console, messages
+from negspace.wording import counted, duration
 
 if TYPE_CHECKING:
     from negspace.study.budget import Budget, Shown
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 
 def show_plan(plan: Plan, console: Console | None = None) -> None:
     """Print what each analysis will do, and what it costs; on stderr, unless told otherwise."""
-    console = console or Console(stderr=True, highlight=False)
+    console = console or messages()
     from negspace.report.tables import plain, rows
 
     if plan.budget is not None:
@@ -56,7 +54,7 @@ def plan_json(plan: Plan) -> str:
             for contrast in budget.contrasts
         ]
         whole["budget"] = {"sizes": dict(budget.sizes), "tests": budget.tests, "contrasts": contrasts}
-    return json.dumps({"plan": loads, **whole}, indent=1, ensure_ascii=False)
+    return json.dumps({"plan": loads, **whole}, indent=1)
 
 
 def _show_budget(budget: Budget, console: Console) -> None:

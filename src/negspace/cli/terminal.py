@@ -8,9 +8,11 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+import rich.console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column
+
+from negspace.wording import duration
 
 if TYPE_CHECKING:
     from negspace.runs.engine import Progress as RunProgress
@@ -19,24 +21,37 @@ _EVERY = 30.0
 WIDTH = 118
 
 
+class Console(rich.console.Console):
+    """A console whose reader may go (`| head`): the guard ends the command then, as after a plain print."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise the error again; rich itself would exit with status 1."""
+        raise BrokenPipeError
+
+
 def output() -> Console:
     """Return the console for results: as wide as the terminal, or wide enough for the tables if there is none."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=WIDTH, no_color=True)
 
 
+def messages() -> Console:
+    """Return the console for everything but results, on stderr."""
+    return Console(stderr=True, highlight=False)
+
+
 def note(text: str, console: Console | None = None) -> None:
     """Print a sentence as a note, on stderr unless told otherwise; names in it cannot act on the terminal."""
     from negspace.report.tables import plain
 
-    (console or Console(stderr=True, highlight=False)).print(plain(f"note: {text}"), soft_wrap=True)
+    (console or messages()).print(plain(f"note: {text}"), soft_wrap=True)
 
 
 class Bar:
     """One bar for a whole command. Use as a context."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False)
+        self._console = messages()
         self._live = self._console.is_terminal
         self._said = self._began = time.monotonic()
         self._bar = Progress(
@@ -93,12 +108,3 @@ class Bar:
         if now - self._said >= _EVERY:
             self._said = now
             print(f"{what}: {count}, {left}", file=sys.stderr, flush=True)
-
-
-def duration(seconds: float) -> str:
-    """A time in words: "2 h 5 min", "3 min 20 s", "8 s"."""
-    if math.isnan(seconds):  # nothing is done yet
-        return "unknown time"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from negspace.significance.interval import DRAWS, LEVEL, Interval
+from negspace.significance.interval import DRAWS, FEWEST, LEVEL, Interval
 from negspace.significance.permutation import sign_flip
 
 
@@ -23,7 +23,8 @@ class ClusteredMean:
     clusters: int
     """Clusters that hold any."""
     p: float
-    """Sign-flip p-value with clusters as units (two-sided); NaN where so few clusters could never reach the level."""
+    """Sign-flip p-value with clusters as units (two-sided); NaN without an interval, and where so few clusters could
+    never reach the level."""
 
 
 def clustered_mean(
@@ -33,9 +34,10 @@ def clustered_mean(
 
     The mean is sum(S_c) / sum(n_c) over clusters c with sums S_c and sizes n_c, so that every item weighs the same.
     Interval: clusters are drawn with replacement, sums and sizes together (a ratio estimate), and the ends are taken by
-    the expanded percentile method (see `mean_interval`). Test: under no effect S_c is as likely to be -S_c, so the
-    signs of the clusters' sums are flipped. With m clusters the smallest p-value is 2^(1 - m); where that exceeds
-    1 - level no test is made and p is NaN, so that what cannot be found does not cost the rest in a correction.
+    the expanded percentile method. Fewer than five clusters allow no interval (see `mean_interval`): the ends are NaN.
+    Test: under no effect S_c is as likely to be -S_c, so the signs of the clusters' sums are flipped. With m clusters
+    the smallest p-value is 2^(1 - m); where that exceeds 1 - level, or there is no interval, no test is made and p is
+    NaN, so that what cannot be found does not cost the rest in a correction.
 
     Args:
         differences: [items] finite numbers.
@@ -53,9 +55,9 @@ def clustered_mean(
     sizes = np.bincount(cluster).astype(np.float64)
     sums = np.bincount(cluster, weights=data).astype(np.float64)
     estimate, m = float(sums.sum() / sizes.sum()), sizes.size
-    if m == 1:
-        nothing = Interval(estimate, float("nan"), float("nan"), level, "none: a single cluster")
-        return ClusteredMean(nothing, data.size, 1, float("nan"))
+    if m < FEWEST:
+        nothing = Interval(estimate, float("nan"), float("nan"), level, f"none: fewer than {FEWEST} clusters")
+        return ClusteredMean(nothing, data.size, m, float("nan"))
     means = _resampled(sums, sizes, draws, np.random.default_rng(seed))
     tail = float(stats.norm.cdf(-np.sqrt(m / (m - 1)) * stats.t.ppf(0.5 + level / 2, m - 1)))
     low, high = np.quantile(means, [tail, 1 - tail])

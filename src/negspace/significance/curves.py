@@ -35,7 +35,7 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class Band:
-    """A curve as it is drawn: piecewise linear through the plain model at (0, 0) and the doses."""
+    """A curve as it is drawn: piecewise linear through the plain model at (0, 0) and what raises perplexity."""
 
     at: NDArray[np.float64]
     """[points] ln of the perplexity ratio, from 0 to the largest that the family reaches."""
@@ -74,10 +74,11 @@ def compare_curves(
     """The contrast of two curves over the range that both reach.
 
     A curve passes through the plain model at (0, 0) and its doses, sorted by ln of the perplexity ratio x, and is
-    linear between; doses at equal x are averaged. With X the smaller of both curves' largest x, the contrast is the
-    integral from 0 to X of the difference of the curves, divided by X. For given x it is a weighted sum of the doses'
-    changes, so its error over items is that of one value per item (`estimate.mean`); the error of x over windows is
-    added to first order. Random sets are a random effect, one curve per set (`sets`).
+    linear between; doses at equal x are averaged, and those at an x of zero or less have no weight. With X the smaller
+    of both curves' largest x, the contrast is the integral from 0 to X of the difference of the curves, divided by X.
+    For given x it is a weighted sum of the doses' changes, so its error over items is that of one value per item
+    (`estimate.mean`); the error of x over windows is added to first order. Random sets are a random effect, one curve
+    per set (`sets`).
 
     Args:
         top: the family in question.
@@ -88,8 +89,8 @@ def compare_curves(
         alpha: level.
 
     Returns:
-        "cannot be judged" where the curves share no range (a family that does not damage text), with too few units, or
-        too few random sets.
+        "cannot be judged" where the curves share no range (a family, or one of the random sets, does not damage text),
+        with too few units, or too few random sets.
 
     Raises:
         ValueError: curves that do not fit the nestings.
@@ -100,9 +101,10 @@ def compare_curves(
         raise ValueError("need at least one other curve")
     reach = min(path.x.max() for path in (first, *rest))
     if not reach > 0:
-        few = Shortfall(
-            "a family does not raise perplexity at any dose, so that the curves share no range", "add doses"
-        )
+        stuck = sum(not path.x.max() > 0 for path in rest)
+        one = single or not first.x.max() > 0
+        who = "a family" if one else f"{stuck} of {len(rest)} random sets"
+        few = Shortfall(f"perplexity is raised at no dose by {who}, so that the curves share no range", "add doses")
         return CurveContrast(conclude(few, scale, alpha), float("nan"))
     if not single and (few := too_few(len(rest), fewest_sets(scale, alpha))) is not None:
         return CurveContrast(conclude(few, scale, alpha), reach)
@@ -110,7 +112,7 @@ def compare_curves(
     own = first.average(reach)
     over_items = own.items - np.mean([part.items for part in parts], axis=0)
     over_windows = own.windows - np.mean([part.windows for part in parts], axis=0)
-    found = _joined(over_items, over_windows, items, windows)
+    found = _joined(over_items, over_windows, items, windows, outcomes=scale == "points")
     if isinstance(found, Shortfall) or single:
         return CurveContrast(conclude(found, scale, alpha), reach)
     common = np.mean([part.items for part in parts], axis=0), np.mean([part.windows for part in parts], axis=0)
@@ -123,12 +125,15 @@ def compare_curves(
     return CurveContrast(conclude_with_sets(found, values, noise, scale, alpha), reach)
 
 
-def band(curve: Curve | Sequence[Curve], items: Nesting, windows: Nesting, *, alpha: float = 0.05) -> Band:
+def band(
+    curve: Curve | Sequence[Curve], items: Nesting, windows: Nesting, *, outcomes: bool = False, alpha: float = 0.05
+) -> Band:
     """A family's curve with its pointwise interval, for the figure.
 
     Args:
         curve: one curve, or one for each random set: the mean curve is drawn, and the sets' differing is in the band.
         items, windows, alpha: as for `compare_curves`.
+        outcomes: whether the changes are of outcomes; see `Grouped.floor`.
     """
     paths = [_Path(member, items, windows) for member in ([curve] if isinstance(curve, Curve) else curve)]
     reach = min(path.x.max() for path in paths)
@@ -142,6 +147,7 @@ def band(curve: Curve | Sequence[Curve], items: Nesting, windows: Nesting, *, al
             np.mean([part.windows for part in parts], axis=0),
             items,
             windows,
+            outcomes=outcomes,
         )
         values = np.array([float(items.weights @ grouped(part.items, items).means) for part in parts])
         change[place] = values.mean()
@@ -195,11 +201,12 @@ class _Path:
         """Weights of the doses, and by differences how the functional moves with each dose's x."""
         base = weights(self.x)
         step = 1e-5 * max(float(np.ptp(self.x)), 1e-3)
-        slopes = np.empty(self.x.size)
-        for j in range(self.x.size):
+        slopes = np.zeros(self.x.size)
+        for j in np.flatnonzero(self.x > 0):
+            own = min(step, self.x[j] / 2)  # at zero the curve jumps
             moved = np.array([self.x, self.x])
-            moved[:, j] += (step, -step)
-            slopes[j] = (weights(moved[0]) - weights(moved[1])) @ self.y / (2 * step)
+            moved[:, j] += (own, -own)
+            slopes[j] = (weights(moved[0]) - weights(moved[1])) @ self.y / (2 * own)
         return _Linear(base @ self.change, slopes @ (self.ratio - self.x[:, None]))
 
 
@@ -209,30 +216,35 @@ class _Weights(Protocol):
     def __call__(self, knots: NDArray[np.float64], /) -> NDArray[np.float64]: ...
 
 
-def _hats(knots: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.intp]]:
-    """Distinct places with the plain model's 0 first, which of them each dose is at, and how many doses are at each."""
+def _hats(knots: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.float64]]:
+    """Distinct places with the plain model's 0 first; which of them each dose is at; and [doses] its share of what that
+    place counts: none at 0, which is the plain model's alone."""
     places, which = np.unique(np.concatenate([[0.0], np.maximum(knots, 0.0)]), return_inverse=True)
-    return places, which, np.bincount(which)
+    return places, which[1:], (which[1:] > 0) / np.bincount(which)[which[1:]]
 
 
 def _interpolation(knots: NDArray[np.float64], x: float) -> NDArray[np.float64]:
-    places, which, shared = _hats(knots)
+    places, which, part = _hats(knots)
     hats = np.array([np.interp(x, places, np.eye(places.size)[k]) for k in range(places.size)])
-    return (hats / shared)[which][1:]
+    return hats[which] * part
 
 
 def _integral(knots: NDArray[np.float64], reach: float) -> NDArray[np.float64]:
     """Integral from 0 to reach of the hat function of each dose."""
-    places, which, shared = _hats(knots)
+    places, which, part = _hats(knots)
     inner = np.unique(np.concatenate([places[places < reach], [reach]]))
     hats = np.array([np.interp(inner, places, np.eye(places.size)[k]) for k in range(places.size)])
-    return (np.trapezoid(hats, inner, axis=1) / shared)[which][1:]
+    return np.trapezoid(hats, inner, axis=1)[which] * part
 
 
 def _joined(
-    over_items: NDArray[np.float64], over_windows: NDArray[np.float64], items: Nesting, windows: Nesting
+    over_items: NDArray[np.float64],
+    over_windows: NDArray[np.float64],
+    items: Nesting,
+    windows: Nesting,
+    outcomes: bool = False,
 ) -> Estimate | Shortfall:
-    one, two = mean(grouped(over_items, items)), mean(grouped(over_windows, windows))
+    one, two = mean(grouped(over_items, items, outcomes=outcomes)), mean(grouped(over_windows, windows))
     if isinstance(one, Shortfall):
         return one
     if isinstance(two, Shortfall):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +20,9 @@ from scipy import special
 
 from negspace.significance.interval import Interval, wilson
 from negspace.significance.nesting import Nesting, Shortfall
+
+_DUST = 1e-12
+"""Difference of means that rounding can make of outcomes that are alike."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +77,20 @@ class Grouped:
     """[groups] mean of each group."""
     noise: NDArray[np.float64]
     """[groups] variance of each mean from the items within: s^2 / n; pooled s^2 for groups of one item."""
-    floor: float
-    """Least variance of the mean, where all items are alike and so say nothing of how rare others are."""
+    outcomes: bool
+    """Whether the values are differences of outcomes in [0, 1]."""
 
     def keep(self, groups: NDArray[np.bool_]) -> Grouped:
         """The same without some groups; `groups` [groups] is True for those to keep."""
-        return Grouped(self.nesting.only(groups)[0], self.means[groups], self.noise[groups], self.floor)
+        return replace(self, nesting=self.nesting.only(groups)[0], means=self.means[groups], noise=self.noise[groups])
+
+    @property
+    def floor(self) -> float:
+        """Least variance of the mean: outcomes that all came out alike say nothing of how rare others are, and get
+        Wilson's bound on the share of others in place of a variance of zero."""
+        if not self.outcomes or np.ptp(self.means) > _DUST or self.noise.max() > _DUST**2:
+            return 0.0
+        return (wilson(0, self.nesting.group.size).high / float(special.ndtri(0.975))) ** 2
 
     @property
     def mean(self) -> float:
@@ -92,8 +103,7 @@ def grouped(values: ArrayLike, nesting: Nesting, *, outcomes: bool = False) -> G
 
     Args:
         values: [items] finite numbers: differences between two conditions, say.
-        outcomes: whether they are differences of outcomes in [0, 1]. Items that all came out alike then get Wilson's
-            bound on the share of others in place of a variance of zero.
+        outcomes: whether they are differences of outcomes in [0, 1]; see `Grouped.floor`.
 
     Raises:
         ValueError: not one value per item, or values that are not finite.
@@ -109,10 +119,7 @@ def grouped(values: ArrayLike, nesting: Nesting, *, outcomes: bool = False) -> G
     spare = int(sizes.sum()) - sizes.size
     pooled = float(squares.sum()) / spare if spare else 0.0
     s2 = np.divide(squares, sizes - 1, out=np.full(sizes.size, pooled), where=sizes > 1)
-    floor = 0.0
-    if outcomes and data.min() == data.max():
-        floor = (wilson(0, data.size).high / float(special.ndtri(0.975))) ** 2
-    return Grouped(nesting, means, s2 / sizes, floor)
+    return Grouped(nesting, means, s2 / sizes, outcomes)
 
 
 def mean(values: Grouped, *, within: bool = False) -> Estimate | Shortfall:

@@ -181,8 +181,10 @@ def above_chance(
         noise += own**2 * scored.noise
         accuracy += own * grouped(before[~choose], part).means
     keep = weight > 0
-    nest = replace(nesting.only(keep)[0], weights=weight[keep])
-    mixed = Grouped(nest, value[keep] / weight[keep], noise[keep] / weight[keep] ** 2, 0.0)
+    # Of a paradigm that is chosen on one half alone, the other half is scored.
+    used = np.where(first, chosen[1][nesting.group], chosen[0][nesting.group])
+    nest = replace(nesting, group=nesting.group[used], weights=weight).only(keep)[0]
+    mixed = Grouped(nest, value[keep] / weight[keep], noise[keep] / weight[keep] ** 2, outcomes=True)
     both, either = chosen[0] & chosen[1], chosen[0] ^ chosen[1]
     return AboveChance(
         conclude(mean(mixed), "points", alpha),

@@ -82,8 +82,9 @@ def grouped_interval(
 
     A draw takes as many groups as there are, with replacement, and in each taken group as many items as it has, with
     replacement; the interval is between the (1 - level) / 2 and (1 + level) / 2 quantiles of the draws. With one group
-    only its items are drawn. Item noise enters at both stages, so the interval errs on the wide side when groups do
-    not differ; with fewer than about eight groups that do differ it is too narrow, as any bootstrap over so few is.
+    only its items are drawn; two to four allow no interval (see `mean_interval`): the ends are NaN. Item noise enters
+    at both stages, so the interval errs on the wide side when groups do not differ; with fewer than about eight groups
+    that do differ it is too narrow, as any bootstrap over so few is.
 
     Resampling n items of which c_k have the value v_k gives multinomial counts, so a draw costs a few binomial variates
     a group whatever the number of items. Values should therefore be few and distinct, as outcomes of items are.
@@ -105,6 +106,8 @@ def grouped_interval(
     np.add.at(counts, (group, value), 1)
     sizes = counts.sum(axis=1)
     estimate = float((counts @ grid / sizes).mean())
+    if 1 < sizes.size < FEWEST:
+        return Interval(estimate, float("nan"), float("nan"), level, f"none: fewer than {FEWEST} groups")
     means = hierarchical_means(counts, grid, draws, np.random.default_rng(seed))
     # An end that is zero but for rounding must be zero: whether an interval spans it decides what is called null.
     low, high = np.round(np.quantile(means, [(1 - level) / 2, (1 + level) / 2]), 12)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,7 +13,7 @@ from scipy import optimize, stats
 from negspace.significance.contrast import Scale
 from negspace.significance.estimate import Estimate, grouped
 from negspace.significance.nesting import ENOUGH, Level, Nesting, Shortfall, number_of
-from negspace.significance.sets import fewest_sets
+from negspace.significance.sets import FEWEST, fewest_sets, join
 
 POWER = 0.8
 
@@ -132,7 +132,7 @@ def planned(about: Components, sizes: Sizes) -> Estimate | Shortfall:
 def planned_with_sets(
     error: Estimate, sets_variance: float, sets: int, scale: Scale, *, alpha: float = 0.05
 ) -> Estimate | Shortfall:
-    """The error that a contrast with random sets will have, by the rule of `compare_with_sets`.
+    """The error that a contrast with random sets will have: what `compare_with_sets` finds on average.
 
     Args:
         error: that over items of one condition's difference from another (`planned`); a random set's own noise over
@@ -142,16 +142,18 @@ def planned_with_sets(
         scale: of the contrast.
         alpha: its level, which says how many sets are needed where their differing dominates.
     """
-    noise = error.variance / 2
-    factor = 1 + 1 / sets
-    variance = (sets_variance + noise) * factor
-    share = sets_variance * factor / variance if variance else 0.0
+    if sets < FEWEST:
+        return Shortfall(f"only {number_of(sets, 'random sets')}", f"plan {fewest_sets(scale, alpha)}")
+    noise, factor = error.variance / 2, 1 + 1 / sets
+    found = replace(error, variance=noise * factor)
+    joined, between = join(found, sets_variance + noise, noise, sets, factor)
+    share = between / joined.variance if joined.variance else 0.0
     needed = fewest_sets(scale, alpha, share)
     if sets < needed:
         return Shortfall(
             f"only {number_of(sets, 'random sets')}, whose differing makes {share:.0%} of the error", f"plan {needed}"
         )
-    return Estimate(0.0, variance, sets - 1, error.units, error.count, error.scope, error.items_variance)
+    return joined
 
 
 def detectable(error: Estimate | Shortfall, *, alpha: float = 0.05, tests: int = 1, power: float = POWER) -> float:

@@ -163,7 +163,7 @@ def compare_sets(
     if isinstance(found, Shortfall):
         return conclude(found, scale, alpha)
     values, noise = set_means(each, nesting, within)
-    joined, _ = _join(found, values, noise, 1 / len(values))
+    joined, _ = join(found, float(values.var(ddof=1)), noise, len(values), 1 / len(values))
     more = max(0.0, joined.variance - found.variance)
     return conclude(joined, scale, alpha, equivalence(margin, difference, nesting, scale, joined, within, more))
 
@@ -180,7 +180,7 @@ def conclude_with_sets(
         conditions: as for `compare_with_sets`.
     """
     count = len(values)
-    joined, between = _join(found, values, noise, 1 + 1 / count)
+    joined, between = join(found, float(values.var(ddof=1)), noise, count, 1 + 1 / count)
     share = between / joined.variance if joined.variance > 0 else 0.0
     means = tuple((values - values.mean()).tolist())
     p, needed = joined.p(), fewest_sets(scale, alpha, share, conditions)
@@ -222,14 +222,21 @@ def set_means(sets: NDArray[np.float64], nesting: Nesting, within: bool = False)
     return values, variance / (len(sets) - 1)
 
 
-def _join(found: Estimate, values: NDArray[np.float64], noise: float, factor: float) -> tuple[Estimate, float]:
+def join(found: Estimate, s2: float, noise: float, sets: int, factor: float) -> tuple[Estimate, float]:
     """The estimate with the sets' error joined, and the part of its variance that is the sets' true differing.
 
     Sets that happen to agree do not make the error less than what the items give: outcomes are few, and five sets can
     have one mean by chance. Of the two errors, sets and items or items alone, the one with the wider interval stands.
     Each test keeps its level where its error is the true one, and so does one that asks for both.
+
+    Args:
+        found: with its variance over items.
+        s2: variance among the sets' values.
+        noise: as for `conclude_with_sets`.
+        sets: their number.
+        factor: what s2 counts: 1 / sets for their mean, 1 + 1 / sets for a further set against it.
     """
-    s2, degrees = float(values.var(ddof=1)), float(len(values) - 1)
+    degrees = float(sets - 1)
     among, excess = s2 * factor, max(0.0, found.variance - noise * factor)
     variance = among + excess
     lost = among**2 / degrees + excess**2 / found.degrees

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 import yaml
 
-from negspace.analyses.ablation.contrasts import number_of_tests
+from negspace.analyses.ablation.contrasts import PLAIN, compared
 from negspace.errors import NegspaceError, StudyError
+from negspace.experiment.condition import RANDOM
 from negspace.experiment.config import SIZES, Study
 from negspace.experiment.facts import Survey
 from negspace.experiment.lab import Lab
-from negspace.experiment.plan import union, work
+from negspace.experiment.plan import Load, union, work
 from negspace.experiment.workbench import Workbench
 from negspace.models.model import Model
 from negspace.runs.engine import LocalEngine
@@ -30,14 +31,15 @@ from negspace.score.pairs import prepare
 from negspace.score.passes import tokens_of
 from negspace.significance import detectable, planned, planned_with_sets
 from negspace.significance.contrast import Scale
-from negspace.significance.estimate import Estimate
-from negspace.significance.nesting import Shortfall, number_of
+from negspace.significance.estimate import Estimate, total
+from negspace.significance.nesting import Shortfall
 from negspace.significance.power import TYPICAL, Sizes
-from negspace.significance.sets import FEWEST
+from negspace.significance.sets import FEWEST, too_few
 from negspace.study.bench import workbench
 from negspace.study.registry import analysis, sections
 from negspace.text.pairs import PairSet
 from negspace.text.suites import TITLES
+from negspace.wording import counted, duration
 
 STUDY_FILE = "study.yaml"
 SOURCE = (
@@ -70,6 +72,26 @@ class Shown:
     """"points" or "log ratio"."""
     reason: str
     """Why nothing can be judged; else empty."""
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """A contrast or dissociation of the main study at one share, as it is planned."""
+
+    name: str
+    """Its row of the plan; empty: it has none."""
+    scores: tuple[str, ...]
+    """What is scored for it."""
+    scale: Scale
+    """Scale of its effect."""
+    error: Estimate | Shortfall
+    """The error that it will have, or why it cannot be judged."""
+    tests: int = 1
+    """How many of the tests that are corrected together it makes."""
+    sets: int = 1
+    """Sets that the top set is compared with."""
+    own_tests: int = 0
+    """Tests that it is corrected with, where they are a family of their own; else 0."""
 
 
 MAIN = "ablation"
@@ -138,16 +160,17 @@ def choose(study: Study, model: Model | None = None) -> tuple[Budget, Model]:
     rate, wanted = bench.rate(), seconds_of(study.budget)
     tokens = rate * wanted * _SPARE
     options = list(costs.options())
+    least = min(options, key=costs.roughly)
+    if costs.exactly(least) > tokens:
+        raise StudyError(
+            f"a study in {study.budget}",
+            f"{duration(costs.exactly(least) / rate)} at {rate:,.0f} tokens per second for the least that can be "
+            f"judged ({_named(least)}), of which the scan takes {duration(costs.scan / rate)}; a tenth is kept in "
+            f"reserve, so that {duration(wanted * _SPARE)} are left to plan for",
+            "give more time, fewer shares or analyses, or fewer windows of the scan (windows)",
+        )
     while True:
-        fitting = [sizes for sizes in options if costs.roughly(sizes) <= tokens]
-        if not fitting:
-            least = min(costs.options(), key=costs.roughly)
-            raise StudyError(
-                f"a study in {study.budget}",
-                f"{_duration(costs.exactly(least) / rate)} at {rate:,.0f} tokens per second for the least that can be "
-                f"judged ({_named(least)}), of which the scan takes {_duration(costs.shared['scan'] / rate)}",
-                "give more time, fewer shares or analyses, or fewer windows of the scan (windows)",
-            )
+        fitting = [sizes for sizes in options if costs.roughly(sizes) <= tokens] or [least]
         best = min(fitting, key=lambda sizes: costs.merit(sizes, rate))
         # Where plans are not proportional to what they read, or tokens were guessed, the exact cost says so. It is then
         # known for all sizes of as many pairs.
@@ -176,8 +199,10 @@ class _Costs:
         self.tasks = {name: len(rows) for name, rows in whole.tasks.indices.items()} if whole.tasks else {}
         self.item = whole.tasks.tokens(bench.model.tokenizer) / len(whole.tasks) if whole.tasks else 0.0
         facts = survey.facts
-        self.shared = {name: facts.tokens[name] * facts.prices.get(name, 1.0) for name in ("scan", "examples")}
-        """Scores that every size shares -> their tokens, as many as cost the same with logits."""
+        self.shared = {name: facts.tokens[name] for name in ("scan", "examples")}
+        """Work that every size shares -> its tokens."""
+        self.scan = self._priced_tokens(Load({("scan", ""): facts.tokens["scan"]}))
+        """Tokens that cost with logits what the scan does."""
         self.window = bench.windows.window
         self.available = bench.windows.available
         self.groups = {
@@ -206,7 +231,7 @@ class _Costs:
         return read
 
     def roughly(self, sizes: Mapping[str, int]) -> float:
-        """Tokens that a study of these sizes reads, by the price of each score."""
+        """Tokens that a study of these sizes costs, by the price of each score."""
         random = self._size(sizes, "random") or 0
         if random not in self._priced:
             names = [name for name in self.tokens(sizes) if name not in self.shared]
@@ -234,36 +259,58 @@ class _Costs:
 
     def contrasts(self, sizes: Mapping[str, int], rate: float) -> list[Shown]:
         """Return the power of a study of these sizes, and the cost of each contrast."""
-        read, random, shares = self.tokens(sizes), self._size(sizes, "random") or 0, len(self.study.shares)
-        tests, made = self.tests(sizes), []
-        for name, score, scale, nest in self._nests(sizes):
-            about = TYPICAL[scale, nest.names[1]]
-            error = planned(about, nest)
-            others = {"the plain model" + (" or the matched set" if self.study.matched else ""): (error, 1)}
-            if random:
-                with_sets: Estimate | Shortfall = error
-                sets = max(random, self.study.random_perplexity) if score == "perplexity" else random
-                if isinstance(error, Estimate):
-                    with_sets = planned_with_sets(error, about.sets, sets, scale, alpha=self.study.alpha)
-                    if random < FEWEST:
-                        with_sets = Shortfall(f"only {number_of(random, 'random sets')}", f"plan {FEWEST}")
-                others["random sets"] = with_sets, sets
-            for other, (expected, conditions) in others.items():
-                least = detectable(expected, alpha=self.study.alpha, tests=tests)
-                reason = str(expected) if isinstance(expected, Shortfall) else ""
-                seconds = (1 + conditions) * shares * read[score] / rate
-                made.append(Shown(f"{name}: top against {other}", seconds, least, scale, reason))
+        read, claims, made = self.tokens(sizes), list(self._claims(sizes)), []
+        family = self._together(claims)
+        for claim in claims:
+            if claim.name:
+                least = detectable(claim.error, alpha=self.study.alpha, tests=claim.own_tests or family)
+                reason = str(claim.error) if isinstance(claim.error, Shortfall) else ""
+                tokens = (1 + claim.sets) * sum(read[score] for score in claim.scores)
+                seconds = tokens * len(self.study.shares) / rate
+                made.append(Shown(claim.name, seconds, least, claim.scale, reason))
         return made
 
     def tests(self, sizes: Mapping[str, int]) -> int:
-        """The contrasts and dissociations that the main study corrects together."""
-        return number_of_tests(
-            len(self.study.shares),
-            len(self.pairs),
-            random=bool(self._size(sizes, "random")),
-            matched=self.study.matched,
-            tasks=bool(self.tasks),
-        )
+        """The contrasts and dissociations that the main study corrects together, less those that cannot be judged."""
+        return self._together(self._claims(sizes))
+
+    def _together(self, claims: Iterable[_Claim]) -> int:
+        return len(self.study.shares) * sum(claim.tests for claim in claims if isinstance(claim.error, Estimate))
+
+    def _claims(self, sizes: Mapping[str, int]) -> Iterator[_Claim]:
+        """All that the main study tests at each share."""
+        study, random = self.study, self._size(sizes, "random") or 0
+        there = ["top", PLAIN, *[RANDOM] * bool(random), *["matched"] * study.matched]
+        errors: dict[str, Estimate | Shortfall] = {}
+        for title, score, scale, nest in self._nests(sizes):
+            about = TYPICAL[scale, nest.names[1]]
+            errors[score] = error = planned(about, nest)
+            if score == "tasks":
+                # A table of its own: every set of every share against the plain model.
+                own = len(study.shares) * (1 + random + study.matched)
+                name = f"{title}: top against the plain model ({counted(own, 'test')})"
+                yield _Claim(name, (score,), scale, error, tests=0, own_tests=own)
+                continue
+            scales = 1 if score == "perplexity" else 2  # accuracy and margins
+            sets = max(random, study.random_perplexity) if score == "perplexity" else random
+            pairs = compared(score, there)
+            for pair in pairs:
+                name, expected = "", error
+                if pair == ("top", PLAIN):
+                    name = f"{title}: top against the plain model"
+                    name += " or the matched set" if ("top", "matched") in pairs else ""
+                elif isinstance(error, Estimate) and pair == (RANDOM, PLAIN):
+                    expected = too_few(sets, FEWEST) or error
+                elif pair == ("top", RANDOM):
+                    name = f"{title}: top against random sets"
+                    if isinstance(error, Estimate):
+                        expected = planned_with_sets(error, about.sets, sets, scale, alpha=study.alpha)
+                yield _Claim(name, (score,), scale, expected, scales, sets if RANDOM in pair else 1)
+        for suite in self.pairs if self.tasks and study.matched else ():
+            sides = [errors["tasks"], errors[suite]]
+            short = next((side for side in sides if isinstance(side, Shortfall)), None)
+            error = short or total([side for side in sides if isinstance(side, Estimate)], [1, -1])
+            yield _Claim(f"{TITLES[suite]}: dissociation from tasks (interaction)", (suite, "tasks"), "points", error)
 
     def _nests(self, sizes: Mapping[str, int]) -> Iterator[tuple[str, str, Scale, Sizes]]:
         """Title, score, scale and sizes of everything that is scored."""
@@ -287,14 +334,20 @@ class _Costs:
             yield "tasks", "tasks", "points", Sizes(len(self.tasks), max(1, int(items)), 0, (None, "tasks", "items"))
 
     def _read(self, random: int, tokens: Mapping[str, float]) -> float:
-        """Tokens that the study reads with so many random sets, where each score reads so many."""
+        """Tokens that a study with so many random sets costs, by their price, where each score reads so many."""
         study = self.study.model_copy(update={"random": random})
         store = Store(Path())
         engine = LocalEngine(store, self.bench.compute)
         lab = Lab(study, replace(self.survey.facts, tokens=tokens), store, engine)
         chosen = sections(study)
         loads = [analysis(name)(chosen[name], lab, read).load() for name, read in self.survey.read.items()]
-        return sum(self.shared.values()) + sum(read for _, read in work(union(loads)).values())
+        loads.append(Load({(name, ""): read for name, read in self.shared.items()}))
+        return self._priced_tokens(union(loads))
+
+    def _priced_tokens(self, load: Load) -> float:
+        """Tokens of a load, each kind of work at its price: as many as cost the same with logits."""
+        prices = self.survey.facts.prices
+        return sum(read * prices.get(kind, 1.0) for kind, (_, read) in work(load).items())
 
     def _size(self, sizes: Mapping[str, int], name: str) -> int | None:
         return sizes[name] if name in sizes else getattr(self.study, name)
@@ -336,7 +389,3 @@ def _grid(sizes: Sequence[int], most: int) -> list[int]:
 
 def _named(sizes: Mapping[str, int]) -> str:
     return ", ".join(f"{name}: {size}" for name, size in sizes.items())
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 60:,.0f} min" if seconds >= 60 else f"{seconds:.0f} s"

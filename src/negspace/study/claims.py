@@ -106,8 +106,8 @@ def _data(run: Run) -> dict[str, str]:
 
 
 def to_json(answers: Sequence[Answers]) -> str:
-    """JSON that `read_answers` reads back; numbers that there are none of are null."""
-    return json.dumps([_with(asdict(each), _is_nan, None) for each in answers], indent=1, ensure_ascii=False)
+    """JSON in ASCII that `read_answers` reads back; numbers that there are none of are null."""
+    return json.dumps([_with(asdict(each), _is_nan, None) for each in answers], indent=1)
 
 
 def _read(path: Path) -> list[Answers]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from negspace.errors import RecordError
 from negspace.experiment.analysis import Book
 from negspace.experiment.claim import Claim, under
 from negspace.experiment.config import stored
@@ -29,11 +30,18 @@ class Tables(Mapping[str, pd.DataFrame]):
         store: the folder of a finished run.
 
     Raises:
-        RecordError: the run is unfinished, or a record is missing or damaged.
+        RecordError: the run is unfinished or no study's, or a record is missing or damaged.
     """
 
     def __init__(self, store: Store) -> None:
         self.manifest = store.read_manifest()
+        if "analyses" not in self.manifest:
+            kind = self.manifest["study"]["study"]
+            raise RecordError(
+                f"the study in {store.folder}",
+                f"a folder that the Python function {kind} made, with one table and no study",
+                f"read {store.folder / 'tables' / f'{kind}.csv'}, or give a folder that `negspace run` wrote",
+            )
         self.books: dict[str, Book] = {}
         self.by_analysis: dict[str, dict[str, pd.DataFrame]] = {}
         for name, part in self.manifest["analyses"].items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from negspace.experiment.changes import DIFFERENCE, Row
@@ -24,25 +24,16 @@ _COMPARED = (
 """The set, and what it is compared with."""
 
 
-def number_of_tests(shares: int, suites: int, *, random: bool, matched: bool, tasks: bool) -> int:
-    """The size of the family that `judged` corrects together, dissociations among it.
+def compared(score: str, there: Collection[str]) -> list[tuple[str, str]]:
+    """The set and its reference in each contrast on a score: "perplexity", or a suite of minimal pairs.
+
+    On perplexity the top set and the matched control were made alike: it does not tell them apart.
 
     Args:
-        shares: number of shares.
-        suites: number of suites of minimal pairs; each is compared by accuracy and by margins.
-        random: whether random sets are drawn.
-        matched: whether there is a matched control.
-        tasks: whether there are tasks, so that each suite has a dissociation.
+        there: "top" and PLAIN, and of RANDOM and "matched" what the study has.
     """
-    there = {"top", PLAIN, *((RANDOM,) if random else ()), *(("matched",) if matched else ())}
-    compared = [against for name, against in _COMPARED if {name, against} <= there]
-    of_perplexity = sum(not _matched_on("perplexity", against) for against in compared)
-    return shares * (of_perplexity + suites * (2 * len(compared) + tasks))
-
-
-def _matched_on(score: str, against: str) -> bool:
-    """Return True for the score on which a set and its control were made alike: it does not tell them apart."""
-    return score == "perplexity" and against == "matched"
+    alike = {("top", "matched")} if score == "perplexity" else set()
+    return [pair for pair in _COMPARED if set(pair) <= set(there) and pair not in alike]
 
 
 def judged(
@@ -79,15 +70,14 @@ def _rows(effects: Effects, entries: Sequence[Entry]) -> Iterator[Row]:
         top = of_role(entries, share, "top")[0]
         random = random_mean(effects, entries, share) if of_role(entries, share, RANDOM) else None
         matched = next(iter(of_role(entries, share, "matched")), None)
-        there = {PLAIN: plain, "top": top, RANDOM: random, "matched": matched}
+        all_roles = {PLAIN: plain, "top": top, RANDOM: random, "matched": matched}
+        there = {role: entry for role, entry in all_roles.items() if entry is not None}
         for score in effects.scores:
             intact = None
             if score != "perplexity":
                 intact = equivalence_margins(plain, top, score, size=study["margin"], share=study["margin_share"])
-            for name, against in _COMPARED:
+            for name, against in compared(score, there):
                 entry, other = there[name], there[against]
-                if entry is None or other is None or _matched_on(score, against):
-                    continue
                 yield {
                     "share": share,
                     "score": score,

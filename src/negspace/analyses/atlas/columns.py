@@ -103,7 +103,11 @@ TABLES = schema(
                 float,
                 "share of the value's tokens that do, divided by base; for phenomena of means over paradigms",
             ),
-            Column("low", float, "lower end of its interval (bootstrap over passages; over paradigms for phenomena)"),
+            Column(
+                "low",
+                float,
+                "lower end of its interval (bootstrap over passages; over paradigms for phenomena: 5 or more)",
+            ),
             Column("high", float, "upper end of its interval"),
             Column(
                 "excess",
@@ -149,7 +153,7 @@ TABLES = schema(
                 "mean over pairs of the pre-activation in the good minus in the bad sentence, at the first token "
                 "in which they differ, in standard deviations of the neuron on the passages",
             ),
-            Column("low", float, "lower end of its interval (bootstrap over paradigms); missing for a single paradigm"),
+            Column("low", float, "lower end of its interval (bootstrap over paradigms); missing with fewer than 5"),
             Column("high", float, "upper end of its interval"),
             Column("apart", float, "mean of its magnitude"),
             Column("parted", float, "share of pairs whose two tokens fall in different modes"),

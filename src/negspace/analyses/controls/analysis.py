@@ -114,7 +114,7 @@ class Controls(Analysis[ControlsSettings]):
             )
         named = model.source.name if settings.noop_model else "the bundled ReLU model"
         weight = sum(multiplications(model.module)) / sum(multiplications(bench.model.module))
-        about = {"path": path, "name": named, "weight": weight}
+        about = {"path": path, "name": named, "weight": weight, "window": windows.window}
         facts["noop"] = {**about, "model": identity(model), "windows": windows.hash}
         return facts
 
@@ -167,11 +167,8 @@ class Controls(Analysis[ControlsSettings]):
             try:
                 found = self._make(control, top, conditions[1], notes)
             except SelectionError as error:
-                found, why = [], error.found
-                notes.append(f"controls: no set for the control {control!r}: {why}")
-            else:
-                if not found:
-                    notes.append(f"controls: no set for the control {control!r}: {self._why_none(control)}")
+                found = []
+                notes.append(f"controls: no set for the control {control!r}: {error.found}")
             conditions += self._measure(found)
         for condition in conditions[1:]:
             assert condition.chosen is not None
@@ -205,9 +202,15 @@ class Controls(Analysis[ControlsSettings]):
         return figures.figures(run)
 
     def _make(self, control: Control, top: NeuronSet, first: Condition, notes: list[str]) -> list[Condition]:
-        """The conditions of one control; none where there is nothing to match or nothing was asked for."""
+        """The conditions of one control.
+
+        Raises:
+            SelectionError: there is none: what its search, or the study, says.
+        """
         s, lab = self.lab.study, self.lab
         if control == "random":
+            if not s.seeds:
+                raise SelectionError("random sets", "the study has none (random: 0)", "give random: 5 or more")
             return lab.random("random", top, s.seeds, share=self.share)
 
         def under(name: str, neurons: NeuronSet, **about: Any) -> list[Condition]:
@@ -221,7 +224,7 @@ class Controls(Analysis[ControlsSettings]):
         if control == "perplexity":
             match = matched_set(lab, self.share)
             if match.neurons is None:
-                return []
+                raise _unmatched("equal perplexity", [match.reason])
             name = f"bottom {percent(match.share)}, {'equal' if match.matched else 'nearest'} perplexity"
             return under(name, match.neurons, found=_ended(match))
         if control == "perplexity_random":
@@ -229,7 +232,7 @@ class Controls(Analysis[ControlsSettings]):
         by = None if control == "residual_random" else s.by
         match = self._match_residual(top, first, by)
         if match.neurons is None:
-            return []
+            raise _unmatched("equal change of the residual stream", [layer.reason for layer in match.layers])
         done, total = sum(layer.matched for layer in match.layers), len(match.layers)
         reason = f"{done} of {total} layers within the tolerance"
         found = {
@@ -242,7 +245,7 @@ class Controls(Analysis[ControlsSettings]):
         return under(f"{kind}, {'equal' if match.matched else 'nearest'} residual change", match.neurons, found=found)
 
     def _matched_random(self, notes: list[str]) -> list[Condition]:
-        """Random sets of equal perplexity; those that cannot be matched are none, and are said to be left out."""
+        """Random sets of equal perplexity; those that cannot be matched are said to be left out."""
         made: list[Condition] = []
         begin: float | None = None
         missed: list[str] = []
@@ -255,18 +258,14 @@ class Controls(Analysis[ControlsSettings]):
             about = {"share": self.share, "seed": seed, "found": _ended(match)}
             name = f"random, equal perplexity, seed {seed}"
             made.append(self.lab.condition(name, MATCHED_RANDOM, match.neurons, **about))
-        if made and missed:
+        if not made:
+            raise _unmatched("equal perplexity", missed)
+        if missed:
             notes.append(
                 f"controls: {len(missed)} of {len(self._seeds)} random sets cannot be matched on perplexity and are "
                 f"left out ({'; '.join(dict.fromkeys(missed))})"
             )
         return made
-
-    def _why_none(self, control: Control) -> str:
-        if control == "random":
-            return "the study has no random sets (random: 0)"
-        none = "the top set changes nothing, or too little, to be matched"
-        return f"{none}, or no random set comes as near" if control == "perplexity_random" else none
 
     def _match_residual(self, top: NeuronSet, first: Condition, by: str | None) -> ResidualMatch:
         """Search, each measurement being a cell of its own."""
@@ -298,13 +297,15 @@ class Controls(Analysis[ControlsSettings]):
 
     def _residual_cost(self) -> float:
         """Two passes over the windows."""
-        return 2 * min(self.lab.cost("perplexity"), 2048.0 * self.settings.residual_windows)
+        window = self.lab.facts.read[1]
+        return 2.0 * min(self.lab.cost("perplexity"), window * self.settings.residual_windows)
 
     def _noop_cost(self) -> float:
         """Two passes over the windows; of another model a scan as well, in tokens that cost the study's as much."""
-        if self.facts["noop"] is None:
+        other = self.facts["noop"]
+        if other is None:
             return 2 * self.lab.cost("perplexity")
-        return self.facts["noop"]["weight"] * 2.0 * 2048 * (self.settings.noop_windows + NOOP_SCAN)
+        return other["weight"] * 2.0 * other["window"] * (self.settings.noop_windows + NOOP_SCAN)
 
     def _measure(self, conditions: Sequence[Condition]) -> list[Condition]:
         """Score conditions and measure their change of the residual stream."""
@@ -358,6 +359,15 @@ class Controls(Analysis[ControlsSettings]):
             return None
         lab.run([cell])
         return {"model": other["name"] if other else None, "cell": cell.key}
+
+
+def _unmatched(what: str, reasons: Sequence[str]) -> SelectionError:
+    """The error of a search that found no set.
+
+    Args:
+        reasons: how it ended, by layers or sets.
+    """
+    return SelectionError(f"a set of {what}", "; ".join(dict.fromkeys(reasons)), "ablate more neurons (share)")
 
 
 def _ended(match: Match) -> dict[str, Any]:

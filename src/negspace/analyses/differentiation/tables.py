@@ -182,7 +182,7 @@ def _against_neurons(
     a, b = one.to_numpy(np.float64), two.to_numpy(np.float64)
     layers = np.concatenate([part.index.get_level_values("layer").to_numpy() for part in (one, two)])
     few = _SINGLE if min(len(a), len(b)) < 2 else None
-    low, high = (np.nan, np.nan) if few else _two_samples(a, b, options)
+    low, high = _two_samples(a, b, options) if min(len(a), len(b)) >= FEWEST else (np.nan, np.nan)
     return {
         "measure": measure,
         "against": against,

@@ -94,8 +94,9 @@ def make(book: Book, effects: Effects, plain: Entry, entries: Sequence[Entry], o
                 curves = _curves(plain, entries, suite, scale, own)
                 where = {"score": suite, "scale": scale}
                 for family, several in curves.items():
-                    drawn = band(several if family == RANDOM else several[0], items, windows, alpha=book.alpha)
-                    # A family that never raises perplexity has its doses, and no curve.
+                    own_curve = several if family == RANDOM else several[0]
+                    drawn = band(own_curve, items, windows, outcomes=scale == "points", alpha=book.alpha)
+                    # A family has no curve but its doses where it, or one of its sets, never raises perplexity.
                     shown = drawn.at if drawn.at[-1] > 0 else drawn.at[:0]
                     # What a few sets share with sets not drawn cannot be told.
                     few = family == RANDOM and len(several) < FEWEST

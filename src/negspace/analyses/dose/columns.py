@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from negspace.experiment.changes import CHANGE, DIFFERENCE, GROUP, SCORE, value
 from negspace.experiment.schema import Column, Table, schema
-from negspace.significance.sets import FEWEST
+from negspace.significance.interval import FEWEST
 
 PLAIN = "plain model"
 ANSWERS = (
@@ -125,7 +125,7 @@ TABLES = schema(
                 "doubling_low",
                 float,
                 "lower end of its interval (bootstrap over windows; of the random mean, which stands for sets that "
-                f"were not drawn, over sets and windows: missing with fewer than {FEWEST} sets)",
+                f"were not drawn, over sets and windows); missing with fewer than {FEWEST} windows or sets",
             ),
             Column("doubling_high", float, "upper end of its interval; inf: not reached"),
         ),

@@ -16,7 +16,7 @@ from negspace.experiment.analysis import Book
 from negspace.experiment.changes import DIFFERENCE, GROUP
 from negspace.experiment.condition import LEFT_OUT, RANDOM, Condition
 from negspace.experiment.effects import MEAN, Effects, Entry
-from negspace.significance.sets import FEWEST
+from negspace.significance.interval import FEWEST
 
 DOUBLE = 2.0
 
@@ -174,9 +174,9 @@ def doubling(
     """The share at which perplexity doubles, and an interval for it.
 
     Windows are resampled, all shares together, and the crossing is read off each resampled curve; ends by the expanded
-    percentile method (see `mean_interval`). inf where the curve stays below; a single window allows no interval (NaN).
-    Random sets are a sample as windows are: sets, each with all of its shares, are resampled independently of the
-    windows, and the ends expanded for the fewer of the two. Fewer than `FEWEST` sets allow no interval.
+    percentile method (see `mean_interval`). inf where the curve stays below. Random sets are a sample as windows are:
+    sets, each with all of its shares, are resampled independently of the windows, and the ends expanded for the fewer
+    of the two. Fewer than `FEWEST` windows or sets allow no interval: the ends are NaN.
 
     Args:
         shares: [shares] upwards, above 0.
@@ -186,16 +186,13 @@ def doubling(
     over_sets = differences.ndim == 3
     mean = differences.mean(axis=1) if over_sets else differences
     estimate = float(_crossing(shares, mean.mean(axis=1)[:, None])[0])
-    windows = differences.shape[-1]
-    if windows == 1 or (over_sets and differences.shape[1] < FEWEST):
+    n = min(differences.shape[1:])
+    if n < FEWEST:
         return estimate, float("nan"), float("nan")
     rng = np.random.default_rng(seed)
-    curves = differences @ _resampled(windows, draws, rng)
-    n = windows
+    curves = differences @ _resampled(differences.shape[-1], draws, rng)
     if over_sets:
-        sets = differences.shape[1]
-        curves = (curves * _resampled(sets, draws, rng)).sum(axis=1)
-        n = min(windows, sets)
+        curves = (curves * _resampled(differences.shape[1], draws, rng)).sum(axis=1)
     found = _crossing(shares, curves)
     tail = float(stats.norm.cdf(-np.sqrt(n / (n - 1)) * stats.t.ppf(0.5 + level / 2, n - 1)))
     low, high = np.quantile(found, [tail, 1 - tail], method="inverted_cdf")  # no interpolation towards infinity

@@ -72,7 +72,7 @@ def _more_and_less(rows: pd.DataFrame, prefix: str) -> str:
         words: rows[rows[f"{prefix}finding"] == what]["share"] for words, what in (("more", "harm"), ("less", "gain"))
     }
     shown = [f"{words} harm at {_shares(where)}" for words, where in shares.items() if len(where)]
-    return (" and ".join(shown) or "no difference is shown at any share") + not_judged(rows, prefix)
+    return (" and ".join(shown) or "no difference is shown") + not_judged(rows, prefix)
 
 
 def _by_margins(contrasts: pd.DataFrame) -> str:
