@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -11,12 +12,14 @@ import torch
 from torch.nn.functional import gelu, relu, silu
 
 from negspace.errors import InterventionError, SelectionError
-from negspace.intervention import INTERVENTIONS, intervene
+from negspace.intervention import INTERVENTIONS, intervene, make_ablation
+from negspace.models import identity
+from negspace.models.behaviour import behaviour
 from negspace.models.load import wrap
 from negspace.models.model import Model
 from negspace.models.taps import tap
 from negspace.neurons.neuronset import NeuronSet
-from negspace.neurons.scan import Scan
+from negspace.neurons.scan import Scan, scan
 from zoo import build, tokenizer
 
 IDS = torch.tensor([[5, 9, 3, 17, 20, 8, 44, 31], [7, 7, 61, 2, 90, 11, 12, 13]])
@@ -252,4 +255,40 @@ def test_neurons_and_scans_of_another_model_are_refused() -> None:
         pytest.raises(InterventionError, match="not finite"),
         intervene(model, _chosen(model), mode="mean", scan=_means(model, mean=float("nan"))),
     ):
+        pass
+
+
+@pytest.mark.parametrize("intervention", INTERVENTIONS)
+def test_one_that_is_prepared_does_the_same_in_all_layers_or_some(intervention: str) -> None:
+    model = _model("llama")
+    neurons, means, plain = _chosen(model), _means(model), _logits(model)
+    arguments: dict[str, Any] = _arguments(intervention)
+    ablation = make_ablation(model, neurons, **arguments, scan=means)
+    for layers in ([0, 1], [1], [0], [1]):
+        with intervene(model, neurons.restrict(layers), **arguments, scan=means):
+            wanted = _logits(model)
+        with ablation.open(layers):
+            assert torch.equal(_logits(model), wanted)
+        assert torch.equal(_logits(model), plain)
+    with ablation.open(), intervene(model, neurons, **arguments, scan=means):
+        both = _logits(model)
+    with ablation.open(), ablation.open():
+        assert torch.equal(_logits(model), both)
+
+
+def test_a_scan_is_proved_once_for_all_sites_and_openings(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = _model("llama")
+    means = scan(model, [" ".join(f"w{number % 90 + 3}" for number in range(300))], window=16)
+    passes: list[object] = []
+    monkeypatch.setattr(identity, "behaviour", lambda module: passes.append(module) or behaviour(module))
+    ablation = make_ablation(model, _chosen(model), mode="mean", scan=means)
+    for _ in range(3):
+        with ablation.open():
+            _logits(model)
+    assert len(passes) == 1
+
+
+def test_no_neurons_need_no_means_of_this_model() -> None:
+    model = _model("gpt_neox")
+    with intervene(model, NeuronSet.from_indices(model, {}), mode="mean", scan=_means(_model("mixtral"))):
         pass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
@@ -114,40 +114,71 @@ def intervene(
         scan: where the means come from; needed by the two modes that use them.
 
     Raises:
-        ModelError: not a model, or one of which a part was compiled since it was wrapped.
+        ModelError: not a model, or one of which a part was compiled, or put into training mode, since it was wrapped.
         InterventionError: the names are wrong, or a mean is asked for without a scan of this layout.
         SelectionError: not a set of neurons, or one of another layout than the model's.
     """
-    edits = edits_of(model, neurons, chosen := intervention(zero, mode), scan)
-    if not edits:
-        yield
-        return
-    in_place = in_place_is_exact(model)
-    sites = tuple(edits)
-
-    def apply(site: Site, experts: torch.Tensor | None, *tensors: torch.Tensor) -> torch.Tensor | None:
-        value = tensors[-1]
-        fresh = not in_place or (torch.is_grad_enabled() and value.requires_grad)
-        result = edits[site](*tensors, experts=experts, out=None if fresh else value)
-        return result if fresh else None
-
-    if chosen.on_output:
-        context = tap(model, after=lambda site, a, out, experts: apply(site, experts, a, out), sites=sites)
-    else:
-        context = tap(model, before=lambda site, a, experts: apply(site, experts, a), sites=sites)
-    with context:
+    with make_ablation(model, neurons, zero, mode, scan).open():
         yield
 
 
-def edits_of(model: Model, neurons: NeuronSet, chosen: Intervention, scan: Scan | None) -> dict[Site, Edit]:
-    """The function that edits each site's tensor, for the sites of chosen neurons, in the order of the model's.
+@dataclass(frozen=True, eq=False)
+class Ablation:
+    """An intervention on chosen neurons of a model, checked and made once, to be opened many times."""
+
+    model: Model
+    """The model."""
+    chosen: Intervention
+    """The intervention."""
+    edits: Mapping[Site, Edit]
+    """The function that edits each site's tensor, for the sites of chosen neurons, in the order of the model's."""
+    in_place: bool
+    """True if an edit may overwrite the tensor that it is given."""
+
+    @contextmanager
+    def open(self, layers: Collection[int] | None = None) -> Iterator[None]:
+        """Do it while the context is open, as `intervene` does.
+
+        It runs no forward pass, so that it may be opened within one.
+
+        Args:
+            layers: change the chosen neurons of these layers only; None: of all.
+
+        Raises:
+            ModelError: a part of the model was compiled, or put into training mode, meanwhile.
+        """
+        sites = tuple(site for site in self.edits if layers is None or site.layer in layers)
+        if not sites:
+            yield
+            return
+
+        def apply(site: Site, experts: torch.Tensor | None, *tensors: torch.Tensor) -> torch.Tensor | None:
+            value = tensors[-1]
+            fresh = not self.in_place or (torch.is_grad_enabled() and value.requires_grad)
+            result = self.edits[site](*tensors, experts=experts, out=None if fresh else value)
+            return result if fresh else None
+
+        if self.chosen.on_output:
+            context = tap(self.model, after=lambda site, a, out, experts: apply(site, experts, a, out), sites=sites)
+        else:
+            context = tap(self.model, before=lambda site, a, experts: apply(site, experts, a), sites=sites)
+        with context:
+            yield
+
+
+def make_ablation(
+    model: Model,
+    neurons: NeuronSet,
+    zero: Zero | None = None,
+    mode: Mode | None = None,
+    scan: Scan | None = None,
+) -> Ablation:
+    """The intervention that `intervene` does with the same arguments; runs the model on a few tokens for its checks.
 
     Raises:
-        ModelError: not a model.
-        InterventionError: a mean is asked for without a scan of this model.
-        SelectionError: not a set of neurons, or one of another layout than the model's.
+        ModelError, InterventionError, SelectionError: as `intervene`.
     """
-    what = "an intervention on neurons"
+    chosen, what = intervention(zero, mode), "an intervention on neurons"
     check_model(model, what)
     check_neurons(neurons, what).check(model)
     if chosen.needs_means and scan is None:
@@ -157,7 +188,10 @@ def edits_of(model: Model, neurons: NeuronSet, chosen: Intervention, scan: Scan 
     if scan is not None:
         check_scan(scan, f"an intervention by {chosen.name}", InterventionError)
     sites = [site for site in model.sites if len(neurons.at(site.path))]
-    return {site: _edit(model, site, neurons.indices[site.path], chosen, scan) for site in sites}
+    if scan is not None and chosen.needs_means and sites:
+        _check_scanned(model, chosen, scan)
+    edits = {site: _edit(model, site, neurons.indices[site.path], chosen, scan) for site in sites}
+    return Ablation(model, chosen, edits, bool(edits) and in_place_is_exact(model))
 
 
 def _edit(model: Model, site: Site, flat: np.ndarray, chosen: Intervention, scan: Scan | None) -> Edit:
@@ -195,9 +229,13 @@ def _edit(model: Model, site: Site, flat: np.ndarray, chosen: Intervention, scan
             return replace
 
 
-def _means(model: Model, site: Site, mask: torch.Tensor, chosen: Intervention, scan: Scan | None) -> torch.Tensor:
-    """The chosen neurons' means (float32 [site.size], zero elsewhere)."""
-    assert scan is not None  # intervene() has refused otherwise
+def _check_scanned(model: Model, chosen: Intervention, scan: Scan) -> None:
+    """Refuse a scan of another model, or of this one while something else changed it; runs it on a few tokens.
+
+    Raises:
+        InterventionError: it is one.
+        ModelError: as `Model.identify`.
+    """
     if scan.info.fingerprint != model.fingerprint:
         raise InterventionError(
             f"intervene(mode={chosen.name!r}) on {model.source.name}",
@@ -210,6 +248,11 @@ def _means(model: Model, site: Site, mask: torch.Tensor, chosen: Intervention, s
             "a scan that was made while something else changed this model: an open intervention, a patched function",
             "scan the model as it is now, and pass that scan",
         )
+
+
+def _means(model: Model, site: Site, mask: torch.Tensor, chosen: Intervention, scan: Scan | None) -> torch.Tensor:
+    """The chosen neurons' means (float32 [site.size], zero elsewhere)."""
+    assert scan is not None  # make_ablation() has refused otherwise
     column = "mean_negative" if chosen.name == "negative_mean" else "mean"
     table = scan.table
     rows = table[(table["layer"] == site.layer) & (table["branch"] == site.branch)]

@@ -161,6 +161,21 @@ def test_an_error_of_the_bridge_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     assert isinstance(raised.value.__cause__, ZeroDivisionError)
 
 
+def test_memory_that_runs_out_in_a_bridge_is_no_fault_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, bridge = boot("gpt2", tmp_path, monkeypatch)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bridge, "run_with_hooks", full)
+        with pytest.raises(ModelError, match=r"found: not enough memory \(CUDA out of memory.*\nto do: use a smaller"):
+            ns.transformer_lens_hooks(bridge, some(model), zero="negative")
+    bridge.add_hook("blocks.0.mlp.hook_pre", full)
+    with pytest.raises(ModelError, match=r"found: not enough memory \(CUDA out of memory.*\nto do: use a smaller"):
+        ns.wrap(bridge)
+
+
 def test_a_bridge_without_transformers_inside_is_refused() -> None:
     from transformer_lens.config import TransformerBridgeConfig
 

@@ -10,9 +10,16 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import zoo
+from negspace.errors import ModelError
+from negspace.intervention import intervene
 from negspace.models.load import wrap
 from negspace.models.model import Model
+from negspace.models.taps import tap
+from negspace.neurons.neuronset import NeuronSet
+from negspace.neurons.scan import scan
+from negspace.score.pairs import minimal_pairs
 from negspace.score.perplexity import perplexity
+from negspace.text.pairs import Pair, PairSet
 
 
 @pytest.mark.parametrize(
@@ -108,3 +115,25 @@ def test_models_and_sites_are_values() -> None:
         model.source.name = "other"
     assert model == model
     assert model != wrap(model.module, model.tokenizer)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_was_put_into_training_mode_since_is_refused(whole: bool) -> None:
+    """Its dropout would act in scores, and no two of them would agree."""
+    model = wrap(zoo.build("gpt2"), zoo.tokenizer(), name="tiny")
+    windows = [" ".join(f"w{3 + number % 90}" for number in range(900))]
+    few, every = NeuronSet.from_indices(model, {0: [1]}), scan(model, windows, window=16)
+    (model.module if whole else model.module.transformer.h[1].mlp).train()
+    found = "a module in training mode" if whole else r"parts in training mode .*transformer\.h\.1\.mlp"
+    for what, use in {
+        "perplexity": lambda: perplexity(model, windows, window=16),
+        "minimal pairs": lambda: minimal_pairs(model, PairSet("some", "blimp", (Pair("w5", "w6", "one", "term", 0),))),
+        "a scan": lambda: scan(model, windows, window=16),
+        "an intervention on neurons": lambda: intervene(model, few, zero="both").__enter__(),
+        "a tap": lambda: tap(model).__enter__(),
+        "to identify": model.identify,
+    }.items():
+        with pytest.raises(ModelError, match=rf"asked: {what} .*\nfound: {found}.*\nto do: call module\.eval\(\)"):
+            use()
+    model.module.eval()
+    assert model.behaves_as(every.info.behaviour)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,7 @@ import huggingface_hub
 import pytest
 
 from negspace.errors import ModelError
-from negspace.models import series
+from negspace.models import hub, series
 from negspace.models.series import Contents, Place, contents, find, screen, step_of
 
 
@@ -96,6 +97,32 @@ def test_a_pattern_of_revisions_is_matched_against_the_hub_s_list(monkeypatch: p
         find(["epoch*"], "someone/model")
 
 
+def test_a_pattern_of_revisions_of_a_file_in_a_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refs(name: str) -> Any:
+        assert name == "someone/model"
+        return SimpleNamespace(branches=[SimpleNamespace(name=n) for n in ("main", "step0", "step8")], tags=[])
+
+    monkeypatch.setattr(series, "HfApi", lambda: SimpleNamespace(list_repo_refs=refs))
+    places, _ = find(["step*"], "someone/model:tiny.gguf")
+    assert [(place.model, place.revision) for place in places] == [
+        ("someone/model:tiny.gguf", "step0"),
+        ("someone/model:tiny.gguf", "step8"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["tiny.gguf", "held:tiny.gguf"])
+def test_revisions_of_a_file_on_this_machine(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub is not asked for them."""
+    (tmp_path / "held").mkdir()
+    for path in (tmp_path / "tiny.gguf", tmp_path / "held" / "tiny.gguf"):
+        path.write_bytes(b"GGUF")
+    monkeypatch.setattr(series, "HfApi", lambda: pytest.fail("asked the hub"))
+    with pytest.raises(ModelError, match="no GGUF file"):
+        find(["step*"], str(tmp_path / name))
+    with pytest.raises(ModelError, match="is a file, which has no revisions"):
+        find(["step3", "step4"], str(tmp_path / name))
+
+
 @pytest.mark.parametrize(
     ("given", "steps", "found"),
     [
@@ -169,6 +196,30 @@ def test_contents_on_the_hub_without_a_download(monkeypatch: pytest.MonkeyPatch)
     assert contents(places)[1] == Contents(
         weights={"model.safetensors": "sha of step1"}, rest="commit of step1", commit="commit of step1"
     )
+
+
+def test_whether_the_hub_is_known_is_settled_once_for_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer is a flag of the whole process: threads that each set it and put it back would leave it set."""
+    constants, looked, offline = huggingface_hub.constants, [], []
+
+    def known() -> bool:
+        looked.append(1)
+        time.sleep(0.05)  # for other threads to come here
+        return False
+
+    def info(name: str, revision: str, files_metadata: bool) -> Any:
+        offline.append(constants.HF_HUB_OFFLINE)
+        file = SimpleNamespace(rfilename="model.safetensors", lfs=SimpleNamespace(sha256=revision))
+        return SimpleNamespace(sha=revision, siblings=[file])
+
+    monkeypatch.setattr(hub, "_known", known)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(series, "HfApi", lambda: SimpleNamespace(model_info=info))
+    places, _ = find([f"step{number}" for number in range(8)], "someone/model")
+    assert [one.commit for one in contents(places)] == [place.revision for place in places]
+    assert len(looked) == 1
+    assert offline == [True] * 8
+    assert constants.HF_HUB_OFFLINE is False
 
 
 def test_contents_of_an_earlier_download(folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from negspace.intervention import intervene
 from negspace.models.load import load, wrap
 from negspace.models.model import Model
 from negspace.neurons.neuronset import NeuronSet
-from negspace.score.harness import Harness, _left_untied, load_tasks, quiet
+from negspace.score.harness import Harness, _left_alone, load_tasks, quiet
 from negspace.score.taskfiles import known_tasks
 from negspace.score.tasks import DEFAULT, TaskScores, read_tasks, tasks
 
@@ -306,12 +306,14 @@ def test_an_output_layer_of_its_own_stays(tiny_model_path: Path, folder: Path, t
 
 
 def test_tying_is_only_put_off() -> None:
-    module = torch.nn.Module()
+    module = torch.nn.Linear(1, 1).train()
     module.tie_weights = own = lambda: 1  # type: ignore[assignment]
-    with contextlib.suppress(KeyError), _left_untied(module):
-        assert module.tie_weights() is None
+    with contextlib.suppress(KeyError), _left_alone(module):
+        module.tie_weights()
+        assert module.eval().training
         raise KeyError
     assert module.tie_weights is own
+    assert not module.eval().training
 
 
 def test_batches_change_nothing(tiny: Model, folder: Path, plain: TaskScores) -> None:

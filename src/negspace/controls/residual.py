@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -14,7 +13,7 @@ from torch import nn
 
 from negspace.errors import ScoreError, SiteError
 from negspace.given import check_count
-from negspace.intervention import Mode, Zero, intervene
+from negspace.intervention import Ablation, Mode, Zero, make_ablation
 from negspace.models.layers import decoder_layers
 from negspace.stats.collect import base_forward
 from negspace.text.windows import Windows, check_windows
@@ -102,14 +101,11 @@ def residual_change(
     check_count("batch", batch, ScoreError, what="a change of the residual stream")
     if zero is None and mode is None:
         zero = "negative"
-
-    def ablated(part: NeuronSet) -> AbstractContextManager[None]:
-        return intervene(model, part, zero, mode, scan)
-
-    with ablated(neurons):
-        pass  # refuses what cannot be, and makes its own check of the model, before any pass is under way
+    ablation = make_ablation(model, neurons, zero, mode, scan)
+    with ablation.open():
+        pass  # refuses what cannot be hooked before any pass is under way
     check_windows(windows, model.context, "a change of the residual stream")
-    measure = _Layers(model, neurons, ablated) if where == "layers" else _End(model, neurons, ablated)
+    measure = _Layers(ablation) if where == "layers" else _End(ablation)
     rows: list[dict[str, Any]] = []
     with torch.no_grad():
         for start in range(0, len(windows), batch):
@@ -151,16 +147,17 @@ def _rows(
 class _Layers:
     """Each layer run twice on the plain model's input: as it is, and with its own neurons ablated."""
 
-    def __init__(self, model: Model, neurons: NeuronSet, ablated: Callable[..., AbstractContextManager[None]]) -> None:
-        self.model, self.ablated, self.forward = model, ablated, base_forward(model)
-        self.layers = [layer for _, layer in decoder_layers(model.module)]
-        self.parts = {layer: neurons.restrict([layer]) for layer in neurons.layers}
+    def __init__(self, ablation: Ablation) -> None:
+        self.model, self.ablation, self.forward = ablation.model, ablation, base_forward(ablation.model)
+        self.layers = [layer for _, layer in decoder_layers(self.model.module)]
+        self.ablated = tuple(dict.fromkeys(site.layer for site in ablation.edits))
         self.proved = False
 
     def compare(self, ids: torch.Tensor) -> list[tuple[int, torch.Tensor, torch.Tensor]]:
         found: list[tuple[int, torch.Tensor, torch.Tensor]] = []
         handles = [
-            self.layers[layer].register_forward_hook(self._hook(layer, found), with_kwargs=True) for layer in self.parts
+            self.layers[layer].register_forward_hook(self._hook(layer, found), with_kwargs=True)
+            for layer in self.ablated
         ]
         try:
             if handles:
@@ -181,7 +178,7 @@ class _Layers:
                     "a layer that gives another output when run again on the same input",
                     "measure at the end of the stack instead (where='end')",
                 )
-            with self.ablated(self.parts[layer]):
+            with self.ablation.open([layer]):
                 changed = _stream(self.model, layer, module.forward(*args, **kwargs))
             found.append((layer, *_norms(plain, changed)))
 
@@ -191,13 +188,13 @@ class _Layers:
 class _End:
     """The stream after the last layer, in two passes."""
 
-    def __init__(self, model: Model, neurons: NeuronSet, ablated: Callable[..., AbstractContextManager[None]]) -> None:
-        self.model, self.neurons, self.ablated, self.forward = model, neurons, ablated, base_forward(model)
-        self.last = decoder_layers(model.module)[-1][1]
+    def __init__(self, ablation: Ablation) -> None:
+        self.model, self.ablation, self.forward = ablation.model, ablation, base_forward(ablation.model)
+        self.last = decoder_layers(self.model.module)[-1][1]
 
     def compare(self, ids: torch.Tensor) -> list[tuple[int, torch.Tensor, torch.Tensor]]:
         plain = self._run(ids)
-        with self.ablated(self.neurons):
+        with self.ablation.open():
             changed = self._run(ids)
         return [(FINAL, *_norms(plain, changed))]
 

@@ -10,7 +10,7 @@ import torch
 
 from negspace.errors import InterventionError
 from negspace.interop.plain import Change, changes
-from negspace.intervention import Mode, Zero, intervene
+from negspace.intervention import Mode, Zero
 from negspace.models import probe
 from negspace.models.held import true_cause
 from negspace.models.load import wrap
@@ -53,10 +53,11 @@ def transformer_lens_hooks(
         SelectionError: as `torch_hooks`.
     """
     model = wrap(bridge, tokenizer)
-    chosen, places = changes(model, neurons, zero, mode, scan)
-    hooks = [pair for site, change in places.items() for pair in _hooks(bridge, model, site, change, chosen.on_output)]
+    ablation, places = changes(model, neurons, zero, mode, scan)
+    on_output = ablation.chosen.on_output
+    hooks = [pair for site, change in places.items() for pair in _hooks(bridge, model, site, change, on_output)]
     if hooks:
-        _prove(bridge, model, hooks, tuple(places), lambda: intervene(model, neurons, zero, mode, scan))
+        _prove(bridge, model, hooks, tuple(places), ablation.open)
     return hooks
 
 

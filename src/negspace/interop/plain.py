@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from negspace.errors import InterventionError
-from negspace.intervention import Edit, Intervention, Mode, Zero, edits_of, in_place_is_exact, intervention
+from negspace.intervention import Ablation, Edit, Mode, Zero, make_ablation
 from negspace.models.model import Model
 from negspace.models.overrides import override_of
 from negspace.models.site import Site
@@ -64,21 +64,20 @@ def torch_hooks(
         InterventionError: as `intervene`; or the neurons are in routed experts, or where no module applies the
             activation.
     """
-    chosen, places = changes(model, neurons, zero, mode, scan)
-    return tuple(_hook(site, change, chosen.on_output) for site, change in places.items())
+    ablation, places = changes(model, neurons, zero, mode, scan)
+    return tuple(_hook(site, change, ablation.chosen.on_output) for site, change in places.items())
 
 
 def changes(
     model: Model, neurons: NeuronSet, zero: Zero | None, mode: Mode | None, scan: Scan | None
-) -> tuple[Intervention, dict[Site, Change]]:
+) -> tuple[Ablation, dict[Site, Change]]:
     """The intervention, and what it does at the sites of chosen neurons, where these are modules that see every token.
 
     Raises:
         ModelError, InterventionError, SelectionError: as `torch_hooks`.
     """
-    chosen = intervention(zero, mode)
-    edits = edits_of(model, neurons, chosen, scan)
-    for site in edits:
+    ablation = make_ablation(model, neurons, zero, mode, scan)
+    for site in ablation.edits:
         found = None
         if site.experts:
             found = "routed experts: which neuron a row of the activation belongs to depends on the routing"
@@ -93,8 +92,7 @@ def changes(
                 "use negspace.intervene, which knows how to reach them; or restrict the set to other layers",
             )
     # Where `intervene` writes in place, the activation sees the old strides, by which its last bit may be rounded.
-    strided = bool(edits) and in_place_is_exact(model)
-    return chosen, {site: _change(edit, strided) for site, edit in edits.items()}
+    return ablation, {site: _change(edit, ablation.in_place) for site, edit in ablation.edits.items()}
 
 
 def _change(edit: Edit, strided: bool) -> Change:

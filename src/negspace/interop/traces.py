@@ -57,13 +57,14 @@ def nnsight_edit(
         ModelError, SiteError: as `wrap`.
         InterventionError, SelectionError: as `torch_hooks`.
     """
-    chosen, places = changes(wrap(model, tokenizer), neurons, zero, mode, scan)
+    ablation, places = changes(wrap(model, tokenizer), neurons, zero, mode, scan)
+    on_output = ablation.chosen.on_output
 
     def edit() -> None:
         for site, change in places.items():
             envoy = model.get(site.path)
             a = envoy.input
-            if chosen.on_output:
+            if on_output:
                 envoy.output = change(a, envoy.output)
             else:
                 envoy.input = change(a)

@@ -8,7 +8,7 @@ import torch
 
 from negspace.errors import ModelError
 from negspace.models.kernels import unmasked
-from negspace.models.probe import is_causal
+from negspace.models.probe import dropping_parts, is_causal
 from negspace.models.quantised import leaves
 
 # Entries of old checkpoints that are no weights: masks and rotary tables, which follow from the configuration.
@@ -71,6 +71,22 @@ def check_tokenizer(name: str, module: Any, tokenizer: Any) -> None:
             asked=f"{name} with its tokenizer",
             found=f"a tokenizer of {tokens} tokens for a model with {rows} embeddings",
             todo="use the tokenizer that the model was trained with",
+        )
+
+
+def check_eval(asked: str, module: torch.nn.Module) -> None:
+    """Refuse a module in training mode, or with a part that drops values at random: no two of its passes agree.
+
+    Raises:
+        ModelError: says which.
+    """
+    if module.training:
+        raise ModelError(asked=asked, found="a module in training mode, with dropout", todo="call module.eval() first")
+    if dropping := dropping_parts(module):
+        raise ModelError(
+            asked=asked,
+            found=f"parts in training mode that drop values at random, in a module in eval mode: {some_of(dropping)}",
+            todo="call module.eval() once more: adapters and parts that were added since came in training mode",
         )
 
 

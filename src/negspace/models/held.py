@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from negspace.errors import ModelError
+from negspace.memory import is_out_of_memory, shortage
 from negspace.models import probe
 from negspace.models.quiet import quiet
 
@@ -152,6 +153,8 @@ def true_cause(bridge: Any, asked: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if is_out_of_memory(error):
+            raise ModelError(asked, *shortage(error)) from error
         raise ModelError(
             asked=asked,
             found=f"a {type(bridge).__name__} whose forward pass fails: {type(error).__name__}: {error}",

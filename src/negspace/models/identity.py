@@ -13,6 +13,7 @@ import torch
 from negspace.errors import ModelError
 from negspace.models.alterations import Patch, Twin, alterations, foreign, lifted
 from negspace.models.behaviour import behaviour, distance, same
+from negspace.models.checks import check_eval
 from negspace.models.fingerprint import canonical_config, fingerprint
 
 _CHANGING: WeakKeyDictionary[torch.nn.Module, int] = WeakKeyDictionary()
@@ -64,8 +65,8 @@ class Identifier:
         """The module as it is now, proved: what it does is compared with what it did before under this fingerprint.
 
         Raises:
-            ModelError: as `fingerprint`; hooks of others that change the logits; or other logits without any change
-                that the fingerprint knows of.
+            ModelError: as `fingerprint`; training mode; hooks of others that change the logits; or other logits without
+                any change that the fingerprint knows of.
         """
         found = self._proved()
         if not _CHANGING.get(self._module) and (patches := foreign(self._module)):
@@ -84,6 +85,7 @@ class Identifier:
         known = self.fingerprint
         if _CHANGING.get(self._module):
             return Identity(known, self._behaviour)
+        check_eval(f"to identify a {type(self._module).__name__}", self._module)
         with lifted(foreign(self._module)):
             now = behaviour(self._module)
         if self._behaviour and not same(now, self._behaviour, self._dtype):

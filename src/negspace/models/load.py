@@ -19,12 +19,12 @@ from negspace.memory import give_back, is_out_of_memory, shortage
 from negspace.models import adapters
 from negspace.models.checks import (
     check_causal,
+    check_eval,
     check_finite,
     check_present,
     check_report,
     check_tokenizer,
     check_whole,
-    some_of,
 )
 from negspace.models.compiled import uncompiled
 from negspace.models.gguf import names as gguf_names
@@ -34,7 +34,6 @@ from negspace.models.hub import cache_alone_where_unreachable
 from negspace.models.language import embeddings, language_class
 from negspace.models.locate import commit_of, fetch, folder_of, gguf_file_of
 from negspace.models.model import Model, ModelSource
-from negspace.models.probe import dropping_parts
 from negspace.models.quantised import check_apart, check_experts, leaves, unread
 from negspace.models.quiet import quiet
 from negspace.models.sites import resolve
@@ -273,14 +272,7 @@ def wrap(module: Any, tokenizer: Any = None, name: str | None = None) -> Model:
         )
     place = embeddings(asked, module).weight.device
     check_whole(asked, module)
-    if module.training:
-        raise ModelError(asked=asked, found="a module in training mode, with dropout", todo="call module.eval() first")
-    if dropping := dropping_parts(module):
-        raise ModelError(
-            asked=asked,
-            found=f"parts in training mode that drop values at random, in a module in eval mode: {some_of(dropping)}",
-            todo="call module.eval() once more: adapters and parts that were added since came in training mode",
-        )
+    check_eval(asked, module)
     source = ModelSource(
         name=name or getattr(module.config, "_name_or_path", "") or type(module).__name__,
         dtype=_dtypes(module),

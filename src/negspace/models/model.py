@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model
 from negspace.errors import ModelError
 from negspace.given import checked
 from negspace.models.adapters import AdapterSource
+from negspace.models.checks import check_eval
 from negspace.models.gguf.source import GGUFSource
 from negspace.models.identity import Identifier, Identity
 from negspace.models.layers import decoder_layers
@@ -83,8 +84,8 @@ class Model:
         """Fingerprint and behaviour (logits on fixed tokens) of the module as it is now; runs it on a few tokens.
 
         Raises:
-            ModelError: as `fingerprint`; something left hooks on the module that change its logits; or these changed
-                although nothing that the fingerprint covers did.
+            ModelError: as `fingerprint`; the module is in training mode; something left hooks on it that change its
+                logits; or these changed although nothing that the fingerprint covers did.
         """
         return self._identifier.identify()
 
@@ -132,13 +133,15 @@ class Model:
 
 
 def check_model(given: Any, what: str) -> Model:
-    """What was given, if it is a model as `load` and `wrap` return it.
+    """What was given, if it is a model as `load` and `wrap` return it, and in eval mode still.
 
     Args:
         what: what it is needed for.
 
     Raises:
-        ModelError: it is something else.
+        ModelError: it is something else, or was put into training mode since.
     """
     todo = "pass negspace.load(NAME)" if isinstance(given, str) else "pass negspace.wrap(MODULE, TOKENIZER)"
-    return checked(given, Model, ModelError, f"{what} of a model", todo)
+    model = checked(given, Model, ModelError, f"{what} of a model", todo)
+    check_eval(f"{what} of {model.source.name}", model.module)
+    return model

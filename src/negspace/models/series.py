@@ -57,8 +57,7 @@ class Place(BaseModel):
     @property
     def repository(self) -> str:
         """Its repository on the hub, where it is there."""
-        file = gguf_names.find(self.model)
-        return file.repository if isinstance(file, gguf_names.HubFile) else self.model
+        return _repository(self.model)
 
 
 class Contents(BaseModel):
@@ -181,7 +180,11 @@ def contents(places: Iterable[Place]) -> list[Contents]:
     Raises:
         ModelError: no such model or revision, a checkpoint without weights, or a file that cannot be read.
     """
-    with ThreadPoolExecutor(max_workers=4) as threads:
+    places = tuple(places)
+    on_hub = [place.repository for place in places if place.revision is not None]
+    # Opened once, around all threads: it sets a flag of the whole process, which each would put back to what another
+    # has set.
+    with cache_alone_where_unreachable(on_hub), ThreadPoolExecutor(max_workers=4) as threads:
         return list(threads.map(_contents, places))
 
 
@@ -213,15 +216,16 @@ def _expand(given: str, model: str) -> tuple[bool, list[tuple[str, str | None]]]
     """Return (model, revision) of each checkpoint that an entry stands for, and True if it stands for several."""
     path = Path(given).expanduser()
     asked = f"checkpoints {given!r}"
-    local_base = Path(model).expanduser().is_dir()
+    local_base = _is_here(model)
     if any(sign in given for sign in "*?["):
         inside = [name for name in sorted(glob(str(path))) if _is_checkpoint(Path(name))]
         if inside:
             return True, [(name, None) for name in inside]
         if local_base or given.startswith((".", "/", "~")):
             raise ModelError(asked, "no folder with a config.json, and no GGUF file", "check the pattern")
-        with cache_alone_where_unreachable([model]):
-            refs = fetch(lambda: HfApi().list_repo_refs(model), model, None, "list of revisions")
+        repository = _repository(model)
+        with cache_alone_where_unreachable([repository]):
+            refs = fetch(lambda: HfApi().list_repo_refs(repository), repository, None, "list of revisions")
         names = sorted({ref.name for ref in [*refs.branches, *refs.tags] if fnmatchcase(ref.name, given)})
         if not names:
             raise ModelError(f"{asked} of {model}", "no such branch or tag", "look up its branches and tags on the hub")
@@ -234,9 +238,21 @@ def _expand(given: str, model: str) -> tuple[bool, list[tuple[str, str | None]]]
             raise ModelError(asked, "a folder without checkpoints", "name a folder of folders with config.json in each")
         return True, [(name, None) for name in inside]
     if local_base or path.exists() or given.startswith((".", "/", "~")):
-        found = "no such folder" + (f"; {model} is a folder, which has no revisions" if local_base else "")
+        kind = "folder" if Path(model).expanduser().is_dir() else "file"
+        found = "no such folder" + (f"; {model} is a {kind}, which has no revisions" if local_base else "")
         raise ModelError(asked, found, "name folders of checkpoints, or a model on the hub and its revisions")
     return False, [(model, given)]
+
+
+def _is_here(model: str) -> bool:
+    """Return True if a model, or the folder before the name of a GGUF file in it, is on this machine."""
+    return any(name and Path(name).expanduser().exists() for name in (model, model.rpartition(":")[0]))
+
+
+def _repository(model: str) -> str:
+    """The repository on the hub that a model is in, without the name of a GGUF file after it."""
+    file = gguf_names.find(model)
+    return file.repository if isinstance(file, gguf_names.HubFile) else model
 
 
 def _is_checkpoint(path: Path) -> bool:
@@ -277,8 +293,7 @@ def _contents(place: Place) -> Contents:
 def _ask(place: Place) -> Any:
     """The hub's list of files; the folder of an earlier download where the network does not answer."""
     try:
-        with cache_alone_where_unreachable([place.repository]):
-            return HfApi().model_info(place.repository, revision=place.revision, files_metadata=True)
+        return HfApi().model_info(place.repository, revision=place.revision, files_metadata=True)
     except HfHubHTTPError:
         raise  # the hub did answer: no such revision, no access
     except Exception:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib.metadata
 import json
 import logging
 import os
 import random
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
@@ -17,8 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
-from negspace.errors import TasksError
+from negspace.errors import ScoreError, TasksError
 from negspace.score.answers import answers, without_tokens
 from negspace.score.logits import Standing, check_known
 from negspace.score.logprobs import LogProbs, Progress
@@ -28,8 +31,6 @@ from negspace.score.ways import Way
 from negspace.text.specials import check_prefix
 
 if TYPE_CHECKING:
-    import torch
-
     from negspace.models.model import Model
 
 _PREFERRED = ("acc_norm", "acc", "exact_match")
@@ -56,6 +57,7 @@ class Harness:
         try:
             from lm_eval.evaluator import evaluate
             from lm_eval.models.huggingface import HFLM
+            from lm_eval.models.utils import normalize_gen_kwargs
             from lm_eval.tasks import TaskManager
         except ImportError as error:
             raise TasksError(
@@ -66,6 +68,7 @@ class Harness:
         self.evaluate: Any = evaluate
         self.version = importlib.metadata.version("lm_eval")
         self._hflm: Any = HFLM
+        self._settings: Any = normalize_gen_kwargs
         self._manager: Any = TaskManager
 
     def manager(self, names: Sequence[str]) -> Any:
@@ -107,9 +110,11 @@ class Harness:
             "set the tokenizer's bos_token",
         )
 
+        settings = self._settings
+
         class Live(self._hflm):
             def __init__(self) -> None:
-                with _left_untied(model.module):
+                with _left_alone(model.module):
                     super().__init__(
                         pretrained=model.module,
                         tokenizer=deepcopy(model.tokenizer),  # the harness sets a padding token on it
@@ -117,8 +122,9 @@ class Harness:
                         batch_size=1,  # texts generated in a batch would be padded, and depend on each other
                     )
                 self._asked: Sequence[Any] = ()
-                self.cut: set[tuple[str, str]] = set()
+                self.cut: set[tuple[str, ...]] = set()
                 self.tied: set[tuple[str, str]] = set()
+                self._sampled: Counter[bytes] = Counter()
                 self.cache_hook = self  # nothing is cached; its call after each generated text counts
                 self._done = self._whole = 0
 
@@ -141,10 +147,15 @@ class Harness:
                 tokens = super().tok_encode(string, *args, **options)
                 return tokens[: self._cut(string, tokens)] if after else tokens
 
-            def tok_batch_encode(self, strings: list[str], *args: Any, **options: Any) -> tuple[Any, Any]:
+            def tok_batch_encode(
+                self, strings: list[str], *args: Any, left_truncate_len: int | None = None, **options: Any
+            ) -> tuple[Any, Any]:
                 ids, mask = super().tok_batch_encode(strings, *args, **options)
                 size = self._cut(strings[0], ids[0].tolist()) if after else ids.shape[1]
-                return ids[:, :size], mask[:, :size]
+                begin = max(0, size - left_truncate_len) if left_truncate_len else 0
+                if begin:
+                    self.cut.add((strings[0],))
+                return ids[:, begin:size], mask[:, begin:size]
 
             def loglikelihood(self, requests: Any, disable_tqdm: bool = True) -> Any:
                 self._whole += len(requests)
@@ -161,12 +172,31 @@ class Harness:
 
             def generate_until(self, requests: Any, disable_tqdm: bool = True) -> Any:
                 self._whole += len(requests)
+                for request in requests:
+                    size = settings(request.args[1], self.max_gen_toks)["max_gen_toks"]
+                    if size >= self.max_length:
+                        raise ScoreError(
+                            f"a text for item {request.doc_id} of {request.task_name}",
+                            f"up to {size} tokens to generate, but the model takes {self.max_length}, the prompt's "
+                            "included",
+                            "leave the task out, or use a model of longer context",
+                        )
                 with change():
                     return super().generate_until(requests, disable_tqdm=True)
 
             def _model_generate(self, context: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
                 check_known(model.module, int(context.max()), "texts that tasks have a model generate")
-                return super()._model_generate(context, *args, **options)
+                if not options.get("do_sample"):
+                    return super()._model_generate(context, *args, **options)
+                # Seeded by the prompt, and by how often it came: the same draws under every condition, whatever other
+                # items are asked for.
+                prompt = context.cpu().numpy().tobytes()
+                self._sampled[prompt] += 1
+                seed = hashlib.sha256(prompt + str(self._sampled[prompt]).encode()).digest()[:4]
+                devices = range(torch.cuda.device_count()) if context.is_cuda else ()
+                with torch.random.fork_rng(devices):
+                    torch.manual_seed(int.from_bytes(seed, "little"))
+                    return super()._model_generate(context, *args, **options)
 
             def _loglikelihood_tokens(self, requests: Any, disable_tqdm: bool = True, override_bs: Any = None) -> Any:
                 most, before = self.max_length, self._done
@@ -196,22 +226,20 @@ class Harness:
 
 
 @contextmanager
-def _left_untied(module: Any) -> Iterator[None]:
-    """While open, a model's `tie_weights` does nothing.
+def _left_alone(module: Any) -> Iterator[None]:
+    """While open, a model's `tie_weights` and `eval` do nothing.
 
-    The harness calls it on every model. It goes by the configuration alone, and would put the input embedding in the
-    place of an output layer of its own, which transformers keeps when a checkpoint holds both.
+    The harness calls both on every model. The first goes by the configuration alone, and would put the input embedding
+    in the place of an output layer of its own, which transformers keeps when a checkpoint holds both. The second would
+    change a part that its owner keeps in training mode.
     """
-    own = "tie_weights" in vars(module)
-    before = module.tie_weights
-    module.tie_weights = lambda *_, **__: None
+    own = {name: vars(module)[name] for name in ("tie_weights", "eval") if name in vars(module)}
+    module.tie_weights = module.eval = lambda *_, **__: module
     try:
         yield
     finally:
-        if own:
-            module.tie_weights = before
-        else:
-            del module.tie_weights
+        del module.tie_weights, module.eval
+        vars(module).update(own)
 
 
 @lru_cache(maxsize=8)

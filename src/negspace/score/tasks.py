@@ -87,8 +87,7 @@ class TaskSet:
         """Tokens of all requests, estimated from some that are spread over them."""
         requests = [request for task in self.loaded.values() for request in task.instances]
         some = [requests[place] for place in evenly(len(requests), _SOME)]
-        # What a request consists of, a context and an answer for example; whatever else it holds is no text.
-        texts = ["".join(part for part in request.args if isinstance(part, str)) for request in some]
+        texts = ["".join(_texts(request.args)) for request in some]
         return sum(map(len, encode(tokenizer, texts))) / len(some) * len(requests)
 
     def appended(self, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
@@ -119,8 +118,8 @@ class TaskScores:
     metric, value (float64: 1 right, 0 not; or the metric's own value), outcome ("right", "wrong", "tie", "graded"),
     margin (float64, nats, or nats a character under acc_norm: best right choice minus best wrong one; NaN without
     choices), choices (0 without), chance (of guessing right: right choices divided by all; NaN without), cut (the
-    prompt exceeded the model's context and lost its beginning), harness (float64: the value by the harness's own
-    rule)."""
+    prompt, with the text to be generated if any, exceeded the model's context and lost its beginning), harness
+    (float64: the value by the harness's own rule)."""
     notes: tuple[str, ...] = ()
     """Notes on possible surprises: cut prompts."""
 
@@ -181,7 +180,7 @@ def tasks(
             fixed.
         folder, limit, fewshot, metrics, seed: see `read_tasks`.
         batch: most requests in one forward pass, by the longest of them; by default as many as memory allows. Texts are
-            generated one by one.
+            generated one by one; where a task samples them, from the same seeds each time.
         progress: called with (requests done, requests in all, "tasks").
 
     Raises:
@@ -189,7 +188,8 @@ def tasks(
         TasksError: see `read_tasks`.
         TextError: what the tokenizer puts around a text cannot be told from the text.
         ScoreError: a log-likelihood that is not finite, an answer without a token of its own, a tokenizer that has
-            neither BOS nor EOS or does not belong to the model, or a batch below 1.
+            neither BOS nor EOS or does not belong to the model, texts to generate that are as long as the model's
+            context, or a batch below 1.
     """
     check_model(model, "tasks")
     check_count("batch", batch, ScoreError)
@@ -235,7 +235,7 @@ def score_tasks(
         )
     items = _items(chosen, result["samples"], lm.cut, lm.tied)
     return TaskScores(
-        chosen.hash, chosen.source, chosen.fewshot, chosen.harness, items, tuple(_notes(items, model.context))
+        chosen.hash, chosen.source, chosen.fewshot, chosen.harness, items, tuple(_notes(chosen, items, model.context))
     )
 
 
@@ -326,7 +326,7 @@ def read_tasks(
 def _items(
     chosen: TaskSet,
     samples: Mapping[str, Sequence[Mapping[str, Any]]],
-    cut: set[tuple[str, str]],
+    cut: set[tuple[str, ...]],
     tied: set[tuple[str, str]],
 ) -> pd.DataFrame:
     rows = []
@@ -348,15 +348,22 @@ def _items(
                     "margin": verdict.margin,
                     "choices": verdict.choices,
                     "chance": verdict.chance,
-                    "cut": any(tuple(arguments[:2]) in cut for arguments in sample["arguments"]),
+                    "cut": any(_texts(arguments) in cut for arguments in sample["arguments"]),
                     "harness": float(sample[metric]),
                 }
             )
     return pd.DataFrame(rows)
 
 
-def _notes(items: pd.DataFrame, context: int | None) -> Iterator[str]:
+def _texts(arguments: Sequence[Any]) -> tuple[str, ...]:
+    """The texts of a request: a context and an answer; a prompt alone where the rest says how to generate."""
+    return tuple(part for part in arguments if isinstance(part, str))
+
+
+def _notes(chosen: TaskSet, items: pd.DataFrame, context: int | None) -> Iterator[str]:
     for task, part in items.groupby("task", sort=False):
         if count := int(part["cut"].sum()):
             where = f"the model's context of {context} tokens" if context else "the model's context"
-            yield f"{task}: {count} of {len(part)} prompts exceed {where} and are cut at the start"
+            generated = chosen.loaded[str(task)].OUTPUT_TYPE == "generate_until"
+            what = "prompts with the text to be generated" if generated else "prompts"
+            yield f"{task}: {count} of {len(part)} {what} exceed {where} and are cut at the start"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from negspace.experiment.workbench import Handler, Workbench
-from negspace.intervention import Intervention, intervene
+from negspace.intervention import Intervention, make_ablation
 from negspace.neurons.neuronset import NeuronSet
 from negspace.runs.cell import Cell
 from negspace.runs.engine import Step
@@ -34,14 +35,12 @@ def sweep_cell(bench: Workbench, cell: Cell, step: Step) -> tuple[Mapping[str, A
     """Scores of all conditions of a cell. Items: one row per condition (its number in the spec) and window or pair."""
     spec, model = cell.spec, bench.model
     zero, mode = Intervention(spec["intervention"]).arguments
+    neurons: NeuronSet = cell.inputs["neurons"]
+    ablation = make_ablation(model, neurons, zero, mode, cell.inputs.get("scan"))
     conditions = []
     for layers in spec["conditions"]:
-        part = cell.inputs["neurons"].restrict(layers)
-
-        def change(part: NeuronSet = part) -> Any:
-            return intervene(model, part, zero, mode, cell.inputs.get("scan"))
-
-        changes = changes_of(part, spec["intervention"], model.layers)
+        changes = changes_of(neurons.restrict(layers), spec["intervention"], model.layers)
+        change = partial(ablation.open, layers)
         conditions.append(sweep.Condition(f"layers {', '.join(map(str, layers))}", changes, change))
     if spec["score"] == "perplexity":
         texts = sweep.sweep_perplexity(model, bench.windows, conditions, batch=bench.study.batch, progress=step)

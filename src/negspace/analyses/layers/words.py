@@ -164,7 +164,7 @@ def _count(rows: pd.DataFrame, finding: str) -> int:
 
 
 def _beside_others(rows: pd.DataFrame, none: str = "", some: str = "") -> str:
-    """Return from how many other groups the first is shown to differ: "more harm than 3 and less than 1 of the 5 others".
+    """Return from how many groups the first is shown to differ: "more harm than 3 and less than 1 of the 5 others".
 
     Args:
         none, some: what stands before, where no difference is shown and where one is.

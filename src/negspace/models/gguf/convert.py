@@ -55,16 +55,16 @@ def check(path: Path) -> Header:
     header = read_header(path)
     asked = f"the language model in {path}"
     kind, architecture = header.metadata.get("general.type", "model"), header.architecture
-    if what := _NOT_LANGUAGE.get(architecture) or _NOT_LANGUAGE.get(kind):
+    if what := _NOT_LANGUAGE.get(architecture) or _NOT_LANGUAGE.get(str(kind)):
         raise ModelError(asked, what, "name the file of the language model itself")
-    parts = int(header.metadata.get("split.count", 1))
+    parts = header.whole("split.count", 1)
     if parts > 1:
         raise ModelError(
             asked,
-            f"part {int(header.metadata.get('split.no', 0)) + 1} of a file that was split in {parts}",
+            f"part {header.whole('split.no', 0) + 1} of a file that was split in {parts}",
             "join the parts with llama.cpp (llama-gguf-split --merge FIRST OUT) and name the file that it writes",
         )
-    pools = header.own("pooling_type", 0)
+    pools = header.whole(f"{architecture}.pooling_type", 0)
     if any(part in architecture for part in _EMBEDDING) or pools or header.own("attention.causal", True) is False:
         raise ModelError(
             asked,

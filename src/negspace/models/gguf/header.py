@@ -78,6 +78,14 @@ class Header:
         """Value of a key of the architecture's: `own("block_count")` reads "llama.block_count" of a Llama."""
         return self.metadata.get(f"{self.architecture}.{key}", otherwise)
 
+    def whole(self, key: str, otherwise: int) -> int:
+        """The whole number under a key, from 0 on.
+
+        Raises:
+            ModelError: it is something else.
+        """
+        return _whole(self.path, self.metadata, key, otherwise)
+
 
 def read_header(path: Path) -> Header:
     """Read the header of a GGUF file, and make sure that the file holds all tensors that it lists.
@@ -135,7 +143,7 @@ def _read(path: Path, content: mmap.mmap) -> Header:
         raise ModelError(
             f"the GGUF file {path}", "a file that does not say its architecture", "get the file again, or another"
         )
-    alignment = int(metadata.get("general.alignment", 32))
+    alignment = _whole(path, metadata, "general.alignment", 32, least=1)
     start = -(-at.position // alignment) * alignment
     found = []
     for name, shape, kind, offset in table:
@@ -199,6 +207,17 @@ class _Reader:
             raise _short(self._path, f"{len(self._content):,} bytes, which end in the middle of its header")
         self.position = begin + size
         return begin
+
+
+def _whole(path: Path, metadata: dict[str, Any], key: str, otherwise: int, least: int = 0) -> int:
+    value = metadata.get(key, otherwise)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= least:
+        return value
+    raise ModelError(
+        f"{key} of the GGUF file {path}",
+        f"{value!r:.80}, no whole number from {least} on",
+        "the file is damaged: get it again",
+    )
 
 
 def _other(path: Path, found: str) -> ModelError:
