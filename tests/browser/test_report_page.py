@@ -297,6 +297,48 @@ def test_rows_are_walked_by_keyboard(open_report: Callable, plain_report: Path) 
     expect(page.locator("#explorer h2")).to_have_text(f"Neuron {name}")
 
 
+def test_focus_goes_to_the_neuron_that_is_opened_and_back_to_its_row(open_report: Callable, plain_report: Path) -> None:
+    page = open_report(path=plain_report, at="neurons").page
+    focused = "[document.activeElement.tagName, document.activeElement.textContent]"
+    names = page.locator("#explorer tbody a").all_inner_texts()
+    page.locator("#explorer tbody a").first.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.locator("#explorer h2")).to_be_focused()
+    page.get_by_role("link", name="next").press("Enter")
+    expect(page.locator("#explorer h2")).to_have_text(f"Neuron {names[2]}")
+    assert page.evaluate(focused) == ["H2", f"Neuron {names[2]}"]
+    page.get_by_role("link", name="all neurons").press("Enter")
+    expect(page.locator("#explorer .scroller")).to_be_visible()
+    assert page.evaluate(focused) == ["A", names[2]]
+    # From outside, nothing takes the focus away.
+    page.keyboard.press("Enter")
+    page.get_by_role("tab", name="Run", exact=True).click()
+    page.get_by_role("tab", name="Neurons").click()
+    expect(page.locator("#explorer .scroller")).to_be_visible()
+    assert page.evaluate("document.activeElement.id") == "tab-neurons"
+
+
+def test_focus_stays_where_another_run_is_chosen(open_report: Callable) -> None:
+    page = open_report(made_up("one"), made_up("two", seed=1), at="neurons").page
+    chooser = page.get_by_label("Run", exact=True)
+    chooser.focus()
+    chooser.select_option(label="two")
+    expect(chooser).to_have_value("1")
+    expect(chooser).to_be_focused()
+
+
+def test_without_javascript_the_sentences_are_there(chromium, plain_report: Path) -> None:
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(plain_report.as_uri())
+    assert page.locator(".panel:visible").count() == 6
+    expect(page.locator("main .notice")).to_be_visible()
+    expect(page.locator("#panel-ablation .findings li").first).to_be_visible()
+    expect(page.locator("nav")).to_be_hidden()
+    context.close()
+
+
 def test_hostile_text_is_shown_and_does_nothing(open_report: Callable, hostile_report: Path) -> None:
     opened = open_report(path=hostile_report)
     page = opened.page
@@ -483,6 +525,8 @@ def test_axe_finds_no_serious_fault(
     for tab in opened.page.get_by_role("tab").all():
         tab.click()
         assert _faults(opened.page, rules) == [], tab.inner_text()
+    opened.page.get_by_label("Search neurons").fill("colour>1")
+    assert _faults(opened.page, rules) == [], "a search for a column that there is not"
     opened.turn("neuron=2.7")
     assert _faults(opened.page, rules) == [], "a neuron's page"
 

@@ -15,7 +15,7 @@ from negspace.study.simulation import Rate
 FOUND = {
     "model": "negative", "zero": "negative", "planted": 12, "worst_rank": 6, "first": True, "ratio": 1.5,
     "grammar_change": -0.5, "tasks_change": 0.0, "grammar": -0.49, "grammar_low": -0.55, "grammar_high": -0.43,
-    "tasks": 0.06, "tasks_low": 0.02, "tasks_high": 0.1, "interaction": 0.55, "low": 0.47, "high": 0.64, "p": 0.0001,
+    "tasks": 0.06, "tasks_low": 0.02, "tasks_high": 0.1, "interaction": 0.55, "low": 0.47, "high": 0.64, "p": 3e-12,
     "verdict": "established", "control": "bottom 58%, matched to top 1%", "expected": "established", "ok": True,
 }  # fmt: skip
 NOTHING = {
@@ -56,6 +56,7 @@ def test_a_wrong_verdict_is_exit_status_1(call: Any, runs: list[dict[str, Any]],
     content = json.loads(as_json.out)
     assert not content["ok"]
     assert content["cases"][0]["interaction"] == 0.55
+    assert content["cases"][0]["p"] == 3e-12
     assert content["cases"][1]["interaction"] is None
     assert content["simulations"] == []
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from markdown_it import MarkdownIt  # rich brings it along
 
@@ -17,6 +18,7 @@ from negspace.neurons import select
 from negspace.neurons.overlap import overlap
 from negspace.neurons.scan import Scan
 from negspace.report.claims import answer, markdown, table, uncorrected
+from negspace.study.claims import answers_of, to_json
 from negspace.study.tables import Tables
 
 Run = tuple[Path, Tables]
@@ -155,6 +157,21 @@ def test_answers_written_as_json_stand_beside_a_run(tiny_run: Run, call: Any, tm
     both = json.loads(call("claims", written, tiny_run[0], "--json").out)
     assert [each["run"] for each in both] == [f"{place}: {both[0]['run'][3:]}" for place in (1, 2)]
     assert both[0]["claims"] == both[1]["claims"]
+
+
+def test_no_json_of_claims_has_a_character_that_a_terminal_obeys(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    below = Claim("ablate", "it costs \x9bgrammar", "BLiMP", 0.01, "undecided", "undecided", "points", 1e-12)
+    claim = replace(below, reason="\u202e")
+    runs = [replace(made_up(f"{name}\x9b31m"), claims=(claim,)) for name in "ab"]
+    runs = [replace(run, manifest={**run.manifest, "identity": {"fingerprint": run.label}}) for run in runs]
+    text = to_json([answers_of(run) for run in runs])
+    assert text.isascii()
+    assert [each["claims"][0]["estimate"] for each in json.loads(text)] == [1e-12] * 2
+    monkeypatch.setattr("negspace.study.reading.read_runs", lambda _: runs)
+    monkeypatch.setattr("negspace.report.pooled.pooled", lambda _: pd.DataFrame({"run": ["\x9b"], "p": [3e-12]}))
+    shown = call("compare", "a", "b", "--json").out
+    assert shown.isascii()
+    assert json.loads(shown)["pooled"] == [{"run": "\x9b", "p": 3e-12}]
 
 
 def test_columns_can_be_named(tiny_run: Run, call: Any, tmp_path: Path) -> None:

@@ -161,9 +161,22 @@ def test_margins_stand_beside_accuracy() -> None:
 def test_every_role_has_a_style_of_its_own_in_shape_or_dash() -> None:
     shown = ("top", "random", "matched", "bottom", "baseline")
     assert len({STYLES[role].marker + STYLES[role].symbol for role in shown}) == len(shown)
-    series = [f"series {number}" for number in range(8)]
-    assert len({(STYLES[role].symbol, STYLES[role].dash) for role in series}) == 8
+    for role in ("top", "series 1", "series 2", "series 4"):  # beside the others' line in some figure
+        assert STYLES["rest"].symbol != STYLES[role].symbol
+        assert STYLES["rest"].dash != STYLES[role].dash
     assert all(style.dash in DASHES for style in STYLES.values())
+
+
+def test_many_series_are_told_apart() -> None:
+    styles = [STYLES[nth(number)] for number in range(40)]
+    assert len({(style.symbol, style.dash) for style in styles}) == 40
+    assert len({(style.light, style.symbol) for style in styles}) == 40
+    assert len({style.marker for style in styles}) == len({style.symbol for style in styles}) == 8
+    assert nth(40) == nth(0)
+    runs = [made_up(f"run {number}", seed=number) for number in range(12)]
+    (depth,) = (figure for figure in comparison.figures(runs) if figure.name == "comparison_depth")
+    shown = [STYLES[series.role] for series in depth.panels[0].series]
+    assert len({(style.symbol, style.dash) for style in shown}) == 12
 
 
 @pytest.mark.parametrize(
@@ -174,7 +187,7 @@ def test_published_numbers_stand_beside_the_models_that_they_are_of(name: str, s
     panel = _by_name(run)["matching"].panels[0]
     line = next(reference for reference in panel.references if reference.paper)
     assert line.value == pytest.approx(share * 100)
-    assert line.label.startswith("Kong et al. 2026: ")
+    assert line.label == f"Kong et al. 2026, WikiText-2: {share * 100:g}%"
 
 
 @pytest.mark.parametrize("change", [{"by": "md"}, {"zero": "positive"}, {"zero": None, "mode": "mean"}])
@@ -189,6 +202,8 @@ def test_published_numbers_do_not_stand_beside_other_models_or_shares() -> None:
     run = _like(made_up(), "Qwen/Qwen3-8B")
     assert paper.matching(run, 0.05) == ()
     assert [round(line.value) for line in paper.tasks(run, 0.01)] == [-4, -11]
+    assert paper.tasks(run, 0.01)[0].label == "Kong et al. 2026, its 8 tasks: top about -4"
+    assert paper.doubling(run)[0].label == "Kong et al. 2026, WikiText-2: doubles at about 5%"
     assert paper.emergence(_like(run, "EleutherAI/pythia-1.4b"))[0].value == 25_000
     assert paper.emergence(run) == ()
 
@@ -378,6 +393,14 @@ def test_several_runs_share_their_axes() -> None:
     table = comparison.summary(runs)
     assert set(table["run"]) == {"one", "two"}
     assert set(table.columns) <= {name + end for name in comparison.SUMMARY for end in ("", "_low", "_high")}
+
+
+def test_runs_of_alike_labels_have_folders_of_their_own_in_the_folder_asked_for(tmp_path: Path) -> None:
+    labels = ("gpt2 (run a)", "gpt2 (run-a)", "..")
+    made = write_figures([made_up(label) for label in labels], tmp_path / "out" / "figures", "svg", only="wd_by")
+    places = [path.relative_to(tmp_path / "out" / "figures").as_posix() for path in made]
+    assert places == [f"{name}/wd_by_layer.svg" for name in ("gpt2-run-a", "gpt2-run-a-2", "unnamed")]
+    assert len(list(tmp_path.rglob("*.svg"))) == 3
 
 
 def test_a_line_across_a_panel_names_the_paper_in_both_back_ends() -> None:

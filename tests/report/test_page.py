@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,44 @@ def test_the_policy_names_the_two_scripts_and_nothing_else_may_run() -> None:
     assert not re.search(r"<(link|img|iframe|object|embed)\b|\bsrc=|@import|url\(", html.replace(scripts[1], ""))
 
 
+def test_without_scripts_every_section_is_shown_and_what_is_missing_is_said() -> None:
+    html = render([made_up()])
+    (style, notice) = re.findall(r"<noscript>(.*?)</noscript>", html, re.DOTALL)
+    assert ".panel[hidden] { display: block !important; }" in style
+    assert "style-src 'unsafe-inline'" in html
+    assert "shows its claims, findings and facts" in notice
+
+
+def test_findings_are_not_announced_by_a_number_that_they_do_not_have() -> None:
+    part = replace(ablation_part(), sentences=[f"finding {number}" for number in range(30)])
+    claim = Claim("ablate", "it costs grammar", "BLiMP", 0.01, "holds", "harm")
+    html = render([replace(made_up(parts=(part,)), claims=(claim,))])
+    overview = html[html.index('id="panel-overview"') : html.index('id="panel-scan"')]
+    assert "25 more findings in the section" in overview
+    assert re.findall("<summary>(.*?)</summary>", overview) == ["Findings in words"]
+
+
+def test_colours_of_text_can_be_read_on_every_ground() -> None:
+    css = (files("negspace.report") / "page" / "style.css").read_text("utf-8")
+    for theme in (":root ", ':root[data-theme="dark"] '):
+        colours = dict(re.findall(r"--(\w+): (#\w{6})", css[css.index(theme + "{") :].partition("}")[0]))
+        for name in ("ink", "muted", "accent", "problem"):
+            for ground in ("paper", "card", "soft"):
+                assert _contrast(colours[name], colours[ground]) >= 4.5, (theme, name, ground)
+    texts = set(re.findall(r"(?<![-\w])color: var\(--(\w+)\)", css))
+    assert texts == {"ink", "muted", "accent", "problem"}
+
+
+def _contrast(one: str, other: str) -> float:
+    """WCAG 2.1's ratio of the luminances of two colours."""
+    light = []
+    for colour in (one, other):
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        light.append(float(np.dot(linear, (0.2126, 0.7152, 0.0722))) + 0.05)
+    return max(light) / min(light)
+
+
 def test_hostile_text_stays_in_its_block() -> None:
     part = ablation_part(groups=TABLED, name=HOSTILE[0])
     html = render([made_up(HOSTILE[2], parts=(part, pairs_part(("2.7",), TABLED)), notes=HOSTILE)])
@@ -95,7 +134,7 @@ def test_what_was_asked_and_with_what_is_said() -> None:
         "where a column says bootstrap, 2,000 resamples",
     ):
         assert said in html, said
-    assert "At the top 1%: perplexity harm against the plain model, more harm than random sets; BLiMP harm" in html
+    assert "At the top 1%. Perplexity: harm against the plain model, more harm than random sets. BLiMP: harm" in html
 
 
 def test_several_runs_stand_beside_each_other_with_what_one_must_know() -> None:
@@ -109,7 +148,7 @@ def test_several_runs_stand_beside_each_other_with_what_one_must_know() -> None:
     for said in ("[1] few sets.", "answers are corrected for the number of tests", "BLiMP: not the same in all runs"):
         assert said in comparison
     assert comparison.count("<td>cannot be judged [1]</td>") == 2
-    assert "findings in words" not in comparison  # a headline is one sentence: nothing to fold
+    assert "Findings in words" not in comparison  # a headline is one sentence: nothing to fold
 
 
 def test_neurons_are_packed_without_loss() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from rich.console import Console
 from negspace.analyses.ablation.claims import _contrasts as contrast_claims
 from negspace.experiment.book import Book
 from negspace.report.claims import footnotes
-from negspace.report.tables import plain, rows, show, to_json
+from negspace.report.tables import plain, records, rows, show, to_json
 from negspace.study.tables import Tables
 
 
@@ -221,6 +222,19 @@ def test_json_is_whole_and_has_no_nan() -> None:
     assert content["tables"]["summary"][0]["perplexity_sd"] is None
     assert content["verdict"]
     assert content["run"]["model"]["name"] == "tiny"
+
+
+def test_json_keeps_all_digits_and_nothing_that_a_terminal_obeys() -> None:
+    text = to_json(_tables(name="top\x9b31m\u202e 文"))
+    assert text.isascii()
+    assert json.loads(text)["tables"]["summary"][1]["condition"] == "top\x9b31m\u202e 文"
+    table = pd.DataFrame({"p": [3e-12, 0.1 + 0.2, math.nan, math.inf], "said": ["a", None, "", "b"]})
+    table["count"] = pd.array([1, 2**60, None, 4], "Int64")
+    table["ok"] = [True, False, True, False]
+    rows = [[3e-12, "a", 1, True], [0.1 + 0.2, None, 2**60, False], [None, "", None, True], [None, "b", 4, False]]
+    again = json.loads(json.dumps(records(table), allow_nan=False))
+    assert [list(row.values()) for row in again] == rows
+    assert records(table.astype({"said": "str"})) == again
 
 
 def test_no_colour_codes_without_a_terminal(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ def calibrate(
     as_json: AsJson = False,
 ) -> None:
     """Run the whole study on models with a known answer. They carry agreement below zero, above zero, or everywhere."""
+    from negspace.report.tables import records
     from negspace.study.calibration import run_calibration
     from negspace.study.simulation import ANY, too_often
 
@@ -46,7 +47,7 @@ def calibrate(
     wrong = int((~made["ok"]).sum())
     often = too_often(rates)
     if as_json:
-        cases = json.loads(made.to_json(orient="records"))
+        cases = records(made)
         print_rates = [
             {**vars(rate), "rate": rate.rate, "interval": rate.interval, "too_often": rate in often} for rate in rates
         ]

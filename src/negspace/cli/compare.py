@@ -22,7 +22,7 @@ def compare(
     from negspace.errors import StudyError
     from negspace.report.claims import table, warnings
     from negspace.report.pooled import HEADINGS, notes, pooled, words
-    from negspace.report.tables import plain, show_answers
+    from negspace.report.tables import plain, records, show_answers
     from negspace.study.claims import answers_of, unlike
     from negspace.study.reading import read_runs
 
@@ -34,7 +34,7 @@ def compare(
     answers = [answers_of(run) for run in read]
     if as_json:
         content = {"claims": [dict(zip(headings, row, strict=True)) for row in body]}
-        content |= {"unlike": unlike(answers), "pooled": json.loads(together.to_json(orient="records"))}
+        content |= {"unlike": unlike(answers), "pooled": records(together)}
         typer.echo(json.dumps(content, indent=1))
         return
     console = output()

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from negspace.errors import ModelError
 from negspace.models.identity import Identity
 from negspace.models.model import Model
+
+_PLACES = ("name_or_path", "is_local", "local_files_only", "tokenizer_file", "tokenizer_path")
+"""Settings of a slow tokenizer that say where it was found; so do the names of its own vocabulary files."""
+_PROBE = "Ab cd ÉÅ  e\u0301 12,5\n\tß"
+"""Text that comes out otherwise where case, accents or spaces are changed, or tokens put around it."""
 
 
 def identity(model: Model, found: Identity | None = None) -> dict[str, Any]:
@@ -33,7 +41,10 @@ def identity(model: Model, found: Identity | None = None) -> dict[str, Any]:
 
 
 def tokenizer_hash(tokenizer: Any) -> str:
-    """sha256 (hex) of what decides how text becomes tokens: vocabulary, merges, normalisation, special tokens."""
+    """sha256 (hex) of what decides how text becomes tokens: vocabulary, merges, normalisation, special tokens.
+
+    The same tokenizer in another folder has the same.
+    """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
         content = json.loads(backend.to_str())
@@ -41,10 +52,29 @@ def tokenizer_hash(tokenizer: Any) -> str:
         content.pop("padding", None)
         content.pop("truncation", None)
     else:
-        content = {"class": type(tokenizer).__name__, "vocabulary": tokenizer.get_vocab()}
+        content = _slow(tokenizer)
     special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
-    text = json.dumps([content, special], sort_keys=True, ensure_ascii=True)
+    text = json.dumps([content, special], sort_keys=True, ensure_ascii=True, default=repr)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _slow(tokenizer: Any) -> dict[str, Any]:
+    """Return all that decides the tokens of a tokenizer in Python: its class, vocabulary, files and settings, and how
+    it encodes a probe, which shows what was set on it after it was made."""
+    files = {}
+    with TemporaryDirectory() as folder:
+        with contextlib.suppress(NotImplementedError):  # some have none
+            tokenizer.save_vocabulary(folder)
+        for path in Path(folder).iterdir():
+            files[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    places = {*_PLACES, *tokenizer.vocab_files_names}
+    return {
+        "class": type(tokenizer).__name__,
+        "vocabulary": tokenizer.get_vocab(),
+        "files": files,
+        "settings": {name: value for name, value in tokenizer.init_kwargs.items() if name not in places},
+        "probe": list(tokenizer(_PROBE)["input_ids"]),
+    }
 
 
 def check_identity(model: Model, asked: Mapping[str, Any] | None, what: str) -> None:

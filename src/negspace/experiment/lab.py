@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -14,6 +13,7 @@ from negspace.experiment.condition import RANDOM, Condition, condition
 from negspace.experiment.config import Study
 from negspace.experiment.facts import Facts
 from negspace.experiment.plan import Load, Planner, union, work
+from negspace.experiment.words import file_names
 from negspace.files import make_folder
 from negspace.intervention import Intervention
 from negspace.neurons.neuronset import NeuronSet
@@ -231,16 +231,16 @@ class Lab:
 
     def save_set(self, name: str, neurons: NeuronSet) -> None:
         """Have a set of neurons saved under `neurons/` of the run folder, for use elsewhere."""
-        file = re.sub(r"[^A-Za-z0-9.]+", "-", name.replace("%", "pct")).strip("-")
-        self._sets[f"{file}.json"] = neurons
+        self._sets[name] = neurons
 
     def write_sets(self) -> None:
         """Write the sets that were to be saved in place of those of an earlier run in the folder, which stay whole
         until this one has ended."""
-        self.store.keep_only("neurons", self._sets)
-        if self._sets:
+        files = [f"{name}.json" for name in file_names(self._sets)]
+        self.store.keep_only("neurons", files)
+        if files:
             make_folder(self.store.folder / "neurons")
-        for file, neurons in self._sets.items():
+        for file, neurons in zip(files, self._sets.values(), strict=True):
             neurons.save(self.store.folder / "neurons" / file)
 
     def cost(self, what: str) -> float:

@@ -1,4 +1,6 @@
-"""Numbers that the paper reports for its models: set beside a run's own where the run asked for the same quantity.
+"""Numbers that the paper reports for its models: set beside a run's own where the run asks the same of the same model.
+
+A run may read another text or other tasks than the paper: each label says what its number is of.
 
 Source: Kong, Ning, Adler and Shavit, "Negative Pre-activations Differentiate Syntax", ICLR 2026 (arXiv 2509.24198).
 """
@@ -56,7 +58,7 @@ def doubling(run: Run) -> tuple[Reference, ...]:
     if found is None or found.doubling is None:
         return ()
     about = "about " if found.about else ""
-    return (Reference(found.doubling, "x", f"{SOURCE}: perplexity doubles at {about}{found.doubling:g}%", paper=True),)
+    return (Reference(found.doubling, "x", f"{SOURCE}, WikiText-2: doubles at {about}{found.doubling:g}%", paper=True),)
 
 
 def matching(run: Run, share: float) -> tuple[Reference, ...]:
@@ -64,7 +66,7 @@ def matching(run: Run, share: float) -> tuple[Reference, ...]:
     found = published(run)
     if found is None or found.matching is None or share != 0.01:
         return ()
-    return (Reference(found.matching, "x", f"{SOURCE}: {found.matching:g}%", paper=True),)
+    return (Reference(found.matching, "x", f"{SOURCE}, WikiText-2: {found.matching:g}%", paper=True),)
 
 
 def tasks(run: Run, share: float) -> tuple[Reference, ...]:
@@ -73,7 +75,7 @@ def tasks(run: Run, share: float) -> tuple[Reference, ...]:
         return ()
     top, control = TASKS
     return (
-        Reference(-top, "x", f"{SOURCE}: top about -{top:g}", paper=True),
+        Reference(-top, "x", f"{SOURCE}, its 8 tasks: top about -{top:g}", paper=True),
         Reference(-control, "x", f"matched about -{control:g}", paper=True),
     )
 

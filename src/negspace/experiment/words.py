@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,10 @@ import pandas as pd
 
 from negspace.neurons.layout import in_ranges
 from negspace.text.suites import SUITES, TITLES, Unit
+
+_IN_NO_FILE = re.compile(r"[^\w.@+]+")
+_LONGEST = 150
+"""Bytes of a file name before its ending: file systems take 255, of which a temporary name needs some."""
 
 
 def amount(score: str, estimate: float, low: float, high: float) -> str:
@@ -130,6 +136,25 @@ def percent(share: Any) -> str:
 def in_names(share: Any) -> str:
     """A share in names of figures and files: "0.316pct"."""
     return percent(share).replace("%", "pct")
+
+
+def file_names(names: Iterable[str]) -> list[str]:
+    """Return a file name without its ending for each name, in order: no two alike, whatever the script, and none that
+    leads out of a folder or hides there.
+
+    Letters and digits of every script stay, and "_", ".", "@" and "+"; "%" becomes "pct", and all between becomes "-".
+    Names that are then alike are numbered from the second on.
+    """
+    made: dict[str, str] = {}
+    for name in names:
+        text = unicodedata.normalize("NFC", name).replace("%", "pct")
+        short = _IN_NO_FILE.sub("-", text).strip("-.").encode()[:_LONGEST].decode(errors="ignore") or "unnamed"
+        file, number = short, 1
+        while file.casefold() in made:  # some file systems take "A" and "a" for one
+            number += 1
+            file = f"{short}-{number}"
+        made[file.casefold()] = file
+    return list(made.values())
 
 
 def title(score: str) -> str:

@@ -31,30 +31,46 @@ STYLES = {
     "random mean": Style(BLUE, SKY, "s", "square", "dot"),
     "matched": Style(GREEN, "#2fc79b", "D", "diamond", "dash"),
     "bottom": Style(PURPLE, "#dd9cc0", "v", "triangle-down", "dashdot"),
-    "rest": Style(GREY, "#9aa0a8", ".", "circle", "solid"),
+    "rest": Style(GREY, "#9aa0a8", "P", "cross", "dashdot"),
     "gaussian": Style(INK, "#e8e8e6", "", "circle", "dash"),
     "paper": Style("#8a6d00", "#d9b84a", "*", "star", "longdash"),
     "negative": Style(BLUE, SKY, "v", "triangle-down", "solid"),
     "positive": Style(ORANGE, "#f0b73d", "^", "triangle-up", "dash"),
-    "series 0": Style(VERMILLION, "#f08a4b", "o", "circle", "solid"),
-    "series 1": Style(BLUE, SKY, "s", "square", "dash"),
-    "series 2": Style(GREEN, "#2fc79b", "D", "diamond", "dot"),
-    "series 3": Style(PURPLE, "#dd9cc0", "v", "triangle-down", "dashdot"),
-    "series 4": Style(ORANGE, "#f0b73d", "^", "triangle-up", "longdash"),
-    "series 5": Style(INK, "#e8e8e6", "X", "x", "solid"),
-    "series 6": Style("#3f8fbf", "#8fd0f5", "P", "cross", "dash"),
-    "series 7": Style(GREY, "#9aa0a8", "*", "star", "dot"),
 }
 """Role -> style."""
 
 DASHES = {
     "solid": "-",
-    "dot": (0, (1, 1.6)),
     "dash": (0, (4, 2)),
+    "dot": (0, (1, 1.6)),
     "dashdot": (0, (4, 1.5, 1, 1.5)),
     "longdash": (0, (7, 2.5)),
 }
 """plotly's name of a dash -> matplotlib's."""
+
+_SERIES = (
+    (VERMILLION, "#f08a4b", "o", "circle"),
+    (BLUE, SKY, "s", "square"),
+    (GREEN, "#2fc79b", "D", "diamond"),
+    (PURPLE, "#dd9cc0", "v", "triangle-down"),
+    (ORANGE, "#f0b73d", "^", "triangle-up"),
+    (INK, "#e8e8e6", "X", "x"),
+    ("#3f8fbf", "#8fd0f5", "P", "cross"),
+    (GREY, "#9aa0a8", "*", "star"),
+)
+"""Colours on white and on black, and markers, of series that have no role of their own."""
+_APART = len(_SERIES) * len(DASHES)
+"""Series until one has the marker and the dash of an earlier one."""
+
+
+def _nth(number: int) -> Style:
+    """From one round of the colours to the next, each colour takes the next one's marker, and markers the next dash."""
+    turn, place = divmod(number, len(_SERIES))
+    marker = (place + turn) % len(_SERIES)
+    return Style(*_SERIES[place][:2], *_SERIES[marker][2:], list(DASHES)[(marker + turn) % len(DASHES)])
+
+
+STYLES |= {f"series {number}": _nth(number) for number in range(_APART)}
 
 DENSITY = {"light": ("#eef3f7", "#0b3a5b"), "dark": ("#20303c", "#bfe3fa")}
 """Colours of the least and the most of a density."""
@@ -64,4 +80,4 @@ DIVERGING = {"light": (BLUE, "#f7f7f5", VERMILLION), "dark": ("#56B4E9", "#24272
 
 def nth(number: int) -> str:
     """Role of the n-th of several series that have no role of their own."""
-    return f"series {number % 8}"
+    return f"series {number % _APART}"

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
 from negspace.errors import RecordError
 from negspace.experiment.run import Run, check_runs
-from negspace.figures.figure import Figure
+from negspace.experiment.words import file_names
 from negspace.files import make_folder, write_whole
 from negspace.given import check_count
 from negspace.report import comparison
 from negspace.report.mpl import FORMATS, draw
 from negspace.report.sections import figures_of
-
-_UNSAFE = re.compile(r"[^\w.@+-]+")
 
 
 def write_figures(
@@ -54,21 +51,25 @@ def write_figures(
             raise RecordError(
                 f"figures as {form!r}", "no such format", f"{hint}give one or more of: {', '.join(FORMATS)}"
             )
-    jobs: list[tuple[Path, Figure]] = []
-    for run in runs:
-        place = Path(folder) / _UNSAFE.sub("-", run.label) if len(runs) > 1 else Path(folder)
-        jobs += [(place, figure) for made in figures_of(run).values() for figure in made]
+    places = [Path(folder)]
+    shown = [[figure for made in figures_of(run).values() for figure in made] for run in runs]
     if len(runs) > 1:
-        jobs += [(Path(folder), figure) for figure in comparison.figures(runs)]
+        places = [*(Path(folder) / name for name in file_names(run.label for run in runs)), Path(folder)]
+        shown.append(comparison.figures(runs))
+    jobs = [
+        (place / name, figure)
+        for place, figures in zip(places, shown, strict=True)
+        for name, figure in zip(file_names(figure.name for figure in figures), figures, strict=True)
+    ]
     names = sorted({figure.name for _, figure in jobs})
     for start in only:
         if not any(name.startswith(start) for name in names):
             raise RecordError(f"figures named {start!r}", "none in these runs", f"there are: {', '.join(names)}")
     written = []
-    for place, figure in jobs:
+    for path, figure in jobs:
         if only and not figure.name.startswith(only):
             continue
-        make_folder(place)
+        make_folder(path.parent)
         for form in formats:
-            written.append(write_whole(place / f"{_UNSAFE.sub('-', figure.name)}.{form}", draw(figure, form, dpi=dpi)))
+            written.append(write_whole(path.with_name(f"{path.name}.{form}"), draw(figure, form, dpi=dpi)))
     return written

@@ -112,14 +112,26 @@ def _ablation(tables: Tables, console: Console, detail: bool) -> None:
 
 
 def to_json(tables: Tables) -> str:
-    """The manifest, the tables of all analyses and the verdict as one JSON object; missing numbers are null."""
+    """The manifest, the tables of all analyses and the verdict as one JSON object in ASCII; without a number: null."""
     of_analyses = [one for made in tables.by_analysis.values() for one in made.items()]
     content = {
         "run": tables.manifest,
-        "tables": {name: json.loads(table.to_json(orient="records")) for name, table in of_analyses},
+        "tables": {name: records(table) for name, table in of_analyses},
         "verdict": tables.verdict,
     }
-    return json.dumps(content, indent=1, ensure_ascii=False)
+    return json.dumps(content, indent=1, allow_nan=False)
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of a table as JSON values: numbers with all their digits; what is missing or not finite is null.
+
+    pandas' own `to_json` writes at most 15 decimals, 10 unless told otherwise: small p-values become 0.
+    """
+    return [{str(name): _json(value) for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def _json(value: Any) -> Any:
+    return None if value is pd.NA or (isinstance(value, float) and not math.isfinite(value)) else value
 
 
 def rows(title: str, columns: Sequence[tuple[str, str]], body: Sequence[Sequence[Any]]) -> Table:

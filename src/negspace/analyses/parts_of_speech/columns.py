@@ -21,8 +21,8 @@ EXCESS = Table(
         Column(
             "low",
             float,
-            "lower end of its interval (bootstrap over windows); interval and p hold for the sets that were ablated, "
-            "not for other random sets",
+            "lower end of its interval (bootstrap over windows; none with fewer than 5); interval and p hold for the "
+            "sets that were ablated, not for other random sets",
         ),
         Column("high", float, "upper end of its interval"),
         Column(
@@ -71,7 +71,7 @@ TABLES = schema(
                 "top minus reference: positive where the top set makes such words harder than the control does; random "
                 "sets are a sample, and the interval is a prediction interval for a further one",
             ),
-            Column("low", float, "lower end of its interval (bootstrap over windows)"),
+            Column("low", float, "lower end of its interval (bootstrap over windows; none with fewer than 5)"),
             Column("high", float, "upper end of its interval"),
             Column(
                 "p",
@@ -97,8 +97,8 @@ TABLES = schema(
             Column(
                 "low",
                 float,
-                "lower end of its interval (bootstrap over windows); interval and p hold for the sets that were "
-                "ablated; top against random: a prediction interval for a further random set",
+                "lower end of its interval (bootstrap over windows; none with fewer than 5); interval and p hold for "
+                "the sets that were ablated; top against random: a prediction interval for a further random set",
             ),
             Column("high", float, "upper end of its interval"),
             Column(

@@ -18,6 +18,8 @@ from negspace.experiment.condition import NEAREST
 from negspace.experiment.words import percent
 from negspace.significance import Contrast, Nesting, compare_with_sets, correct, correct_rows
 from negspace.significance.clustered import clustered_mean
+from negspace.significance.interval import FEWEST
+from negspace.wording import counted
 
 _KEYS = ["window", "position", "start", "end", "word", "upos", "dep"]
 
@@ -137,6 +139,9 @@ def make(book: Book) -> dict[str, pd.DataFrame]:
         both = {"condition": f"{about['top']['condition']} against {about[role]['condition']}"}
         scaffold.append(_scaffold(frames[role], frames["top"], f"top against {role}", both, book))
     claims = {n: row.pop("claim") for n, row in enumerate(scaffold) if "claim" in row}
+    flipped = [row for row in scaffold if "windows" in row]
+    for row in flipped:
+        row["reason"] = too_few(row.pop("windows"), len(flipped), book.alpha, "comparison")
     made = {
         "parts_of_speech": pd.concat(parts, ignore_index=True),
         "parts_of_speech_contrasts": pd.concat(contrasts, ignore_index=True) if contrasts else pd.DataFrame(),
@@ -202,9 +207,24 @@ def _scaffold(
         found = _among_sets(own, sets, items["window"].to_numpy(), book.alpha)
         return {**row, **_said(found), "claim": found, **({"difference": np.nan} if found.reason else {})}
     made = clustered_mean(_influences(excess, here), items["window"].to_numpy(), **book.bootstrap)
-    needed = 1 + math.ceil(-math.log2(book.alpha))
-    few = f"only {made.clusters} windows; use more: the test needs {needed}" if np.isnan(made.p) else ""
-    return {**row, "low": made.mean.low, "high": made.mean.high, "p": made.p, "reason": few}
+    return {**row, "low": made.mean.low, "high": made.mean.high, "p": made.p, "windows": made.clusters}
+
+
+def too_few(windows: int, tests: int, alpha: float, noun: str, plural: str = "") -> str:
+    """Return why none of several tests over windows could succeed, whatever the effect, or "".
+
+    Sign flips of n windows give p of 2 / 2^n at least, and Holm's correction multiplies the lowest of m by m. Fewer
+    than five windows allow no interval either.
+
+    Args:
+        windows: n, of the test that has most.
+        tests: m.
+        noun, plural: what is tested.
+    """
+    needed = max(FEWEST, 1 + math.ceil(math.log2(tests / alpha)))
+    if windows >= needed:
+        return ""
+    return f"{counted(windows, 'window')}; sign flips over windows need {needed} for {counted(tests, noun, plural)}"
 
 
 def _influences(values: NDArray[np.float64], here: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from negspace.analyses.parts_of_speech.columns import SCAFFOLD
+from negspace.analyses.parts_of_speech.tables import too_few
 from negspace.experiment.analysis import Book
 from negspace.experiment.claim import Answer, Claim
 from negspace.experiment.condition import NEAREST
 from negspace.experiment.words import unjudgeable
-from negspace.wording import counted
 
 
 def sentences(book: Book, tables: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -48,7 +47,9 @@ def _tags(rows: pd.DataFrame, column: str, alpha: float) -> str:
     judged = rows[rows["reason"] == ""] if "reason" in rows else rows
     if judged.empty:
         return unjudgeable(str(rows["reason"].iloc[0]))
-    if (rows["role"] != "random").all() and (few := _too_few(judged, alpha)):
+    windows, tests = int(judged["windows"].max()), max(1, int(judged["p"].notna().sum()))
+    few = too_few(windows, tests, alpha, "part of speech", "parts of speech")
+    if few and (rows["role"] != "random").all():
         return unjudgeable(few)
     left = len(rows) - len(judged)
     more = f"; {left} of {len(rows)} cannot be judged" if left else ""
@@ -59,19 +60,6 @@ def _tags(rows: pd.DataFrame, column: str, alpha: float) -> str:
     moved = "changes" if column == "excess" else "differs"
     tags = ", ".join(f"{row['tag']} {row[column]:+.4f}" for _, row in ordered.iterrows())
     return f"surprisal {moved} (nats): {tags}{more}"
-
-
-def _too_few(rows: pd.DataFrame, alpha: float) -> str:
-    """Why no tag could be found to differ, whatever the effect, or "".
-
-    Sign flips of n windows give p of 2 / 2^n at least, and Holm's correction multiplies the lowest of m by m.
-    """
-    tested, windows = max(1, int(rows["p"].notna().sum())), int(rows["windows"].max())
-    needed = 1 + math.ceil(math.log2(tested / alpha))
-    if windows >= needed:
-        return ""
-    parts = counted(tested, "part of speech", "parts of speech")
-    return f"{counted(windows, 'window')}; sign flips over windows need {needed} for {parts}"
 
 
 _COMPARED = {

@@ -278,7 +278,15 @@ class Grid {
 
   focusActive() {
     const link = this.body.querySelector(`tr[aria-rowindex="${this.active + 2}"] a`);
-    if (link) link.focus({ preventScroll: true });
+    (link || this.scroller).focus({ preventScroll: true });
+  }
+
+  // To a row by its number; to the one that was left last where filters leave that row out.
+  focusRow(row) {
+    const place = this.order.indexOf(row);
+    if (place >= 0) this.active = place;
+    this.reveal();
+    this.focusActive();
   }
 
   save() {

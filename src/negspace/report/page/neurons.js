@@ -95,13 +95,19 @@ class Explorer {
 
   suffix() { return this.run ? `&run=${this.run + 1}` : ""; }
 
+  // Focus that lies in what is replaced goes on to what takes its place; a reader who is elsewhere is left there.
+  get held() { return this.host.contains(document.activeElement); }
+
   list(run) {
+    const { held, page } = this;
     if (this.shown !== run || !this.listing) this.build(this.load(run), run);
     this.load(run);
-    if (this.page) this.page.remove();
+    if (page) page.remove();
     this.page = null;
     this.listing.hidden = false;
     this.grid.draw(true);
+    if (held && page) this.grid.focusRow(this.row);
+    else if (held) this.listing.querySelector("select, input").focus();
   }
 
   build(neurons, run) {
@@ -174,15 +180,19 @@ class Explorer {
   }
 
   open(id, run) {
+    const { held } = this;
     const neurons = this.load(run);
     if (!this.listing || this.shown !== run) this.list(run);
-    const row = neurons.find(id);
+    const row = this.row = neurons.find(id);
     if (this.page) this.page.remove();
     this.listing.hidden = true;
     this.page = row < 0 ? element("div", { class: "neuron" }, this.back(), element("p", { class: "notice" }, `There is no neuron ${id} in this run.`)) : neuronPage(this, neurons, row);
     this.host.append(this.page);
     drawFigures(this.page);
     window.scrollTo(0, 0);
+    const heading = this.page.querySelector("h2, .notice");
+    heading.tabIndex = -1;
+    if (held) heading.focus({ preventScroll: true });
   }
 
   back() { return element("a", { href: `#neurons${this.suffix()}` }, "← all neurons"); }
