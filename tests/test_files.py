@@ -86,3 +86,22 @@ def test_a_file_system_without_locks_is_refused_with_what_to_do(tmp_path, monkey
         pass
     assert os.strerror(code) in caught.value.found
     assert "another file system with --out" in caught.value.todo
+
+
+def test_a_lock_that_is_a_link_is_refused_and_its_file_kept(tmp_path):
+    """A run folder may come from anybody."""
+    (tmp_path / "mine").write_text("a letter")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").symlink_to(tmp_path / "mine")
+    with pytest.raises(RecordError, match=r"(?s)\.lock: a link.*remove it"), lock(tmp_path / "run"):
+        pass
+    assert (tmp_path / "mine").read_text() == "a letter"
+
+
+def test_a_folder_behind_a_link_that_leads_nowhere_is_refused(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "absent")
+    for folder in (tmp_path / "link", tmp_path / "link" / "run"):
+        with pytest.raises(RecordError, match="link: a link that leads nowhere"):
+            check_folder(folder, "run.json")
+    (tmp_path / "absent").mkdir()
+    check_folder(tmp_path / "link" / "run", "run.json")

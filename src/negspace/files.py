@@ -12,6 +12,8 @@ from pathlib import Path
 
 from negspace.errors import RecordError, StudyError
 
+LOCK = ".lock"
+"""File of a run folder that its process holds."""
 _TODO = {
     errno.ENOSPC: "free some space, or give another folder with --out; what is recorded already is kept",
     errno.EDQUOT: "free some of your quota, or give another folder with --out; what is recorded already is kept",
@@ -88,9 +90,13 @@ def check_folder(path: Path, file: str) -> None:
         RecordError: it cannot.
     """
     try:
-        there = next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
+        there = next(one for one in (path.absolute(), *path.absolute().parents) if one.exists() or one.is_symlink())
+        leads = there.exists()
     except OSError as error:
         raise cannot_write(path, error) from error
+    if not leads:
+        todo = "make the folder that it names, or give another path"
+        raise RecordError(f"to write into {path}", f"{there}: a link that leads nowhere", todo)
     check_writable(there / file)
 
 
@@ -127,12 +133,15 @@ def lock(folder: Path) -> Iterator[None]:
     Raises:
         StudyError: another process holds it, and the message says which; or the file system has no locks. Two drivers
             in one folder remove each other's half-written files and the records that only the other wants.
-        RecordError: the lock file cannot be made.
+        RecordError: the lock file cannot be made, or is a link.
     """
-    path = folder / ".lock"
+    path = folder / LOCK
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        # What a link leads to would be emptied. A folder that was received may hold one to any file of its reader.
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise linked(path) from error
         raise cannot_write(path, error) from error
     try:
         if not _try_lock(handle, folder):
@@ -148,6 +157,12 @@ def lock(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def linked(path: Path) -> RecordError:
+    """The error for a link in a run folder: a run that writes through it changes files elsewhere."""
+    todo = "remove it, or put what it leads to in its place"
+    return RecordError(f"to write a run into {path.parent}", f"{path}: a link", todo)
 
 
 def cannot_write(path: Path, error: OSError) -> RecordError:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from io import StringIO
 from pathlib import Path
@@ -113,3 +114,64 @@ def test_a_narrow_terminal_keeps_the_times_of_the_bar_whole(monkeypatch: pytest.
         bar._bar.refresh()
     assert "random 5%, seed 16: perplexity" in screen.getvalue()
     assert "53 of ~65 cells 0:00:00 ~16 min 58 s left" in screen.getvalue()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems' file names are Unicode")
+def test_a_name_that_is_not_utf_8_is_printed(
+    call: Any, tiny_run: tuple[Path, Any], tiny_model_path: Path, tiny_text_path: Path, tmp_path: Path
+) -> None:
+    """What has been computed for hours does not end in an error of the print."""
+    place = tmp_path / os.fsdecode(b"caf\xe9")
+    scanned = ["scan", tiny_model_path, "--text", tiny_text_path, "--window", 64, "--windows", 2, "--md-pairs", 8]
+    calls = [[*scanned, "--out", place], [*scanned, "--out", place, "--json"]]
+    calls += [["report", tiny_run[0], "--out", f"{place}.html"]]
+    calls += [["figures", tiny_run[0], "--only", "wd_by_layer", "--format", "svg", "--out", f"{place}-figures"]]
+    for arguments in calls:
+        shown = call(*arguments)
+        assert shown.status == 0, shown.err
+        assert "dce9" in shown.out
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems' file names are Unicode")
+def test_a_run_in_a_folder_whose_name_is_not_utf_8(call: Any, tiny_fields: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(json.dumps(tiny_fields))
+    place = tmp_path / os.fsdecode(b"caf\xe9")
+    shown = call("run", tmp_path / "study.yaml", "--out", place)
+    assert shown.status == 0, shown.err
+    assert r"caf\udce9/tables" in shown.out
+    assert call("report", place, "--detail").status == 0
+
+
+class Gone(StringIO):
+    """A stream whose reader has gone."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+
+@pytest.mark.parametrize(
+    ("stream", "say"),
+    [
+        ("stdout", lambda: terminal.output().print("a result")),
+        ("stderr", lambda: terminal.note("a sentence")),
+        ("stderr", lambda: terminal.Bar().note("a sentence")),
+    ],
+)
+def test_a_reader_that_has_gone_is_left_to_the_guard(
+    monkeypatch: pytest.MonkeyPatch, stream: str, say: Callable[[], None]
+) -> None:
+    monkeypatch.setattr(sys, stream, Gone())
+    with pytest.raises(BrokenPipeError):
+        say()
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_reader_that_has_gone_is_no_error(tiny_model_path: Path, options: list[str]) -> None:
+    """As with `| head`: status 0 for tables as for JSON, and no message."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "negspace", "sites", str(tiny_model_path), *options]
+    ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=300, check=False)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (0, "")

@@ -79,12 +79,19 @@ def test_it_runs_the_analyses_asked_for(call: Any, given: list[str], tmp_path: P
         (["--analysis", "doze"], "did you mean 'dose'"),
         (["--set", "random"], "not NAME=VALUE"),
         (["--set", "dose.=3"], "not NAME=VALUE"),
-        (["--set", "dose.points=[", "--analysis", "dose"], "not NAME=VALUE"),
+        (["--set", "dose.points=[", "--analysis", "dose"], "--set dose.points=[\nfound: invalid YAML"),
+        (["--set", "dose={points: 1, points: 2}"], "invalid YAML in line 1: 'points' is given twice"),
+        (["--set", "text={{x}}"], "invalid YAML in line 1: found unhashable key"),
+        (["--set", "revision=2024-13-01"], "invalid YAML: month must be in"),
+        (["--set", "dose.points=6", "--set", "analyses={dose: {points: 7}}"], "two values for one"),
+        (["--set", "resources.cpus=2", "--set", "resources={cpus: 3}"], "two values for one"),
         (["--set", "dose.points=none", "--analysis", "dose"], "points: Input should be a valid integer"),
         (["--set", "random.x=1"], "no such analysis"),
         (["--set", "analyses=3", "--set", "dose.points=3"], "analyses: 3, which is not a section"),
         (["--set", "resources=4", "--set", "resources.cpus=3"], "resources: 4, which is not a section"),
         (["--resources", "{"], "invalid YAML"),
+        (["--resources", "{cpus: 1, cpus: 2}"], "'cpus' is given twice"),
+        (["--resources", "2024-13-01"], "--resources 2024-13-01\nfound: invalid YAML: month must be in"),
         (["--resources", "{cpus: 0}"], "resources.cpus: Input should be greater than 0, not 0"),
         (["--resources", "{cpu: 1}"], "unknown field 'resources.cpu'\nto do: did you mean 'cpus'"),
         (
@@ -220,6 +227,10 @@ def test_settings_of_sections(settled: Any, tmp_path: Path) -> None:
     assert study.analyses == {"dose": {"points": 5, "lowest": 0.01}, "layers": {"groups": 2}}
     study = settled(tmp_path / "study.yaml", "--set", "resources.cpus=2", "--set", "resources.workers=3")
     assert (study.resources.cpus, study.resources.workers) == (2, 3)
+    for whole, part in (("analyses=[dose]", "dose.points=6"), ("resources={cpus: 2}", "resources.workers=3")):
+        study = settled("--model", "m", f"--set={part}", f"--set={whole}")
+        assert study == settled("--model", "m", f"--set={whole}", f"--set={part}")
+        assert study.analyses == {"dose": {"points": 6}} or study.resources.workers == 3
     assert settled("--model", "m", "--resources", "{gpus: 1}").resources.gpus == 1
     only = settled("m", "--blimp", "b", "--set", "analyses=[dose, layers]", "--analysis", "layers", "--layer", 1)
     assert (only.analyses, only.layers) == ({"layers": {"random": 0}}, (1,))

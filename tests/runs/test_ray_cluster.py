@@ -418,10 +418,11 @@ def test_more_than_the_cluster_has_is_refused(fields: dict[str, Any], two_nodes:
         pass
 
 
-def test_no_such_cluster(study: Study) -> None:
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:99999"])
+def test_no_such_cluster(study: Study, address: str) -> None:
     with (
         pytest.raises(ClusterError, match="start one with `ray start --head`"),
-        RayCluster(partial(workbench, study), study.resources, "127.0.0.1:1"),
+        RayCluster(partial(workbench, study), study.resources, address),
     ):
         pass
 

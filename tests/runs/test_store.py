@@ -165,6 +165,98 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["cells/stem-1.png", "cells/notes.parquet", "cells/.hidden", "run.json", ".lock", "cells/run.json"],
+)
+def test_a_project_that_looks_like_a_run_is_left_alone(tmp_path: Path, name: str) -> None:
+    """A folder of cells, a `run.json` or a lock make no run: what is in `tables` would be removed."""
+    contents = ["{}", json.dumps({"format": MANIFEST_FORMAT - 1}), "[" * 100_000] if name == "run.json" else ["{}"]
+    for path in (tmp_path / name, tmp_path / "tables" / "results.csv"):
+        path.parent.mkdir(exist_ok=True)
+    (tmp_path / "tables" / "results.csv").write_text("a year of work")
+    for content in contents:
+        (tmp_path / name).write_text(content)
+        with pytest.raises(StudyError, match="other files"), Store(tmp_path).hold():
+            pass
+
+
+def test_a_project_with_an_empty_folder_of_cells_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "cells").mkdir()
+    with pytest.raises(StudyError, match="other files"):
+        Store(tmp_path).check()
+
+
+def test_a_run_is_known_wherever_it_was_killed(tmp_path: Path) -> None:
+    def left(name: str) -> Store:
+        """Return the folder of a run that has made its lock only."""
+        store = Store(tmp_path / name)
+        store.folder.mkdir()
+        (store.folder / ".lock").write_text("")
+        return store
+
+    left("locked").check()
+    started = left("started")
+    with started.hold():
+        started.write_file("study.yaml", b"model: m\n")
+        started.log("start")
+    started.check()
+    with pytest.raises(RecordError, match="has not finished"):
+        started.read_manifest()
+    for name in (f"{CELL.key}.parquet", f".{CELL.key}.parquet.123.tmp"):
+        store = left(name)
+        (store.folder / ".lock").unlink()  # as a copy without hidden files
+        store.cells.mkdir()
+        (store.cells / name).write_bytes(b"")
+        (store.folder / "run.json").write_text("{")
+        store.check()
+    finished = Store(tmp_path / "finished")
+    with finished.hold():
+        finished.write_manifest({"analyses": {}})
+    (finished.folder / ".lock").unlink()
+    finished.check()
+
+
+@pytest.mark.parametrize("name", ["tables", "neurons", "cells", "run.json", "tables/summary.csv", ".lock", "atlas"])
+@pytest.mark.parametrize("there", [True, False])
+def test_a_run_with_a_link_in_it_is_refused_before_anything_is_written(tmp_path: Path, name: str, there: bool) -> None:
+    """A run folder that was received may hold a link to any folder or file of its reader."""
+    mine, store = tmp_path / "mine", Store(tmp_path / "run")
+    with store.hold():
+        store.write(_record())
+    if there and name in ("tables", "neurons", "cells", "atlas"):
+        mine.mkdir()
+        (mine / "letter.json").write_text("a letter")
+    elif there:
+        mine.write_text("a letter")
+    if name == "cells":
+        store.write_manifest({"analyses": {}})
+    path = store.folder / name
+    path.parent.mkdir(exist_ok=True)
+    for old in path.iterdir() if path.is_dir() else ():
+        old.unlink()
+    if path.is_dir():
+        path.rmdir()
+    path.unlink(missing_ok=True)
+    path.symlink_to(mine)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(RecordError, match=r"(?s): a link.*remove it, or put"), store.hold():
+        pass
+    assert sorted(tmp_path.rglob("*")) == before
+    assert [file.read_text() for file in (mine, mine / "letter.json") if file.is_file()] == ["a letter"] * there
+
+
+def test_a_folder_may_be_reached_by_a_link_that_leads_somewhere(tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    with pytest.raises(RecordError, match="a link that leads nowhere"):
+        Store(tmp_path / "out").check()
+    (tmp_path / "disk").mkdir()
+    for _ in range(2):
+        with Store(tmp_path / "out").hold():
+            pass
+    assert (tmp_path / "disk" / "cells").is_dir()
+
+
 def test_a_second_driver_is_told_who_holds_the_folder(store: Store) -> None:
     code = f"from negspace.runs.store import Store\nwith Store({str(store.folder)!r}).hold(): print('in')"
     second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -183,7 +275,7 @@ def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     store = Store(tmp_path / "run")
     with store.hold():
         pass
-    leftover = store.cells / ".abc.parquet.123.tmp"
+    leftover = store.cells / f".{CELL.key}.parquet.123.tmp"
     leftover.write_bytes(b"part")
     with store.hold():
         assert not leftover.exists()
@@ -280,20 +372,8 @@ def test_a_folder_without_a_finished_run(tmp_path: Path, store: Store) -> None:
         Store(tmp_path / "empty").read_manifest()
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"format": 99}', "{}"])
+@pytest.mark.parametrize("content", ["{", "[]", '{"format": 99}', "{}", "[" * 100_000])
 def test_a_manifest_that_cannot_be_read(store: Store, content: str) -> None:
     (store.folder / "run.json").write_text(content)
     with pytest.raises(RecordError, match=r"damaged run\.json|format 99"):
         store.read_manifest()
-
-
-def test_nothing_is_removed_behind_a_link(tmp_path: Path) -> None:
-    """A run folder that was received may hold a link to any folder of its reader."""
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "letter.json").write_text("{}")
-    store = Store(tmp_path / "run")
-    with store.hold():
-        (store.folder / "neurons").symlink_to(tmp_path / "mine")
-        with pytest.raises(RecordError, match="put a folder in its place"):
-            store.keep_only("neurons", {"top.json"})
-    assert (tmp_path / "mine" / "letter.json").exists()

@@ -93,6 +93,9 @@ def test_the_hash_is_of_the_content(tmp_path):
         ("\tPRON\t_\t_\t6", "\t_\t_\t_\t6", "line 10: the word 'she' without a part of speech"),
         ("\tnsubj\t_\tSpaceAfter=Yes", "\t_\t_\tSpaceAfter=Yes", "line 10: the word 'she' without a label"),
         ("\t_\t_\t6\tnsubj", "\t_\t_\t?\tnsubj", "line 10: '?' where the number of the head belongs"),
+        ("\t_\t_\t6\tnsubj", "\t_\t_\t" + "9" * 5000 + "\tnsubj", "999' where the number of the head belongs"),
+        ("5\tshe", "9" * 5000 + "\tshe", "999' where a word's number"),
+        ("2-3\tdon't", "2-" + "9" * 5000 + "\tdon't", "999' where a word's number"),
         ("5\tshe", "5\t ", "line 10: a word without a form"),
     ],
 )

@@ -100,6 +100,7 @@ def test_a_formula_holds_exactly_if_its_margin_is_above_zero(case):
         ("__import__('os').system('true') < 2", "\"__import__('os').sys\" at character 0"),
         ("(1;%a%) ** 9 > 0", "'** 9 > 0' at character 7"),
         ("(" * 100_000, "nested too deeply"),
+        (f"({'9' * 5000};%a%) < (2;%a%)", "a region number of 5,000 digits"),
     ],
 )
 def test_what_is_no_formula_is_refused(text, found):

@@ -229,6 +229,9 @@ def test_columns_that_cannot_be_of_use_are_refused(tmp_path):
         read_pairs(tmp_path / "a.pickle", columns=mapping)
     frame = pd.DataFrame(BOTH)
     assert [(pair.good, pair.bad) for pair in read_pairs(frame, columns={"good": 0, "bad": 1})] == BOTH
+    rows = frame.to_dict("records")
+    for columns in ({"good": 0, "bad": 1}, {"good": "0", "bad": "1"}):
+        assert [(pair.good, pair.bad) for pair in read_pairs(rows, columns=columns)] == BOTH
 
 
 @pytest.mark.parametrize("source", ["word " * 200, "me/" + "a" * 5000])
@@ -349,6 +352,9 @@ def test_the_hub_with_all_its_configurations(tmp_path, monkeypatch):
         ("a.txt", "True\ta\nFalse\t \n", 'line 2: the sentence is " "'),
         ("a.txt", "a@@@b\nc\n", "line 2: 0 times @@@"),
         ("a.txt", "a@@@ \n", 'line 1: a sentence is " "'),
+        ("a.txt", "", "an empty file"),
+        ("a.txt", " \n\n", "an empty file"),
+        ("case-x.txt", "", "an empty file"),
     ],
 )
 def test_what_does_not_say_which_sentence_is_grammatical_is_refused(tmp_path, name, content, found):
@@ -370,6 +376,11 @@ def test_objects_that_are_no_pairs_are_refused():
         ([1], "item 0 is one value"),
         ([("a", 2)], "row 0: bad is 2"),
         ([("a", None)], "row 0: bad is null"),
+        ([("a", b"b")], "row 0: bad is of type bytes"),
+        ([("a", [b"b"])], "row 0: bad is of type list"),
+        ([("a", {(1, 2): "b"})], "row 0: bad is of type dict"),
+        ([("a", 10**5000)], "row 0: bad is of type int"),
+        ([{1: "a", "1": "b"}], "two columns named '1'"),
         ({"good": ["a"], "bad": ["b"]}, "keys good, bad"),
         (pd.DataFrame(columns=["good", "bad"]), "no pairs"),
         (iter([]), "no pairs"),

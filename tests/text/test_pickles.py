@@ -160,6 +160,8 @@ def test_subclasses_are_no_plain_data(tmp_path):
         b"I12x\n.",
         b"\x80\x09}.",
         b"I" + b"9" * 5000 + b"\n.",
+        # A key of thousands of tuples, one in another.
+        b"})" + b"\x85" * 5000 + b"]s.",
         pickle.dumps(PLAIN, 2)[:-9],
     ],
 )

@@ -117,6 +117,15 @@ def test_a_folder_with_splits_gives_the_roles_split(tmp_path):
     assert read_text(tmp_path, role="perplexity", split="test").text == "test"
 
 
+def test_a_split_of_a_folder_whose_names_tell_none_is_refused(tmp_path):
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(name)
+    with pytest.raises(TextError, match=r"files whose names tell no split: a\.txt, b\.txt") as caught:
+        read_text(tmp_path, role="perplexity", split="test")
+    assert "the test split of" in caught.value.asked
+    assert "leave `split` out" in caught.value.todo
+
+
 def test_a_folder_of_which_one_title_names_a_split_is_refused(tmp_path):
     for name in ("a story", "the train home", "birds"):
         (tmp_path / f"{name}.txt").write_text(name)
@@ -209,6 +218,7 @@ def test_a_text_is_taken_for_the_role_asked_for():
 
 def test_a_column_may_be_named_by_a_number():
     assert read_text(pd.DataFrame({0: ["a"], 1: ["b"]}), role="perplexity", field=1).text == "b"
+    assert read_text([{0: "a", 1: "b"}], role="perplexity", field=1).text == "b"
 
 
 def test_words_that_could_be_paths_are_texts(tmp_path, monkeypatch):

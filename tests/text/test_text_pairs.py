@@ -220,6 +220,8 @@ def test_a_paradigm_comes_once_and_has_one_phenomenon(tmp_path):
         ({"case": [("a", "  ")]}, "not two or three sentences"),
         ({"case": ["ab"]}, "not two or three sentences"),
         ({}, "an empty file"),
+        ({7: [("a", "b")]}, "a case whose name is of type int"),
+        ({2**20_000: [("a", "b")]}, "a case whose name is of type int"),
     ],
 )
 def test_pickles_of_another_form(tmp_path, content, found):

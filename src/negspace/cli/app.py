@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,6 +50,9 @@ def common(
 ) -> None:
     """Find out what language models compute below zero."""
     settings.debug = debug
+    if isinstance(sys.stdout, TextIOWrapper):
+        # The name of a file may hold bytes that are no UTF-8, and not every terminal takes all characters.
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 @guarded

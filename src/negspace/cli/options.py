@@ -9,12 +9,12 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
-import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from negspace.errors import StudyError
 from negspace.experiment.config import Study, by_name
+from negspace.study.study_file import parse
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
@@ -53,29 +53,29 @@ def set_fields(fields: Mapping[str, Any], settings: Sequence[str]) -> dict[str, 
 
     Args:
         fields: what the sections hold so far. A section is a field that has fields of its own, or else an analysis.
-        settings: as given, in order.
+        settings: as given. Their order does not matter.
 
     Raises:
-        StudyError: no such form, or a section that cannot hold settings.
+        StudyError: no such form, invalid YAML, or a section that cannot hold settings.
     """
     made: dict[str, Any] = {}
     seen: dict[str, str] = {}
-    for setting in settings:
+    # A field as a whole first: it would replace what was set in it before.
+    for setting in sorted(settings, key=lambda setting: "." in setting.partition("=")[0]):
         asked, todo = f"--set {setting}", "write random=5, or dose.points=6 for a setting of an analysis"
         name, equals, text = setting.partition("=")
         section, dot, field = name.partition(".")
-        value = None
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            equals = ""
         if not equals or not section or (dot and not field):
             raise StudyError(asked, "not NAME=VALUE", todo)
+        value = parse(text, asked, todo)
         if name in seen:
             raise StudyError(f"--set {seen[name]} and {asked}", "two values for one", "give one of them")
         seen[name] = setting
         if not dot:
             made[name] = value
+            sections = by_name(value) if name == "analyses" else {name: value}
+            for part, held in sections.items() if isinstance(sections, Mapping) else ():
+                seen |= {f"{part}.{inner}": setting for inner in held} if isinstance(held, Mapping) else {}
         elif section in Study.model_fields and _section(section):
             made[section] = {**_held(made, fields, section, asked), field: value}
         else:
@@ -167,8 +167,5 @@ def _value(name: str, value: Any) -> Any:
         return _value(name, value[0])
     if (section := _section(name)) is None:
         return value
-    try:
-        return yaml.safe_load(str(value))
-    except yaml.YAMLError as error:
-        todo = f"write '{{NAME: VALUE, ...}}' with some of: {', '.join(section.model_fields)}"
-        raise StudyError(f"--{name} {value}", "invalid YAML", todo) from error
+    todo = f"write '{{NAME: VALUE, ...}}' with some of: {', '.join(section.model_fields)}"
+    return parse(str(value), f"--{name} {value}", todo)

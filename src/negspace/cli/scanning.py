@@ -68,6 +68,7 @@ def scan(
 
     from negspace.experiment.agreement import agreement
     from negspace.files import check_folder, check_writable
+    from negspace.text.content import printable
 
     several = text is not None and len(text) > 1
     if several:
@@ -88,7 +89,7 @@ def scan(
     if as_json:
         content = [_content(made, study) for made in scans]
         texts = {"scans": content, "agreement": [_agreed(one, scans) for one in agreed]}
-        shown = {**(texts if several else content[0]), "out": None if out is None else str(out)}
+        shown = {**(texts if several else content[0]), "out": None if out is None else printable(str(out))}
         typer.echo(to_json(shown, indent=1, inf_nan_mode="null").decode())
         return
     for made in scans:

@@ -89,7 +89,7 @@ class RayCluster:
             _knock(self._address)
             # "local", since without an address Ray would join what RAY_ADDRESS names, or whatever runs on this machine.
             self._ray.init(address=self._address or "local", log_to_driver=False, logging_level="ERROR", **own)
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError, OverflowError) as error:
             raise ClusterError(
                 asked, str(error).splitlines()[0], "start one with `ray start --head`, or correct --ray-address"
             ) from error

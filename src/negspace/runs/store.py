@@ -18,8 +18,10 @@ import pyarrow.parquet as pq
 
 from negspace.errors import RecordError, StudyError
 from negspace.files import (
+    LOCK,
     cannot_write,
     check_folder,
+    linked,
     lock,
     make_folder,
     read_bytes,
@@ -35,6 +37,8 @@ MANIFEST = "run.json"
 """Content of the run: configuration, conditions, and the keys of their records."""
 _LOG = "run.log.jsonl"
 _KEY = re.compile(r"[0-9a-f]{64}")
+_RECORD = re.compile(r"\.?[0-9a-f]{64}\.parquet(\.\d+\.tmp)?")
+"""Name of a record, or of one that a process was writing when it was killed."""
 _AGAIN = "run the same study again with the same --out: what is missing is computed, all else is kept"
 
 
@@ -54,13 +58,17 @@ class Store:
 
         Raises:
             StudyError: it is a folder of other things, or a file.
-            RecordError: nothing can be written there.
+            RecordError: nothing can be written there, or a link in it leads elsewhere.
         """
         asked, todo = f"to write a run into {self.folder}", "give a new folder, an empty one, or that of an earlier run"
         if self.folder.exists() and not self.folder.is_dir():
             raise StudyError(asked, "a file of that name", f"{todo} with --out")
-        if self.folder.is_dir() and not self._is_run() and any(self.folder.iterdir()):
-            raise StudyError(asked, "a folder with other files in it", f"{todo} with --out")
+        if self.folder.is_dir():
+            if not self._is_run() and any(path.name != LOCK for path in self.folder.iterdir()):
+                raise StudyError(asked, "a folder with other files in it", f"{todo} with --out")
+            # A folder that was received may hold links to any files of its reader, which the run would replace.
+            if link := next((path for path in self.folder.rglob("*") if path.is_symlink()), None):
+                raise linked(link)
         check_folder(self.folder, MANIFEST)
 
     @contextlib.contextmanager
@@ -218,14 +226,8 @@ class Store:
         """Remove files of a subfolder that an earlier configuration left and this one does not have.
 
         Raises:
-            RecordError: the subfolder is a link, behind which anybody's files may lie.
+            RecordError: no permission.
         """
-        if (self.folder / folder).is_symlink():
-            raise RecordError(
-                f"to remove what an earlier run left in {self.folder / folder}",
-                f"a link to {(self.folder / folder).resolve()}",
-                "put a folder in its place",
-            )
         for path in sorted((self.folder / folder).glob("*")):
             if path.name not in names and path.is_file():
                 try:
@@ -257,7 +259,7 @@ class Store:
         try:
             manifest = json.loads(read_bytes(path, "a manifest"))
             version = manifest["format"]
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise RecordError(asked, f"a damaged {MANIFEST} ({error})", todo) from error
         if version != MANIFEST_FORMAT:
             found = f"a {MANIFEST} of format {version}, where this version reads {MANIFEST_FORMAT}"
@@ -288,7 +290,15 @@ class Store:
         return self.cells / f"{key}.parquet"
 
     def _is_run(self) -> bool:
-        return (self.folder / MANIFEST).exists() or self.cells.is_dir() or (self.folder / ".lock").exists()
+        """True if a run wrote into the folder. Other projects, too, have a `run.json` or a folder named `cells`."""
+        if (self.folder / MANIFEST).exists():
+            with contextlib.suppress(RecordError):
+                self.read_manifest()
+                return True
+        names = [path.name for path in self.cells.glob("*")]
+        # A run that was killed before its first record leaves the lock and no more than an empty folder of records.
+        started = self.cells.is_dir() and not names and (self.folder / LOCK).is_file()
+        return started or any(map(_RECORD.fullmatch, names))
 
 
 def parquet(table: pd.DataFrame) -> bytes:

@@ -15,7 +15,7 @@ from negspace.text.source import Role, Text
 from negspace.text.tagged import Tagged, make_tagged
 
 _COLUMNS = 10
-_ID = re.compile(r"(?P<first>[1-9][0-9]*)(?:-(?P<last>[1-9][0-9]*))?|(?P<empty>[0-9]+\.[1-9][0-9]*)")
+_ID = re.compile(r"(?P<first>[1-9][0-9]{0,8})(?:-(?P<last>[1-9][0-9]{0,8}))?|(?P<empty>[0-9]+\.[1-9][0-9]*)")
 _TODO = "repair the line; tools/validate.py of Universal Dependencies tells what is wrong with a file"
 
 
@@ -191,7 +191,7 @@ def _word(path: Path, line: int, columns: list[str]) -> GoldWord:
     upos, head, dep = columns[3], columns[6], columns[7]
     if upos == "_" or dep == "_":
         raise _wrong(path, line, f"the word {columns[1]!r} without a {'part of speech' if upos == '_' else 'label'}")
-    if not head.isdecimal():
+    if not (head.isdecimal() and len(head) < 10):
         raise _wrong(path, line, f"{head!r} where the number of the head belongs")
     return GoldWord(columns[1], upos, int(head), dep)
 

@@ -76,12 +76,12 @@ def json_lines(name: str, text: str, request: Request) -> Table:
         value = _loads(line, number, request)
         records.append(value if type(value) is dict else _record(value, f"line {number}", request))
         lines.append(number)
-    return from_records(name, records, lines)
+    return from_records(name, records, request, lines)
 
 
 def records_of(name: str, values: Sequence[Any], request: Request) -> Table:
     """A table of objects (or strings) in memory."""
-    return from_records(name, [_record(value, f"item {at}", request) for at, value in enumerate(values)])
+    return from_records(name, [_record(value, f"item {at}", request) for at, value in enumerate(values)], request)
 
 
 def _record(value: Any, where: str, request: Request) -> Mapping[str, Any]:

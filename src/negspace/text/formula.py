@@ -149,7 +149,10 @@ class _Parser:
         token = self.tokens[self.at]
         self.at += 1
         if token["condition"]:
-            place = token["condition"].strip(), ALL if token["region"] == "*" else int(token["region"])
+            try:
+                place = token["condition"].strip(), ALL if token["region"] == "*" else int(token["region"])
+            except ValueError as error:
+                raise FormulaError(f"a region number of {len(token['region']):,} digits") from error
             return Value(lambda surprisals: surprisals[place], frozenset({place}))
         if token["number"]:
             number = float(token["number"])

@@ -78,7 +78,7 @@ def load_hub(wanted: HubName, split: str | None, request: Request) -> Table:
 
         if first:
             stream = datasets.load_dataset(wanted.name, wanted.config, split=first["split"], streaming=True)
-            return from_records(str(wanted), list(stream.take(int(first["rows"]))))
+            return from_records(str(wanted), list(stream.take(int(first["rows"]))), request)
         data: Any = datasets.load_dataset(wanted.name, wanted.config, split=chosen)
     if chosen is None:
         if len(data) != 1:

@@ -200,9 +200,10 @@ def _string(value: Any, column: str, where: str, request: Request) -> str:
     if value is MISSING:
         raise request.refusal(f"{where}: without {column}", f"give {column} in every row")
     if not isinstance(value, str) or not value.strip():
-        shown = (
-            json.dumps(value)[:60] if isinstance(value, str | int | float | list | dict | None) else repr(value)[:60]
-        )
+        try:
+            shown = json.dumps(value)[:60]
+        except (TypeError, ValueError, RecursionError):  # bytes, an integer of thousands of digits, a nest of lists
+            shown = f"of type {type(value).__name__}"
         raise request.refusal(f"{where}: {column} is {shown}", f"{column} must be a string that is not empty")
     return clean(value, f"{where}: {column}", request)
 
@@ -228,9 +229,11 @@ def is_judged(content: str) -> bool:
 def from_lines(content: str, origin: Origin, request: Request) -> Iterator[Row]:
     """The pairs of a file of plain lines: CLAMS, SLING or Zorro."""
     lines = [(number, line) for number, line in enumerate(content.split("\n"), start=1) if line.strip()]
-    if lines and _JUDGED.fullmatch(lines[0][1]):
+    if not lines:
+        return iter(())  # whoever asks refuses an empty file
+    if _JUDGED.fullmatch(lines[0][1]):
         return _judged(lines, origin, request)
-    if lines and _APART in lines[0][1]:
+    if _APART in lines[0][1]:
         return _apart(lines, origin, request)
     if zorro := _ZORRO.fullmatch(origin.name):
         return _alternating(lines, origin.name, zorro[1], request)
@@ -294,6 +297,8 @@ def from_pickle(file: Path, load: Callable[[Path], Any], request: Request) -> It
         raise request.refusal("more pairs than bytes: the same list over and over", todo)
     name = printable(file.stem)
     for case, rows in content.items():
+        if not isinstance(case, str):
+            raise request.refusal(f"a case whose name is of type {type(case).__name__}", todo)
         if not isinstance(rows, list):
             raise request.refusal(f"case {case!r} holds a {type(rows).__name__} instead of a list", todo)
         for number, row in enumerate(rows):

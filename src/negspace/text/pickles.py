@@ -39,7 +39,8 @@ _GETS = {"GET", "BINGET", "LONG_BINGET"}
 def load_plain(path: str | os.PathLike[str]) -> Any:
     """Read a pickle (protocols 0 to 5) that holds strings, integers, lists, tuples and dicts and nothing else.
 
-    Strings of Python 2 (bytes there) are read as UTF-8. Nothing is imported, called or constructed by name.
+    Keys are strings, integers or tuples of these. Strings of Python 2 (bytes there) are read as UTF-8. Nothing is
+    imported, called or constructed by name.
 
     Raises:
         PairsError: an instruction or a class that is not plain data (named, with its offset), a damaged file, bytes
@@ -152,6 +153,10 @@ class _Machine:
         target = self._top(dict)
         if len(items) % 2:
             raise _Mismatch("a key without a value")
+        # Tuples within tuples would be hashed as deep as the file likes.
+        for key in items[::2]:
+            if not all(isinstance(part, str | int) for part in (key if isinstance(key, tuple) else (key,))):
+                raise _Mismatch("a key other than a string, an integer or a tuple of these")
         target.update(zip(items[::2], items[1::2], strict=True))
 
     def _forbidden(self, name: str, argument: Any, offset: int) -> PairsError:

@@ -257,6 +257,11 @@ def _read_folder(folder: Path, asked: Split | None, split: Split, field: str | N
             f"{', '.join(others[:3])}{' and more' if len(others) > 3 else ''} without",
             "give the files by their paths, or rename them",
         )
+    if asked is not None and not with_split:
+        raise Request(f"the {asked} split of {folder}", TextError).refusal(
+            f"files whose names tell no split: {listed(path.name for path in files)}",
+            "leave `split` out, give one of these files by its path, or put the split into the names",
+        )
     if with_split:
         files = [path for path, its_split in with_split.items() if its_split == split]
     if not files:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -83,10 +84,16 @@ class Table:
         return True
 
 
-def from_records(name: str, records: Sequence[Mapping[str, Any]], lines: Sequence[int] = ()) -> Table:
-    """A table of rows as JSON has them: a row may lack what another has."""
-    columns = tuple(dict.fromkeys(chain.from_iterable(records)))
-    return Table(name, columns, lambda column: [record.get(column, MISSING) for record in records], len(records), lines)
+def from_records(name: str, records: Sequence[Mapping[Any, Any]], request: Request, lines: Sequence[int] = ()) -> Table:
+    """A table of rows as JSON has them: a row may lack what another has. Names of columns must differ as strings."""
+    keys = dict.fromkeys(chain.from_iterable(records))
+    columns = dict(zip(distinct(keys, request), keys, strict=True))
+
+    def values(column: str) -> list[Any]:
+        key = columns[column]
+        return [record.get(key, MISSING) for record in records]
+
+    return Table(name, tuple(columns), values, len(records), lines)
 
 
 def from_columns(name: str, columns: Mapping[str, Sequence[Any]], lines: Sequence[int] = ()) -> Table:
@@ -98,7 +105,7 @@ def from_columns(name: str, columns: Mapping[str, Sequence[Any]], lines: Sequenc
 def distinct(columns: Iterable[object], request: Request) -> list[str]:
     """Names of columns as strings, each of which must be another."""
     names = [str(column) for column in columns]
-    if twice := {name for name in names if names.count(name) > 1}:
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise request.refusal(f"two columns named {min(twice)!r}", "give each column a name of its own")
     return names
 
