@@ -122,8 +122,8 @@ def calibration(part: str) -> str:
             if rate["case"] == "effect of the paper's size, real model" and rate["kind"] == "power"
         }
         return (
-            "In [simulations](docs/analyses/calibration.md) with 100 pairs per paradigm, the main study finds an effect "
-            f"of about the paper's size against the matched set in {found['blimp top vs matched']} of studies "
+            "In [simulations](docs/analyses/calibration.md) with 100 pairs per paradigm, the main study finds an "
+            f"effect of about the paper's size against the matched set in {found['blimp top vs matched']} of studies "
             f"(accuracy) and against five random sets in {found['blimp top vs random']}, and establishes the "
             f"dissociation in {found['blimp dissociation']}."
         )

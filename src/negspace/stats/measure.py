@@ -230,10 +230,7 @@ def _regrid(
     ]
     shelf = Shelf()
     for position in again:
-        held = results[position].sketch
-        assert held is not None
-        results[position] = replace(results[position], sketch=held().lay(shelf, sites[position].path))
-    del held
+        results[position] = _laid(results[position], shelf, sites[position].path)
     second = gather(
         model, windows, batch=batch, sites=[sites[position] for position in again], grids=grids, progress=progress,
         what="scan again",
@@ -255,6 +252,12 @@ def _regrid(
             sketch,
         )
     return results, int(sum(flags.sum() for flags in coarse))
+
+
+def _laid(result: _SiteResult, shelf: Shelf, name: str) -> _SiteResult:
+    """The same, its sketch on a shelf and no longer in memory."""
+    assert result.sketch is not None
+    return replace(result, sketch=result.sketch().lay(shelf, name))
 
 
 def _histograms(gathered: Gathered, results: Sequence[_SiteResult]) -> Histograms:
