@@ -10,8 +10,13 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+import yaml
+
 from negspace.errors import RecordError, StudyError
 
+NOT_YAML = (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""What reading YAML raises: its loader lets errors of Python through, on an impossible date, "!!bool maybe", deep
+nesting."""
 LOCK = ".lock"
 """File of a run folder that its process holds."""
 _TODO = {

@@ -225,6 +225,12 @@ def test_what_is_refused(mine: Path, changes: dict[str, object], found: str) -> 
         read_tasks("mine", folder=mine)
 
 
+def test_an_impossible_date_in_the_definition_is_no_error_of_ours(mine: Path) -> None:
+    (mine / "mine.yaml").write_text("task: mine\nversion: 2024-13-01\n")
+    with pytest.raises(TasksError, match="not YAML of plain data"):
+        read_tasks("mine", folder=mine)
+
+
 def test_a_function_in_the_definition_does_not_run(mine: Path) -> None:
     (mine / "code.py").write_text("raise SystemExit('this code ran')")
     (mine / "mine.yaml").write_text("task: mine\ncustom_dataset: !function code.rows\n")

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from negspace.errors import TasksError
+from negspace.files import NOT_YAML
 
 Row = dict[str, Any]
 
@@ -58,7 +59,7 @@ def read_definition(task: str, folder: str | os.PathLike[str]) -> Definition | N
     asked = f"the task {task} from {path}"
     try:
         made = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, *NOT_YAML) as error:
         text = " ".join(str(error).split())
         raise TasksError(asked, f"not YAML of plain data ({text})", "write plain values, without !function") from error
     if not isinstance(made, dict) or made.get("task") != task:

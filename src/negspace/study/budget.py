@@ -24,6 +24,7 @@ from negspace.experiment.facts import Survey
 from negspace.experiment.lab import Lab
 from negspace.experiment.plan import Load, union, work
 from negspace.experiment.workbench import Workbench
+from negspace.files import NOT_YAML
 from negspace.models.model import Model
 from negspace.runs.engine import LocalEngine
 from negspace.runs.store import Store
@@ -129,7 +130,7 @@ def recorded_sizes(study: Study, out: Path) -> Study | None:
         if before.get("budget") != study.budget:
             return None
         return Study.model_validate(study.model_dump() | {name: before[name] for name in _free(study)})
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, KeyError, ValueError, NegspaceError):
+    except (OSError, NegspaceError, *NOT_YAML):
         return None
 
 

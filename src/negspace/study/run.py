@@ -18,6 +18,7 @@ from negspace.experiment.facts import Facts, Survey
 from negspace.experiment.lab import Lab
 from negspace.experiment.plan import Load, work
 from negspace.experiment.workbench import Workbench
+from negspace.files import NOT_YAML
 from negspace.given import checked
 from negspace.models.behaviour import distance, same
 from negspace.models.model import Model
@@ -315,5 +316,5 @@ def _changed(store: Store, given: dict[str, Any]) -> str:
     try:
         before = yaml.safe_load((store.folder / STUDY_FILE).read_text(encoding="utf-8"))
         return ", ".join(name for name, value in given.items() if before.get(name) != value)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError):
+    except (OSError, *NOT_YAML):
         return ""  # none, or none that can be read: it is written anew

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from negspace.errors import StudyError
+from negspace.files import NOT_YAML
 
 _TODO = "give the path of a YAML file, or for a model that of its folder or GGUF file"
 
@@ -38,8 +39,7 @@ def parse(text: str, asked: str, todo: str) -> Any:
     """
     try:
         return yaml.load(text, _Once)
-    # The loader lets errors of Python through: on an impossible date, on "!!bool maybe", on deep nesting.
-    except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except NOT_YAML as error:
         where, problem = getattr(error, "problem_mark", None), str(getattr(error, "problem", error) or "")
         line = f" in line {where.line + 1}" if where else ""
         found = f"invalid YAML{line}: {problem}".splitlines()[0]
