@@ -265,7 +265,7 @@ def _read(
         return {"tokens": settings.tokens * units["perplexity"], "hash": ""}
     if name == "controls":
         # The bundled ReLU model: beside those of the grid it costs nothing.
-        return {"noop": {"weight": 0.0}, "rectifies": False}
+        return {"noop": {"weight": 0.0, "window": 0}, "rectifies": False}
     return {}
 
 
