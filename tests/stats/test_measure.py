@@ -12,7 +12,8 @@ from test_collect import model_of, windows_of
 import zoo
 from negspace.errors import StatisticsError
 from negspace.stats.collect import gather
-from negspace.stats.measure import _check_memory, _warnings, measure
+from negspace.stats.measure import REGRID_ERROR, _check_memory, measure
+from negspace.stats.notes import of_table
 from negspace.stats.scores import SCORES
 from negspace.text.windows import Windows
 
@@ -167,11 +168,11 @@ def test_warnings_agree_with_their_numbers():
     table = measure(model_of("mixtral"), windows_of()).table
     first = (table["layer"] == 0) & (table["expert"] == 0)
     one = table.assign(tokens=table["tokens"].where(~first, 0), wd_error=table["wd_error"].where(table.index != 3, 0.1))
-    said = _warnings(one, windows_of(), 1)
+    said = of_table(one, windows_of(), 1, REGRID_ERROR)
     assert "1 expert was reached by no token and has no statistics: layer 0 expert 0" in said
     assert "1 neuron was sketched on a second pass: on the first windows it behaved unlike the rest" in said
     assert "1 neuron has a WD known to no better than 0.02: layer 0 expert 0 neuron 3" in said
-    said = _warnings(one.assign(tokens=0, wd_error=0.1), windows_of(), 2)
+    said = of_table(one.assign(tokens=0, wd_error=0.1), windows_of(), 2, REGRID_ERROR)
     assert said[0].startswith("8 experts were reached by no token and have no statistics: layer 0 expert 0, ")
     assert said[1] == "2 neurons were sketched on a second pass: on the first windows they behaved unlike the rest"
     assert said[2].startswith(f"{len(table)} neurons have a WD known to no better than 0.02: ")

@@ -19,13 +19,13 @@ from negspace.stats.collect import Gathered, Progress, experts_per_token, gather
 from negspace.stats.difficulty import Difficulty
 from negspace.stats.histogram import Histograms, joined, kept, of_sample, of_sketch
 from negspace.stats.moments import Moments, moments_of, moments_of_sketch
+from negspace.stats.notes import of_loops, of_pairs, of_table, some
 from negspace.stats.pair_rows import PairSample
 from negspace.stats.parts import Part
 from negspace.stats.shape import bimodality, kurtosis, skewness
 from negspace.stats.sketch import Grid, Sketch
 from negspace.stats.wasserstein import Distances, exact, from_sketch
 from negspace.text.windows import Windows
-from negspace.wording import counted
 
 T = TypeVar("T", Moments, Distances)
 
@@ -33,7 +33,6 @@ REGRID_ERROR = 0.02
 """Error bound of a distance from which on its neuron is sketched again, on a grid around its true mean."""
 REGRID_REACH = 6.0
 """Half the width of that grid, in standard deviations: its bound cannot exceed 0.007."""
-_NAMED = 10  # neurons that a warning names before it only counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,9 +123,9 @@ def measure(
     table = pd.concat(
         [_rows(site, r, d) for site, r, d in zip(gathered.sites, results, hard, strict=True)], ignore_index=True
     )
-    warnings = _warnings(table, windows, regridded) + _loop_warnings(gathered.sites)
+    warnings = of_table(table, windows, regridded, REGRID_ERROR) + of_loops(gathered.sites)
     if pairs is not None:
-        warnings += _md_warnings(gathered.sites, hard, pairs.pairs)
+        warnings += of_pairs(gathered.sites, hard, pairs.pairs)
     return Measured(table, warnings, regridded, halves, _histograms(gathered, results))
 
 
@@ -165,7 +164,7 @@ def _site_result(gathered: Gathered, position: int, halves: tuple[int, int] | No
                 columns = np.flatnonzero(~np.isfinite(sample).all(axis=0))
                 raise StatisticsError(
                     f"statistics of the pre-activations of layer {site.layer} ({site.path})",
-                    f"activations that are not finite (NaN or infinity): {_list([f'neuron {c}' for c in columns])}",
+                    f"activations that are not finite (NaN or infinity): {some([f'neuron {c}' for c in columns])}",
                     "check the weights, and run the model in float32 (load(..., dtype='float32'))",
                 )
         cut = 0 if halves is None else halves[0] * site.passes
@@ -312,95 +311,6 @@ def _rows(site: Site, result: _SiteResult, hard: Difficulty | None) -> pd.DataFr
             "wd_second": result.halves[1],
         }
     )
-
-
-def _warnings(table: pd.DataFrame, windows: Windows, regridded: int) -> tuple[str, ...]:
-    found = list(windows.notes)
-    unreached = table[table["tokens"] == 0]
-    if len(unreached):
-        experts = unreached[["layer", "expert"]].drop_duplicates()
-        names = [f"layer {row.layer} expert {row.expert}" for row in experts.itertuples()]
-        said = _agreeing(len(names), "expert", "was reached by no token and has", "were reached by no token and have")
-        found.append(f"{said} no statistics: {_list(names)}")
-    constant = table[table["std"] == 0]
-    if len(constant):
-        said = _agreeing(
-            len(constant),
-            "neuron",
-            "never varies (standard deviation 0) and has",
-            "never vary (standard deviation 0) and have",
-        )
-        found.append(f"{said} no WD, skewness or kurtosis: {_list(_names(constant))}")
-    if regridded:
-        said = _agreeing(
-            regridded,
-            "neuron",
-            "was sketched on a second pass: on the first windows it",
-            "were sketched on a second pass: on the first windows they",
-        )
-        found.append(f"{said} behaved unlike the rest")
-    coarse = table[table["wd_error"] > REGRID_ERROR]
-    if len(coarse):
-        said = _agreeing(len(coarse), "neuron", "has", "have")
-        found.append(f"{said} a WD known to no better than {REGRID_ERROR}: {_list(_names(coarse))}")
-    return tuple(found)
-
-
-def _loop_warnings(sites: Sequence[Site]) -> tuple[str, ...]:
-    most = max(site.passes for site in sites)
-    if most == 1:
-        return ()
-    return (
-        f"layers are run up to {most} times in a forward pass: their neurons have as many values at a token, which all "
-        "count as tokens",
-    )
-
-
-def _md_warnings(sites: Sequence[Site], hard: Sequence[Difficulty | None], pairs: int) -> tuple[str, ...]:
-    found, flat, alike, equal = [], [], [], 0
-    for site, result in zip(sites, hard, strict=True):
-        if result is not None and not result.pairs:
-            alike.append(f"layer {site.layer}")
-        elif result is not None:
-            flat += [f"layer {site.layer} neuron {neuron}" for neuron in result.flat]
-            equal = max(equal, result.equal)
-    routed = [site for site in sites if site.experts]
-    blind = [site for site in sites if not site.experts and site.projection is None]
-    if pairs == 0:
-        return ("too few tokens for a pair: MD is undefined",)
-    if flat:
-        said = _agreeing(
-            len(flat), "neuron", "gives most token pairs one value and has", "give most token pairs one value and have"
-        )
-        found.append(f"{said} no MD: {_list(flat)}")
-    if alike:
-        found.append(f"all token pairs have equal inputs, hence no MD, in {_list(alike)}")
-    if equal:
-        drawn = pairs * max(site.passes for site in sites)
-        found.append(f"up to {equal:,} of {drawn:,} token pairs had equal inputs in a layer and were left out of MD")
-    if routed:
-        without = counted(len(routed), "site")
-        found.append(f"MD is not defined for routed experts, whose tokens differ: {without} without it")
-    if blind:
-        found.append(f"no projection to read inputs from, hence no MD, at {_list([site.path for site in blind])}")
-    return tuple(found)
-
-
-def _agreeing(number: int, noun: str, one: str, several: str) -> str:
-    """A number of things, and a verb that agrees with it."""
-    return f"{counted(number, noun)} {one if number == 1 else several}"
-
-
-def _names(rows: pd.DataFrame) -> list[str]:
-    return [
-        f"layer {row.layer}{'' if row.expert == -1 else f' expert {row.expert}'} neuron {row.neuron}"
-        for row in rows.head(_NAMED + 1).itertuples()
-    ] + [""] * max(0, len(rows) - _NAMED - 1)
-
-
-def _list(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_NAMED])
-    return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED:,} more"
 
 
 def _check_memory(model: Model, tokens: int) -> None:
